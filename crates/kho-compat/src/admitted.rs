@@ -1,0 +1,108 @@
+//! The right to restore.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+
+use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
+
+/// A handover that a policy did not reject: the right to restore from it.
+///
+/// Only [`Registry::admit`] makes one. Holding it proves that every mandatory string of the
+/// manifest was judged restorable by a linked component, and [`Admitted::require`] answers for a
+/// component and version that they were among those.
+///
+/// ```compile_fail
+/// // There is no other way to make one.
+/// let forged = kho_compat::Admitted { versions: Default::default() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    manifest: Manifest,
+    verdict: Verdict,
+    // By carrier as well: a version admitted for one is not admitted for another.
+    bases: BTreeMap<(Carrier, String), u32>,
+    parts: BTreeMap<String, u32>,
+}
+
+/// Restoring was asked for something that the verdict does not cover.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{component}-v{version} was not admitted: the verdict covers {covered}")]
+pub struct NotAdmitted {
+    /// The component asked for.
+    pub component: String,
+    /// The version asked for.
+    pub version: u32,
+    /// What the verdict covers of that component.
+    pub covered: String,
+}
+
+impl Admitted {
+    pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
+        let mut bases = BTreeMap::new();
+        let mut parts = BTreeMap::new();
+        let restorable = manifest
+            .entries()
+            .iter()
+            .zip(&verdict.findings)
+            .filter(|(_, finding)| finding.outcome == Outcome::Restorable);
+        for (entry, _) in restorable {
+            let Ok(compat) = entry.compat() else { continue };
+            let base = compat.base();
+            bases.insert((entry.carrier, base.name().to_string()), base.version());
+            for part in compat.parts() {
+                parts.insert(part.name().to_string(), part.version());
+            }
+            // A plain string vouches for what it does not list.
+            for need in registry.needs(base.name()) {
+                if let Some(component) = registry.get(need) {
+                    parts.entry(need.to_string()).or_insert(component.major());
+                }
+            }
+        }
+        Self {
+            manifest,
+            verdict,
+            bases,
+            parts,
+        }
+    }
+
+    /// The manifest that was judged.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The verdict, with its findings about what is left alone.
+    #[must_use]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Checks that `component` was admitted with `version`. Every restore function calls this
+    /// with what it found in memory, so that the verdict on one handover does not open another.
+    ///
+    /// # Errors
+    ///
+    /// It was not.
+    pub fn require(&self, component: &str, version: u32) -> Result<(), NotAdmitted> {
+        let mut covered = self
+            .bases
+            .iter()
+            .filter(|((_, name), _)| name == component)
+            .map(|(_, version)| *version)
+            .chain(self.parts.get(component).copied());
+        if covered.clone().any(|v| v == version) {
+            return Ok(());
+        }
+        let text = covered.next().map_or_else(
+            || "no version of it".to_string(),
+            |version| alloc::format!("{component}-v{version}"),
+        );
+        Err(NotAdmitted {
+            component: component.to_string(),
+            version,
+            covered: text,
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! Compat strings: tokens, composites, and the dialects they are written in.
+//!
+//! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
+//! order, each once, joined by `;`. (ABI.md, section 10.)
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+/// How a manifest's versions are written into memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Dialect {
+    /// The base token alone: `luo-v5`. What Linux 7.2 and 7.3 write and read.
+    Plain,
+    /// The base token and all it needs: `luo-v5;block-v1`.
+    Composite,
+}
+
+/// One component's name and version: `block-v1`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token {
+    name: String,
+    version: u32,
+}
+
+impl Token {
+    /// The token `name-vversion`.
+    ///
+    /// # Errors
+    ///
+    /// `name` is not in the grammar.
+    pub fn new(name: &str, version: u32) -> Result<Self, GrammarError> {
+        check_name(name, 0)?;
+        Ok(Self {
+            name: name.to_string(),
+            version,
+        })
+    }
+
+    /// The component's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The component's version.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn parse_at(text: &str, at: usize) -> Result<Self, GrammarError> {
+        let error = |at, kind| Err(GrammarError { at, kind });
+        if text.is_empty() {
+            return error(at, GrammarErrorKind::EmptyToken);
+        }
+        // The version is what follows the last "-v": names may hold one themselves.
+        let Some(split) = text.rfind("-v") else {
+            check_name(text, at)?;
+            return error(at + text.len(), GrammarErrorKind::NoVersion);
+        };
+        let (name, rest) = text.split_at(split);
+        check_name(name, at)?;
+        let digits = rest.get(2..).unwrap_or_default();
+        let digits_at = at + split + 2;
+        if digits.is_empty() {
+            return error(digits_at, GrammarErrorKind::NoVersion);
+        }
+        if let Some((offset, found)) = digits.char_indices().find(|(_, c)| !c.is_ascii_digit()) {
+            return error(digits_at + offset, GrammarErrorKind::BadDigit(found));
+        }
+        if digits.len() > 1 && digits.starts_with('0') {
+            return error(digits_at, GrammarErrorKind::LeadingZero);
+        }
+        let Ok(version) = digits.parse() else {
+            return error(digits_at, GrammarErrorKind::VersionTooLarge);
+        };
+        Ok(Self {
+            name: name.to_string(),
+            version,
+        })
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-v{}", self.name, self.version)
+    }
+}
+
+impl FromStr for Token {
+    type Err = GrammarError;
+
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        Self::parse_at(text, 0)
+    }
+}
+
+fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
+    let Some(first) = name.chars().next() else {
+        return Err(GrammarError {
+            at,
+            kind: GrammarErrorKind::EmptyName,
+        });
+    };
+    if !first.is_ascii_lowercase() {
+        return Err(GrammarError {
+            at,
+            kind: GrammarErrorKind::BadNameChar(first),
+        });
+    }
+    let bad = name
+        .char_indices()
+        .find(|(_, c)| !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')));
+    match bad {
+        Some((offset, c)) => Err(GrammarError {
+            at: at + offset,
+            kind: GrammarErrorKind::BadNameChar(c),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A compat string: a base token and, in the composite dialect, what it needs.
+///
+/// ```
+/// use kho_compat::Compat;
+///
+/// let compat: Compat = "kho-v4;radix-v1;vmalloc-v1".parse()?;
+/// assert_eq!(compat.base().name(), "kho");
+/// assert_eq!(compat.parts().len(), 2);
+/// assert_eq!(compat.to_string(), "kho-v4;radix-v1;vmalloc-v1");
+/// # Ok::<(), kho_compat::GrammarError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Compat {
+    base: Token,
+    parts: Vec<Token>,
+}
+
+impl Compat {
+    /// The string of `base` and `parts`, which are sorted and kept once each.
+    ///
+    /// # Errors
+    ///
+    /// Two tokens name one component (the base included) with different versions.
+    pub fn new(base: Token, mut parts: Vec<Token>) -> Result<Self, GrammarError> {
+        parts.sort();
+        parts.dedup();
+        let compat = Self { base, parts };
+        // Parsing is the one judge of what is well-formed.
+        Self::parse(&compat.to_string())
+    }
+
+    /// Parses a compat string of either dialect.
+    ///
+    /// # Errors
+    ///
+    /// The string is not in the grammar; the error points at the byte.
+    pub fn parse(text: &str) -> Result<Self, GrammarError> {
+        if text.is_empty() {
+            return Err(GrammarError {
+                at: 0,
+                kind: GrammarErrorKind::EmptyToken,
+            });
+        }
+        let mut at = 0;
+        let mut base: Option<Token> = None;
+        let mut parts: Vec<Token> = Vec::new();
+        for piece in text.split(';') {
+            let token = Token::parse_at(piece, at)?;
+            match &base {
+                None => base = Some(token),
+                Some(base) => {
+                    let kind = if token.name == base.name {
+                        Some(GrammarErrorKind::Repeated(token.name.clone()))
+                    } else {
+                        match parts
+                            .last()
+                            .map(|last| last.name.as_str().cmp(token.name.as_str()))
+                        {
+                            Some(core::cmp::Ordering::Equal) => {
+                                Some(GrammarErrorKind::Repeated(token.name.clone()))
+                            }
+                            Some(core::cmp::Ordering::Greater) => {
+                                Some(GrammarErrorKind::Unsorted(token.name.clone()))
+                            }
+                            _ => None,
+                        }
+                    };
+                    if let Some(kind) = kind {
+                        return Err(GrammarError { at, kind });
+                    }
+                    parts.push(token);
+                }
+            }
+            at += piece.len() + 1;
+        }
+        match base {
+            Some(base) => Ok(Self { base, parts }),
+            None => Err(GrammarError {
+                at: 0,
+                kind: GrammarErrorKind::EmptyToken,
+            }),
+        }
+    }
+
+    /// The component that owns the string.
+    #[must_use]
+    pub const fn base(&self) -> &Token {
+        &self.base
+    }
+
+    /// The other components that it lists, in alphabetical order. Empty in the plain dialect.
+    #[must_use]
+    pub fn parts(&self) -> &[Token] {
+        &self.parts
+    }
+
+    /// Base and parts.
+    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
+        core::iter::once(&self.base).chain(&self.parts)
+    }
+
+    /// The dialect that the string is written in. A component without needs has one string for
+    /// both; it counts as plain.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        if self.parts.is_empty() {
+            Dialect::Plain
+        } else {
+            Dialect::Composite
+        }
+    }
+
+    /// Bytes that the string takes in memory: its length with the NUL, rounded up to 8.
+    #[must_use]
+    pub fn field_len(&self) -> usize {
+        Self::field_len_of(self.to_string().len())
+    }
+
+    /// [`Compat::field_len`] of a string of `len` bytes.
+    #[must_use]
+    pub const fn field_len_of(len: usize) -> usize {
+        (len + 1).next_multiple_of(8)
+    }
+}
+
+impl fmt::Display for Compat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.base.fmt(f)?;
+        self.parts.iter().try_for_each(|part| write!(f, ";{part}"))
+    }
+}
+
+impl FromStr for Compat {
+    type Err = GrammarError;
+
+    fn from_str(text: &str) -> Result<Self, GrammarError> {
+        Self::parse(text)
+    }
+}
+
+/// A compat string that is not in the grammar.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("byte {at}: {kind}")]
+pub struct GrammarError {
+    /// Offset of the offending byte in the string.
+    pub at: usize,
+    /// What is wrong there.
+    pub kind: GrammarErrorKind,
+}
+
+/// What is wrong with a compat string.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrammarErrorKind {
+    /// Nothing where a token must be.
+    #[error("a token is expected, found nothing")]
+    EmptyToken,
+    /// A token that begins with its version.
+    #[error("a name is expected before \"-v\"")]
+    EmptyName,
+    /// A character that no name has.
+    #[error("a name is lower-case letters, digits, '-' and '_', found {0:?}")]
+    BadNameChar(char),
+    /// A token without `-v` and digits.
+    #[error("\"-v\" and a decimal number are expected")]
+    NoVersion,
+    /// A character in the version that is no digit.
+    #[error("a decimal digit is expected, found {0:?}")]
+    BadDigit(char),
+    /// `-v01`.
+    #[error("a version has no leading zero")]
+    LeadingZero,
+    /// A version above 2^32 - 1.
+    #[error("a version is at most 4294967295")]
+    VersionTooLarge,
+    /// A component that the string lists already.
+    #[error("`{0}` is listed twice")]
+    Repeated(String),
+    /// A component after one that follows it in the alphabet.
+    #[error("`{0}` is out of alphabetical order")]
+    Unsorted(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_in_the_grammar_is_refused_at_its_byte() {
+        let cases: &[(&str, usize, &str)] = &[
+            ("", 0, "a token is expected"),
+            ("luo", 3, "\"-v\" and a decimal number"),
+            ("luo-v", 5, "\"-v\" and a decimal number"),
+            ("-v1", 0, "a name is expected"),
+            ("luo-v5;", 7, "a token is expected"),
+            (";luo-v5", 0, "a token is expected"),
+            ("luo-v5;;block-v1", 7, "a token is expected"),
+            ("luo-v05", 5, "no leading zero"),
+            ("luo-v5x", 6, "a decimal digit is expected, found 'x'"),
+            ("luo-v4294967296", 5, "at most 4294967295"),
+            ("Luo-v5", 0, "found 'L'"),
+            ("l\u{fc}o-v5", 1, "found 'ü'"),
+            ("luo v5", 3, "found ' '"),
+            (
+                "kho-v4;vmalloc-v1;radix-v1",
+                18,
+                "out of alphabetical order",
+            ),
+            ("kho-v4;radix-v1;radix-v1", 16, "listed twice"),
+            ("kho-v4;radix-v1;radix-v2", 16, "listed twice"),
+            ("kho-v4;kho-v4", 7, "listed twice"),
+            ("5-v1", 0, "found '5'"),
+        ];
+        for (text, at, message) in cases {
+            let error = Compat::parse(text).unwrap_err();
+            assert_eq!(error.at, *at, "{text}: {error}");
+            assert!(error.to_string().contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_hold_a_version_of_its_own() {
+        let token: Token = "liveupdate-test-flb-v0".parse().unwrap();
+        assert_eq!((token.name(), token.version()), ("liveupdate-test-flb", 0));
+        let token: Token = "a-v1-v2".parse().unwrap();
+        assert_eq!((token.name(), token.version()), ("a-v1", 2));
+    }
+
+    #[test]
+    fn a_field_holds_the_string_its_nul_and_padding_to_eight() {
+        for (text, len) in [
+            ("luo-v5", 8),
+            ("memfd-v2", 16),
+            ("luo-v5;block-v1", 16),
+            ("kho-v10", 8),
+        ] {
+            assert_eq!(Compat::parse(text).unwrap().field_len(), len, "{text}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Versioned components of a Kexec HandOver (KHO) and the registry that knows them.
+//!
+//! A [`Component`] is a part of the handover's format with a version of its own: the root, the
+//! tracker, linked blocks, LUO, the memfd handler. Each component crate registers its own with
+//! [`submit!`]; [`Registry::linked`] is all of those that are linked into this program.
+//!
+//! From the registry come the compat strings ([`Compat`], in both [`Dialect`]s). A [`Manifest`]
+//! says what a handover contains, a [`Policy`] judges it, and the [`Verdict`] is what restoring
+//! depends on: only [`Registry::admit`] makes an [`Admitted`], and every restore function of this
+//! family of crates asks for one.
+//!
+//! ```
+//! use kho_compat::{Compat, Component, Dialect, Registry};
+//!
+//! static BLOCK: Component = Component::new("block", 1, "^1");
+//! static LUO: Component = Component::new("luo", 5, "^5").needs(&["block"]);
+//!
+//! let registry = Registry::new([&BLOCK, &LUO])?;
+//! let composite = registry.compat("luo", Dialect::Composite)?;
+//! assert_eq!(composite.to_string(), "luo-v5;block-v1");
+//! assert_eq!(composite.field_len(), 16);
+//!
+//! let error = Compat::parse("luo-v5;Block-v1").unwrap_err();
+//! assert_eq!(error.to_string(), "byte 7: a name is lower-case letters, digits, '-' and '_', found 'B'");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! This crate knows nothing of memory: addresses are plain numbers that it passes on in findings.
+//!
+//! # Features
+//!
+//! `std` (default). Without it the crate is `no_std` + `alloc`.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+mod admitted;
+mod compat;
+mod component;
+mod consequence;
+mod layout;
+mod manifest;
+pub mod policy;
+mod registry;
+mod verdict;
+
+pub use admitted::{Admitted, NotAdmitted};
+pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
+pub use component::{Component, Presence};
+pub use consequence::consequence;
+#[doc(no_inline)]
+pub use inventory::submit;
+pub use kho_compat_derive::AbiLayout;
+pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
+pub use manifest::{Carrier, Entry, Manifest, Place};
+pub use policy::Policy;
+pub use registry::{Registry, RegistryError};
+pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

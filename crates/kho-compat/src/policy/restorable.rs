@@ -1,0 +1,210 @@
+//! The first policy: every string that carries data must be restorable by a linked component.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::Policy;
+use crate::{Carrier, Decision, Entry, Finding, Manifest, Outcome, Registry, Verdict, consequence};
+
+/// The root, LUO and file-handler strings must be restorable by a linked component, each token of
+/// a composite included. What no linked component knows among subtrees and FLBs is reported and
+/// left alone, as are metadata and memblock regions of another version.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restorable;
+
+impl Policy for Restorable {
+    fn name(&self) -> &'static str {
+        "restorable"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the root, LUO and every file handler must be restorable by a linked component"
+    }
+
+    fn judge(&self, manifest: &Manifest, registry: &Registry) -> Verdict {
+        let findings: Vec<_> = manifest
+            .entries()
+            .iter()
+            .map(|entry| finding(entry, registry))
+            .collect();
+        let rejected = findings
+            .iter()
+            .any(|finding| finding.outcome == Outcome::Rejected);
+        let decision = if rejected {
+            Decision::Reject
+        } else {
+            Decision::Accept
+        };
+        Verdict {
+            policy: self.name(),
+            decision,
+            findings,
+        }
+    }
+}
+
+fn finding(entry: &Entry, registry: &Registry) -> Finding {
+    let (restorable, expected, reason) = match entry.carrier {
+        Carrier::Subtree => {
+            let known: Vec<_> = registry.components().filter_map(|c| c.subtree).collect();
+            let is_known = registry.subtree(&entry.found).is_some();
+            let reason = if is_known {
+                ""
+            } else {
+                "no linked component knows this subtree"
+            };
+            (is_known, known.join(", "), reason.to_string())
+        }
+        carrier => match judge_string(entry, carrier, registry) {
+            Ok(()) => (true, expected(carrier, registry), String::new()),
+            Err(reason) => (false, expected(carrier, registry), reason),
+        },
+    };
+    let mandatory = matches!(
+        entry.carrier,
+        Carrier::Root | Carrier::Luo | Carrier::FileHandler
+    );
+    let outcome = match (restorable, mandatory) {
+        (true, _) => Outcome::Restorable,
+        (false, false) => Outcome::LeftAlone,
+        (false, true) => Outcome::Rejected,
+    };
+    Finding {
+        carrier: entry.carrier,
+        found: entry.found.clone(),
+        expected: if expected.is_empty() {
+            "nothing".to_string()
+        } else {
+            expected
+        },
+        outcome,
+        reason,
+        place: entry.place.clone(),
+        uses: entry.uses,
+        consequence: if restorable {
+            ""
+        } else {
+            consequence(entry.carrier)
+        },
+    }
+}
+
+fn expected(carrier: Carrier, registry: &Registry) -> String {
+    let known: Vec<_> = registry
+        .carried_in(carrier)
+        .map(|c| registry.restorable_text(c.name))
+        .collect();
+    known.join(" or ")
+}
+
+fn judge_string(entry: &Entry, carrier: Carrier, registry: &Registry) -> Result<(), String> {
+    let compat = entry
+        .compat()
+        .map_err(|e| format!("not a compat string: {e}"))?;
+    let base = compat.base();
+    if registry
+        .carried_in(carrier)
+        .all(|component| component.name != base.name())
+    {
+        return Err(format!(
+            "no linked component `{}` is a {}",
+            base.name(),
+            carrier.title()
+        ));
+    }
+    for token in compat.tokens() {
+        let name = token.name();
+        if registry.get(name).is_none() {
+            return Err(format!("no linked component `{name}`"));
+        }
+        if !registry.restores(name, token.version()) {
+            let known = registry.restorable_text(name);
+            return Err(format!("{token} is not restorable here, only {known}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Component, Place};
+
+    static KHO: Component = Component::new("kho", 4, "^4")
+        .carried_in(Carrier::Root)
+        .needs(&["radix"]);
+    static RADIX: Component = Component::new("radix", 1, "^1");
+    static LUO: Component = Component::new("luo", 5, "^5")
+        .carried_in(Carrier::Luo)
+        .subtree("LUO")
+        .optional();
+    static MEMFD: Component =
+        Component::new("memfd", 2, ">=1, <3").carried_in(Carrier::FileHandler);
+
+    fn judge(entries: &[(Carrier, &str)]) -> Verdict {
+        let registry = Registry::new([&KHO, &RADIX, &LUO, &MEMFD]).unwrap();
+        let mut manifest = Manifest::new();
+        for (carrier, found) in entries {
+            manifest.add(*carrier, found, Place::new(0x1000, "here"));
+        }
+        Restorable.judge(&manifest, &registry)
+    }
+
+    #[test]
+    fn strings_that_carry_data_must_be_restorable() {
+        use Carrier::{FileHandler, Flb, Luo, Root, Subtree};
+        use Outcome::{LeftAlone, Rejected};
+        let cases: &[(Carrier, &str, Outcome)] = &[
+            (Root, "kho-v4", Outcome::Restorable),
+            (Root, "kho-v4;radix-v1", Outcome::Restorable),
+            (Root, "kho-v4;radix-v2", Rejected),
+            (Root, "kho-v4;other-v1", Rejected),
+            (Root, "kho-v5", Rejected),
+            (Root, "luo-v5", Rejected),
+            (Root, "kho-v4 ", Rejected),
+            (Luo, "luo-v5", Outcome::Restorable),
+            (Luo, "luo-v6", Rejected),
+            (FileHandler, "memfd-v1", Outcome::Restorable),
+            (FileHandler, "memfd-v2", Outcome::Restorable),
+            (FileHandler, "memfd-v3", Rejected),
+            (FileHandler, "kho-v4", Rejected),
+            (FileHandler, "guest_memfd-v1", Rejected),
+            (Flb, "liveupdate-test-flb-v0", LeftAlone),
+            (Subtree, "LUO", Outcome::Restorable),
+            (Subtree, "kho_test", LeftAlone),
+        ];
+        for (carrier, found, outcome) in cases {
+            let verdict = judge(&[(*carrier, found)]);
+            assert_eq!(verdict.findings[0].outcome, *outcome, "{carrier:?} {found}");
+            let reject = *outcome == Rejected;
+            assert_eq!(
+                verdict.decision == Decision::Reject,
+                reject,
+                "{carrier:?} {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_admitted_handover_covers_its_own_versions_only() {
+        let registry = Registry::new([&KHO, &RADIX, &LUO, &MEMFD]).unwrap();
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::Root, "kho-v4", Place::default());
+        manifest.add(Carrier::FileHandler, "memfd-v1", Place::default());
+        let admitted = registry.admit(&Restorable, manifest).unwrap();
+        assert_eq!(admitted.require("kho", 4), Ok(()));
+        assert_eq!(admitted.require("radix", 1), Ok(()));
+        assert_eq!(admitted.require("memfd", 1), Ok(()));
+        let error = admitted.require("memfd", 2).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "memfd-v2 was not admitted: the verdict covers memfd-v1"
+        );
+        let error = admitted.require("luo", 5).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "luo-v5 was not admitted: the verdict covers no version of it"
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! What a policy says of a handover.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::{Carrier, Place};
+
+/// The verdict in a word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Decision {
+    /// Everything that a linked component knows can be restored.
+    Accept,
+    /// Only optional components would be lost.
+    Degrade,
+    /// Restoring must not be tried.
+    Reject,
+}
+
+impl Decision {
+    /// `accept`, `degrade` or `reject`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Degrade => "degrade",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// What becomes of one string of the manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// A linked component restores it.
+    Restorable,
+    /// Nobody here knows it, and nothing here touches it.
+    LeftAlone,
+    /// It can not be restored, and without it the handover is not worth having.
+    Rejected,
+}
+
+impl Outcome {
+    /// `restorable`, `left-alone` or `rejected`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Restorable => "restorable",
+            Self::LeftAlone => "left-alone",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// A policy's finding about one string.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// What carries the string.
+    pub carrier: Carrier,
+    /// The string.
+    pub found: String,
+    /// What could have been restored in its place.
+    pub expected: String,
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// Why, where the two strings do not say it.
+    pub reason: String,
+    /// Where it was read (first).
+    pub place: Place,
+    /// How often it stands in the handover.
+    pub uses: u64,
+    /// What a real kernel does about it; empty where it is restorable.
+    pub consequence: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: found {}, expected {}",
+            self.place, self.found, self.expected
+        )?;
+        if !self.reason.is_empty() {
+            write!(f, " ({})", self.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a policy says of a handover: the decision and a finding per string.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// The decision.
+    pub decision: Decision,
+    /// One per entry of the manifest, in its order.
+    pub findings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// The findings that made it a rejection.
+    pub fn rejected(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::Rejected)
+    }
+
+    /// The findings about what is left alone.
+    pub fn left_alone(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::LeftAlone)
+    }
+}
+
+/// A handover that a policy rejected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused(pub(crate) Verdict);
+
+impl Refused {
+    /// The verdict.
+    #[must_use]
+    pub const fn verdict(&self) -> &Verdict {
+        &self.0
+    }
+
+    /// The verdict, taken.
+    #[must_use]
+    pub fn into_verdict(self) -> Verdict {
+        self.0
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused by policy `{}`", self.0.policy)?;
+        self.0
+            .rejected()
+            .try_for_each(|finding| write!(f, "; {finding}"))
+    }
+}
+
+impl core::error::Error for Refused {}

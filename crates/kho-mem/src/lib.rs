@@ -1,0 +1,45 @@
+//! Physical memory as a Kexec HandOver (KHO) sees it.
+//!
+//! The words of the field as types ([`PhysAddr`], [`Pfn`], [`Order`]), the page geometry
+//! (written once, here), a read-only view of physical memory whose every access is checked
+//! ([`PhysMem`]), and the one shape in which every crate of this family reports what is wrong
+//! with a predecessor's memory ([`Damage`]).
+//!
+//! This crate knows nothing of any handover format.
+//!
+//! ```
+//! use kho_mem::{PhysAddr, PhysMem, PhysMemExt, SliceMem};
+//!
+//! // Two bytes of "physical memory" that begin at 0x1000.
+//! let mem = SliceMem::new(PhysAddr::new(0x1000), &[0x34, 0x12]);
+//! let value: zerocopy::little_endian::U16 = mem.read(PhysAddr::new(0x1000))?;
+//! assert_eq!(value.get(), 0x1234);
+//!
+//! let outside = mem.read::<u8>(PhysAddr::new(0x1002)).unwrap_err();
+//! assert_eq!(outside.to_string(), "0x1002..0x1003 is outside this memory");
+//! # Ok::<(), kho_mem::MemError>(())
+//! ```
+//!
+//! # Features
+//!
+//! `std` (default): mapped files (`FileMap`). Without it the crate is `no_std` + `alloc`.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+
+mod addr;
+mod damage;
+#[cfg(feature = "std")]
+mod map;
+mod read;
+mod slice;
+
+pub use addr::{
+    Order, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange,
+};
+pub use damage::{Damage, Defect};
+#[cfg(feature = "std")]
+pub use map::FileMap;
+pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, is_backed};
+pub use slice::SliceMem;

@@ -1,0 +1,120 @@
+//! Files mapped into memory.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
+
+/// How many viewed bytes may stay resident before the mapping lets go of them. A dump may be
+/// larger than the machine's memory, and page cache that we map counts as ours.
+const RESIDENT_BUDGET: usize = 32 << 20;
+
+/// A file mapped read-only, whole.
+///
+/// The pages that were looked at are given back to the page cache from time to time, so that
+/// reading through a file much larger than memory stays cheap.
+///
+/// The file must not be changed or truncated by anybody while it is mapped: the views are plain
+/// slices, and a truncated page ends the process with SIGBUS. That is a mapping's nature, and
+/// the reason why a dump is read where nobody writes it.
+#[derive(Debug)]
+pub struct FileMap {
+    map: Option<Mmap>,
+    viewed: AtomicUsize,
+}
+
+impl FileMap {
+    /// Maps all of `file`, which may be empty.
+    ///
+    /// # Errors
+    ///
+    /// The file can not be mapped: a pipe, a directory, no address space left.
+    pub fn new(file: &File) -> io::Result<Self> {
+        if file.metadata()?.len() == 0 {
+            return Ok(Self {
+                map: None,
+                viewed: AtomicUsize::new(0),
+            });
+        }
+        // SAFETY:
+        // - The mapping is made by the operating system over a file descriptor that is valid for
+        //   the length of the call, with the file's own length; `Mmap` owns it and unmaps it once.
+        // - It is mapped read-only and never handed out mutably, so this process makes no
+        //   aliasing write to it.
+        // - That no other process changes the file is the caller's part, as documented on the
+        //   type; every multi-byte value is copied out before it is checked and used, so a
+        //   change made in spite of that alters values, not control flow that relies on them.
+        let map = unsafe { MmapOptions::new().map(file)? };
+        Ok(Self {
+            map: Some(map),
+            viewed: AtomicUsize::new(0),
+        })
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.map.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// Whether the file is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A view of the bytes in `range`; `None` where it leaves the file.
+    #[must_use]
+    pub fn get(&self, range: Range<usize>) -> Option<&[u8]> {
+        let Some(map) = &self.map else {
+            return (range == (0..0)).then_some(&[]);
+        };
+        let view = map.get(range)?;
+        let viewed = self.viewed.fetch_add(view.len(), Ordering::Relaxed);
+        if viewed.saturating_add(view.len()) > RESIDENT_BUDGET {
+            self.viewed.store(0, Ordering::Relaxed);
+            // SAFETY:
+            // - `DontNeed` on a private or shared mapping of a file that was never written
+            //   through the mapping (it is read-only) drops page table entries only; the next
+            //   access maps the same bytes of the file again, so live views keep their contents.
+            // - The range is all of a mapping that `self` owns and that stays mapped.
+            let dropped = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            // Advice: where the system refuses it, more memory stays resident and nothing else.
+            drop(dropped);
+        }
+        Some(view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn views_survive_the_release_of_resident_pages() {
+        let mut file = tempfile::tempfile().unwrap();
+        let page: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+        for _ in 0..40 {
+            file.write_all(&page).unwrap();
+        }
+        let map = FileMap::new(&file).unwrap();
+        assert_eq!(map.len(), 40 << 20);
+        let first = map.get(0..1 << 20).unwrap();
+        for megabyte in 0..40 {
+            assert_eq!(map.get(megabyte << 20..(megabyte + 1) << 20).unwrap(), page);
+        }
+        assert_eq!(first, page);
+        assert_eq!(map.get(0..(40 << 20) + 1), None);
+    }
+
+    #[test]
+    fn an_empty_file_has_no_bytes() {
+        let map = FileMap::new(&tempfile::tempfile().unwrap()).unwrap();
+        assert!(map.is_empty());
+        assert_eq!(map.get(0..1), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Checked reads of physical memory.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec;
+
+use zerocopy::FromBytes;
+
+use crate::{PAGE_SIZE, PhysAddr, PhysRange};
+
+/// An access to memory that is not there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct MemError {
+    /// The first byte asked for.
+    pub addr: PhysAddr,
+    /// How many bytes were asked for.
+    pub len: u64,
+    /// Why they can not be had.
+    pub kind: MemErrorKind,
+}
+
+/// Why an access failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemErrorKind {
+    /// A part of the range is not in this memory.
+    Outside,
+    /// The range leaves the 64-bit address space.
+    Wraps,
+}
+
+impl MemError {
+    fn text(&self) -> String {
+        let end = u128::from(self.addr.get()) + u128::from(self.len);
+        match self.kind {
+            MemErrorKind::Outside => {
+                alloc::format!("{}..{end:#x} is outside this memory", self.addr)
+            }
+            MemErrorKind::Wraps => {
+                alloc::format!(
+                    "{} bytes at {} leave the address space",
+                    self.len,
+                    self.addr
+                )
+            }
+        }
+    }
+}
+
+/// A piece of memory as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chunk<'m> {
+    /// Stored bytes.
+    Bytes(&'m [u8]),
+    /// This many zero bytes that are stored nowhere (the tail of an ELF segment).
+    Zeros(usize),
+}
+
+impl Chunk<'_> {
+    /// Length in bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Zeros(len) => *len,
+        }
+    }
+
+    /// Whether the piece has no byte.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Read-only physical memory: a dump, a guest's memory, an arena.
+///
+/// Two methods are all there is to implement; [`PhysMemExt`] adds typed reads over them. Memory
+/// may have holes. Every access is bounds-checked and fails with the address.
+pub trait PhysMem: Send + Sync {
+    /// The longest piece of memory that starts at `addr`, is stored in one place, and is at most
+    /// `len` bytes long. Never empty unless `len` is 0.
+    ///
+    /// # Errors
+    ///
+    /// `addr` is not in this memory.
+    fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError>;
+
+    /// The first region of memory that ends above `from`: the one that holds `from`, or the next
+    /// one. Regions do not overlap; two of them may touch.
+    fn region(&self, from: PhysAddr) -> Option<PhysRange>;
+}
+
+/// Whether all of `range` is in `mem`. O(regions in the range).
+#[must_use]
+pub fn is_backed(mem: &(impl PhysMem + ?Sized), range: PhysRange) -> bool {
+    let mut at = u128::from(range.start().get());
+    while at < range.end() {
+        let Ok(addr) = u64::try_from(at) else {
+            return false;
+        };
+        match mem.region(PhysAddr::new(addr)) {
+            Some(region) if region.contains(PhysAddr::new(addr)) => at = region.end(),
+            _ => return false,
+        }
+    }
+    true
+}
+
+static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+/// Typed reads over any [`PhysMem`].
+pub trait PhysMemExt: PhysMem {
+    /// `len` bytes at `addr`: a view where they are stored in one piece, a copy otherwise.
+    ///
+    /// # Errors
+    ///
+    /// A part of the range is not in this memory. Nothing is allocated before that is known.
+    fn bytes(&self, addr: PhysAddr, len: usize) -> Result<Cow<'_, [u8]>, MemError> {
+        let outside = |kind| MemError {
+            addr,
+            len: len as u64,
+            kind,
+        };
+        let Some(range) = PhysRange::new(addr, len as u64) else {
+            return Err(outside(MemErrorKind::Wraps));
+        };
+        match self
+            .chunk(addr, len)
+            .map_err(|_| outside(MemErrorKind::Outside))?
+        {
+            Chunk::Bytes(bytes) if bytes.len() == len => return Ok(Cow::Borrowed(bytes)),
+            Chunk::Zeros(n) if n == len => {
+                if let Some(zeros) = ZERO_PAGE.get(..len) {
+                    return Ok(Cow::Borrowed(zeros));
+                }
+            }
+            _ => {}
+        }
+        if !is_backed(self, range) {
+            return Err(outside(MemErrorKind::Outside));
+        }
+        let mut out = vec![0; len];
+        self.copy_to(addr, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    /// Copies memory at `addr` into `buf`.
+    ///
+    /// # Errors
+    ///
+    /// A part of the range is not in this memory; `buf` is then undefined.
+    fn copy_to(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<(), MemError> {
+        let len = buf.len() as u64;
+        let mut rest = buf;
+        let mut at = addr;
+        while !rest.is_empty() {
+            let chunk =
+                self.chunk(at, rest.len())
+                    .map_err(|error| MemError { addr, len, ..error })?;
+            let (head, tail) = rest.split_at_mut(chunk.len());
+            match chunk {
+                Chunk::Bytes(bytes) => head.copy_from_slice(bytes),
+                Chunk::Zeros(_) => head.fill(0),
+            }
+            rest = tail;
+            if rest.is_empty() {
+                break;
+            }
+            at = at.checked_add(head.len() as u64).ok_or(MemError {
+                addr,
+                len,
+                kind: MemErrorKind::Wraps,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The value of type `T` at `addr`, by copy; no alignment is asked of the address.
+    ///
+    /// # Errors
+    ///
+    /// A part of the value is not in this memory.
+    fn read<T: FromBytes>(&self, addr: PhysAddr) -> Result<T, MemError> {
+        let bytes = self.bytes(addr, size_of::<T>())?;
+        T::read_from_bytes(&bytes).map_err(|_| MemError {
+            addr,
+            len: size_of::<T>() as u64,
+            kind: MemErrorKind::Outside,
+        })
+    }
+
+    /// The page at `addr`, as a view where it is stored in one piece.
+    ///
+    /// # Errors
+    ///
+    /// A part of the page is not in this memory.
+    fn page(&self, addr: PhysAddr) -> Result<Cow<'_, [u8]>, MemError> {
+        self.bytes(addr, PAGE_SIZE)
+    }
+}
+
+impl<M: PhysMem + ?Sized> PhysMemExt for M {}
