@@ -186,7 +186,7 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
             checks.push(quote! {
                 assert!(
                     ::core::mem::offset_of!(#ident, #name)
-                        % <#ty as ::kho_compat::AbiType>::C_ALIGN == 0,
+                        .is_multiple_of(<#ty as ::kho_compat::AbiType>::C_ALIGN),
                     #message
                 );
             });
@@ -240,7 +240,8 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
             #(#checks)*
             assert!(::core::mem::size_of::<#ident>() == 0 #(+ #sizes)*, #padding);
             assert!(
-                ::core::mem::size_of::<#ident>() % <#ident as ::kho_compat::AbiType>::C_ALIGN == 0,
+                ::core::mem::size_of::<#ident>()
+                    .is_multiple_of(<#ident as ::kho_compat::AbiType>::C_ALIGN),
                 #tail
             );
         };

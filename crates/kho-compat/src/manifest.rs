@@ -1,5 +1,6 @@
 //! What a handover contains, as plain data.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -115,6 +116,8 @@ impl Entry {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Manifest {
     entries: Vec<Entry>,
+    // A hostile handover may name another handler in each of its files.
+    index: BTreeMap<(Carrier, String), usize>,
 }
 
 impl Manifest {
@@ -123,6 +126,7 @@ impl Manifest {
     pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
+            index: BTreeMap::new(),
         }
     }
 
@@ -133,14 +137,15 @@ impl Manifest {
 
     /// Adds `uses` uses of `found`, first seen at `place`.
     pub fn add_uses(&mut self, carrier: Carrier, found: &str, place: Place, uses: u64) {
-        // A handful of distinct strings: the search is not worth a map.
-        let known = self
-            .entries
-            .iter_mut()
-            .find(|e| e.carrier == carrier && e.found == found);
-        match known {
+        let key = (carrier, found.to_string());
+        match self
+            .index
+            .get(&key)
+            .and_then(|index| self.entries.get_mut(*index))
+        {
             Some(entry) => entry.uses = entry.uses.saturating_add(uses),
             None => {
+                self.index.insert(key, self.entries.len());
                 self.entries.push(Entry {
                     carrier,
                     found: found.to_string(),

@@ -167,6 +167,12 @@ pub struct PhysRange {
 }
 
 impl PhysRange {
+    /// No bytes.
+    pub const EMPTY: Self = Self {
+        start: PhysAddr::NULL,
+        len: 0,
+    };
+
     /// `len` bytes from `start`; `None` where they leave the address space.
     #[must_use]
     pub const fn new(start: PhysAddr, len: u64) -> Option<Self> {
@@ -280,9 +286,6 @@ mod tests {
         assert_eq!(Order::MAX.bytes(), None);
         assert_eq!(Order::MAX_FOLIO.bytes(), Some(4 << 20));
         assert_eq!(Pfn::new(1 << 52), None);
-        assert_eq!(
-            Pfn::new((1 << 52) - 1).unwrap().addr().get(),
-            !PAGE_MASK
-        );
+        assert_eq!(Pfn::new((1 << 52) - 1).unwrap().addr().get(), !PAGE_MASK);
     }
 }

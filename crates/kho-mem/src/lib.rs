@@ -41,5 +41,5 @@ pub use addr::{
 pub use damage::{Damage, Defect};
 #[cfg(feature = "std")]
 pub use map::FileMap;
-pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, is_backed};
+pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;

@@ -107,6 +107,46 @@ pub fn is_backed(mem: &(impl PhysMem + ?Sized), range: PhysRange) -> bool {
     true
 }
 
+/// The bytes of a range in order, in the pieces they are stored in: see [`pieces`].
+#[derive(Clone)]
+pub struct Pieces<'m> {
+    mem: &'m dyn PhysMem,
+    next: PhysAddr,
+    left: u64,
+}
+
+/// The bytes of `range` in order: views, not copies. An error is the last item.
+#[must_use]
+pub fn pieces(mem: &dyn PhysMem, range: PhysRange) -> Pieces<'_> {
+    Pieces {
+        mem,
+        next: range.start(),
+        left: range.len(),
+    }
+}
+
+impl<'m> Iterator for Pieces<'m> {
+    type Item = Result<Chunk<'m>, MemError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let asked = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let chunk = self.mem.chunk(self.next, asked);
+        match &chunk {
+            Ok(chunk) => {
+                let len = chunk.len() as u64;
+                // The last piece may end at the top of the address space.
+                self.next = PhysAddr::new(self.next.get().wrapping_add(len));
+                self.left -= len;
+            }
+            Err(_) => self.left = 0,
+        }
+        Some(chunk)
+    }
+}
+
 static ZERO_PAGE: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Typed reads over any [`PhysMem`].

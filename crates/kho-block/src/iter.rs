@@ -1,0 +1,58 @@
+//! The entries of a set.
+
+use alloc::borrow::Cow;
+
+use kho_mem::{Damage, PhysAddr, PhysMemExt};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use crate::BlockSet;
+use crate::abi::BlockHeader;
+
+/// Iterator over a set's entries in order: see [`BlockSet::iter`]. Reading it changes nothing.
+pub struct Entries<'s, 'm, T> {
+    set: &'s BlockSet<'m, T>,
+    // The block after the current one, and what is left of the current one.
+    next: usize,
+    bytes: Cow<'m, [u8]>,
+    offset: usize,
+    addr: PhysAddr,
+}
+
+impl<'s, 'm, T> Entries<'s, 'm, T> {
+    pub(crate) const fn new(set: &'s BlockSet<'m, T>) -> Self {
+        Self {
+            set,
+            next: 0,
+            bytes: Cow::Borrowed(&[]),
+            offset: 0,
+            addr: PhysAddr::NULL,
+        }
+    }
+}
+
+impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_, '_, T> {
+    type Item = Result<(PhysAddr, T), Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = self
+                .bytes
+                .get(self.offset..)
+                .and_then(|rest| T::read_from_prefix(rest).ok());
+            if let Some((entry, _)) = entry.filter(|_| size_of::<T>() > 0) {
+                let addr = PhysAddr::new(self.addr.get() + self.offset as u64);
+                self.offset += size_of::<T>();
+                return Some(Ok((addr, entry)));
+            }
+            let block = *self.set.blocks.get(self.next)?;
+            self.next += 1;
+            self.offset = 0;
+            // The block is a preserved page, which was found to lie in memory.
+            self.addr = PhysAddr::new(block.addr.get() + size_of::<BlockHeader>() as u64);
+            match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
+                Ok(bytes) => self.bytes = bytes,
+                Err(error) => return Some(Err(error.damage(self.set.name, block.addr))),
+            }
+        }
+    }
+}

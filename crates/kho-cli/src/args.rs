@@ -1,0 +1,172 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kho_mem::PhysAddr;
+
+/// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
+/// and restore its files.
+#[derive(Parser, Debug)]
+#[command(name = "kho", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// Say more on standard error; up to three times.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the image is damaged, or what it holds is refused (the reason is on
+standard error: what, where, what was found, what was expected); 2 usage.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Show everything that a memory dump holds of a handover, and whether it may be restored.
+    Inspect(InspectArgs),
+    /// Restore the files of a handover: admitted first, then all or nothing.
+    Restore(RestoreArgs),
+    /// The components that this build knows, and their compat strings.
+    #[command(subcommand)]
+    Compat(CompatCommand),
+}
+
+/// The dump and where in it the handover begins.
+#[derive(Args, Debug)]
+pub(crate) struct ImageArgs {
+    /// A memory dump: an ELF64 core (a vmcore), or raw memory; either may be zstd-compressed.
+    /// What it is is recognised by its content.
+    pub(crate) image: PathBuf,
+    /// Physical address of the root FDT. Without it the dump is searched for one.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    pub(crate) fdt: Option<PhysAddr>,
+    /// Physical address and bytes of the scratch table. Without it a setup_data node of the boot
+    /// parameters is looked for, and in a dump that was cut down to its handover the table is
+    /// found by elimination.
+    #[arg(long, value_name = "ADDR:LEN", value_parser = address_len)]
+    pub(crate) scratch: Option<(PhysAddr, u64)>,
+    /// Physical address of a raw dump's first byte. ELF cores say theirs.
+    #[arg(long, value_name = "ADDR", value_parser = address, default_value = "0")]
+    pub(crate) base: PhysAddr,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kho inspect tests/captures/small.core.zst
+  kho inspect vmcore --json | jq .luo.sessions[].name
+  kho inspect memory.raw --base 0x20000000 --fdt 0x20001000 --scratch 0x20002000:32")]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Compute the sha256 of each file's contents. Reads everything.
+    #[arg(long)]
+    pub(crate) hash: bool,
+    /// List every session, file and range, however many there are.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Writes DIR/<session>/<token as 16 hex digits>.bin for each file, with holes where it is zero, and
+DIR/manifest.json with what a file can not hold: position, size, seals, flags. A session name that
+is no safe file name is percent-encoded. Everything is checked before anything is written, and
+DIR changes at the very end: a refused or damaged image leaves it as it was.
+
+Examples:
+  kho restore tests/captures/small.core.zst --out restored
+  kho restore vmcore --out vm7 --session vm7
+  kho restore vmcore --out vm7 --session vm7 --token 0x1")]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
+    /// The directory to write to. It is created; what stands there already is kept, unless it has
+    /// the name of something restored: that is refused without --force.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Restore this session alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) session: Option<std::ffi::OsString>,
+    /// Restore the files of this token alone.
+    #[arg(long, value_name = "T", value_parser = number)]
+    pub(crate) token: Option<u64>,
+    /// Replace sessions and the manifest of an earlier restore in DIR.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Compute the sha256 of each file's contents and note it in the manifest.
+    #[arg(long)]
+    pub(crate) hash: bool,
+    /// Print what was restored as JSON: the manifest.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum CompatCommand {
+    /// List the components: version, what each restores, what it needs.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the compat string of a component, and nothing else.
+    String {
+        /// The component: see `kho compat list`.
+        name: String,
+        /// How the string is written: `luo-v5`, or with all it needs, `luo-v5;block-v1`.
+        #[arg(long, value_enum, default_value_t = DialectArg::Plain)]
+        dialect: DialectArg,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DialectArg {
+    /// The component's own token.
+    Plain,
+    /// Its token and those of all it needs.
+    Composite,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "expected a 64-bit number, decimal or hexadecimal with 0x".to_owned())
+}
+
+fn address(text: &str) -> Result<PhysAddr, String> {
+    number(text).map(PhysAddr::new)
+}
+
+fn address_len(text: &str) -> Result<(PhysAddr, u64), String> {
+    let (addr, len) = text
+        .split_once(':')
+        .ok_or("expected ADDR:LEN, for instance 0xf3f0000:48")?;
+    Ok((address(addr)?, number(len)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(number("0x10"), Ok(16));
+        assert_eq!(number("10"), Ok(10));
+        assert!(number("10h").is_err() && number("").is_err() && number("-1").is_err());
+        assert_eq!(address_len("0x1000:48"), Ok((PhysAddr::new(0x1000), 48)));
+        assert!(address_len("0x1000").is_err());
+    }
+}

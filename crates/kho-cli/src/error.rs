@@ -1,0 +1,304 @@
+//! Failures, as the command reports them.
+
+use std::path::PathBuf;
+
+use anstyle::{AnsiColor, Style};
+use kho_compat::{Refused, RegistryError};
+use kho_image::{FindError, Image, ImageError, Kind};
+use kho_mem::{Damage, MemError};
+use serde_json::{Value, json};
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The dump is damaged, or no dump.
+    Image(ImageError),
+    /// The dump holds no handover, or several.
+    Find(FindError),
+    /// What was handed over is damaged.
+    Damaged {
+        damage: Damage,
+        file_offset: Option<u64>,
+        note: Option<String>,
+    },
+    /// A policy refused it.
+    Refused(Box<Refused>),
+    /// The verdict does not cover it.
+    Unrestorable(String),
+    /// The linked components contradict each other: a defect of this program.
+    Registry(RegistryError),
+    /// The arguments name something that is not there.
+    Usage(String),
+    /// The output directory has something in the way.
+    InTheWay(PathBuf),
+    /// Writing failed.
+    Write {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// Standard output is gone.
+    Output(std::io::Error),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+impl Failure {
+    /// Damage of a handover in `image`, with the place in the file and what else may explain it.
+    pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
+        let note = (image.kind() == Kind::Raw).then(|| {
+            "the image was taken as raw memory, since it does not begin with the ELF magic; \
+             --base says where raw memory begins"
+                .to_owned()
+        });
+        let file_offset = image.locate(damage.at());
+        Self::Damaged {
+            damage,
+            file_offset,
+            note,
+        }
+    }
+
+    /// A file that could not be restored although the survey found it sound.
+    pub(crate) fn of_restore(error: kho_memfd::RestoreError, image: &Image) -> Self {
+        match error {
+            kho_memfd::RestoreError::Damaged(damage) => Self::damaged(damage, image),
+            other => Self::Unrestorable(other.to_string()),
+        }
+    }
+
+    /// Memory that could not be read although the survey found it there.
+    pub(crate) fn of_memory(error: &MemError, image: &Image) -> Self {
+        Self::damaged(error.damage("memfd contents", error.addr), image)
+    }
+
+    /// The command's exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
+            Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
+            _ => 1,
+        }
+    }
+
+    /// Says on standard error what went wrong, where, what was found and what was expected.
+    pub(crate) fn print(&self) {
+        let lines = self.lines();
+        let mut lines = lines.iter();
+        if let Some((word, text)) = lines.next() {
+            anstream::eprintln!("{RED}{word}{RED:#}: {text}");
+        }
+        for (word, text) in lines {
+            anstream::eprintln!("  {DIM}{word:<12}{DIM:#} {text}");
+        }
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Image(ImageError::Damaged {
+                what,
+                offset,
+                found,
+                expected,
+            }) => vec![
+                ("damaged", what.clone()),
+                ("where", format!("file offset {offset:#x}")),
+                ("found", found.clone()),
+                ("expected", expected.clone()),
+            ],
+            Self::Image(ImageError::Interrupted) | Self::Interrupted => {
+                vec![("interrupted", "nothing was changed".to_owned())]
+            }
+            Self::Image(error) => vec![("error", error.to_string())],
+            Self::Find(error) => find_lines(error),
+            Self::Damaged {
+                damage,
+                file_offset,
+                note,
+            } => {
+                let place = match file_offset {
+                    Some(offset) => format!("{} (file offset {offset:#x})", damage.at()),
+                    None => damage.at().to_string(),
+                };
+                let mut lines = vec![("damaged", damage.headline()), ("where", place)];
+                if !damage.found_text().is_empty() {
+                    lines.push(("found", damage.found_text().to_owned()));
+                }
+                if !damage.expected_text().is_empty() {
+                    lines.push(("expected", damage.expected_text().to_owned()));
+                }
+                lines.extend(note.clone().map(|note| ("note", note)));
+                lines
+            }
+            Self::Refused(refused) => {
+                let verdict = refused.verdict();
+                let mut lines = vec![(
+                    "refused",
+                    format!(
+                        "the handover can not be restored (policy `{}`)",
+                        verdict.policy
+                    ),
+                )];
+                const SHOWN: usize = 8;
+                let all = verdict.rejected().count();
+                for finding in verdict.rejected().take(SHOWN) {
+                    let mut found = format!("`{}`", finding.found);
+                    if finding.uses > 1 {
+                        found.push_str(&format!(", {} times", finding.uses));
+                    }
+                    if !finding.reason.is_empty() {
+                        found.push_str(&format!(": {}", finding.reason));
+                    }
+                    lines.push(("where", finding.place.to_string()));
+                    lines.push(("found", found));
+                    lines.push(("expected", finding.expected.clone()));
+                    lines.push(("consequence", finding.consequence.to_owned()));
+                }
+                if all > SHOWN {
+                    lines.push(("and", format!("{} more strings", all - SHOWN)));
+                }
+                lines
+            }
+            Self::Registry(error) => {
+                vec![("error", format!("this program is inconsistent: {error}"))]
+            }
+            Self::Unrestorable(text) => vec![("refused", text.clone())],
+            Self::Usage(text) => vec![("error", text.clone())],
+            Self::InTheWay(path) => vec![
+                ("refused", format!("{} exists already", path.display())),
+                (
+                    "hint",
+                    "choose another directory, or replace it with --force".to_owned(),
+                ),
+            ],
+            Self::Write { path, error } => vec![("error", format!("{}: {error}", path.display()))],
+            Self::Output(error) => vec![("error", format!("standard output: {error}"))],
+        }
+    }
+
+    /// The failure as JSON: a member for each line of [`Failure::print`].
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Self::Damaged {
+                damage,
+                file_offset,
+                ..
+            } => json!({
+                "kind": "damaged",
+                "defect": damage.defect().id(),
+                "what": damage.headline(),
+                "subject": damage.subject(),
+                "at": damage.at().get(),
+                "file_offset": file_offset,
+                "found": damage.found_text(),
+                "expected": damage.expected_text(),
+            }),
+            Self::Image(ImageError::Damaged {
+                what,
+                offset,
+                found,
+                expected,
+            }) => json!({
+                "kind": "image",
+                "what": what,
+                "file_offset": offset,
+                "found": found,
+                "expected": expected,
+            }),
+            Self::Find(FindError::Several(roots)) => json!({
+                "kind": "several",
+                "what": "several handovers",
+                "roots": roots.iter().map(|root| json!({
+                    "fdt_addr": root.addr.get(), "compatible": root.compatible,
+                })).collect::<Vec<_>>(),
+            }),
+            other => {
+                let lines = other.lines();
+                let (kind, what) = lines.first().cloned().unwrap_or_default();
+                json!({ "kind": kind, "what": what })
+            }
+        }
+    }
+}
+
+fn find_lines(error: &FindError) -> Vec<(&'static str, String)> {
+    match error {
+        FindError::None(near) if near.is_empty() => vec![
+            ("damaged", "no handover found in the image".to_owned()),
+            (
+                "found",
+                "no page that is an FDT with a `kho-v*` root".to_owned(),
+            ),
+            (
+                "expected",
+                "a root FDT with a `preserved-memory-map`".to_owned(),
+            ),
+            (
+                "hint",
+                "--fdt names its address where it can not be found".to_owned(),
+            ),
+        ],
+        FindError::None(near) => {
+            let mut lines = vec![(
+                "damaged",
+                "no intact root FDT found in the image".to_owned(),
+            )];
+            for miss in near.iter().take(8) {
+                let damage = &miss.damage;
+                lines.push(("where", format!("page {}", miss.addr)));
+                lines.push(("what", damage.headline()));
+                lines.push(("found", damage.found_text().to_owned()));
+                lines.push(("expected", damage.expected_text().to_owned()));
+            }
+            lines.retain(|(_, text)| !text.is_empty());
+            lines
+        }
+        FindError::Several(roots) => {
+            let mut lines = vec![(
+                "refused",
+                format!("{} handovers found in the image", roots.len()),
+            )];
+            for root in roots.iter().take(32) {
+                lines.push((
+                    "root FDT",
+                    format!("--fdt {}  ({})", root.addr, root.compatible),
+                ));
+            }
+            lines.push(("hint", "choose one with --fdt".to_owned()));
+            lines
+        }
+        FindError::SeveralScratch { fdt, nodes } => {
+            let what = format!("several scratch tables named for the root FDT at {fdt}");
+            let mut lines = vec![("refused", what)];
+            for node in nodes.iter().take(32) {
+                let (addr, size) = (node.scratch_addr, node.scratch_size);
+                lines.push((
+                    "setup_data",
+                    format!("--scratch {addr}:{size}  (node at {})", node.addr),
+                ));
+            }
+            lines.push(("hint", "choose one with --scratch".to_owned()));
+            lines
+        }
+    }
+}
+
+impl From<FindError> for Failure {
+    fn from(error: FindError) -> Self {
+        Self::Find(error)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}

@@ -1,0 +1,452 @@
+//! A survey as a tree that a person reads.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use kho_compat::{Outcome, Verdict};
+use kho_core::Metadata;
+use kho_image::Kind;
+use kho_luo::Session;
+use kho_mem::PAGE_SIZE_U64;
+use kho_memfd::abi;
+
+use crate::error::RED;
+use crate::report::Hashes;
+use crate::survey::{MemfdFacts, ScratchSource, Survey};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GREEN: Style = AnsiColor::Green.on_default().bold();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+
+/// Sessions, files of a session, and the like that are shown without `--all`.
+const SHOWN: usize = 12;
+
+struct Node {
+    text: String,
+    children: Vec<Node>,
+}
+
+impl Node {
+    fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            children: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, child: Self) {
+        self.children.push(child);
+    }
+
+    fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
+        for (index, child) in self.children.iter().enumerate() {
+            let last = index + 1 == self.children.len();
+            let (branch, deeper) = if last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            writeln!(out, "{DIM}{indent}{branch}{DIM:#}{}", child.text)?;
+            child.write(out, &format!("{indent}{deeper}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints all of `survey`; long lists in part, unless `all`.
+pub(crate) fn print(
+    out: &mut dyn Write,
+    survey: &Survey<'_>,
+    path: &str,
+    hashes: Option<&Hashes>,
+    all: bool,
+) -> io::Result<()> {
+    let shown = if all { usize::MAX } else { SHOWN };
+    let image = survey.image;
+    let kind = match image.kind() {
+        Kind::Elf => "ELF core",
+        Kind::Raw => "raw memory",
+    };
+    let zstd = if image.is_compressed() { ", zstd" } else { "" };
+    writeln!(
+        out,
+        "{BOLD}{path}{BOLD:#}  {kind}{zstd}, {} of memory",
+        size(image.memory())
+    )?;
+    let mut top = Node::new("");
+    if let Some(root) = &survey.root {
+        let mut node = Node::new(format!(
+            "{BOLD}{}{BOLD:#}  {DIM}root FDT at {}{DIM:#}",
+            root.compatible(),
+            root.at()
+        ));
+        core(&mut node, survey, shown);
+        luo(&mut node, survey, hashes, shown);
+        top.push(node);
+    }
+    top.write(out, "")?;
+    match &survey.verdict {
+        Some(Ok(admitted)) => verdict(out, admitted.verdict(), shown),
+        Some(Err(refused)) => verdict(out, refused.verdict(), shown),
+        None => writeln!(
+            out,
+            "verdict: {RED}none{RED:#}, since the handover is damaged"
+        ),
+    }
+}
+
+fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
+    if let Some(metadata) = &survey.metadata {
+        node.push(Node::new(match metadata {
+            Metadata::V1 {
+                previous_release,
+                kexec_count,
+            } => {
+                format!("from Linux {previous_release}, kexec {kexec_count}")
+            }
+            Metadata::Other { version } => {
+                format!("{YELLOW}kexec metadata of version {version}, left alone{YELLOW:#}")
+            }
+        }));
+    }
+    if let Some(preserved) = &survey.preserved {
+        let mut child = Node::new(format!(
+            "preserved  {} in {}, tracked by {}",
+            pages(preserved.pages()),
+            count(preserved.keys() as u64, "range"),
+            count(preserved.nodes().len() as u64, "node"),
+        ));
+        for (order, n) in preserved.by_order() {
+            let each = order
+                .bytes()
+                .map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
+            let order = order.to_string();
+            child.push(Node::new(format!(
+                "order {order:<2}  {}{each}",
+                count(n, "range")
+            )));
+        }
+        if let Some((_, unclaimed)) = survey.unclaimed.filter(|(_, pages)| *pages > 0) {
+            child.push(Node::new(format!(
+                "{DIM}{} of no structure known here{DIM:#}",
+                pages(unclaimed)
+            )));
+        }
+        node.push(child);
+    }
+    match &survey.scratch {
+        Some(scratch) => {
+            let total = scratch.areas().iter().fold(0u64, |sum, area| sum.saturating_add(area.len()));
+            let source = match survey.scratch_source {
+                Some(ScratchSource::Elimination) => ", found by elimination",
+                Some(ScratchSource::SetupData) => ", named by a setup_data node",
+                _ => "",
+            };
+            let at = scratch.at();
+            let mut child =
+                Node::new(format!("scratch  {}  {DIM}table at {at}{source}{DIM:#}", size(total)));
+            for (index, area) in scratch.areas().iter().enumerate() {
+                let name = match index {
+                    0 => "low memory".to_owned(),
+                    1 => "global".to_owned(),
+                    n => format!("node {}", n - 2),
+                };
+                let len = if area.is_empty() { "empty".to_owned() } else { size(area.len()) };
+                child.push(Node::new(format!("{name:<11} {len:<9} {DIM}{area}{DIM:#}")));
+            }
+            node.push(child);
+        }
+        None if survey.handover.is_some() => node.push(Node::new(format!(
+            "{YELLOW}scratch  unknown: nothing points to the table; --scratch ADDR:LEN names it{YELLOW:#}"
+        ))),
+        None => {}
+    }
+    if let Some(handover) = &survey.handover {
+        let mut child = Node::new("subtrees");
+        let width = handover
+            .subtrees()
+            .iter()
+            .map(|s| s.name.len())
+            .max()
+            .unwrap_or(0);
+        for subtree in handover.subtrees().iter().take(shown) {
+            let known = if survey.is_left_alone(&subtree.name) {
+                ", left alone"
+            } else {
+                ""
+            };
+            let (name, addr) = (&subtree.name, subtree.addr);
+            let bytes = count(subtree.size, "byte");
+            child.push(Node::new(format!(
+                "{name:<width$}  {DIM}{bytes} at {addr}{known}{DIM:#}"
+            )));
+        }
+        more(&mut child, handover.subtrees().len(), shown, "subtree");
+        node.push(child);
+    }
+    if let Some(memblock) = &survey.memblock {
+        let mut child = Node::new(format!(
+            "reserve_mem regions  {DIM}{}{DIM:#}",
+            memblock.compatible()
+        ));
+        for region in memblock.regions().iter().take(shown) {
+            child.push(Node::new(match region.range {
+                Some(range) => {
+                    format!(
+                        "{}  {}  {DIM}{range}{DIM:#}",
+                        region.name,
+                        size(range.len())
+                    )
+                }
+                None => format!(
+                    "{YELLOW}{}  {}, left alone{YELLOW:#}",
+                    region.name, region.compatible
+                ),
+            }));
+        }
+        more(&mut child, memblock.regions().len(), shown, "region");
+        node.push(child);
+    }
+}
+
+fn luo(node: &mut Node, survey: &Survey<'_>, hashes: Option<&Hashes>, shown: usize) {
+    let Some(luo) = &survey.luo else { return };
+    let Some(body) = luo.body() else {
+        node.push(Node::new(format!(
+            "{RED}{}{RED:#}  {DIM}not read{DIM:#}",
+            luo.compatible()
+        )));
+        return;
+    };
+    let mut child = Node::new(format!(
+        "{BOLD}{}{BOLD:#}  live update {}: {}, {}, {}",
+        luo.compatible(),
+        body.liveupdate_num(),
+        count(body.sessions().len() as u64, "session"),
+        count(body.files(), "file"),
+        size(survey.bytes()),
+    ));
+    for (index, session) in body.sessions().iter().take(shown).enumerate() {
+        let facts = survey
+            .memfds
+            .get(index)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let hashes = hashes
+            .and_then(|hashes| hashes.get(index))
+            .map(Vec::as_slice);
+        child.push(session_node(body, session, facts, hashes, shown));
+    }
+    more(&mut child, body.sessions().len(), shown, "session");
+    if !body.flbs().is_empty() {
+        let mut flbs = Node::new("file-lifecycle-bound objects");
+        for flb in body.flbs().iter().take(shown) {
+            flbs.push(Node::new(format!(
+                "{}  {DIM}{}, data {:#x}{DIM:#}",
+                flb.name,
+                count(flb.count, "file"),
+                flb.data
+            )));
+        }
+        more(&mut flbs, body.flbs().len(), shown, "object");
+        child.push(flbs);
+    }
+    node.push(child);
+}
+
+fn session_node(
+    body: &kho_luo::Body,
+    session: &Session,
+    facts: &[Option<MemfdFacts>],
+    hashes: Option<&[Option<String>]>,
+    shown: usize,
+) -> Node {
+    let bytes = facts
+        .iter()
+        .flatten()
+        .fold(0u64, |sum, facts| sum.saturating_add(facts.size));
+    let files = session.files().len() as u64;
+    let mut node = Node::new(format!(
+        "session {BOLD}{}{BOLD:#}  {}{}",
+        session.name(),
+        count(files, "file"),
+        if files > 0 {
+            format!(", {}", size(bytes))
+        } else {
+            String::new()
+        }
+    ));
+    let token_width = session
+        .files()
+        .iter()
+        .take(shown)
+        .map(|f| format!("{:#x}", f.token).len())
+        .max()
+        .unwrap_or(0);
+    for (index, file) in session.files().iter().take(shown).enumerate() {
+        let token = format!("{:#x}", file.token);
+        let compatible = body.compatible_of(file);
+        let mut text = format!("{token:<token_width$}  {compatible}");
+        match facts.get(index) {
+            Some(Some(facts)) => {
+                text.push_str(&format!(
+                    "  {:>10}  pos {}  {}",
+                    count(facts.size, "byte"),
+                    facts.pos,
+                    folios(facts)
+                ));
+                if facts.seals != 0 {
+                    text.push_str(&format!("  sealed {}", seals(facts.seals)));
+                }
+            }
+            Some(None) => text.push_str(&format!("  {YELLOW}contents not read{YELLOW:#}")),
+            None => {}
+        }
+        let mut file = Node::new(text);
+        if let Some(Some(hash)) = hashes.and_then(|hashes| hashes.get(index)) {
+            file.push(Node::new(format!("{DIM}sha256 {hash}{DIM:#}")));
+        }
+        node.push(file);
+    }
+    more(&mut node, session.files().len(), shown, "file");
+    node
+}
+
+fn more(node: &mut Node, all: usize, shown: usize, what: &str) {
+    if let Some(rest) = all.checked_sub(shown).filter(|rest| *rest > 0) {
+        let rest = count(rest as u64, what);
+        node.push(Node::new(format!(
+            "{DIM}... {rest} more, shown with --all{DIM:#}"
+        )));
+    }
+}
+
+fn folios(facts: &MemfdFacts) -> String {
+    let mut orders: Vec<u8> = facts
+        .orders
+        .iter()
+        .filter_map(|(o, _)| o.map(|o| o.get()))
+        .collect();
+    orders.sort_unstable();
+    orders.dedup();
+    let orders = match orders.as_slice() {
+        [] | [0] => String::new(),
+        [order] => format!(" of order {order}"),
+        [first, .., last] => format!(" of orders {first} to {last}"),
+    };
+    format!("{}{orders}", count(facts.nr_folios, "folio"))
+}
+
+fn seals(seals: u32) -> String {
+    const NAMES: &[(u32, &str)] = &[
+        (abi::SEAL_SEAL, "seal"),
+        (abi::SEAL_SHRINK, "shrink"),
+        (abi::SEAL_GROW, "grow"),
+        (abi::SEAL_WRITE, "write"),
+        (abi::SEAL_FUTURE_WRITE, "future-write"),
+        (abi::SEAL_EXEC, "exec"),
+    ];
+    let names: Vec<_> = NAMES
+        .iter()
+        .filter(|(bit, _)| seals & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(", ")
+}
+
+fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<()> {
+    let style = if verdict.rejected().next().is_some() {
+        RED
+    } else {
+        GREEN
+    };
+    let decision = verdict.decision.id();
+    writeln!(
+        out,
+        "verdict: {style}{decision}{style:#}  {DIM}policy `{}`{DIM:#}",
+        verdict.policy
+    )?;
+    let notable = verdict
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome != Outcome::Restorable);
+    let all = notable.clone().count();
+    for finding in notable.take(shown) {
+        let (style, word) = match finding.outcome {
+            Outcome::Rejected => (RED, "rejected"),
+            _ => (YELLOW, "left alone"),
+        };
+        let title = finding.carrier.title();
+        write!(out, "  {style}{word}{style:#}  {title} `{}`", finding.found)?;
+        if !finding.reason.is_empty() {
+            write!(out, ": {}", finding.reason)?;
+        }
+        writeln!(out)?;
+        if finding.outcome == Outcome::Rejected {
+            writeln!(out, "            expected {}", finding.expected)?;
+            writeln!(out, "            {}", finding.consequence)?;
+        }
+    }
+    if all > shown {
+        writeln!(
+            out,
+            "  {DIM}... {} more, shown with --all{DIM:#}",
+            all - shown
+        )?;
+    }
+    Ok(())
+}
+
+fn count(n: u64, what: impl Display) -> String {
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
+}
+
+fn pages(n: u64) -> String {
+    match n.checked_mul(PAGE_SIZE_U64) {
+        Some(bytes) => format!("{} ({})", count(n, "page"), size(bytes)),
+        None => count(n, "page"),
+    }
+}
+
+/// Bytes in a unit that gives a number below 1024: exact where it is whole, else one decimal.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: &[&str] = &["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (bytes.max(1).ilog2() / 10) as usize;
+    let name = UNITS.get(unit).copied().unwrap_or("bytes");
+    let scale = 1u64 << (10 * unit);
+    if unit == 0 && bytes == 1 {
+        return "1 byte".to_owned();
+    }
+    if bytes.is_multiple_of(scale) {
+        return format!("{} {name}", bytes / scale);
+    }
+    let tenths = (u128::from(bytes) * 10 + u128::from(scale) / 2) / u128::from(scale);
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_exact_or_rounded() {
+        let cases: &[(u64, &str)] = &[
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (4 << 20, "4 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(size(*bytes), *text);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The `kho` command: inspect what a kernel handed over, and restore its files.
+
+mod args;
+mod compat;
+mod error;
+mod human;
+mod inspect;
+mod progress;
+mod report;
+mod restore;
+mod survey;
+mod write;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::error::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::INFO,
+        2 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    progress::stop_on_interrupt();
+    let done = match &cli.command {
+        Command::Inspect(args) => inspect::run(args),
+        Command::Restore(args) => restore::run(args),
+        Command::Compat(args) => compat::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe had enough: not our failure.
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}

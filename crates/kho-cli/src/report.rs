@@ -1,0 +1,289 @@
+//! A survey as JSON: the names and values that the captures' facts have, and more.
+
+use kho_compat::{Finding, Verdict};
+use kho_core::Metadata;
+use kho_image::Kind;
+use kho_luo::{Body, Name, Session};
+use kho_radix::Preserved;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::survey::{MemfdFacts, Survey};
+
+/// sha256 of each file's contents, by session and file.
+pub(crate) type Hashes = Vec<Vec<Option<String>>>;
+
+/// All of `survey`. What was not found, or not reached, is left out.
+pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> Value {
+    let mut out = Map::new();
+    let image = survey.image;
+    let kind = match image.kind() {
+        Kind::Elf => "elf",
+        Kind::Raw => "raw",
+    };
+    out.insert(
+        "image".into(),
+        json!({ "path": path, "kind": kind, "zstd": image.is_compressed(), "memory": image.memory() }),
+    );
+    if let Some(entry) = survey.entry {
+        let (addr, size) = entry.scratch.unzip();
+        out.insert(
+            "entry".into(),
+            json!({
+                "fdt_addr": entry.fdt_addr.get(),
+                "fdt_size": entry.fdt_size,
+                "scratch_addr": addr.map(kho_mem::PhysAddr::get),
+                "scratch_size": size,
+            }),
+        );
+        out.insert(
+            "scratch_source".into(),
+            survey.scratch_source.map(|s| s.id()).into(),
+        );
+    }
+    if let Some(root) = &survey.root {
+        out.insert("compatible".into(), root.compatible().into());
+    }
+    if let Some(preserved) = &survey.preserved {
+        out.insert("preserved".into(), preserved_json(preserved, survey));
+    }
+    if let Some(handover) = &survey.handover {
+        let subtrees: Map<_, _> = handover
+            .subtrees()
+            .iter()
+            .map(|s| {
+                (
+                    s.name.clone(),
+                    json!({ "pa": s.addr.get(), "size": s.size }),
+                )
+            })
+            .collect();
+        out.insert("subtrees".into(), subtrees.into());
+    }
+    if let Some(scratch) = &survey.scratch {
+        let areas: Vec<_> = scratch
+            .areas()
+            .iter()
+            .map(|area| json!([area.start().get(), area.len()]))
+            .collect();
+        out.insert("scratch".into(), areas.into());
+    }
+    match &survey.metadata {
+        Some(Metadata::V1 {
+            previous_release,
+            kexec_count,
+        }) => {
+            out.insert(
+                "kexec_metadata".into(),
+                json!({
+                    "version": 1,
+                    "previous_release": previous_release,
+                    "kexec_count": kexec_count,
+                }),
+            );
+        }
+        Some(Metadata::Other { version }) => {
+            out.insert("kexec_metadata".into(), json!({ "version": version }));
+        }
+        None => {}
+    }
+    if let Some(memblock) = &survey.memblock {
+        let regions: Vec<_> = memblock
+            .regions()
+            .iter()
+            .map(|region| {
+                json!({
+                    "name": region.name,
+                    "compatible": region.compatible,
+                    "start": region.range.map(|range| range.start().get()),
+                    "size": region.range.map(|range| range.len()),
+                })
+            })
+            .collect();
+        out.insert(
+            "memblock".into(),
+            json!({ "compatible": memblock.compatible(), "regions": regions }),
+        );
+    }
+    if let Some(luo) = &survey.luo {
+        let mut value = Map::new();
+        value.insert("compatible".into(), luo.compatible().into());
+        if let Some(body) = luo.body() {
+            luo_json(&mut value, body, &survey.memfds, hashes);
+        }
+        out.insert("luo".into(), value.into());
+    }
+    match &survey.verdict {
+        Some(Ok(admitted)) => {
+            out.insert("verdict".into(), verdict_json(admitted.verdict(), survey));
+        }
+        Some(Err(refused)) => {
+            out.insert("verdict".into(), verdict_json(refused.verdict(), survey));
+        }
+        None => {}
+    }
+    if let Some(failure) = &survey.failure {
+        out.insert("failure".into(), failure.json());
+    }
+    out.into()
+}
+
+fn preserved_json(preserved: &Preserved, survey: &Survey<'_>) -> Value {
+    let by_order: Map<_, _> = preserved
+        .by_order()
+        .iter()
+        .map(|(order, n)| (order.to_string(), (*n).into()))
+        .collect();
+    let mut hash = Sha256::new();
+    let mut record = Vec::with_capacity(12 << 10);
+    for folio in preserved.iter() {
+        record.extend_from_slice(&folio.addr().get().to_le_bytes());
+        record.extend_from_slice(&u32::from(folio.order.get()).to_le_bytes());
+        if record.len() >= 12 << 10 {
+            hash.update(&record);
+            record.clear();
+        }
+    }
+    hash.update(&record);
+    let mut out = json!({
+        "entries": preserved.keys(),
+        "pages": preserved.pages(),
+        "radix_nodes": preserved.nodes().len(),
+        "by_order": by_order,
+        "sha256": hex(&hash.finalize()),
+    });
+    if let (Some((ranges, pages)), Some(out)) = (survey.unclaimed, out.as_object_mut()) {
+        out.insert(
+            "unclaimed".into(),
+            json!({ "entries": ranges, "pages": pages }),
+        );
+    }
+    out
+}
+
+fn luo_json(
+    out: &mut Map<String, Value>,
+    body: &Body,
+    memfds: &[Vec<Option<MemfdFacts>>],
+    hashes: Option<&Hashes>,
+) {
+    out.insert("liveupdate_num".into(), body.liveupdate_num().into());
+    let sessions: Vec<_> = body
+        .sessions()
+        .iter()
+        .enumerate()
+        .map(|(index, session)| {
+            let facts = memfds.get(index).map(Vec::as_slice).unwrap_or_default();
+            let hashes = hashes
+                .and_then(|hashes| hashes.get(index))
+                .map(Vec::as_slice);
+            session_json(body, session, facts, hashes)
+        })
+        .collect();
+    out.insert("sessions".into(), sessions.into());
+    out.insert("session_blocks".into(), body.session_blocks().into());
+    out.insert("flbs".into(), flbs_json(body));
+    if let Some(pages) = body.flb_pages() {
+        out.insert("flb_pgcnt".into(), pages.into());
+    }
+}
+
+pub(crate) fn flbs_json(body: &Body) -> Value {
+    let flb =
+        |flb: &kho_luo::Flb| json!({ "name": flb.name, "data": flb.data, "count": flb.count });
+    body.flbs().iter().map(flb).collect::<Vec<_>>().into()
+}
+
+fn session_json(
+    body: &Body,
+    session: &Session,
+    facts: &[Option<MemfdFacts>],
+    hashes: Option<&[Option<String>]>,
+) -> Value {
+    let files: Vec<_> = session
+        .files()
+        .iter()
+        .enumerate()
+        .map(|(index, file)| {
+            let mut out = Map::new();
+            out.insert("compatible".into(), body.compatible_of(file).into());
+            out.insert("token".into(), file.token.into());
+            if let Some(Some(facts)) = facts.get(index) {
+                memfd_json(&mut out, facts);
+            }
+            if let Some(Some(hash)) = hashes.and_then(|hashes| hashes.get(index)) {
+                out.insert("sha256".into(), hash.as_str().into());
+            }
+            Value::from(out)
+        })
+        .collect();
+    let mut out = Map::new();
+    name_json(&mut out, session.name());
+    out.insert("count".into(), session.files().len().into());
+    out.insert("files".into(), files.into());
+    out.insert("file_blocks".into(), session.file_blocks().into());
+    out.into()
+}
+
+/// The name, and its bytes where it is no text.
+pub(crate) fn name_json(out: &mut Map<String, Value>, name: &Name) {
+    match name.as_str() {
+        Some(text) => {
+            out.insert("name".into(), text.into());
+        }
+        None => {
+            out.insert("name".into(), name.to_string().into());
+            out.insert("name_bytes".into(), hex(name.as_bytes()).into());
+        }
+    }
+}
+
+pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
+    out.insert("pos".into(), facts.pos.into());
+    out.insert("size".into(), facts.size.into());
+    out.insert("seals".into(), facts.seals.into());
+    out.insert("flags".into(), facts.flags.into());
+    out.insert("nr_folios".into(), facts.nr_folios.into());
+    out.insert(
+        "vmalloc".into(),
+        json!({
+            "total_pages": facts.total_pages,
+            "flags": facts.vmalloc_flags,
+            "order": facts.vmalloc_order,
+            "chunks": facts.chunks,
+        }),
+    );
+    let orders: Vec<_> = facts
+        .orders
+        .iter()
+        .map(|(order, n)| json!([order.map(kho_mem::Order::get), n]))
+        .collect();
+    out.insert("folio_orders".into(), orders.into());
+}
+
+fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {
+    json!({
+        "carrier": finding.carrier.id(),
+        "found": finding.found,
+        "expected": finding.expected,
+        "outcome": finding.outcome.id(),
+        "reason": finding.reason,
+        "uses": finding.uses,
+        "where": finding.place.path,
+        "at": finding.place.addr,
+        "file_offset": survey.locate(finding.place.addr),
+        "consequence": finding.consequence,
+    })
+}
+
+fn verdict_json(verdict: &Verdict, survey: &Survey<'_>) -> Value {
+    json!({
+        "policy": verdict.policy,
+        "decision": verdict.decision.id(),
+        "findings": verdict.findings.iter().map(|f| finding_json(f, survey)).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

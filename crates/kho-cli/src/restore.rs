@@ -1,0 +1,311 @@
+//! `kho restore`: the files of a handover, all of them or none.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use kho_compat::Admitted;
+use kho_core::{Handover, Metadata};
+use kho_luo::{Luo, Name};
+use kho_memfd::Memfd;
+use serde_json::{Map, Value, json};
+
+use crate::args::RestoreArgs;
+use crate::error::Failure;
+use crate::human::size;
+use crate::inspect::{Hasher, open};
+use crate::progress::Bar;
+use crate::report::{flbs_json, memfd_json, name_json};
+use crate::survey::{MemfdFacts, Survey};
+use crate::write::{SparseFile, Staging};
+
+/// The manifest's own version: of this file format, not of any handover's.
+const FORMAT: &str = "kho-restore-v1";
+const MANIFEST: &str = "manifest.json";
+
+pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
+    let result = restore(args);
+    if let (true, Err(failure)) = (args.json, &result) {
+        let value = json!({ "failure": failure.json() });
+        writeln!(std::io::stdout(), "{value:#}").map_err(Failure::Output)?;
+    }
+    result
+}
+
+fn restore(args: &RestoreArgs) -> Result<(), Failure> {
+    let image = open(&args.image)?;
+    let mut survey = Survey::of(&image, &args.image);
+    if let Some(failure) = survey.failure.take() {
+        return Err(failure);
+    }
+    let admitted = match survey.verdict.take() {
+        Some(Ok(admitted)) => admitted,
+        Some(Err(refused)) => return Err(refused.into()),
+        None => return Err(Failure::Unrestorable("no verdict was reached".to_owned())),
+    };
+    let selected = Selected::new(args, survey.luo.as_ref())?;
+    let mut staging = Staging::new(&args.out, args.force)?;
+    let manifest = match (&survey.handover, &survey.luo) {
+        (Some(handover), Some(luo)) => write_files(
+            args,
+            &survey,
+            &admitted,
+            handover,
+            luo,
+            &selected,
+            &mut staging,
+        )?,
+        _ => manifest(args, &survey, Vec::new()),
+    };
+    staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
+    staging.commit()?;
+    report(args, &admitted, &manifest, selected.bytes(&survey))
+}
+
+/// What the arguments choose: indices of sessions and of their files.
+struct Selected {
+    files: Vec<(usize, Vec<usize>)>,
+}
+
+impl Selected {
+    fn new(args: &RestoreArgs, luo: Option<&Luo>) -> Result<Self, Failure> {
+        let sessions = luo
+            .and_then(Luo::body)
+            .map(kho_luo::Body::sessions)
+            .unwrap_or_default();
+        let wanted = args.session.as_deref().map(OsStr::as_bytes);
+        let mut files = Vec::new();
+        for (index, session) in sessions.iter().enumerate() {
+            if wanted.is_some_and(|wanted| wanted != session.name().as_bytes()) {
+                continue;
+            }
+            let of_session: Vec<_> = (0..)
+                .zip(session.files())
+                .filter(|(_, file)| args.token.is_none_or(|token| token == file.token))
+                .map(|(index, _)| index)
+                .collect();
+            if args.token.is_none() || !of_session.is_empty() {
+                files.push((index, of_session));
+            }
+        }
+        match (&args.session, args.token) {
+            (Some(session), None) if files.is_empty() => Err(Failure::Usage(format!(
+                "no session `{}` in this handover",
+                session.display()
+            ))),
+            (Some(session), Some(token)) if files.is_empty() => Err(Failure::Usage(format!(
+                "no file of token {token:#x} in a session `{}` of this handover",
+                session.display()
+            ))),
+            (None, Some(token)) if files.is_empty() => Err(Failure::Usage(format!(
+                "no file of token {token:#x} in this handover"
+            ))),
+            _ => Ok(Self { files }),
+        }
+    }
+
+    fn facts<'s>(&'s self, survey: &'s Survey<'_>) -> impl Iterator<Item = &'s MemfdFacts> + 's {
+        self.files.iter().flat_map(move |(session, files)| {
+            let facts = survey
+                .memfds
+                .get(*session)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            files
+                .iter()
+                .filter_map(move |file| facts.get(*file)?.as_ref())
+        })
+    }
+
+    fn bytes(&self, survey: &Survey<'_>) -> u64 {
+        self.facts(survey)
+            .fold(0, |sum, facts| sum.saturating_add(facts.size))
+    }
+}
+
+fn write_files(
+    args: &RestoreArgs,
+    survey: &Survey<'_>,
+    admitted: &Admitted,
+    handover: &Handover<'_>,
+    luo: &Luo,
+    selected: &Selected,
+    staging: &mut Staging,
+) -> Result<Value, Failure> {
+    let mut claims = handover
+        .claims()
+        .map_err(|damage| Failure::damaged(damage, survey.image))?;
+    let incoming = luo
+        .restore(admitted)
+        .map_err(|error| Failure::Unrestorable(error.to_string()))?;
+    let all: Vec<_> = incoming.iter().collect();
+    let mut bar = Bar::new("restoring");
+    let (mut done, total) = (0u64, selected.bytes(survey));
+    let mut sessions = Vec::new();
+    for (session_index, files) in &selected.files {
+        let Some(session) = all.get(*session_index) else {
+            continue;
+        };
+        let facts = survey
+            .memfds
+            .get(*session_index)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let dir = file_name(session.name());
+        staging.create_dir(Path::new(&dir))?;
+        let chosen: HashSet<usize> = files.iter().copied().collect();
+        let mut entries = Vec::new();
+        for (index, file) in session
+            .files()
+            .enumerate()
+            .filter(|(index, _)| chosen.contains(index))
+        {
+            let path = format!("{dir}/{:016x}.bin", file.token());
+            let memfd = Memfd::restore(admitted, handover, &mut claims, &file)
+                .map_err(|error| Failure::of_restore(error, survey.image))?;
+            let mut out = SparseFile::create(staging, Path::new(&path))?;
+            let mut hash = args.hash.then(Hasher::default);
+            for piece in memfd.pieces() {
+                let piece = piece.map_err(|error| Failure::of_memory(&error, survey.image))?;
+                out.piece(piece)?;
+                if let Some(hash) = &mut hash {
+                    hash.update(piece);
+                }
+                done += piece.len();
+                if !bar.at(done, Some(total)) {
+                    return Err(Failure::Interrupted);
+                }
+            }
+            out.finish(memfd.memfd().size())?;
+            let mut entry = Map::new();
+            entry.insert("token".into(), file.token().into());
+            entry.insert("path".into(), path.into());
+            entry.insert("compatible".into(), file.compatible().into());
+            if let Some(Some(facts)) = facts.get(index) {
+                memfd_json(&mut entry, facts);
+            }
+            if let Some(hash) = hash {
+                entry.insert("sha256".into(), hash.finish().into());
+            }
+            entries.push(Value::from(entry));
+        }
+        let mut value = Map::new();
+        name_json(&mut value, session.name());
+        value.insert("dir".into(), dir.into());
+        value.insert("files".into(), entries.into());
+        sessions.push(value.into());
+    }
+    Ok(manifest(args, survey, sessions))
+}
+
+/// What a directory of files can not hold.
+fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Value {
+    let mut out = Map::new();
+    out.insert("format".into(), FORMAT.into());
+    out.insert(
+        "image".into(),
+        args.image.image.display().to_string().into(),
+    );
+    // Whether these are all the files that were handed over.
+    out.insert(
+        "complete".into(),
+        (args.session.is_none() && args.token.is_none()).into(),
+    );
+    if let Some(root) = &survey.root {
+        out.insert("compatible".into(), root.compatible().into());
+    }
+    if let Some(Metadata::V1 {
+        previous_release,
+        kexec_count,
+    }) = &survey.metadata
+    {
+        out.insert(
+            "kexec_metadata".into(),
+            json!({ "version": 1, "previous_release": previous_release, "kexec_count": kexec_count }),
+        );
+    }
+    if let (Some(luo), Some(body)) = (&survey.luo, survey.body()) {
+        out.insert("luo".into(), luo.compatible().into());
+        out.insert("liveupdate_num".into(), body.liveupdate_num().into());
+        out.insert("flbs".into(), flbs_json(body));
+    }
+    out.insert("sessions".into(), sessions.into());
+    out.into()
+}
+
+fn report(
+    args: &RestoreArgs,
+    admitted: &Admitted,
+    manifest: &Value,
+    bytes: u64,
+) -> Result<(), Failure> {
+    if args.json {
+        return writeln!(std::io::stdout(), "{manifest:#}").map_err(Failure::Output);
+    }
+    let sessions = manifest
+        .get("sessions")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let files: usize = sessions
+        .iter()
+        .map(|session| {
+            session
+                .get("files")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len)
+        })
+        .sum();
+    let plural = |n: usize, what: &str| {
+        if n == 1 {
+            format!("1 {what}")
+        } else {
+            format!("{n} {what}s")
+        }
+    };
+    let mut out = anstream::stdout().lock();
+    writeln!(
+        out,
+        "restored {} of {}, {}, to {}",
+        plural(files, "file"),
+        plural(sessions.len(), "session"),
+        size(bytes),
+        args.out.display()
+    )
+    .map_err(Failure::Output)?;
+    for finding in admitted.verdict().left_alone() {
+        let reason = if finding.reason.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", finding.reason)
+        };
+        writeln!(
+            out,
+            "left alone: {} `{}`{reason}",
+            finding.carrier.title(),
+            finding.found
+        )
+        .map_err(Failure::Output)?;
+    }
+    Ok(())
+}
+
+/// The name of a session's directory: the session's own where it is a safe file name, else with
+/// every byte percent-encoded that is not a letter, a digit, or one of `-._~`. A leading dot is
+/// encoded as well, and so is the name of the manifest.
+fn file_name(name: &Name) -> String {
+    let bytes = name.as_bytes();
+    let mut out = String::with_capacity(bytes.len());
+    for (index, byte) in bytes.iter().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+        let special = index == 0 && (*byte == b'.' || bytes == MANIFEST.as_bytes());
+        if plain && !special {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}

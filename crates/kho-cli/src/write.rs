@@ -1,0 +1,236 @@
+//! Writing beside, and renaming at the end.
+
+use std::fs::{self, File};
+use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use kho_mem::PAGE_SIZE;
+use kho_memfd::Piece;
+use tempfile::TempDir;
+
+use crate::error::Failure;
+
+/// A directory in the making. Until [`Staging::commit`] nothing of it shows in the output
+/// directory; dropped before, it is gone.
+pub(crate) struct Staging {
+    out: PathBuf,
+    force: bool,
+    // Holds `root`, and what --force replaces until the commit is through.
+    temp: TempDir,
+    root: PathBuf,
+    // The entries of `root`, in the order they were made.
+    entries: Vec<PathBuf>,
+}
+
+impl Staging {
+    /// A staging directory for `out`, on the same file system.
+    pub(crate) fn new(out: &Path, force: bool) -> Result<Self, Failure> {
+        // Inside where `out` exists (it may be a mount point), beside where it does not.
+        let mut place = out;
+        while !place.exists() {
+            place = match place.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+        }
+        if !place.is_dir() {
+            let text = format!("{} is not a directory", place.display());
+            return Err(Failure::Usage(text));
+        }
+        let at = |error| Failure::Write {
+            path: place.to_owned(),
+            error,
+        };
+        let temp = tempfile::Builder::new()
+            .prefix(".kho-restore-")
+            .tempdir_in(place)
+            .map_err(at)?;
+        // The temporary directory is private; what becomes of `root` is the user's, by umask.
+        let root = temp.path().join("new");
+        fs::create_dir(&root).map_err(at)?;
+        fs::create_dir(temp.path().join("old")).map_err(at)?;
+        Ok(Self {
+            out: out.to_owned(),
+            force,
+            temp,
+            root,
+            entries: Vec::new(),
+        })
+    }
+
+    pub(crate) fn create_dir(&mut self, name: &Path) -> Result<(), Failure> {
+        let path = self.root.join(name);
+        fs::create_dir(&path).map_err(|error| Failure::Write { path, error })?;
+        self.entries.push(name.to_owned());
+        Ok(())
+    }
+
+    pub(crate) fn write(&mut self, name: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.root.join(name);
+        fs::write(&path, bytes).map_err(|error| Failure::Write { path, error })?;
+        self.entries.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Makes everything visible in the output directory. A failure on the way takes back what it
+    /// had done.
+    pub(crate) fn commit(self) -> Result<(), Failure> {
+        let at = |error| Failure::Write {
+            path: self.out.clone(),
+            error,
+        };
+        if !self.out.exists() {
+            let made = missing_parents(&self.out);
+            if let Some(parent) = self.out.parent() {
+                fs::create_dir_all(parent).map_err(at)?;
+            }
+            return fs::rename(&self.root, &self.out).map_err(|error| {
+                for dir in &made {
+                    // Best effort: they were made just now and are empty.
+                    drop(fs::remove_dir(dir));
+                }
+                at(error)
+            });
+        }
+        let there = |name: &&PathBuf| self.out.join(name).symlink_metadata().is_ok();
+        let in_the_way: Vec<_> = self.entries.iter().filter(there).cloned().collect();
+        if let Some(name) = in_the_way.first().filter(|_| !self.force) {
+            return Err(Failure::InTheWay(self.out.join(name)));
+        }
+        let old = self.temp.path().join("old");
+        let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let aside = in_the_way
+            .iter()
+            .map(|name| (self.out.join(name), old.join(name)));
+        let anew = self
+            .entries
+            .iter()
+            .map(|name| (self.root.join(name), self.out.join(name)));
+        for (from, to) in aside.chain(anew) {
+            if let Err(error) = fs::rename(&from, &to) {
+                for (from, to) in moved.iter().rev() {
+                    drop(fs::rename(to, from));
+                }
+                return Err(Failure::Write { path: to, error });
+            }
+            moved.push((from, to));
+        }
+        Ok(())
+    }
+}
+
+/// The ancestors of `path` that do not exist, innermost first.
+fn missing_parents(path: &Path) -> Vec<PathBuf> {
+    let ancestors = path.ancestors().skip(1);
+    ancestors
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .map(Path::to_owned)
+        .collect()
+}
+
+/// Bytes that are gathered before they are written.
+const BATCH: usize = 1 << 20;
+/// Slices that one call takes.
+const SLICES: usize = 512;
+
+/// A file that is written front to back, with holes where its contents are zero.
+pub(crate) struct SparseFile<'m> {
+    path: PathBuf,
+    file: File,
+    // Contents that follow each other from `start` on.
+    batch: Vec<&'m [u8]>,
+    batched: usize,
+    start: u64,
+    // Where the next piece goes, and where the file's own position is.
+    end: u64,
+    position: u64,
+}
+
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
+impl<'m> SparseFile<'m> {
+    pub(crate) fn create(staging: &Staging, name: &Path) -> Result<Self, Failure> {
+        let path = staging.root.join(name);
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self {
+                path,
+                file,
+                batch: Vec::new(),
+                batched: 0,
+                start: 0,
+                end: 0,
+                position: 0,
+            }),
+            Err(error) => Err(Failure::Write { path, error }),
+        }
+    }
+
+    /// Appends `piece`.
+    pub(crate) fn piece(&mut self, piece: Piece<'m>) -> Result<(), Failure> {
+        match piece {
+            Piece::Hole(len) => {
+                self.flush()?;
+                self.end += len;
+                self.start = self.end;
+            }
+            Piece::Data(bytes) => {
+                for page in bytes.chunks(PAGE_SIZE) {
+                    if ZEROS.starts_with(page) {
+                        self.flush()?;
+                        self.end += page.len() as u64;
+                        self.start = self.end;
+                    } else {
+                        self.batch.push(page);
+                        self.batched += page.len();
+                        self.end += page.len() as u64;
+                        if self.batched >= BATCH || self.batch.len() == SLICES {
+                            self.flush()?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.write().map_err(|error| Failure::Write {
+            path: self.path.clone(),
+            error,
+        })?;
+        self.batch.clear();
+        self.batched = 0;
+        self.start = self.end;
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.position != self.start {
+            self.file.seek(SeekFrom::Start(self.start))?;
+        }
+        let mut slices: Vec<_> = self.batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let mut rest = slices.as_mut_slice();
+        while !rest.is_empty() {
+            match self.file.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.position = self.end;
+        Ok(())
+    }
+
+    /// Ends the file at `size` bytes, of which a hole may be the last.
+    pub(crate) fn finish(mut self, size: u64) -> Result<(), Failure> {
+        self.flush()?;
+        self.file.set_len(size).map_err(|error| Failure::Write {
+            path: self.path,
+            error,
+        })
+    }
+}

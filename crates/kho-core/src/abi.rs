@@ -1,0 +1,182 @@
+//! What lies in memory: names of the root FDT, the scratch table, the kexec metadata, and what
+//! the boot protocol of x86 carries.
+//!
+//! Property values that KHO defines are little-endian `u64`s, not the big-endian cells of other
+//! device trees, and 4-byte aligned at best.
+
+use kho_compat::{AbiLayout, Carrier, Component, constant};
+use kho_mem::{PAGE_SIZE, PAGE_SIZE_U64};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The number in `kho-v4`.
+pub const VERSION: u32 = 4;
+/// The name in `kho-v4`.
+pub const NAME: &str = "kho";
+
+/// The root FDT is one page.
+pub const FDT_SIZE: usize = PAGE_SIZE;
+/// Property of the root and of sub-FDTs: a compat string.
+pub const PROP_COMPATIBLE: &str = "compatible";
+/// Property of the root: physical address of the tracker's root node.
+pub const PROP_TRACKER: &str = "preserved-memory-map";
+/// Property of a subtree's node: physical address of its blob.
+pub const PROP_BLOB: &str = "preserved-data";
+/// Property of a subtree's node: the blob's bytes.
+pub const PROP_BLOB_SIZE: &str = "blob-size";
+
+/// Alignment of scratch areas.
+pub const SCRATCH_ALIGN: u64 = 4 << 20;
+
+/// An entry of the scratch table.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "kho_scratch", constants(SCRATCH_ALIGN))]
+pub struct ScratchEntry {
+    /// Physical address of the area.
+    pub addr: U64,
+    /// Its bytes, which may be 0.
+    pub size: U64,
+}
+
+const _: () = assert!(size_of::<ScratchEntry>() == 16);
+
+/// [`SetupData::kind`] of a KHO node.
+pub const SETUP_KHO: u32 = 10;
+/// [`SetupData::len`] of a KHO node.
+pub const SETUP_KHO_LEN: u32 = 32;
+
+/// The head of a node in the setup_data list of x86 boot parameters.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "setup_data", constants(SETUP_KHO, SETUP_KHO_LEN))]
+pub struct SetupData {
+    /// Physical address of the next node, 0 for none.
+    pub next: U64,
+    /// What the node carries; C names the field `type`.
+    pub r#type: U32,
+    /// Bytes that follow this head.
+    pub len: U32,
+}
+
+/// What a KHO node of the setup_data list carries.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "kho_data")]
+pub struct KhoData {
+    /// Physical address of the root FDT.
+    pub fdt_addr: U64,
+    /// Its bytes: a page.
+    pub fdt_size: U64,
+    /// Physical address of the scratch table.
+    pub scratch_addr: U64,
+    /// Its bytes: 16 per entry.
+    pub scratch_size: U64,
+}
+
+const _: () = assert!(size_of::<SetupData>() == 16);
+const _: () = assert!(size_of::<KhoData>() == SETUP_KHO_LEN as usize);
+
+/// Property of `/chosen` on device-tree platforms: the root FDT's address and size.
+pub const CHOSEN_FDT: &str = "linux,kho-fdt";
+/// Property of `/chosen` on device-tree platforms: the scratch table's address and size.
+pub const CHOSEN_SCRATCH: &str = "linux,kho-scratch";
+
+/// The root as a component.
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
+    .summary("root FDT, subtrees, scratch table")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Root)
+    .needs(&["radix", "vmalloc"])
+    .layouts(&[ScratchEntry::layout, SetupData::layout, KhoData::layout])
+    .constants(&[
+        constant!(FDT_SIZE),
+        constant!(PROP_COMPATIBLE),
+        constant!(PROP_TRACKER),
+        constant!(PROP_BLOB),
+        constant!(PROP_BLOB_SIZE),
+        constant!(CHOSEN_FDT),
+        constant!(CHOSEN_SCRATCH),
+    ]);
+
+kho_compat::submit! { COMPONENT }
+
+/// The version in [`KexecMetadata::version`].
+pub const METADATA_VERSION: u32 = 1;
+/// The subtree of the kexec metadata.
+pub const METADATA_SUBTREE: &str = "kexec-metadata";
+/// Bytes of [`KexecMetadata::previous_release`].
+pub const RELEASE_LEN: usize = 65;
+
+/// What one kernel tells the next about itself. A reader checks the version before the rest.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(
+    c_name = "kho_kexec_metadata",
+    packed,
+    constants(METADATA_VERSION, RELEASE_LEN)
+)]
+pub struct KexecMetadata {
+    /// [`METADATA_VERSION`].
+    pub version: U32,
+    /// The release of the kernel that handed over, NUL-terminated: `7.3.4`.
+    pub previous_release: [u8; RELEASE_LEN],
+    /// How many kexecs came before.
+    pub kexec_count: U32,
+}
+
+const _: () = assert!(size_of::<KexecMetadata>() == 73);
+
+/// The kexec metadata as a component. Its version is a number in memory; in manifests it is
+/// written as a token.
+pub const METADATA: Component = Component::new("kexec-metadata", METADATA_VERSION, "^1")
+    .summary("release of the previous kernel and count of kexecs")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Metadata)
+    .subtree(METADATA_SUBTREE)
+    .optional()
+    .layouts(&[KexecMetadata::layout]);
+
+kho_compat::submit! { METADATA }
+
+/// The number in `memblock-v1`.
+pub const MEMBLOCK_VERSION: u32 = 1;
+/// The number in `reserve-mem-v1`.
+pub const REGION_VERSION: u32 = 1;
+/// The subtree of the memblock FDT.
+pub const MEMBLOCK_SUBTREE: &str = "memblock";
+/// Property of a region's node: its physical address.
+pub const PROP_START: &str = "start";
+/// Property of a region's node: its bytes.
+pub const PROP_SIZE: &str = "size";
+/// The largest memblock FDT that is read. A kernel writes one page.
+pub const MEMBLOCK_MAX: u64 = 16 * PAGE_SIZE_U64;
+
+/// The memblock FDT as a component.
+pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1")
+    .summary("FDT of the regions that reserve_mem= set aside")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Memblock)
+    .subtree(MEMBLOCK_SUBTREE)
+    .optional()
+    .constants(&[constant!(PROP_COMPATIBLE)]);
+
+kho_compat::submit! { MEMBLOCK }
+
+/// A region of the memblock FDT as a component.
+pub const REGION: Component = Component::new("reserve-mem", REGION_VERSION, "^1")
+    .summary("a region that reserve_mem= set aside")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Region)
+    .optional()
+    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)]);
+
+kho_compat::submit! { REGION }

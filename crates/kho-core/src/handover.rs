@@ -1,0 +1,238 @@
+//! A handover: root FDT, tracker and scratch table, checked against each other.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kho_compat::{Admitted, Carrier, Manifest, Place, Refused, Registry, RegistryError, policy};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysRange, is_backed};
+use kho_radix::{Claims, Preserved};
+
+use crate::abi::FDT_SIZE;
+use crate::{RootFdt, ScratchTable, Subtree};
+
+/// What the boot parameters carry: where the handover begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The root FDT's address.
+    pub fdt_addr: PhysAddr,
+    /// Its bytes; a page.
+    pub fdt_size: u64,
+    /// The scratch table's address and bytes, where they are known: a handover can be read, but
+    /// not booted, without.
+    pub scratch: Option<(PhysAddr, u64)>,
+}
+
+impl Entry {
+    /// A handover whose root FDT lies at `fdt_addr`.
+    #[must_use]
+    pub const fn new(fdt_addr: PhysAddr) -> Self {
+        Self {
+            fdt_addr,
+            fdt_size: FDT_SIZE as u64,
+            scratch: None,
+        }
+    }
+
+    /// Adds the scratch table's address and bytes.
+    #[must_use]
+    pub const fn with_scratch(mut self, addr: PhysAddr, size: u64) -> Self {
+        self.scratch = Some((addr, size));
+        self
+    }
+}
+
+/// A handover that can not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its memory is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// Its root is of a version that no linked component reads.
+    #[error(transparent)]
+    Incompatible(#[from] Refused),
+    /// The linked components contradict each other: a defect of this program.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// A handover in memory, opened for reading.
+///
+/// Holding one proves that the root FDT is well-formed and of a version that a linked component
+/// reads, that the tracker holds what [`Preserved`] promises, that the scratch areas, where they
+/// are known, are clear of it, and that every subtree's blob is preserved memory of its own.
+#[derive(Clone)]
+pub struct Handover<'m> {
+    mem: &'m dyn PhysMem,
+    entry: Entry,
+    root: RootFdt,
+    preserved: Preserved,
+    scratch: Option<ScratchTable>,
+    subtrees: Vec<Subtree>,
+}
+
+impl<'m> Handover<'m> {
+    /// Opens the handover that begins at `entry`. Nothing is restored.
+    ///
+    /// # Errors
+    ///
+    /// The memory is damaged, or the root's version is not one that a linked component reads.
+    pub fn open(mem: &'m dyn PhysMem, entry: Entry) -> Result<Self, OpenError> {
+        let root = Self::read_root(mem, entry)?;
+        let registry = Registry::linked().map_err(Clone::clone)?;
+        Self::admit_root(registry, &root)?;
+        let preserved = Preserved::read(mem, root.tracker()?, root.at())?;
+        let scratch = match entry.scratch {
+            Some((at, size)) => Some(ScratchTable::read(mem, at, size)?),
+            None => None,
+        };
+        Ok(Self::assemble(mem, entry, root, preserved, scratch)?)
+    }
+
+    /// The first step of [`Handover::open`], for a caller that wants to show what each step finds:
+    /// the root FDT of `entry`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RootFdt::read`], and the entry's size is not a page.
+    pub fn read_root(mem: &dyn PhysMem, entry: Entry) -> Result<RootFdt, Damage> {
+        if entry.fdt_size != FDT_SIZE as u64 {
+            return Err(Damage::new(
+                Defect::BadSize,
+                "fdt_size of the boot parameters",
+                entry.fdt_addr,
+            )
+            .found(entry.fdt_size)
+            .expected(FDT_SIZE));
+        }
+        RootFdt::read(mem, entry.fdt_addr)
+    }
+
+    /// The second step: whether the linked components can read what `root` leads to.
+    ///
+    /// # Errors
+    ///
+    /// They can not.
+    pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
+        let mut manifest = Manifest::new();
+        root.add_to(&mut manifest);
+        registry.admit(&policy::Restorable, manifest)
+    }
+
+    /// The last step: checks what the steps before it read against each other.
+    ///
+    /// # Errors
+    ///
+    /// A scratch area lies over preserved memory; a subtree's blob is not preserved or shares
+    /// memory with another; the FDT is used as something else.
+    pub fn assemble(
+        mem: &'m dyn PhysMem,
+        entry: Entry,
+        root: RootFdt,
+        preserved: Preserved,
+        scratch: Option<ScratchTable>,
+    ) -> Result<Self, Damage> {
+        if let Some(scratch) = &scratch {
+            scratch.check_clear_of(&preserved)?;
+        }
+        if preserved.nodes().contains(&root.at()) {
+            return Err(Damage::new(Defect::Shared, "root FDT", root.at())
+                .found("a page that is a node of the tracker as well")
+                .expected("a page of its own"));
+        }
+        let subtrees = root.subtrees()?;
+        let handover = Self {
+            mem,
+            entry,
+            root,
+            preserved,
+            scratch,
+            subtrees,
+        };
+        handover.claims()?;
+        tracing::debug!(subtrees = handover.subtrees.len(), "handover opened");
+        Ok(handover)
+    }
+
+    /// The memory it lies in.
+    #[must_use]
+    pub const fn mem(&self) -> &'m dyn PhysMem {
+        self.mem
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub const fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// The root FDT.
+    #[must_use]
+    pub const fn root(&self) -> &RootFdt {
+        &self.root
+    }
+
+    /// The preserved memory.
+    #[must_use]
+    pub const fn preserved(&self) -> &Preserved {
+        &self.preserved
+    }
+
+    /// The scratch table, where the entry named one.
+    #[must_use]
+    pub const fn scratch(&self) -> Option<&ScratchTable> {
+        self.scratch.as_ref()
+    }
+
+    /// The subtrees in the FDT's order.
+    #[must_use]
+    pub fn subtrees(&self) -> &[Subtree] {
+        &self.subtrees
+    }
+
+    /// The subtree `name`.
+    #[must_use]
+    pub fn subtree(&self, name: &str) -> Option<&Subtree> {
+        self.subtrees.iter().find(|subtree| subtree.name == name)
+    }
+
+    /// Claims on this handover's memory in which the core's own are made: the root FDT and every
+    /// subtree's blob. One for a check that changes nothing, one for restoring.
+    ///
+    /// # Errors
+    ///
+    /// Two blobs share memory. [`Handover::open`] has seen that they do not.
+    pub fn claims(&self) -> Result<Claims<'_>, Damage> {
+        let mut claims = Claims::new(&self.preserved);
+        let at = self.root.at();
+        if self.preserved.lookup(at).is_some() {
+            claims.bytes(at, FDT_SIZE as u64, "root FDT", at)?;
+        }
+        for subtree in &self.subtrees {
+            let within = |damage: Damage| {
+                damage
+                    .within(format!("subtree `{}`", subtree.name))
+                    .within("root FDT")
+            };
+            claims
+                .bytes(subtree.addr, subtree.size, "blob", at)
+                .map_err(within)?;
+            let range = PhysRange::new(subtree.addr, subtree.size);
+            if !range.is_some_and(|range| is_backed(self.mem, range)) {
+                return Err(within(
+                    Damage::new(Defect::OutsideMemory, "blob", at).found(subtree.addr),
+                ));
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Adds the root's string and the subtrees' names to `manifest`.
+    pub fn add_to(&self, manifest: &mut Manifest) {
+        self.root.add_to(manifest);
+        for subtree in &self.subtrees {
+            let place = Place::new(subtree.addr.get(), format!("subtree `{}`", subtree.name));
+            manifest.add(Carrier::Subtree, &subtree.name, place);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The core of a Kexec HandOver (KHO).
+//!
+//! [`Handover::open`] takes the addresses that a boot loader or a setup_data node carried
+//! ([`Entry`]), reads the root FDT, the tracker and the scratch table from memory that is not
+//! trusted, and checks them against each other. Beyond it are the subtrees, the kexec metadata
+//! ([`Metadata`]), the `reserve_mem` regions ([`Memblock`]), and what later crates add: LUO.
+//!
+//! Reading gives descriptions. The contents of preserved memory come from [`Handover::restore`],
+//! which asks for an [`Admitted`](kho_compat::Admitted) verdict.
+//!
+//! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! example.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod abi;
+mod fdt;
+mod handover;
+mod memblock;
+mod metadata;
+mod restore;
+mod root;
+mod scratch;
+
+pub use handover::{Entry, Handover, OpenError};
+pub use memblock::{Memblock, Region};
+pub use metadata::Metadata;
+pub use restore::{RestoreError, Restored};
+pub use root::{RootFdt, Subtree};
+pub use scratch::ScratchTable;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,145 @@
+//! The regions that `reserve_mem=` set aside.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use dtoolkit::Node;
+use kho_compat::{Carrier, Compat, Manifest, Place};
+use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
+use kho_radix::Claims;
+
+use crate::Handover;
+use crate::abi::{
+    MEMBLOCK, MEMBLOCK_MAX, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_COMPATIBLE, PROP_SIZE,
+    PROP_START, REGION, REGION_VERSION,
+};
+use crate::fdt::Tree;
+
+/// A region that `reserve_mem=` set aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// The name that the user gave it.
+    pub name: String,
+    /// Its compat string.
+    pub compatible: String,
+    /// Where it lies; `None` for a region of a version that is not read here.
+    pub range: Option<PhysRange>,
+}
+
+/// The memblock FDT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Memblock {
+    at: PhysAddr,
+    compatible: String,
+    regions: Vec<Region>,
+}
+
+fn is(text: &str, name: &str, version: u32) -> bool {
+    Compat::parse(text).is_ok_and(|c| c.base().name() == name && c.base().version() == version)
+}
+
+impl Memblock {
+    /// Reads the memblock FDT of `handover` and claims its regions; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// The FDT is damaged, or a region of a known version is empty, leaves the address space, is
+    /// not preserved, or shares memory. The regions of an unknown version are not looked at.
+    pub fn read(handover: &Handover<'_>, claims: &mut Claims<'_>) -> Result<Option<Self>, Damage> {
+        let Some(subtree) = handover.subtree(MEMBLOCK_SUBTREE) else {
+            return Ok(None);
+        };
+        let at = subtree.addr;
+        if subtree.size > MEMBLOCK_MAX {
+            return Err(Damage::new(Defect::BadSize, "blob", at)
+                .found(format!("{} bytes", subtree.size))
+                .expected(format!("at most {MEMBLOCK_MAX}"))
+                .within("memblock"));
+        }
+        let len = usize::try_from(subtree.size).unwrap_or(usize::MAX);
+        let bytes = handover
+            .mem()
+            .bytes(at, len)
+            .map_err(|error| error.damage("memblock", at))?;
+        let tree = Tree::check(&bytes, at, "memblock FDT")?;
+        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let mut regions = Vec::new();
+        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
+            for node in tree.children() {
+                let name = node.name().to_string();
+                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
+                let mut range = None;
+                if is(&compatible, REGION.name, REGION_VERSION) {
+                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                    let size = tree.u64(&node, PROP_SIZE)?;
+                    range =
+                        Some(claim(claims, start, size, at).map_err(|d| {
+                            d.within(format!("region `{name}`")).within("memblock")
+                        })?);
+                }
+                regions.push(Region {
+                    name,
+                    compatible,
+                    range,
+                });
+            }
+        }
+        Ok(Some(Self {
+            at,
+            compatible,
+            regions,
+        }))
+    }
+
+    /// The FDT's compat string.
+    #[must_use]
+    pub fn compatible(&self) -> &str {
+        &self.compatible
+    }
+
+    /// The regions in the FDT's order. Their names are unique. None for an unknown version.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+
+    /// Adds its strings to `manifest`.
+    pub fn add_to(&self, manifest: &mut Manifest) {
+        let at = self.at.get();
+        manifest.add(
+            Carrier::Memblock,
+            &self.compatible,
+            Place::new(at, "memblock FDT, compatible"),
+        );
+        for region in &self.regions {
+            let path = format!("memblock FDT, region `{}`, compatible", region.name);
+            manifest.add(Carrier::Region, &region.compatible, Place::new(at, path));
+        }
+    }
+}
+
+fn claim(
+    claims: &mut Claims<'_>,
+    start: PhysAddr,
+    size: u64,
+    at: PhysAddr,
+) -> Result<PhysRange, Damage> {
+    if size == 0 {
+        return Err(Damage::new(Defect::BadSize, "size", at)
+            .found(0)
+            .expected("at least 1 byte"));
+    }
+    let Some(range) = PhysRange::new(start, size) else {
+        return Err(
+            Damage::new(Defect::Wraps, "region", at).found(format!("{size:#x} bytes at {start}"))
+        );
+    };
+    claims.pages(
+        start,
+        size.div_ceil(PAGE_SIZE_U64),
+        "reserve_mem region",
+        at,
+    )?;
+    Ok(range)
+}

@@ -1,0 +1,120 @@
+//! The root FDT.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use dtoolkit::Node;
+use kho_compat::{Carrier, Manifest, Place};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt};
+
+use crate::abi::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
+use crate::fdt::Tree;
+
+/// A subtree of the root FDT: a blob that some component preserved under its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subtree {
+    /// The node's name: `LUO`.
+    pub name: String,
+    /// Where the blob lies.
+    pub addr: PhysAddr,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// The root FDT, read and well-formed. What it says is not judged yet: its version may be one
+/// whose subtrees look different, so those are read on demand.
+#[derive(Clone, Debug)]
+pub struct RootFdt {
+    at: PhysAddr,
+    bytes: Vec<u8>,
+    compatible: String,
+}
+
+const NAME: &str = "root FDT";
+
+impl RootFdt {
+    /// Reads the root FDT at `at`, one page.
+    ///
+    /// # Errors
+    ///
+    /// It lies outside memory or is not page-aligned; its header, structure or names are
+    /// damaged; it has no `compatible` string.
+    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
+        if at.is_null() || !at.is_page_aligned() {
+            let defect = if at.is_null() {
+                Defect::Null
+            } else {
+                Defect::Unaligned
+            };
+            return Err(Damage::new(defect, NAME, at)
+                .found(at)
+                .expected("a page's address"));
+        }
+        let page = mem
+            .bytes(at, FDT_SIZE)
+            .map_err(|error| error.damage(NAME, at))?;
+        let tree = Tree::check(&page, at, NAME)?;
+        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        Ok(Self {
+            at,
+            bytes: page.into_owned(),
+            compatible,
+        })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub const fn at(&self) -> PhysAddr {
+        self.at
+    }
+
+    /// Its compat string, as it stands there.
+    #[must_use]
+    pub fn compatible(&self) -> &str {
+        &self.compatible
+    }
+
+    /// Adds its compat string to `manifest`.
+    pub fn add_to(&self, manifest: &mut Manifest) {
+        let place = Place::new(self.at.get(), "root FDT, compatible");
+        manifest.add(Carrier::Root, &self.compatible, place);
+    }
+
+    fn tree(&self) -> Result<Tree<'_>, Damage> {
+        Tree::check(&self.bytes, self.at, NAME)
+    }
+
+    /// The address of the tracker's root node, as `kho-v4` has it.
+    ///
+    /// # Errors
+    ///
+    /// The property is missing or not 8 bytes.
+    pub fn tracker(&self) -> Result<PhysAddr, Damage> {
+        let tree = self.tree()?;
+        tree.u64(&tree.root(), PROP_TRACKER).map(PhysAddr::new)
+    }
+
+    /// The subtrees, as `kho-v4` has them, in the FDT's order. Their names are unique.
+    ///
+    /// # Errors
+    ///
+    /// A property is missing or not 8 bytes, or a blob has no bytes.
+    pub fn subtrees(&self) -> Result<Vec<Subtree>, Damage> {
+        let tree = self.tree()?;
+        tree.children()
+            .map(|node| {
+                let name = node.name().to_string();
+                let addr = PhysAddr::new(tree.u64(&node, PROP_BLOB)?);
+                let size = tree.u64(&node, PROP_BLOB_SIZE)?;
+                if size == 0 {
+                    let what = alloc::format!("blob-size of subtree `{name}`");
+                    return Err(Damage::new(Defect::BadSize, what, self.at)
+                        .found(0)
+                        .expected("at least 1 byte")
+                        .within(NAME));
+                }
+                Ok(Subtree { name, addr, size })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,118 @@
+//! The scratch table: memory that the next kernel may use before it has read the tracker.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_radix::Preserved;
+use zerocopy::FromBytes;
+
+use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
+
+/// More areas than any machine has: low memory, global, and one per NUMA node, of which Linux
+/// numbers at most 1024.
+const MAX_AREAS: u64 = 2 + 1024;
+
+/// The scratch areas: aligned, inside the address space, not overlapping each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScratchTable {
+    at: PhysAddr,
+    areas: Vec<PhysRange>,
+}
+
+impl ScratchTable {
+    /// Reads the table of `size` bytes at `at`.
+    ///
+    /// # Errors
+    ///
+    /// The size is no multiple of an entry's, the table lies outside memory, an area is not
+    /// aligned to 4 MiB, leaves the address space, or overlaps another.
+    pub fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<Self, Damage> {
+        read(mem, at, size).map_err(|damage| damage.within("scratch table"))
+    }
+
+    /// Where the table lies.
+    #[must_use]
+    pub const fn at(&self) -> PhysAddr {
+        self.at
+    }
+
+    /// The areas in the table's order: low memory, global, then one per NUMA node. An area may
+    /// be empty.
+    #[must_use]
+    pub fn areas(&self) -> &[PhysRange] {
+        &self.areas
+    }
+
+    /// Checks that nothing preserved, and no node of the tracker, lies in a scratch area: the
+    /// next kernel would overwrite it.
+    ///
+    /// # Errors
+    ///
+    /// Something does.
+    pub fn check_clear_of(&self, preserved: &Preserved) -> Result<(), Damage> {
+        for (index, area) in self.areas.iter().enumerate() {
+            let at = PhysAddr::new(self.at.get() + 16 * index as u64);
+            let damage = |found| {
+                Damage::new(Defect::Overlap, format!("area {index}"), at)
+                    .found(format!("{area} over {found}"))
+                    .expected("an area clear of preserved memory")
+                    .within("scratch table")
+            };
+            if let Some(folio) = preserved.overlap(*area) {
+                return Err(damage(format!("the preserved range {}", folio.run())));
+            }
+            let mut nodes = preserved.nodes().range(area.start()..);
+            if let Some(node) = nodes.next().filter(|node| area.contains(**node)) {
+                return Err(damage(format!("the tracker's node at {node}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Damage> {
+    let entry = size_of::<ScratchEntry>() as u64;
+    if size == 0 || !size.is_multiple_of(entry) || size > MAX_AREAS * entry {
+        return Err(Damage::new(Defect::BadSize, "size", at)
+            .found(format!("{size} bytes"))
+            .expected(format!("a multiple of {entry} up to {}", MAX_AREAS * entry)));
+    }
+    if at.is_null() {
+        return Err(Damage::new(Defect::Null, "address", at));
+    }
+    // Bounded by MAX_AREAS just above.
+    let len = usize::try_from(size).unwrap_or(usize::MAX);
+    let bytes = mem
+        .bytes(at, len)
+        .map_err(|error| error.damage("table", at))?;
+    let mut areas: Vec<PhysRange> = Vec::new();
+    let Ok(entries) = <[ScratchEntry]>::ref_from_bytes(&bytes) else {
+        return Ok(ScratchTable { at, areas });
+    };
+    for (index, entry) in entries.iter().enumerate() {
+        let (addr, size) = (entry.addr.get(), entry.size.get());
+        let entry_at = PhysAddr::new(at.get() + 16 * index as u64);
+        let damage = |defect| Damage::new(defect, format!("area {index}"), entry_at);
+        if !addr.is_multiple_of(SCRATCH_ALIGN) || !size.is_multiple_of(SCRATCH_ALIGN) {
+            return Err(damage(Defect::Unaligned)
+                .found(format!("{size:#x} bytes at {addr:#x}"))
+                .expected(format!("address and size aligned to {SCRATCH_ALIGN:#x}")));
+        }
+        let Some(area) = PhysRange::new(PhysAddr::new(addr), size) else {
+            return Err(damage(Defect::Wraps).found(format!("{size:#x} bytes at {addr:#x}")));
+        };
+        if let Some(other) = areas.iter().position(|other| other.overlaps(&area)) {
+            return Err(damage(Defect::Overlap)
+                .found(format!("{area}, which shares memory with area {other}"))
+                .expected("areas that do not overlap"));
+        }
+        areas.push(area);
+    }
+    if areas.iter().all(PhysRange::is_empty) {
+        return Err(Damage::new(Defect::Empty, "table", at)
+            .found("areas of size 0 only")
+            .expected("memory for the next kernel"));
+    }
+    Ok(ScratchTable { at, areas })
+}

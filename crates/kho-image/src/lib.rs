@@ -1,0 +1,22 @@
+//! Memory dumps with a Kexec HandOver (KHO) in them.
+//!
+//! [`Image`] is a dump as physical memory: an ELF64 core or a raw image, either of them
+//! zstd-compressed. [`scan`] finds handovers in any memory by their root FDT, and the scratch
+//! table by the setup_data node that points there; [`scratch_by_elimination`] finds the table in
+//! a dump that was cut down to what its handover reaches.
+//!
+//! The README has a complete example.
+
+mod elf;
+mod image;
+mod scan;
+mod scratch;
+mod unpack;
+
+pub use image::{Image, ImageError, Kind, Options, Progress};
+pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, scan};
+pub use scratch::scratch_by_elimination;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,88 @@
+//! File-lifecycle-bound objects.
+
+use kho_core::Handover;
+use kho_mem::PAGE_SIZE;
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_radix::Claims;
+
+use crate::abi::{FLB_PAGES, FlbHeaderSer, FlbSer};
+use crate::name::ascii;
+
+/// An object that lives as long as files depend on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Flb {
+    /// Its compat string.
+    pub name: String,
+    /// Its owner's own; not always an address.
+    pub data: u64,
+    /// How many files depend on it.
+    pub count: u64,
+    /// Where its entry lies.
+    pub at: PhysAddr,
+}
+
+const PER_AREA: u64 = ((PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>()) as u64;
+
+/// Reads the area whose address `area` was found at `at`, and claims it. `files` is how many
+/// files the handover has: no object has more.
+pub(crate) fn read(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    area: PhysAddr,
+    at: PhysAddr,
+    files: u64,
+) -> Result<(u64, Vec<Flb>), Damage> {
+    claims.folio(area, "FLB area", at)?;
+    let mem = handover.mem();
+    let header: FlbHeaderSer = mem
+        .read(area)
+        .map_err(|error| error.damage("FLB area", at))?;
+    let pages = header.pgcnt.get();
+    if pages != FLB_PAGES {
+        return Err(Damage::new(Defect::BadCount, "pgcnt", area)
+            .found(pages)
+            .expected(FLB_PAGES));
+    }
+    let count = header.count.get();
+    if count > PER_AREA {
+        let at = PhysAddr::new(area.get() + 8);
+        return Err(Damage::new(Defect::BadCount, "count", at)
+            .found(count)
+            .expected(format!("0 to {PER_AREA}")));
+    }
+    let mut flbs: Vec<Flb> = Vec::new();
+    for index in 0..count {
+        let at = area.get() + size_of::<FlbHeaderSer>() as u64 + index * size_of::<FlbSer>() as u64;
+        let at = PhysAddr::new(at);
+        let flb = entry(handover, at, files, &flbs)
+            .map_err(|damage| damage.within(format!("FLB {index}")))?;
+        flbs.push(flb);
+    }
+    Ok((pages, flbs))
+}
+
+fn entry(handover: &Handover<'_>, at: PhysAddr, files: u64, before: &[Flb]) -> Result<Flb, Damage> {
+    let ser: FlbSer = handover
+        .mem()
+        .read(at)
+        .map_err(|error| error.damage("entry", at))?;
+    let name = ascii(&ser.name, "name", at)?;
+    if before.iter().any(|flb| flb.name == name) {
+        return Err(Damage::new(Defect::Duplicate, "name", at)
+            .found(format!("`{name}`, as an FLB before it"))
+            .expected("a name of its own"));
+    }
+    let count = ser.count.get();
+    if count == 0 || count > files {
+        let at = PhysAddr::new(at.get() + core::mem::offset_of!(FlbSer, count) as u64);
+        return Err(Damage::new(Defect::BadCount, "count", at)
+            .found(format!("{count} files"))
+            .expected(format!("1 to {files}, the files handed over")));
+    }
+    Ok(Flb {
+        name: name.to_owned(),
+        data: ser.data.get(),
+        count,
+        at,
+    })
+}

@@ -1,0 +1,25 @@
+//! What the Live Update Orchestrator (LUO) of a Linux kernel handed over.
+//!
+//! [`Luo::read`] reads and checks the header, every session, every file entry and the
+//! file-lifecycle-bound objects (FLBs): descriptions, from which a manifest is gathered. After a
+//! verdict, [`Luo::restore`] opens the sessions; a file is found by its token.
+//!
+//! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! example.
+
+pub mod abi;
+mod flb;
+mod name;
+mod read;
+mod restore;
+mod session;
+
+pub use flb::Flb;
+pub use name::Name;
+pub use read::{Body, Luo};
+pub use restore::{IncomingFile, IncomingSession, Sessions};
+pub use session::{File, Handler, Session};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

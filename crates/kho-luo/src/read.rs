@@ -1,0 +1,243 @@
+//! Reading LUO's header and all that hangs on it.
+
+use kho_compat::{Carrier, Compat, Manifest, Place, Policy, Registry, policy};
+use kho_core::Handover;
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_radix::Claims;
+
+use crate::abi::{LuoSerTail, MAX_HEADER, SUBTREE};
+use crate::name::ascii;
+use crate::session::{Handlers, read as read_sessions};
+use crate::{Flb, Handler, Session, flb};
+
+/// What LUO handed over.
+#[derive(Clone, Debug)]
+pub struct Luo {
+    at: PhysAddr,
+    compatible: String,
+    body: Option<Body>,
+}
+
+/// What LUO handed over, beyond its version.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub(crate) liveupdate_num: u64,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) session_blocks: usize,
+    pub(crate) handlers: Vec<Handler>,
+    pub(crate) flbs: Vec<Flb>,
+    pub(crate) flb_pages: Option<u64>,
+}
+
+impl Luo {
+    /// Reads and checks all that LUO handed over in `handover`, and claims its memory; `None`
+    /// where it handed nothing over. The contents of files are their handlers' affair.
+    ///
+    /// Of a version that no linked component restores, the string alone is read.
+    ///
+    /// # Errors
+    ///
+    /// The header, a session, a file entry or an FLB is damaged.
+    pub fn read(handover: &Handover<'_>, claims: &mut Claims<'_>) -> Result<Option<Self>, Damage> {
+        let Some(subtree) = handover.subtree(SUBTREE) else {
+            return Ok(None);
+        };
+        read(handover, claims, subtree.addr, subtree.size)
+            .map(Some)
+            .map_err(|d| d.within("LUO"))
+    }
+
+    /// Where the header lies.
+    #[must_use]
+    pub const fn at(&self) -> PhysAddr {
+        self.at
+    }
+
+    /// Its compat string, as it stands there.
+    #[must_use]
+    pub fn compatible(&self) -> &str {
+        &self.compatible
+    }
+
+    /// What was handed over; `None` where the version is not one that is restored here.
+    #[must_use]
+    pub const fn body(&self) -> Option<&Body> {
+        self.body.as_ref()
+    }
+
+    /// Adds its string, that of every file handler and every FLB to `manifest`.
+    pub fn add_to(&self, manifest: &mut Manifest) {
+        let place = Place::new(self.at.get(), "LUO header, compatible");
+        manifest.add(Carrier::Luo, &self.compatible, place);
+        let Some(body) = &self.body else { return };
+        for handler in &body.handlers {
+            let (at, session) = &handler.first;
+            let place = Place::new(
+                at.get(),
+                format!("LUO, session `{session}`, a file's compatible"),
+            );
+            manifest.add_uses(
+                Carrier::FileHandler,
+                &handler.compatible,
+                place,
+                handler.files,
+            );
+        }
+        for flb in &body.flbs {
+            let place = Place::new(flb.at.get(), "LUO, FLB name");
+            manifest.add_uses(Carrier::Flb, &flb.name, place, flb.count);
+        }
+    }
+}
+
+impl Body {
+    /// How many live updates there were, the one that led here included.
+    #[must_use]
+    pub const fn liveupdate_num(&self) -> u64 {
+        self.liveupdate_num
+    }
+
+    /// The sessions in order of creation.
+    #[must_use]
+    pub fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    /// Blocks of the session set.
+    #[must_use]
+    pub const fn session_blocks(&self) -> usize {
+        self.session_blocks
+    }
+
+    /// The file handlers, in the order of their first files.
+    #[must_use]
+    pub fn handlers(&self) -> &[Handler] {
+        &self.handlers
+    }
+
+    /// The handler's compat string of a file of this body.
+    #[must_use]
+    pub fn compatible_of(&self, file: &crate::File) -> &str {
+        self.handlers
+            .get(file.handler as usize)
+            .map_or("", |handler| &handler.compatible)
+    }
+
+    /// The file-lifecycle-bound objects.
+    #[must_use]
+    pub fn flbs(&self) -> &[Flb] {
+        &self.flbs
+    }
+
+    /// Pages of the FLB area; `None` where there is none.
+    #[must_use]
+    pub const fn flb_pages(&self) -> Option<u64> {
+        self.flb_pages
+    }
+
+    /// Files in all sessions.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.sessions
+            .iter()
+            .map(|session| session.files.len() as u64)
+            .sum()
+    }
+}
+
+fn read(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    at: PhysAddr,
+    size: u64,
+) -> Result<Luo, Damage> {
+    let tail = size_of::<LuoSerTail>();
+    let bad_size = |expected: String| {
+        Damage::new(Defect::BadSize, "blob", at)
+            .found(format!("{size} bytes"))
+            .expected(expected)
+    };
+    // The shortest string has a letter and "-v0", and fills 8 bytes.
+    if size < (tail + 8) as u64 || size > MAX_HEADER {
+        return Err(bad_size(format!("{} to {MAX_HEADER} bytes", tail + 8)));
+    }
+    // Bounded by MAX_HEADER just above.
+    let len = usize::try_from(size).unwrap_or(usize::MAX);
+    let bytes = handover
+        .mem()
+        .bytes(at, len)
+        .map_err(|error| error.damage("blob", at))?;
+    let field = bytes.get(..len - tail).unwrap_or_default();
+    let compatible = ascii(field, "compatible", at)?.to_owned();
+    let mut luo = Luo {
+        at,
+        compatible,
+        body: None,
+    };
+
+    let mut manifest = Manifest::new();
+    luo.add_to(&mut manifest);
+    let known = Registry::linked().is_ok_and(|registry| {
+        policy::Restorable
+            .judge(&manifest, registry)
+            .rejected()
+            .next()
+            .is_none()
+    });
+    if !known {
+        // What lies behind the string is another version's: not ours to interpret.
+        return Ok(luo);
+    }
+    // Only now is it known how long the string's field is.
+    let expected = Compat::field_len_of(luo.compatible.len()) + tail;
+    if len != expected {
+        return Err(bad_size(format!(
+            "{expected} bytes for `{}`",
+            luo.compatible
+        )));
+    }
+    let tail_at = at.get() + (expected - tail) as u64;
+    let header: LuoSerTail = handover
+        .mem()
+        .read(PhysAddr::new(tail_at))
+        .map_err(|error| error.damage("header", at))?;
+
+    let mut handlers = Handlers::default();
+    let sessions_at = tail_at + core::mem::offset_of!(LuoSerTail, sessions_pa) as u64;
+    let head = PhysAddr::new(header.sessions_pa.get());
+    let (session_blocks, sessions) = read_sessions(
+        handover,
+        claims,
+        head,
+        PhysAddr::new(sessions_at),
+        &mut handlers,
+    )?;
+    let files = sessions
+        .iter()
+        .map(|session| session.files.len() as u64)
+        .sum();
+
+    let flbs_at = tail_at + core::mem::offset_of!(LuoSerTail, flbs_pa) as u64;
+    let area = PhysAddr::new(header.flbs_pa.get());
+    let (flb_pages, flbs) = if area.is_null() {
+        (None, Vec::new())
+    } else {
+        let (pages, flbs) = flb::read(handover, claims, area, PhysAddr::new(flbs_at), files)?;
+        (Some(pages), flbs)
+    };
+    tracing::debug!(
+        sessions = sessions.len(),
+        files,
+        flbs = flbs.len(),
+        "LUO read"
+    );
+    luo.body = Some(Body {
+        liveupdate_num: header.liveupdate_num.get(),
+        sessions,
+        session_blocks,
+        handlers: handlers.list,
+        flbs,
+        flb_pages,
+    });
+    Ok(luo)
+}

@@ -1,0 +1,142 @@
+//! The sessions of an admitted handover.
+
+use std::collections::HashMap;
+
+use kho_compat::{Admitted, Compat, NotAdmitted};
+
+use crate::abi::VERSION;
+use crate::{Body, File, Luo, Name, Session};
+
+/// The sessions that an admitted handover brings, found by name in O(1).
+#[derive(Debug)]
+pub struct Sessions<'l> {
+    body: &'l Body,
+    by_name: HashMap<&'l [u8], usize>,
+}
+
+/// A session that an admitted handover brings; its files are found by token in O(1).
+#[derive(Debug)]
+pub struct IncomingSession<'l> {
+    body: &'l Body,
+    session: &'l Session,
+    by_token: HashMap<u64, usize>,
+}
+
+/// A file that an admitted handover brings. Its handler opens it.
+#[derive(Clone, Copy, Debug)]
+pub struct IncomingFile<'l> {
+    body: &'l Body,
+    file: &'l File,
+}
+
+impl Luo {
+    /// Opens the sessions for restoring.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover this LUO's version, or the handler of a file in it.
+    pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
+        admitted.require("luo", VERSION)?;
+        let Some(body) = self.body() else {
+            // Read as a version that is not ours: no verdict opens it.
+            return Err(NotAdmitted {
+                component: "luo".to_owned(),
+                version: VERSION,
+                covered: self.compatible().to_owned(),
+            });
+        };
+        for handler in body.handlers() {
+            match Compat::parse(&handler.compatible) {
+                Ok(compat) => admitted.require(compat.base().name(), compat.base().version())?,
+                Err(_) => {
+                    return Err(NotAdmitted {
+                        component: handler.compatible.clone(),
+                        version: 0,
+                        covered: "no version of it".to_owned(),
+                    });
+                }
+            }
+        }
+        let by_name = body
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(i, s)| (s.name.as_bytes(), i))
+            .collect();
+        Ok(Sessions { body, by_name })
+    }
+}
+
+impl<'l> Sessions<'l> {
+    /// Every session in order of creation.
+    pub fn iter(&self) -> impl Iterator<Item = IncomingSession<'l>> + '_ {
+        self.body.sessions.iter().map(|session| self.open(session))
+    }
+
+    /// The session `name`.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<IncomingSession<'l>> {
+        let session = self.body.sessions.get(*self.by_name.get(name)?)?;
+        Some(self.open(session))
+    }
+
+    fn open(&self, session: &'l Session) -> IncomingSession<'l> {
+        let by_token = session
+            .files
+            .iter()
+            .enumerate()
+            .map(|(i, file)| (file.token, i))
+            .collect();
+        IncomingSession {
+            body: self.body,
+            session,
+            by_token,
+        }
+    }
+}
+
+impl<'l> IncomingSession<'l> {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'l Name {
+        &self.session.name
+    }
+
+    /// Its files in order of preservation.
+    pub fn files(&self) -> impl Iterator<Item = IncomingFile<'l>> + '_ {
+        self.session.files.iter().map(|file| IncomingFile {
+            body: self.body,
+            file,
+        })
+    }
+
+    /// The file `token`.
+    #[must_use]
+    pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
+        let file = self.session.files.get(*self.by_token.get(&token)?)?;
+        Some(IncomingFile {
+            body: self.body,
+            file,
+        })
+    }
+}
+
+impl<'l> IncomingFile<'l> {
+    /// Its token.
+    #[must_use]
+    pub const fn token(&self) -> u64 {
+        self.file.token
+    }
+
+    /// The compat string of its handler.
+    #[must_use]
+    pub fn compatible(&self) -> &'l str {
+        self.body.compatible_of(self.file)
+    }
+
+    /// Its entry.
+    #[must_use]
+    pub const fn entry(&self) -> &'l File {
+        self.file
+    }
+}

@@ -1,0 +1,195 @@
+//! Sessions and their file entries.
+
+use std::collections::{HashMap, HashSet};
+
+use kho_block::BlockSet;
+use kho_core::Handover;
+use kho_mem::{Damage, Defect, PhysAddr};
+use kho_radix::Claims;
+
+use crate::Name;
+use crate::abi::{FileSer, SessionSer};
+use crate::name::ascii;
+
+/// A session as it was handed over.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub(crate) name: Name,
+    pub(crate) files: Vec<File>,
+    pub(crate) blocks: usize,
+    pub(crate) at: PhysAddr,
+}
+
+impl Session {
+    /// Its name, unique in the handover.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Its files in order of preservation.
+    #[must_use]
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// Blocks of its file set.
+    #[must_use]
+    pub const fn file_blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Where its entry lies.
+    #[must_use]
+    pub const fn at(&self) -> PhysAddr {
+        self.at
+    }
+}
+
+/// A file entry as it was handed over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct File {
+    /// The user's name for it, unique in the session.
+    pub token: u64,
+    /// Its handler's own: for memfds, the physical address of its state.
+    pub data: u64,
+    /// Where its entry lies.
+    pub at: PhysAddr,
+    // Index into the handlers of the body.
+    pub(crate) handler: u32,
+}
+
+impl File {
+    /// Its handler's index in [`Body::handlers`](crate::Body::handlers).
+    #[must_use]
+    pub const fn handler(&self) -> usize {
+        self.handler as usize
+    }
+}
+
+/// A file handler that the handover names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handler {
+    /// Its compat string.
+    pub compatible: String,
+    /// How many files are its.
+    pub files: u64,
+    /// The first of them: where its entry lies, and what session it is of.
+    pub first: (PhysAddr, Name),
+}
+
+/// The handlers by string, each once.
+#[derive(Default)]
+pub(crate) struct Handlers {
+    pub(crate) list: Vec<Handler>,
+    by_string: HashMap<String, u32>,
+}
+
+impl Handlers {
+    fn add(&mut self, compatible: &str, at: PhysAddr, session: &Name) -> u32 {
+        if let Some(index) = self.by_string.get(compatible) {
+            if let Some(handler) = self.list.get_mut(*index as usize) {
+                handler.files += 1;
+            }
+            return *index;
+        }
+        // One per distinct string, of which 10000 blocks hold less than a million.
+        let index = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
+        self.by_string.insert(compatible.to_owned(), index);
+        self.list.push(Handler {
+            compatible: compatible.to_owned(),
+            files: 1,
+            first: (at, session.clone()),
+        });
+        index
+    }
+}
+
+/// Reads all sessions of the set whose head `head` was found at `at`.
+pub(crate) fn read(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    head: PhysAddr,
+    at: PhysAddr,
+    handlers: &mut Handlers,
+) -> Result<(usize, Vec<Session>), Damage> {
+    let set = BlockSet::<SessionSer>::read(handover.mem(), claims, head, at, "session set")?;
+    let mut sessions: Vec<Session> = Vec::new();
+    let mut names = HashSet::new();
+    for (index, entry) in set.iter().enumerate() {
+        let (at, ser) = entry?;
+        let name = Name::read(&ser.name, at)
+            .map_err(|damage| damage.within(format!("session {index}")))?;
+        if !names.insert(name.clone()) {
+            return Err(Damage::new(Defect::Duplicate, "name", at)
+                .found(format!("`{name}`, as a session before it"))
+                .expected("a name of its own")
+                .within(format!("session {index}")));
+        }
+        let session = files(handover, claims, &ser, at, name, handlers)?;
+        sessions.push(session);
+    }
+    Ok((set.blocks(), sessions))
+}
+
+fn files(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    ser: &SessionSer,
+    at: PhysAddr,
+    name: Name,
+    handlers: &mut Handlers,
+) -> Result<Session, Damage> {
+    let mut session = Session {
+        name,
+        files: Vec::new(),
+        blocks: 0,
+        at,
+    };
+    fill(handover, claims, ser, &mut session, handlers)
+        .map_err(|damage| damage.within(format!("session `{}`", session.name)))?;
+    Ok(session)
+}
+
+fn fill(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    ser: &SessionSer,
+    session: &mut Session,
+    handlers: &mut Handlers,
+) -> Result<(), Damage> {
+    let set_at = session.at.get() + core::mem::offset_of!(SessionSer, file_set_ser) as u64;
+    let (head_at, count_at) = (PhysAddr::new(set_at), PhysAddr::new(set_at + 8));
+    let head = PhysAddr::new(ser.file_set_ser.files.get());
+    let set = BlockSet::<FileSer>::read(handover.mem(), claims, head, head_at, "file set")?;
+    let count = ser.file_set_ser.count.get();
+    if count != set.len() {
+        return Err(Damage::new(Defect::Mismatch, "count", count_at)
+            .found(count)
+            .expected(format!("{}, the files in its blocks", set.len())));
+    }
+    session.blocks = set.blocks();
+    let mut tokens = HashSet::new();
+    for (index, entry) in set.iter().enumerate() {
+        let (at, file) = entry?;
+        let within = |damage: Damage| damage.within(format!("file {index}"));
+        let token = file.token.get();
+        let compatible = ascii(&file.compatible, "compatible", at).map_err(within)?;
+        if !tokens.insert(token) {
+            let at = PhysAddr::new(at.get() + core::mem::offset_of!(FileSer, token) as u64);
+            return Err(within(
+                Damage::new(Defect::Duplicate, "token", at)
+                    .found(format!("{token:#x}, as a file before it"))
+                    .expected("a token of its own"),
+            ));
+        }
+        let handler = handlers.add(compatible, at, &session.name);
+        session.files.push(File {
+            token,
+            data: file.data.get(),
+            at,
+            handler,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What lies in memory: a memfd's state and the records of its folios.
+
+use kho_compat::{AbiLayout, Carrier, Component, constant};
+use kho_luo::abi::COMPAT_LEN;
+use kho_vmalloc::abi::VmallocSer;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The number in `memfd-v2`.
+pub const VERSION: u32 = 2;
+/// The name in `memfd-v2`.
+pub const NAME: &str = "memfd";
+
+/// `F_SEAL_SEAL`: no more seals.
+pub const SEAL_SEAL: u32 = 0x1;
+/// `F_SEAL_SHRINK`: the file can not get smaller.
+pub const SEAL_SHRINK: u32 = 0x2;
+/// `F_SEAL_GROW`: the file can not get larger.
+pub const SEAL_GROW: u32 = 0x4;
+/// `F_SEAL_WRITE`: the contents can not change.
+pub const SEAL_WRITE: u32 = 0x8;
+/// `F_SEAL_FUTURE_WRITE`: no new writable mapping or write.
+pub const SEAL_FUTURE_WRITE: u32 = 0x10;
+/// `F_SEAL_EXEC`: the executable bit can not change.
+pub const SEAL_EXEC: u32 = 0x20;
+/// Every seal that is kept.
+pub const SEALS: u32 =
+    SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE | SEAL_EXEC;
+
+/// [`FolioSer`]: the folio is dirty.
+pub const FOLIO_DIRTY: u64 = 1 << 0;
+/// [`FolioSer`]: the folio's contents are up to date.
+pub const FOLIO_UPTODATE: u64 = 1 << 1;
+/// Every folio flag that the format defines.
+pub const FOLIO_FLAGS: u64 = FOLIO_DIRTY | FOLIO_UPTODATE;
+/// Bits of a folio's frame number.
+pub const PFN_BITS: u32 = 52;
+
+/// A memfd's state: `luo_file_ser.data` is its address.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(
+    c_name = "memfd_luo_ser",
+    constants(
+        SEAL_SEAL,
+        SEAL_SHRINK,
+        SEAL_GROW,
+        SEAL_WRITE,
+        SEAL_FUTURE_WRITE,
+        SEAL_EXEC
+    )
+)]
+pub struct MemfdSer {
+    /// File position in bytes.
+    pub pos: U64,
+    /// File size in bytes.
+    pub size: U64,
+    /// [`SEALS`].
+    pub seals: U32,
+    /// Zero.
+    pub flags: U32,
+    /// Records in the vmalloc area.
+    pub nr_folios: U64,
+    /// The vmalloc area of [`FolioSer`] records.
+    pub folios: VmallocSer,
+}
+
+const _: () = assert!(size_of::<MemfdSer>() == 48);
+
+/// A folio of a memfd.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "memfd_luo_folio_ser", constants(FOLIO_DIRTY, FOLIO_UPTODATE))]
+pub struct FolioSer {
+    /// Frame number of its first page (0 for a hole) and [`FOLIO_FLAGS`].
+    #[abi(bits(pfn: 0..52, flags: 52..64))]
+    pub word: U64,
+    /// Page offset in the file.
+    pub index: U64,
+}
+
+const _: () = assert!(size_of::<FolioSer>() == 16);
+
+impl FolioSer {
+    /// The frame number; 0 for a hole.
+    #[must_use]
+    pub const fn pfn(&self) -> u64 {
+        self.word.get() & ((1 << PFN_BITS) - 1)
+    }
+
+    /// The flags.
+    #[must_use]
+    pub const fn flags(&self) -> u64 {
+        self.word.get() >> PFN_BITS
+    }
+}
+
+/// The memfd handler as a component.
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
+    .summary("file handler of memfds")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::FileHandler)
+    .needs(&["vmalloc"])
+    .field(COMPAT_LEN)
+    .layouts(&[MemfdSer::layout, FolioSer::layout])
+    .constants(&[constant!(PFN_BITS)]);
+
+kho_compat::submit! { COMPONENT }

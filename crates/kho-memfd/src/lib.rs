@@ -1,0 +1,22 @@
+//! The memfd file handler of a Live Update.
+//!
+//! [`Memfd::read`] reads and checks what a kernel handed over of a memfd: position, size, seals,
+//! and the list of its folios. [`Memfd::restore`], which needs an `Admitted` verdict, opens the
+//! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
+//! [`std::io::Read`] ([`Restored::reader`]).
+//!
+//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! example.
+
+pub mod abi;
+mod contents;
+mod read;
+mod restore;
+
+pub use contents::{Piece, Pieces, Reader};
+pub use read::{FolioEntry, Memfd};
+pub use restore::{RestoreError, Restored};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,278 @@
+//! Reading and checking a memfd's state and folio list.
+
+use core::mem::offset_of;
+
+use kho_core::Handover;
+use kho_luo::File;
+use kho_mem::{Damage, Defect, Order, PAGE_SIZE, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMemExt};
+use kho_radix::Claims;
+use kho_vmalloc::Area;
+use zerocopy::FromBytes;
+
+use crate::abi::{FOLIO_FLAGS, FolioSer, MemfdSer, SEALS};
+
+/// A memfd as it was handed over, checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Memfd {
+    pos: u64,
+    size: u64,
+    seals: u32,
+    flags: u32,
+    area: Area,
+    folios: Vec<FolioEntry>,
+}
+
+/// A folio of a memfd, or a hole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FolioEntry {
+    /// Page offset in the file, aligned to the folio's pages.
+    pub index: u64,
+    /// Where its contents lie; `None` for a hole of one page.
+    pub addr: Option<PhysAddr>,
+    /// log2 of its pages.
+    pub order: Order,
+    /// Whether it is dirty and up to date.
+    pub flags: u16,
+}
+
+impl FolioEntry {
+    /// One past its last page in the file.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.index.saturating_add(self.order.pages())
+    }
+}
+
+const RECORD: u64 = size_of::<FolioSer>() as u64;
+
+impl Memfd {
+    /// Reads the memfd of a file entry and claims its memory: its state, its folio list, its
+    /// folios.
+    ///
+    /// # Errors
+    ///
+    /// The state is not preserved memory of its own; the size or position is no file's; unknown
+    /// seals or flags; a folio list that is damaged, too short for its count, out of order, or
+    /// does not cover the file; a folio that is not preserved or in use elsewhere.
+    pub fn read(
+        handover: &Handover<'_>,
+        claims: &mut Claims<'_>,
+        file: &File,
+    ) -> Result<Self, Damage> {
+        let data_at = PhysAddr::new(file.at.get() + offset_of!(kho_luo::abi::FileSer, data) as u64);
+        read(handover, claims, PhysAddr::new(file.data), data_at)
+            .map_err(|damage| damage.within(format!("memfd of token {:#x}", file.token)))
+    }
+
+    /// File position in bytes. It may lie past the end.
+    #[must_use]
+    pub const fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// File size in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The `F_SEAL_*` bits.
+    #[must_use]
+    pub const fn seals(&self) -> u32 {
+        self.seals
+    }
+
+    /// The flags: zero.
+    #[must_use]
+    pub const fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    /// The vmalloc area that lists the folios.
+    #[must_use]
+    pub const fn area(&self) -> &Area {
+        &self.area
+    }
+
+    /// The folios and recorded holes, in order of their page offset.
+    #[must_use]
+    pub fn folios(&self) -> &[FolioEntry] {
+        &self.folios
+    }
+}
+
+fn read(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    data: PhysAddr,
+    data_at: PhysAddr,
+) -> Result<Memfd, Damage> {
+    claims.bytes(data, size_of::<MemfdSer>() as u64, "memfd state", data_at)?;
+    let mem = handover.mem();
+    let ser: MemfdSer = mem
+        .read(data)
+        .map_err(|error| error.damage("memfd state", data_at))?;
+    let at = |offset: usize| PhysAddr::new(data.get() + offset as u64);
+
+    let (pos, size) = (ser.pos.get(), ser.size.get());
+    for (value, what, offset) in [
+        (size, "size", offset_of!(MemfdSer, size)),
+        (pos, "pos", offset_of!(MemfdSer, pos)),
+    ] {
+        if i64::try_from(value).is_err() {
+            return Err(Damage::new(Defect::BadValue, what, at(offset))
+                .found(format!("{value:#x}"))
+                .expected("at most 0x7fffffffffffffff, a file's largest offset"));
+        }
+    }
+    let (seals, flags) = (ser.seals.get(), ser.flags.get());
+    if seals & !SEALS != 0 {
+        return Err(Damage::new(
+            Defect::UnknownFlags,
+            "seals",
+            at(offset_of!(MemfdSer, seals)),
+        )
+        .found(format!("{seals:#x}"))
+        .expected(format!("no bit outside {SEALS:#x}")));
+    }
+    if flags != 0 {
+        return Err(Damage::new(
+            Defect::UnknownFlags,
+            "flags",
+            at(offset_of!(MemfdSer, flags)),
+        )
+        .found(format!("{flags:#x}"))
+        .expected(0));
+    }
+
+    let area_at = at(offset_of!(MemfdSer, folios));
+    let count_at = at(offset_of!(MemfdSer, nr_folios));
+    let count = ser.nr_folios.get();
+    let area = Area::read(mem, claims, &ser.folios, area_at)?;
+    let room = area.pages().saturating_mul(PAGE_SIZE_U64) / RECORD;
+    if count > room {
+        return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
+            .found(count)
+            .expected(format!(
+                "at most {room}, the records that fit its vmalloc area"
+            )));
+    }
+    // An area without use is memory that two sides see differently.
+    let needed = count.saturating_mul(RECORD).div_ceil(PAGE_SIZE_U64);
+    if area.pages() >= needed + area.order().pages() {
+        return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
+            .found(format!("{count} records, which fill {needed} pages"))
+            .expected(format!(
+                "records for the {} pages of the vmalloc area",
+                area.pages()
+            )));
+    }
+    let mut memfd = Memfd {
+        pos,
+        size,
+        seals,
+        flags,
+        area,
+        folios: Vec::new(),
+    };
+    memfd.folios = folios(handover, claims, &memfd, count)?;
+    let pages = size.div_ceil(PAGE_SIZE_U64);
+    let covered = memfd.folios.last().map_or(0, FolioEntry::end);
+    if covered < pages {
+        return Err(Damage::new(Defect::Mismatch, "nr_folios", count_at)
+            .found(format!("{count} records, which end at page {covered}"))
+            .expected(format!(
+                "records up to page {pages}, the end of the file's {size} bytes"
+            )));
+    }
+    Ok(memfd)
+}
+
+fn folios(
+    handover: &Handover<'_>,
+    claims: &mut Claims<'_>,
+    memfd: &Memfd,
+    count: u64,
+) -> Result<Vec<FolioEntry>, Damage> {
+    let pages = memfd.size.div_ceil(PAGE_SIZE_U64);
+    let mut out: Vec<FolioEntry> = Vec::new();
+    let runs = memfd.area.runs().iter();
+    let list_pages =
+        runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));
+    for (run, page) in list_pages {
+        let page_at = PhysAddr::new(run.get() + page * PAGE_SIZE_U64);
+        let bytes = handover
+            .mem()
+            .page(page_at)
+            .map_err(|e| e.damage("folio list", page_at))?;
+        for offset in (0..PAGE_SIZE).step_by(size_of::<FolioSer>()) {
+            if out.len() as u64 == count {
+                return Ok(out);
+            }
+            let Some((record, _)) = bytes
+                .get(offset..)
+                .and_then(|rest| FolioSer::ref_from_prefix(rest).ok())
+            else {
+                break;
+            };
+            let at = PhysAddr::new(page_at.get() + offset as u64);
+            let entry = folio(claims, record, at, out.last(), pages)
+                .map_err(|damage| damage.within(format!("folio {}", out.len())))?;
+            out.push(entry);
+        }
+    }
+    Ok(out)
+}
+
+fn folio(
+    claims: &mut Claims<'_>,
+    record: &FolioSer,
+    at: PhysAddr,
+    before: Option<&FolioEntry>,
+    pages: u64,
+) -> Result<FolioEntry, Damage> {
+    let (pfn, flags, index) = (record.pfn(), record.flags(), record.index.get());
+    if flags & !FOLIO_FLAGS != 0 {
+        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
+            .found(format!("{flags:#x}"))
+            .expected(format!("no bit outside {FOLIO_FLAGS:#x}")));
+    }
+    let index_at = PhysAddr::new(at.get() + offset_of!(FolioSer, index) as u64);
+    let bad_index = |defect, expected: String| {
+        Damage::new(defect, "index", index_at)
+            .found(format!("page {index}"))
+            .expected(expected)
+    };
+    let next = before.map_or(0, FolioEntry::end);
+    if index < next {
+        let text = format!("at least {next}, the end of the folio before it");
+        return Err(bad_index(Defect::Overlap, text));
+    }
+    if index >= pages {
+        return Err(bad_index(
+            Defect::BadOffset,
+            format!("a page of the file's {pages}"),
+        ));
+    }
+    // Bounded by FOLIO_FLAGS just above.
+    let flags = u16::try_from(flags).unwrap_or(u16::MAX);
+    let Some(pfn) = Pfn::new(pfn).filter(|pfn| pfn.get() != 0) else {
+        return Ok(FolioEntry {
+            index,
+            addr: None,
+            order: Order::ZERO,
+            flags,
+        });
+    };
+    let folio = claims.folio(pfn.addr(), "memfd folio", at)?;
+    if !index.is_multiple_of(folio.order.pages()) {
+        let text = format!("a multiple of {}, the folio's pages", folio.order.pages());
+        return Err(bad_index(Defect::Unaligned, text));
+    }
+    Ok(FolioEntry {
+        index,
+        addr: Some(pfn.addr()),
+        order: folio.order,
+        flags,
+    })
+}

@@ -1,0 +1,90 @@
+//! The memfd of an admitted handover.
+
+use kho_compat::{Admitted, Compat, NotAdmitted};
+use kho_core::Handover;
+use kho_luo::IncomingFile;
+use kho_mem::{Damage, PhysMem};
+use kho_radix::Claims;
+
+use crate::abi::{NAME, VERSION};
+use crate::contents::{Pieces, Reader};
+use crate::{Memfd, contents};
+
+/// A memfd that can not be restored.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The verdict does not cover it.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// It is damaged, or was restored before.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// Another handler's file.
+    #[error("the file of token {token:#x} is of handler `{found}`, not a memfd")]
+    NotMemfd {
+        /// The file's token.
+        token: u64,
+        /// Its handler's compat string.
+        found: String,
+    },
+}
+
+/// A memfd that may be used: its contents, as they lie in memory.
+#[derive(Clone)]
+pub struct Restored<'m> {
+    memfd: Memfd,
+    mem: &'m dyn PhysMem,
+}
+
+impl Memfd {
+    /// Restores the memfd of `file`, once.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover `memfd`, the file is another handler's, or it is damaged: see
+    /// [`Memfd::read`].
+    pub fn restore<'m>(
+        admitted: &Admitted,
+        handover: &Handover<'m>,
+        claims: &mut Claims<'_>,
+        file: &IncomingFile<'_>,
+    ) -> Result<Restored<'m>, RestoreError> {
+        admitted.require(NAME, VERSION)?;
+        let found = file.compatible();
+        let ours =
+            |compat: &Compat| compat.base().name() == NAME && compat.base().version() == VERSION;
+        if !Compat::parse(found).is_ok_and(|compat| ours(&compat)) {
+            let found = found.to_owned();
+            return Err(RestoreError::NotMemfd {
+                token: file.token(),
+                found,
+            });
+        }
+        let memfd = Self::read(handover, claims, file.entry())?;
+        Ok(Restored {
+            memfd,
+            mem: handover.mem(),
+        })
+    }
+}
+
+impl Restored<'_> {
+    /// The memfd.
+    #[must_use]
+    pub const fn memfd(&self) -> &Memfd {
+        &self.memfd
+    }
+
+    /// The contents in order, exactly as long as the file: views of memory, and holes.
+    #[must_use]
+    pub fn pieces(&self) -> Pieces<'_> {
+        contents::pieces(&self.memfd, self.mem)
+    }
+
+    /// The contents as a stream. A folio is looked at when it is read, never held.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader::new(self.pieces())
+    }
+}

@@ -1,0 +1,36 @@
+//! The tracker of a Kexec HandOver (KHO): which pages the predecessor preserved.
+//!
+//! A radix tree of six levels whose keys encode an address and an order ([`Key`]). [`Preserved`]
+//! reads a whole tree from memory that is not trusted, checks it in one pass, and answers: is
+//! this range preserved, with which order. [`Claims`] makes sure that each preserved range is
+//! used once.
+//!
+//! ```
+//! use kho_mem::{Order, PhysAddr};
+//! use kho_radix::Key;
+//!
+//! let key = Key::encode(PhysAddr::new(0x20_0000), Order::new(9).unwrap()).unwrap();
+//! assert_eq!(key.get(), 0x0000_0800_0000_0001);
+//! assert_eq!(key.addr(), PhysAddr::new(0x20_0000));
+//! assert_eq!(key.order().get(), 9);
+//! ```
+//!
+//! The format is described by the constants and structs of [`abi`]; its facts were read off a
+//! running Linux 7.3.4.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod abi;
+mod claim;
+mod key;
+mod preserved;
+mod walk;
+
+pub use claim::{Claims, Owner};
+pub use key::Key;
+pub use preserved::{Folio, Preserved, Run};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

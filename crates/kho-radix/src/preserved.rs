@@ -1,0 +1,327 @@
+//! The set of preserved memory, checked.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+
+use kho_mem::{Damage, Defect, Order, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysMem, PhysRange};
+
+use crate::walk::walk;
+
+/// Consecutive keys of one order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The first page's number.
+    pub pfn: u64,
+    /// How many keys.
+    pub keys: u64,
+    /// The order of each.
+    pub order: Order,
+}
+
+impl Run {
+    /// The first byte's address.
+    #[must_use]
+    pub const fn addr(&self) -> PhysAddr {
+        PhysAddr::new(self.pfn << kho_mem::PAGE_SHIFT)
+    }
+
+    /// Pages in all.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.keys << self.order.get()
+    }
+
+    /// Bytes in all; `None` for all of the address space.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<u64> {
+        self.pages().checked_mul(PAGE_SIZE_U64)
+    }
+
+    const fn end(&self) -> u64 {
+        self.pfn + self.pages()
+    }
+}
+
+/// One preserved range as it stands in the tree: a folio, or a part of a run of pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Folio {
+    /// The first page's number.
+    pub pfn: u64,
+    /// log2 of its pages.
+    pub order: Order,
+    // The key's number in order of address, for Claims.
+    pub(crate) ordinal: usize,
+}
+
+impl Folio {
+    /// The first byte's address.
+    #[must_use]
+    pub const fn addr(&self) -> PhysAddr {
+        PhysAddr::new(self.pfn << kho_mem::PAGE_SHIFT)
+    }
+
+    /// Its pages.
+    #[must_use]
+    pub const fn run(&self) -> PageRun {
+        PageRun {
+            pfn: self.pfn,
+            pages: self.order.pages(),
+        }
+    }
+}
+
+/// The memory that a predecessor preserved: its whole tracker, read and checked.
+///
+/// Holding one proves that every node of the tree was reached once and lies in memory, that every
+/// key is in the format's grammar, that every preserved range lies in memory, and that no two
+/// overlap.
+///
+/// Keys are kept as runs, so that the cost goes with the number of runs and not of pages.
+#[derive(Clone, Debug)]
+pub struct Preserved {
+    // In order of address.
+    runs: Vec<Run>,
+    // Keys before each run.
+    before: Vec<usize>,
+    nodes: BTreeSet<PhysAddr>,
+    keys: usize,
+    pages: u64,
+}
+
+impl Preserved {
+    /// Reads the tree whose root node's address `root` was found at `root_at`.
+    ///
+    /// # Errors
+    ///
+    /// The tree is damaged: a node that is unaligned, outside memory or reached twice; a key that
+    /// encodes no range; a preserved range outside memory, overlapping another, or on a node of
+    /// the tree itself (which a kernel never preserves).
+    pub fn read(mem: &dyn PhysMem, root: PhysAddr, root_at: PhysAddr) -> Result<Self, Damage> {
+        let (mut runs, nodes) = walk(mem, root, root_at)?;
+        runs.sort_unstable_by_key(|run| run.pfn);
+        for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
+            if run.end() > next.pfn {
+                // The tree says nothing of where in itself a key stands.
+                return Err(Damage::new(Defect::Overlap, "preserved range", next.addr())
+                    .found(format!(
+                        "order {} at {} inside order {} from {}",
+                        next.order,
+                        next.addr(),
+                        run.order,
+                        run.addr()
+                    ))
+                    .expected("ranges that do not overlap")
+                    .within("tracker"));
+            }
+        }
+        let mut before = Vec::with_capacity(runs.len());
+        let (mut keys, mut pages) = (0usize, 0u64);
+        for run in &runs {
+            before.push(keys);
+            keys = usize::try_from(run.keys).map_or(usize::MAX, |n| keys.saturating_add(n));
+            pages += run.pages();
+        }
+        let preserved = Self {
+            runs,
+            before,
+            nodes,
+            keys,
+            pages,
+        };
+        if let Some(node) = preserved
+            .nodes
+            .iter()
+            .find(|node| preserved.lookup(**node).is_some())
+        {
+            return Err(Damage::new(Defect::Shared, "node", *node)
+                .found("a page that is preserved as well")
+                .expected("a page of its own")
+                .within("tracker"));
+        }
+        tracing::debug!(keys, pages, nodes = preserved.nodes.len(), "tracker read");
+        Ok(preserved)
+    }
+
+    /// The preserved range that holds `addr`. O(log runs).
+    #[must_use]
+    pub fn lookup(&self, addr: PhysAddr) -> Option<Folio> {
+        let pfn = addr.pfn().get();
+        let index = self
+            .runs
+            .partition_point(|run| run.pfn <= pfn)
+            .checked_sub(1)?;
+        let run = self.runs.get(index)?;
+        if pfn >= run.end() {
+            return None;
+        }
+        let key = (pfn - run.pfn) >> run.order.get();
+        let ordinal = self
+            .before
+            .get(index)?
+            .checked_add(usize::try_from(key).ok()?)?;
+        Some(Folio {
+            pfn: run.pfn + (key << run.order.get()),
+            order: run.order,
+            ordinal,
+        })
+    }
+
+    /// Whether every byte of `range` is preserved. O(log runs + runs in the range).
+    #[must_use]
+    pub fn contains(&self, range: PhysRange) -> bool {
+        let Some(last) = range.len().checked_sub(1) else {
+            return true;
+        };
+        let last = PhysAddr::new(range.start().get() + last).pfn().get();
+        let mut pfn = range.start().pfn().get();
+        let mut index = self.runs.partition_point(|run| run.pfn <= pfn);
+        let Some(first) = index.checked_sub(1) else {
+            return false;
+        };
+        index = first;
+        while let Some(run) = self.runs.get(index) {
+            if !(run.pfn..run.end()).contains(&pfn) {
+                return false;
+            }
+            if last < run.end() {
+                return true;
+            }
+            pfn = run.end();
+            index += 1;
+        }
+        false
+    }
+
+    /// The first preserved range that shares a byte with `range`. O(log runs).
+    #[must_use]
+    pub fn overlap(&self, range: PhysRange) -> Option<Folio> {
+        let last = range
+            .start()
+            .get()
+            .checked_add(range.len().checked_sub(1)?)?;
+        self.lookup(range.start()).or_else(|| {
+            let from = range.start().pfn().get();
+            let next = self
+                .runs
+                .get(self.runs.partition_point(|run| run.pfn <= from))?;
+            (next.pfn <= PhysAddr::new(last).pfn().get())
+                .then(|| self.lookup(next.addr()))
+                .flatten()
+        })
+    }
+
+    /// Runs of keys in order of address: consecutive ranges of one order.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Every key, in order of address.
+    pub fn iter(&self) -> impl Iterator<Item = Folio> + '_ {
+        self.runs
+            .iter()
+            .zip(&self.before)
+            .flat_map(|(run, before)| {
+                (0..run.keys).zip(*before..).map(|(key, ordinal)| Folio {
+                    pfn: run.pfn + (key << run.order.get()),
+                    order: run.order,
+                    ordinal,
+                })
+            })
+    }
+
+    /// Preserved pages merged into the longest runs, whatever their orders.
+    pub fn page_runs(&self) -> impl Iterator<Item = PageRun> + '_ {
+        let mut runs = self.runs.iter().peekable();
+        core::iter::from_fn(move || {
+            let first = runs.next()?;
+            let mut end = first.end();
+            while let Some(next) = runs.next_if(|next| next.pfn == end) {
+                end = next.end();
+            }
+            Some(PageRun {
+                pfn: first.pfn,
+                pages: end - first.pfn,
+            })
+        })
+    }
+
+    /// How many keys the tree holds.
+    #[must_use]
+    pub const fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// How many pages are preserved.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// The tree's nodes, leaves included.
+    #[must_use]
+    pub const fn nodes(&self) -> &BTreeSet<PhysAddr> {
+        &self.nodes
+    }
+
+    /// Keys by order, from the largest order down, orders without keys left out.
+    #[must_use]
+    pub fn by_order(&self) -> Vec<(Order, u64)> {
+        let mut counts = [0u64; Order::MAX.get() as usize + 1];
+        for run in &self.runs {
+            if let Some(count) = counts.get_mut(usize::from(run.order.get())) {
+                *count += run.keys;
+            }
+        }
+        let orders = (0..=Order::MAX.get()).rev().filter_map(Order::new);
+        orders
+            .filter_map(|order| {
+                let count = *counts.get(usize::from(order.get()))?;
+                (count > 0).then_some((order, count))
+            })
+            .collect()
+    }
+
+    /// The folio that begins at `addr`, which was read at `at` as `what`.
+    ///
+    /// # Errors
+    ///
+    /// `addr` is null, not page-aligned, not preserved, or inside a larger preserved range.
+    pub fn folio_at(
+        &self,
+        addr: PhysAddr,
+        what: &'static str,
+        at: PhysAddr,
+    ) -> Result<Folio, Damage> {
+        let damage = |defect| Damage::new(defect, what, at).found(addr);
+        if addr.is_null() {
+            return Err(damage(Defect::Null).expected("an address"));
+        }
+        if !addr.is_page_aligned() {
+            return Err(damage(Defect::Unaligned).expected("a multiple of the page size"));
+        }
+        let Some(folio) = self.lookup(addr) else {
+            return Err(damage(Defect::NotPreserved).expected("the address of preserved memory"));
+        };
+        if folio.addr() != addr {
+            return Err(Damage::new(Defect::Unaligned, what, at)
+                .found(format!(
+                    "{addr}, inside the order {} range at {}",
+                    folio.order,
+                    folio.addr()
+                ))
+                .expected("the first page of a preserved range"));
+        }
+        Ok(folio)
+    }
+
+    /// The page frame of `pfn` as [`Preserved::folio_at`] has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Preserved::folio_at`].
+    pub fn folio_of(&self, pfn: Pfn, what: &'static str, at: PhysAddr) -> Result<Folio, Damage> {
+        self.folio_at(pfn.addr(), what, at)
+    }
+}

@@ -1,0 +1,60 @@
+//! What lies in memory: the descriptor of a vmalloc area and its chunk pages.
+//!
+//! Linux calls the structs `kho_vmalloc` and `kho_vmalloc_chunk`.
+
+use kho_compat::{AbiLayout, Component};
+use kho_mem::PAGE_SIZE;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The number in `vmalloc-v1`.
+pub const VERSION: u32 = 1;
+
+/// [`VmallocSer::flags`]: the area was allocated, not only mapped.
+pub const FLAG_ALLOC: u16 = 1 << 0;
+/// [`VmallocSer::flags`]: huge mappings are allowed.
+pub const FLAG_HUGE: u16 = 1 << 1;
+/// Every flag that the format defines.
+pub const FLAGS: u16 = FLAG_ALLOC | FLAG_HUGE;
+
+/// Entries in a chunk page.
+pub const CHUNK_ENTRIES: usize = PAGE_SIZE / size_of::<u64>() - 1;
+
+/// The descriptor: where the chunk list starts and what the area is.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "kho_vmalloc", constants(FLAG_ALLOC, FLAG_HUGE))]
+pub struct VmallocSer {
+    /// Physical address of the first chunk page.
+    pub first: U64,
+    /// Pages in the area: entries × 2^order.
+    pub total_pages: U32,
+    /// [`FLAGS`].
+    pub flags: U16,
+    /// log2 of the pages that an entry stands for.
+    pub order: U16,
+}
+
+/// A chunk page. A chunk that fills up is followed by a new one even if no page is left.
+#[derive(AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+#[abi(c_name = "kho_vmalloc_chunk", constants(CHUNK_ENTRIES))]
+pub struct VmallocChunk {
+    /// Physical address of the next chunk page, 0 for none.
+    pub next: U64,
+    /// Physical addresses of runs of 2^order pages, ended by the first 0.
+    pub phys: [U64; CHUNK_ENTRIES],
+}
+
+const _: () = assert!(size_of::<VmallocSer>() == 16);
+const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
+
+/// Preserved vmalloc areas as a component.
+pub const COMPONENT: Component = Component::new("vmalloc", VERSION, "^1")
+    .summary("preserved vmalloc areas: chunk lists of pages")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .layouts(&[VmallocSer::layout, VmallocChunk::layout]);
+
+kho_compat::submit! { COMPONENT }

@@ -1,0 +1,23 @@
+//! Preserved vmalloc areas of a Kexec HandOver (KHO).
+//!
+//! An area is virtually contiguous memory of scattered pages. What is handed over is a 16-byte
+//! descriptor ([`abi::VmallocSer`]) and a list of chunk pages with the physical address of each
+//! run of pages. [`Area::read`] checks all of it; [`Area::restore`], which needs an `Admitted`
+//! verdict, opens its bytes.
+//!
+//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! example.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod abi;
+mod read;
+mod restore;
+
+pub use read::Area;
+pub use restore::{RestoreError, Restored};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

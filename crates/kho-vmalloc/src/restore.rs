@@ -1,0 +1,66 @@
+//! An admitted area's bytes.
+
+use kho_compat::{Admitted, NotAdmitted};
+use kho_mem::{Chunk, Damage, MemError, PhysAddr, PhysMem, PhysRange, pieces};
+use kho_radix::Claims;
+
+use crate::Area;
+use crate::abi::{VERSION, VmallocSer};
+
+/// An area that may be used: its bytes in order, as they lie in memory.
+#[derive(Clone)]
+pub struct Restored<'m> {
+    mem: &'m dyn PhysMem,
+    area: Area,
+}
+
+/// An area that can not be restored.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The verdict does not cover it.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+impl Area {
+    /// Restores the area that `ser`, whose bytes lie at `at`, describes. Its memory is claimed:
+    /// an area is restored once.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover `vmalloc`, or the area is damaged: see [`Area::read`].
+    pub fn restore<'m>(
+        admitted: &Admitted,
+        mem: &'m dyn PhysMem,
+        claims: &mut Claims<'_>,
+        ser: &VmallocSer,
+        at: PhysAddr,
+    ) -> Result<Restored<'m>, RestoreError> {
+        admitted.require("vmalloc", VERSION)?;
+        let area = Self::read(mem, claims, ser, at)?;
+        Ok(Restored { mem, area })
+    }
+}
+
+impl<'m> Restored<'m> {
+    /// The area.
+    #[must_use]
+    pub const fn area(&self) -> &Area {
+        &self.area
+    }
+
+    /// The area's bytes in order, in pieces of at most a run of pages: views, not copies.
+    pub fn pieces(&self) -> impl Iterator<Item = Result<Chunk<'m>, MemError>> + '_ {
+        let mem = self.mem;
+        let bytes = self.area.order.bytes().unwrap_or(u64::MAX);
+        let ranges = self
+            .area
+            .runs
+            .iter()
+            .filter_map(move |run| PhysRange::new(*run, bytes));
+        ranges.flat_map(move |range| pieces(mem, range))
+    }
+}
