@@ -5,6 +5,8 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// The name in `block-v1`.
+pub const NAME: &str = "block";
 /// The number in `block-v1`.
 pub const VERSION: u32 = 1;
 
@@ -44,7 +46,7 @@ pub const fn count_per_block(entry_size: usize) -> usize {
 }
 
 /// Linked blocks as a component.
-pub const COMPONENT: Component = Component::new("block", VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("linked blocks: sets of fixed-size entries in chained pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[BlockHeader::layout])

@@ -7,7 +7,7 @@ use kho_radix::Claims;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
-use crate::abi::VERSION;
+use crate::abi::{NAME, VERSION};
 
 impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// Restores the set whose head address `head` was found at `at`: reads it for an admitted
@@ -24,7 +24,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
         at: PhysAddr,
         name: &'static str,
     ) -> Result<Self, RestoreError> {
-        admitted.require("block", VERSION)?;
+        admitted.require(NAME, VERSION)?;
         Ok(Self::read(handover.mem(), claims, head, at, name)?)
     }
 }

@@ -194,8 +194,15 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
         for region in memblock.regions().iter().take(shown) {
             child.push(Node::new(match region.range {
                 Some(range) => {
+                    let lost = match range.len() - region.preserved {
+                        0 => String::new(),
+                        lost => format!(
+                            "  {YELLOW}its last {} not preserved{YELLOW:#}",
+                            count(lost, "byte")
+                        ),
+                    };
                     format!(
-                        "{}  {}  {DIM}{range}{DIM:#}",
+                        "{}  {}  {DIM}{range}{DIM:#}{lost}",
                         region.name,
                         size(range.len())
                     )

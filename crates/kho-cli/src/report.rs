@@ -97,6 +97,7 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
                     "compatible": region.compatible,
                     "start": region.range.map(|range| range.start().get()),
                     "size": region.range.map(|range| range.len()),
+                    "preserved": region.preserved,
                 })
             })
             .collect();

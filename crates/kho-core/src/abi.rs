@@ -93,7 +93,8 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
     .summary("root FDT, subtrees, scratch table")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Root)
-    .needs(&["radix", "vmalloc"])
+    // By their crates' own names, which links them: the linker drops what nothing refers to.
+    .needs(&[kho_radix::abi::NAME, kho_vmalloc::abi::NAME])
     .layouts(&[ScratchEntry::layout, SetupData::layout, KhoData::layout])
     .constants(&[
         constant!(FDT_SIZE),

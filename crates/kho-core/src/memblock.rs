@@ -25,6 +25,9 @@ pub struct Region {
     pub compatible: String,
     /// Where it lies; `None` for a region of a version that is not read here.
     pub range: Option<PhysRange>,
+    /// Its first bytes, as many as are preserved. A kernel preserves size / 4096 pages from the
+    /// page of the start on: the tail of a region that is not whole pages is lost.
+    pub preserved: u64,
 }
 
 /// The memblock FDT.
@@ -69,20 +72,22 @@ impl Memblock {
             for node in tree.children() {
                 let name = node.name().to_string();
                 let compatible = tree.string(&node, PROP_COMPATIBLE)?;
-                let mut range = None;
-                if is(&compatible, REGION.name, REGION_VERSION) {
-                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
-                    let size = tree.u64(&node, PROP_SIZE)?;
-                    range =
-                        Some(claim(claims, start, size, at).map_err(|d| {
-                            d.within(format!("region `{name}`")).within("memblock")
-                        })?);
-                }
-                regions.push(Region {
+                let mut region = Region {
                     name,
                     compatible,
-                    range,
-                });
+                    range: None,
+                    preserved: 0,
+                };
+                if is(&region.compatible, REGION.name, REGION_VERSION) {
+                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                    let size = tree.u64(&node, PROP_SIZE)?;
+                    check(claims, start, size, at, &mut region).map_err(|damage| {
+                        damage
+                            .within(format!("region `{}`", region.name))
+                            .within("memblock")
+                    })?;
+                }
+                regions.push(region);
             }
         }
         Ok(Some(Self {
@@ -119,27 +124,42 @@ impl Memblock {
     }
 }
 
-fn claim(
+/// Checks the memory of a region and claims it, where it is whole pages: two regions that are
+/// not may lie in one page.
+fn check(
     claims: &mut Claims<'_>,
     start: PhysAddr,
     size: u64,
     at: PhysAddr,
-) -> Result<PhysRange, Damage> {
-    if size == 0 {
-        return Err(Damage::new(Defect::BadSize, "size", at)
-            .found(0)
-            .expected("at least 1 byte"));
+    region: &mut Region,
+) -> Result<(), Damage> {
+    const WHAT: &str = "reserve_mem region";
+    if start.is_null() || size == 0 {
+        let defect = if size == 0 {
+            Defect::BadSize
+        } else {
+            Defect::Null
+        };
+        return Err(Damage::new(defect, WHAT, at)
+            .found(format!("{size} bytes at {start}"))
+            .expected("at least 1 byte at an address"));
     }
     let Some(range) = PhysRange::new(start, size) else {
         return Err(
-            Damage::new(Defect::Wraps, "region", at).found(format!("{size:#x} bytes at {start}"))
+            Damage::new(Defect::Wraps, WHAT, at).found(format!("{size:#x} bytes at {start}"))
         );
     };
-    claims.pages(
-        start,
-        size.div_ceil(PAGE_SIZE_U64),
-        "reserve_mem region",
-        at,
-    )?;
-    Ok(range)
+    let first = start.pfn().addr();
+    let pages = size / PAGE_SIZE_U64;
+    let kept = pages * PAGE_SIZE_U64;
+    if first == start && size == kept {
+        claims.pages(start, pages, WHAT, at)?;
+    } else if !PhysRange::new(first, kept).is_some_and(|kept| claims.preserved().contains(kept)) {
+        return Err(Damage::new(Defect::NotPreserved, WHAT, at)
+            .found(format!("{pages} pages from {first} on"))
+            .expected("preserved memory"));
+    }
+    region.range = Some(range);
+    region.preserved = size.min(kept.saturating_sub(start.get() - first.get()));
+    Ok(())
 }

@@ -4,6 +4,8 @@ use kho_compat::{AbiLayout, Carrier, Component, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// The name in `luo-v5`.
+pub const NAME: &str = "luo";
 /// The number in `luo-v5`.
 pub const VERSION: u32 = 5;
 /// The subtree of the root FDT that holds the header.
@@ -134,12 +136,12 @@ pub struct FlbSer {
 const _: () = assert!(size_of::<FlbSer>() == 64);
 
 /// LUO as a component.
-pub const COMPONENT: Component = Component::new("luo", VERSION, "^5")
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
     .summary("live update orchestrator: sessions, files, FLBs")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Luo)
     .subtree(SUBTREE)
-    .needs(&["block"])
+    .needs(&[kho_block::abi::NAME])
     .layouts(&[
         LuoSer::layout,
         LuoSerTail::layout,

@@ -222,7 +222,8 @@ fn read(
     let (flb_pages, flbs) = if area.is_null() {
         (None, Vec::new())
     } else {
-        let (pages, flbs) = flb::read(handover, claims, area, PhysAddr::new(flbs_at), files)?;
+        let (pages, flbs) = flb::read(handover, claims, area, PhysAddr::new(flbs_at), files)
+            .map_err(|damage| damage.within("FLB area"))?;
         (Some(pages), flbs)
     };
     tracing::debug!(

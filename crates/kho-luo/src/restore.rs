@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use kho_compat::{Admitted, Compat, NotAdmitted};
 
-use crate::abi::VERSION;
+use crate::abi::{NAME, VERSION};
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(1).
@@ -36,11 +36,11 @@ impl Luo {
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
-        admitted.require("luo", VERSION)?;
+        admitted.require(NAME, VERSION)?;
         let Some(body) = self.body() else {
             // Read as a version that is not ours: no verdict opens it.
             return Err(NotAdmitted {
-                component: "luo".to_owned(),
+                component: NAME.to_owned(),
                 version: VERSION,
                 covered: self.compatible().to_owned(),
             });

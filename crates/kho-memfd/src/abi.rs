@@ -104,7 +104,7 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
     .summary("file handler of memfds")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::FileHandler)
-    .needs(&["vmalloc"])
+    .needs(&[kho_vmalloc::abi::NAME])
     .field(COMPAT_LEN)
     .layouts(&[MemfdSer::layout, FolioSer::layout])
     .constants(&[constant!(PFN_BITS)]);

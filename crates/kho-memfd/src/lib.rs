@@ -5,6 +5,20 @@
 //! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
 //! [`std::io::Read`] ([`Restored::reader`]).
 //!
+//! A restore that was not admitted does not compile:
+//!
+//! ```compile_fail,E0061
+//! use kho_memfd::Memfd;
+//!
+//! fn restore(
+//!     handover: &kho_core::Handover<'_>,
+//!     claims: &mut kho_radix::Claims<'_>,
+//!     file: &kho_luo::IncomingFile<'_>,
+//! ) {
+//!     let _ = Memfd::restore(handover, claims, file);
+//! }
+//! ```
+//!
 //! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 

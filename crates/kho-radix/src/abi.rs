@@ -8,6 +8,8 @@ use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// The name in `radix-v1`.
+pub const NAME: &str = "radix";
 /// The number in `radix-v1`.
 pub const VERSION: u32 = 1;
 
@@ -52,7 +54,7 @@ const _: () = assert!(size_of::<RadixLeaf>() == PAGE_SIZE);
 const _: () = assert!(LEAF_BITS + (DEPTH - 1) * TABLE_BITS >= KEY_BITS);
 
 /// The tracker as a component.
-pub const COMPONENT: Component = Component::new("radix", VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("tracker of preserved memory: a radix tree of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[RadixNode::layout, RadixLeaf::layout])

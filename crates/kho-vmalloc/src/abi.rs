@@ -7,6 +7,8 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+/// The name in `vmalloc-v1`.
+pub const NAME: &str = "vmalloc";
 /// The number in `vmalloc-v1`.
 pub const VERSION: u32 = 1;
 
@@ -37,13 +39,26 @@ pub struct VmallocSer {
     pub order: U16,
 }
 
+/// The head of a chunk page.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(c_name = "kho_vmalloc_hdr")]
+pub struct VmallocHeader {
+    /// Physical address of the next chunk page, 0 for none.
+    pub next: U64,
+}
+
+const _: () = assert!(size_of::<VmallocHeader>() == 8);
+
 /// A chunk page. A chunk that fills up is followed by a new one even if no page is left.
 #[derive(AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 #[abi(c_name = "kho_vmalloc_chunk", constants(CHUNK_ENTRIES))]
 pub struct VmallocChunk {
-    /// Physical address of the next chunk page, 0 for none.
-    pub next: U64,
+    /// Where the list goes on.
+    pub hdr: VmallocHeader,
     /// Physical addresses of runs of 2^order pages, ended by the first 0.
     pub phys: [U64; CHUNK_ENTRIES],
 }
@@ -52,7 +67,7 @@ const _: () = assert!(size_of::<VmallocSer>() == 16);
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 
 /// Preserved vmalloc areas as a component.
-pub const COMPONENT: Component = Component::new("vmalloc", VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("preserved vmalloc areas: chunk lists of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[VmallocSer::layout, VmallocChunk::layout]);

@@ -146,8 +146,8 @@ fn read(
             entry_at = field(entry_at, size_of::<u64>());
         }
         area.chunks += 1;
-        next = PhysAddr::new(page.next.get());
-        next_at = field(chunk, offset_of!(VmallocChunk, next));
+        next = PhysAddr::new(page.hdr.next.get());
+        next_at = field(chunk, offset_of!(VmallocChunk, hdr));
         if !full && !next.is_null() {
             return Err(Damage::new(Defect::Malformed, "chunk list", next_at)
                 .found(format!("{next} after a chunk that is not full"))

@@ -5,7 +5,7 @@ use kho_mem::{Chunk, Damage, MemError, PhysAddr, PhysMem, PhysRange, pieces};
 use kho_radix::Claims;
 
 use crate::Area;
-use crate::abi::{VERSION, VmallocSer};
+use crate::abi::{NAME, VERSION, VmallocSer};
 
 /// An area that may be used: its bytes in order, as they lie in memory.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Area {
         ser: &VmallocSer,
         at: PhysAddr,
     ) -> Result<Restored<'m>, RestoreError> {
-        admitted.require("vmalloc", VERSION)?;
+        admitted.require(NAME, VERSION)?;
         let area = Self::read(mem, claims, ser, at)?;
         Ok(Restored { mem, area })
     }

@@ -103,20 +103,21 @@ fn judge_string(entry: &Entry, carrier: Carrier, registry: &Registry) -> Result<
         .compat()
         .map_err(|e| format!("not a compat string: {e}"))?;
     let base = compat.base();
-    if registry
-        .carried_in(carrier)
-        .all(|component| component.name != base.name())
-    {
-        return Err(format!(
-            "no linked component `{}` is a {}",
-            base.name(),
-            carrier.title()
-        ));
+    match registry.get(base.name()) {
+        None => return Err(format!("no linked component is called `{}`", base.name())),
+        Some(component) if component.carrier != Some(carrier) => {
+            return Err(format!(
+                "`{}` is not what a {} names",
+                base.name(),
+                carrier.title()
+            ));
+        }
+        Some(_) => {}
     }
     for token in compat.tokens() {
         let name = token.name();
         if registry.get(name).is_none() {
-            return Err(format!("no linked component `{name}`"));
+            return Err(format!("no linked component is called `{name}`"));
         }
         if !registry.restores(name, token.version()) {
             let known = registry.restorable_text(name);

@@ -1,0 +1,45 @@
+//! The component's ABI as released: changing it takes a new version and a new snapshot.
+
+#[test]
+fn kho_is_as_released() {
+    insta::with_settings!({
+        snapshot_path => "../../../abi-snapshots/kho",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("v4", kho_core::abi::COMPONENT.describe());
+    });
+}
+
+#[test]
+fn metadata_is_as_released() {
+    insta::with_settings!({
+        snapshot_path => "../../../abi-snapshots/kexec-metadata",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("v1", kho_core::abi::METADATA.describe());
+    });
+}
+
+#[test]
+fn memblock_is_as_released() {
+    insta::with_settings!({
+        snapshot_path => "../../../abi-snapshots/memblock",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("v1", kho_core::abi::MEMBLOCK.describe());
+    });
+}
+
+#[test]
+fn reserve_mem_is_as_released() {
+    insta::with_settings!({
+        snapshot_path => "../../../abi-snapshots/reserve-mem",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("v1", kho_core::abi::REGION.describe());
+    });
+}

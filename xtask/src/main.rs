@@ -1,0 +1,26 @@
+//! Tasks of this workspace: `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::abi_check;
+
+/// Tasks of this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    AbiCheck(abi_check::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { task } = Cli::parse();
+    match task {
+        Task::AbiCheck(args) => abi_check::run(&args),
+    }
+}

@@ -1,0 +1,127 @@
+//! Our layouts against what pahole printed for Linux 7.3.4.
+
+use kho_compat::Layout;
+use xtask::{KernelTypes, abi_check, compare, root};
+
+fn facts() -> String {
+    std::fs::read_to_string(root().join("tests/facts/linux-7.3.4-layouts.json")).unwrap()
+}
+
+fn layouts() -> Vec<Layout> {
+    let mut layouts: Vec<Layout> = abi_check::components()
+        .unwrap()
+        .components()
+        .flat_map(|c| c.all_layouts())
+        .collect();
+    layouts.sort_by(|a, b| a.name.cmp(&b.name));
+    layouts.dedup_by(|a, b| a.name == b.name);
+    layouts
+}
+
+#[test]
+fn every_struct_is_the_kernels() {
+    let kernel = KernelTypes::parse(&facts()).unwrap();
+    let mut compared = Vec::new();
+    for layout in layouts() {
+        match compare(&layout, &kernel) {
+            Some(differences) => {
+                assert_eq!(differences, Vec::<String>::new());
+                compared.push(layout.c_name.unwrap());
+            }
+            // The header behind its string: the kernel has it as part of luo_ser only.
+            None => assert_eq!(layout.name, "LuoSerTail"),
+        }
+    }
+    compared.sort();
+    assert_eq!(
+        compared,
+        [
+            "kho_block_header_ser",
+            "kho_data",
+            "kho_kexec_metadata",
+            "kho_radix_leaf",
+            "kho_radix_node",
+            "kho_scratch",
+            "kho_vmalloc",
+            "kho_vmalloc_chunk",
+            "kho_vmalloc_hdr",
+            "luo_file_ser",
+            "luo_file_set_ser",
+            "luo_flb_header_ser",
+            "luo_flb_ser",
+            "luo_ser",
+            "luo_session_ser",
+            "memfd_luo_folio_ser",
+            "memfd_luo_ser",
+            "setup_data",
+        ]
+    );
+}
+
+/// The comparison can fail: each number of the facts, changed by one, is told.
+#[test]
+fn a_kernel_that_differs_anywhere_is_told() {
+    let facts = facts();
+    let layouts = layouts();
+    let ours: Vec<_> = layouts
+        .iter()
+        .filter_map(|layout| layout.c_name.clone())
+        .collect();
+    let value: serde_json::Value = serde_json::from_str(&facts).unwrap();
+    let mut altered = 0;
+    for name in &ours {
+        let members = value[name]["members"].as_array().unwrap().len();
+        let mut paths = vec![format!("/{name}/size")];
+        for member in 0..members {
+            for key in ["offset", "size", "bits", "bit_offset"] {
+                paths.push(format!("/{name}/members/{member}/{key}"));
+            }
+        }
+        for path in paths {
+            let mut value = value.clone();
+            let Some(number) = value.pointer_mut(&path) else {
+                continue;
+            };
+            // A flexible array has no bytes, and stays out of the comparison.
+            if number.as_u64() == Some(0) && path.ends_with("/size") {
+                continue;
+            }
+            if path.starts_with("/setup_data/members/3") {
+                continue;
+            }
+            *number = (number.as_u64().unwrap() + 1).into();
+            let kernel = KernelTypes::parse(&value.to_string()).unwrap();
+            let differences: Vec<_> = layouts
+                .iter()
+                .filter_map(|l| compare(l, &kernel))
+                .flatten()
+                .collect();
+            assert!(!differences.is_empty(), "{path}");
+            altered += 1;
+        }
+    }
+    assert!(altered > 80, "{altered}");
+}
+
+#[test]
+fn the_components_are_these() {
+    let registry = abi_check::components().unwrap();
+    let names: Vec<_> = registry
+        .components()
+        .map(|component| component.name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "block",
+            "kexec-metadata",
+            "kho",
+            "luo",
+            "memblock",
+            "memfd",
+            "radix",
+            "reserve-mem",
+            "vmalloc"
+        ]
+    );
+}
