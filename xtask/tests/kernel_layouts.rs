@@ -1,4 +1,11 @@
 //! Our layouts against what pahole printed for Linux 7.3.4.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use kho_compat::Layout;
 use xtask::{KernelTypes, abi_check, compare, root};

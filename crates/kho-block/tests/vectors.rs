@@ -1,4 +1,11 @@
 //! Bytes written by hand from the format's description, and what they must read as.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use kho_block::BlockSet;
 use kho_block::abi::{BlockHeader, count_per_block};

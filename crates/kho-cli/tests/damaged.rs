@@ -1,6 +1,13 @@
 //! Damaged handovers, one defect each, made from real captures and from built ones: `kho restore`
 //! refuses each with exit code 1 and a message that names the defect, within a bounded address
 //! space, and leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,11 @@
 //! The component's ABI as released: changing it takes a new version and a new snapshot.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::cast_possible_truncation, missing_docs)]
 
 #[test]
 fn vmalloc_is_as_released() {

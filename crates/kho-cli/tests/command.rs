@@ -1,0 +1,327 @@
+//! The command as a user meets it: strings, lists, images of every kind, odd names, wrong input.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::cast_possible_truncation, missing_docs)]
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use kho_testkit::{Builder, Built, MemfdSpec};
+use serde_json::Value;
+
+fn kho(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kho"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("kho-command-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn inspect(args: &[&str]) -> Value {
+    let output = kho(&[&["inspect", "--json"], args].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn strings_stand_alone_on_a_line() {
+    for (name, dialect, expected) in [
+        ("kho", "plain", "kho-v4\n"),
+        ("kho", "composite", "kho-v4;radix-v1;vmalloc-v1\n"),
+        ("luo", "plain", "luo-v5\n"),
+        ("luo", "composite", "luo-v5;block-v1\n"),
+        ("memfd", "plain", "memfd-v2\n"),
+        ("memfd", "composite", "memfd-v2;vmalloc-v1\n"),
+        ("block", "composite", "block-v1\n"),
+    ] {
+        let output = kho(&["compat", "string", name, "--dialect", dialect]);
+        assert_eq!(text(&output.stdout), expected);
+    }
+    let output = kho(&["compat", "string", "zip"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no component `zip`; this build knows block,"));
+}
+
+#[test]
+fn every_component_is_listed() {
+    let list: Value = serde_json::from_slice(&kho(&["compat", "list", "--json"]).stdout).unwrap();
+    let names: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "block",
+            "kexec-metadata",
+            "kho",
+            "luo",
+            "memblock",
+            "memfd",
+            "radix",
+            "reserve-mem",
+            "vmalloc"
+        ]
+    );
+    let human = text(&kho(&["compat", "list"]).stdout);
+    assert!(names.iter().all(|name| human.contains(name)), "{human}");
+}
+
+#[test]
+fn wrong_usage_is_told_from_damage() {
+    let usage: &[&[&str]] = &[
+        &[],
+        &["inspect"],
+        &["restore", "image"],
+        &["inspect", "/nonexistent/image"],
+        &["inspect", "/"],
+        &["inspect", "image", "--fdt", "zzz"],
+        &["inspect", "image", "--scratch", "0x1000"],
+        &["compat", "string", "kho", "--dialect", "sideways"],
+    ];
+    for args in usage {
+        let output = kho(args);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(!output.stderr.is_empty());
+    }
+    let help = text(&kho(&["restore", "--help"]).stdout);
+    assert!(
+        help.contains("manifest.json") && help.contains("Examples:"),
+        "{help}"
+    );
+}
+
+fn built(order: u32) -> (Built, Vec<u8>) {
+    let mut b = Builder::new();
+    b.metadata(1, "7.3.4", 3);
+    let contents: Vec<u8> = (0..30_000u32).map(|n| (n % 253) as u8).collect();
+    let spec = MemfdSpec {
+        order,
+        ..MemfdSpec::new(contents.clone())
+    };
+    b.session_of("s", &[spec]);
+    (b.finish(), contents)
+}
+
+#[test]
+fn images_of_every_kind_are_recognised_by_content() {
+    let temp = Temp::new("kinds");
+    let (built, contents) = built(0);
+    let (elf, raw) = (built.mem.to_elf(), built.mem.to_raw(0x1000_0000));
+    let pack = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    for (name, bytes, base) in [
+        // The names lie.
+        ("core.raw", elf.clone(), None),
+        ("core.txt", pack(&elf), None),
+        ("raw.elf", raw.clone(), Some("0x10000000")),
+        ("raw.core", pack(&raw), Some("268435456")),
+    ] {
+        let image = temp.file(name, &bytes);
+        let base = base.map_or(vec![], |base| vec!["--base", base]);
+        let report = inspect(&[&[image.as_str()], &base[..]].concat());
+        assert_eq!(report["entry"]["fdt_addr"], built.fdt, "{name}");
+        assert_eq!(report["scratch_source"], "setup_data", "{name}");
+        assert_eq!(report["entry"]["scratch_addr"], built.scratch.0);
+        assert_eq!(report["kexec_metadata"]["kexec_count"], 3);
+        let out = temp.path(&format!("{name}.out"));
+        let output = kho(&[&["restore", &image, "--out", &out], &base[..]].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(std::fs::read(Path::new(&out).join("s/0000000000000001.bin")).unwrap() == contents);
+    }
+    // Raw memory without its base: the address in the setup_data node says that it is elsewhere.
+    let image = temp.file("raw", &raw);
+    let output = kho(&["restore", &image, "--out", &temp.path("no")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("--base"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn an_image_with_unaligned_segments_is_read() {
+    let (built, contents) = built(2);
+    let mut elf = built.mem.to_elf();
+    // Eight bytes in front of everything: no page of the file is aligned to a page of memory.
+    let headers = 64 + 56 * built.mem.runs().len();
+    elf.splice(headers..headers, [0xee; 8]);
+    for index in 0..built.mem.runs().len() {
+        let at = 64 + 56 * index + 8;
+        let offset = u64::from_le_bytes(elf[at..at + 8].try_into().unwrap());
+        elf[at..at + 8].copy_from_slice(&(offset + 8).to_le_bytes());
+    }
+    let temp = Temp::new("unaligned");
+    let image = temp.file("image", &elf);
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(std::fs::read(temp.path("out/s/0000000000000001.bin")).unwrap() == contents);
+}
+
+#[test]
+fn session_names_become_safe_file_names() {
+    let names: &[(&[u8], &str)] = &[
+        (b"plain-Name_1.2~", "plain-Name_1.2~"),
+        (b"../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+        (b"..", "%2E."),
+        (b".", "%2E"),
+        (b"a b%", "a%20b%25"),
+        (b"manifest.json", "%6Danifest.json"),
+        (b"n\xff\n", "n%FF%0A"),
+        ("größe".as_bytes(), "gr%C3%B6%C3%9Fe"),
+    ];
+    let mut b = Builder::new();
+    for (name, _) in names {
+        let data = b.memfd(&MemfdSpec::new(name.to_vec()));
+        b.session(name, &[Builder::file("memfd-v2", data, 0xab)]);
+    }
+    let temp = Temp::new("names");
+    let image = temp.file("image", &b.finish().mem.to_elf());
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (name, dir) in names {
+        let path = temp.path(&format!("out/{dir}/00000000000000ab.bin"));
+        assert_eq!(std::fs::read(&path).unwrap(), *name, "{path}");
+    }
+    assert_eq!(
+        std::fs::read_dir(temp.path("out")).unwrap().count(),
+        names.len() + 1
+    );
+    // Chosen by its bytes.
+    let output = Command::new(env!("CARGO_BIN_EXE_kho"))
+        .args(["restore", &image, "--out", &temp.path("one"), "--session"])
+        .arg(std::ffi::OsStr::from_bytes(b"n\xff\n"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read_dir(temp.path("one")).unwrap().count(), 2);
+}
+
+#[test]
+fn composite_strings_are_recognised() {
+    let mut b = Builder::new();
+    b.root_compatible = "kho-v4;radix-v1;vmalloc-v1".into();
+    b.luo_compatible = "luo-v5;block-v1".into();
+    let data = b.memfd(&MemfdSpec::new(vec![5; 9000]));
+    b.session(b"s", &[Builder::file("memfd-v2;vmalloc-v1", data, 1)]);
+    let temp = Temp::new("composite");
+    let image = temp.file("image", &b.finish().mem.to_elf());
+    let report = inspect(&[&image]);
+    assert_eq!(report["verdict"]["decision"], "accept");
+    assert_eq!(report["luo"]["sessions"][0]["files"][0]["size"], 9000);
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        std::fs::read(temp.path("out/s/0000000000000001.bin")).unwrap(),
+        vec![5; 9000]
+    );
+}
+
+#[test]
+fn what_is_optional_and_unknown_is_left_alone() {
+    let mut b = Builder::new();
+    b.metadata(2, "9.9", 1);
+    b.memblock("memblock-v2", &[("log", 4096)]);
+    let page = b.folio(0);
+    b.subtree("unheard-of", page, 10);
+    let data = b.memfd(&MemfdSpec::new(vec![5; 9]));
+    b.session(b"s", &[Builder::file("memfd-v2", data, 1)]);
+    b.flb("iommu-v7", 0x1234, 1);
+    let temp = Temp::new("optional");
+    let image = temp.file("image", &b.finish().mem.to_elf());
+    let report = inspect(&[&image]);
+    assert_eq!(report["verdict"]["decision"], "accept");
+    let left: Vec<_> = report["verdict"]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["outcome"] == "left-alone")
+        .map(|finding| finding["found"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        left,
+        ["unheard-of", "kexec-metadata-v2", "memblock-v2", "iommu-v7"]
+    );
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("left alone: subtree `unheard-of`"));
+}
+
+#[test]
+fn inspect_shows_what_there_is_of_a_damaged_handover() {
+    let (mut built, _) = built(0);
+    let anatomy = kho_testkit::Anatomy::of(&built.mem, built.fdt);
+    built.mem.set_u64(anatomy.sessions[0].pa + 72, 9);
+    let temp = Temp::new("damaged");
+    let image = temp.file("image", &built.mem.to_elf());
+    let output = kho(&["inspect", &image]);
+    assert_eq!(output.status.code(), Some(1));
+    let human = text(&output.stdout);
+    assert!(
+        human.contains("kho-v4") && human.contains("verdict: none"),
+        "{human}"
+    );
+    let output = kho(&["inspect", &image, "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["compatible"], "kho-v4");
+    assert_eq!(report["failure"]["defect"], "mismatch");
+    assert_eq!(report["failure"]["at"], anatomy.sessions[0].pa + 72);
+    assert!(report["failure"]["file_offset"].is_u64());
+}
+
+#[test]
+fn without_a_scratch_table_a_handover_is_read_and_said_to_have_none() {
+    let (mut built, _) = built(0);
+    // The node goes, and with it what named the table; two pages are left over.
+    built.mem.write(built.scratch.0 + 4096 + 0x108, &[0; 48]);
+    let temp = Temp::new("scratch");
+    let image = temp.file("image", &built.mem.to_elf());
+    let report = inspect(&[&image]);
+    assert_eq!(report["scratch_source"], Value::Null);
+    assert_eq!(report["entry"]["scratch_addr"], Value::Null);
+    let human = text(&kho(&["inspect", &image]).stdout);
+    assert!(human.contains("scratch  unknown"), "{human}");
+}
