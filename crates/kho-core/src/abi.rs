@@ -43,7 +43,7 @@ pub struct ScratchEntry {
 
 const _: () = assert!(size_of::<ScratchEntry>() == 16);
 
-/// [`SetupData::kind`] of a KHO node.
+/// The `type` of a KHO node.
 pub const SETUP_KHO: u32 = 10;
 /// [`SetupData::len`] of a KHO node.
 pub const SETUP_KHO_LEN: u32 = 32;
