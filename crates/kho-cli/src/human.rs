@@ -285,13 +285,27 @@ fn session_node(
             String::new()
         }
     ));
-    let token_width = session
-        .files()
-        .iter()
-        .take(shown)
-        .map(|f| format!("{:#x}", f.token).len())
-        .max()
-        .unwrap_or(0);
+    let width = |text: &dyn Fn(usize) -> String| {
+        (0..session.files().len().min(shown))
+            .map(|index| text(index).len())
+            .max()
+            .unwrap_or(0)
+    };
+    let fact = |index: usize, get: fn(&MemfdFacts) -> u64| {
+        facts
+            .get(index)
+            .and_then(Option::as_ref)
+            .map(|facts| get(facts).to_string())
+            .unwrap_or_default()
+    };
+    let token_width = width(&|i| {
+        session
+            .files()
+            .get(i)
+            .map_or_else(String::new, |f| format!("{:#x}", f.token))
+    });
+    let size_width = width(&|i| fact(i, |facts| facts.size));
+    let pos_width = width(&|i| fact(i, |facts| facts.pos));
     for (index, file) in session.files().iter().take(shown).enumerate() {
         let token = format!("{:#x}", file.token);
         let compatible = body.compatible_of(file);
@@ -299,8 +313,8 @@ fn session_node(
         match facts.get(index) {
             Some(Some(facts)) => {
                 text.push_str(&format!(
-                    "  {:>10}  pos {}  {}",
-                    count(facts.size, "byte"),
+                    "  {:>size_width$} bytes  pos {:>pos_width$}  {}",
+                    facts.size,
                     facts.pos,
                     folios(facts)
                 ));

@@ -24,9 +24,10 @@ mod root;
 mod scratch;
 
 pub use handover::{Entry, Handover, OpenError};
+pub use kho_radix::RestoreError;
 pub use memblock::{Memblock, Region};
 pub use metadata::Metadata;
-pub use restore::{RestoreError, Restored};
+pub use restore::Restored;
 pub use root::{RootFdt, Subtree};
 pub use scratch::ScratchTable;
 

@@ -1,22 +1,11 @@
 //! The contents of preserved memory, for an admitted handover.
 
-use kho_compat::{Admitted, NotAdmitted};
+use kho_compat::Admitted;
 use kho_mem::{Damage, PhysAddr, PhysMem, PhysRange, Pieces, pieces};
-use kho_radix::Claims;
+use kho_radix::{Claims, RestoreError};
 
 use crate::Handover;
 use crate::abi::{NAME, VERSION};
-
-/// Preserved memory that could not be restored.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The verdict does not cover it.
-    #[error(transparent)]
-    NotAdmitted(#[from] NotAdmitted),
-    /// It is damaged, not preserved, or restored already.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
-}
 
 /// Restored memory: its bytes as they lie there.
 #[derive(Clone, Copy)]

@@ -43,9 +43,8 @@ impl FileMap {
         //   the length of the call, with the file's own length; `Mmap` owns it and unmaps it once.
         // - It is mapped read-only and never handed out mutably, so this process makes no
         //   aliasing write to it.
-        // - That no other process changes the file is the caller's part, as documented on the
-        //   type; every multi-byte value is copied out before it is checked and used, so a
-        //   change made in spite of that alters values, not control flow that relies on them.
+        // - That nobody changes or truncates the file meanwhile can not be checked here: it is the
+        //   precondition that the type's documentation states, as for every mapping of a file.
         let map = unsafe { MmapOptions::new().map(file)? };
         Ok(Self {
             map: Some(map),

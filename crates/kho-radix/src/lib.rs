@@ -23,11 +23,13 @@ extern crate alloc;
 
 pub mod abi;
 mod claim;
+mod error;
 mod key;
 mod preserved;
 mod walk;
 
 pub use claim::{Claims, Owner};
+pub use error::RestoreError;
 pub use key::Key;
 pub use preserved::{Folio, Preserved, Run};
 

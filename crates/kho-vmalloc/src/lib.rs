@@ -15,8 +15,9 @@ pub mod abi;
 mod read;
 mod restore;
 
+pub use kho_radix::RestoreError;
 pub use read::Area;
-pub use restore::{RestoreError, Restored};
+pub use restore::Restored;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,8 +1,8 @@
 //! An admitted area's bytes.
 
-use kho_compat::{Admitted, NotAdmitted};
-use kho_mem::{Chunk, Damage, MemError, PhysAddr, PhysMem, PhysRange, pieces};
-use kho_radix::Claims;
+use kho_compat::Admitted;
+use kho_mem::{Chunk, MemError, PhysAddr, PhysMem, PhysRange, pieces};
+use kho_radix::{Claims, RestoreError};
 
 use crate::Area;
 use crate::abi::{NAME, VERSION, VmallocSer};
@@ -12,17 +12,6 @@ use crate::abi::{NAME, VERSION, VmallocSer};
 pub struct Restored<'m> {
     mem: &'m dyn PhysMem,
     area: Area,
-}
-
-/// An area that can not be restored.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The verdict does not cover it.
-    #[error(transparent)]
-    NotAdmitted(#[from] NotAdmitted),
-    /// It is damaged.
-    #[error(transparent)]
-    Damaged(#[from] Damage),
 }
 
 impl Area {

@@ -1,0 +1,16 @@
+//! Why preserved memory was not restored.
+
+use kho_compat::NotAdmitted;
+use kho_mem::Damage;
+
+/// Preserved memory that could not be restored. Every restore function of these crates fails with
+/// it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The verdict does not cover it.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// It is damaged, not preserved, or restored already.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
