@@ -194,3 +194,63 @@ fn no_byte_of_a_root_fdt_can_make_its_reader_panic() {
         assert!(RootFdt::read(&mem, PhysAddr::new(0x1000)).is_err());
     }
 }
+
+/// A memblock FDT, token by token, with one region.
+#[rustfmt::skip]
+fn memblock() -> Vec<u8> {
+    const FDT: &[u8] = &[
+        0xd0, 0x0d, 0xfe, 0xed, // magic
+        0x00, 0x00, 0x00, 0xc7, // totalsize: 199
+        0x00, 0x00, 0x00, 0x38, // off_dt_struct: 56
+        0x00, 0x00, 0x00, 0xb0, // off_dt_strings: 176
+        0x00, 0x00, 0x00, 0x28, // off_mem_rsvmap: 40
+        0x00, 0x00, 0x00, 0x11, // version: 17
+        0x00, 0x00, 0x00, 0x10, // last_comp_version: 16
+        0x00, 0x00, 0x00, 0x00, // boot_cpuid_phys
+        0x00, 0x00, 0x00, 0x17, // size_dt_strings: 23
+        0x00, 0x00, 0x00, 0x78, // size_dt_struct: 120
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // memory reservation map: its end
+        0, 0, 0, 1, 0, 0, 0, 0,                         // BEGIN_NODE, ""
+        0, 0, 0, 3, 0, 0, 0, 12, 0, 0, 0, 0,            // PROP, 12 bytes, "compatible"
+        b'm', b'e', b'm', b'b', b'l', b'o', b'c', b'k', b'-', b'v', b'1', 0,
+        0, 0, 0, 1, b'l', b'o', b'g', 0,                // BEGIN_NODE, "log": the user's name
+        0, 0, 0, 3, 0, 0, 0, 15, 0, 0, 0, 0,            // PROP, 15 bytes, "compatible"
+        b'r', b'e', b's', b'e', b'r', b'v', b'e', b'-', b'm', b'e', b'm', b'-', b'v', b'1', 0, 0,
+        0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 11,            // PROP, 8 bytes, "start"
+        0x00, 0x00, 0x00, 0x10, 0, 0, 0, 0,             // 0x10000000, little-endian
+        0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 17,            // PROP, 8 bytes, "size"
+        0x00, 0x20, 0x00, 0x00, 0, 0, 0, 0,             // 0x2000
+        0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 9,             // END_NODE, END_NODE, END
+    ];
+    let mut out = FDT.to_vec();
+    // Strings, at 0, 11 and 17; then one byte of padding.
+    out.extend_from_slice(b"compatible\0start\0size\0\0");
+    out
+}
+
+#[test]
+fn a_memblock_fdt_reads_as_what_it_says() {
+    use kho_core::{Entry, Handover, Memblock};
+    let bytes = memblock();
+    assert_eq!(bytes.len(), 56 + 120 + 23);
+    let mut b = kho_testkit::Builder::new();
+    // The builder's first folio of two pages lies at 0x10000000.
+    assert_eq!(b.folio(1), 0x1000_0000);
+    let pa = b.blob(&bytes);
+    b.subtree("memblock", pa, bytes.len() as u64);
+    let built = b.finish();
+    let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
+    let mut claims = handover.claims().unwrap();
+    let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+    assert_eq!(memblock.compatible(), "memblock-v1");
+    let region = &memblock.regions()[0];
+    assert_eq!(
+        (region.name.as_str(), region.compatible.as_str()),
+        ("log", "reserve-mem-v1")
+    );
+    let range = region.range.unwrap();
+    assert_eq!(
+        (range.start().get(), range.len(), region.preserved),
+        (0x1000_0000, 0x2000, 0x2000)
+    );
+}

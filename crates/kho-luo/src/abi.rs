@@ -18,7 +18,7 @@ pub const COMPAT_LEN: usize = 48;
 /// Pages of the FLB area.
 pub const FLB_PAGES: u64 = 1;
 /// The most bytes that a header is read of: its string is one of some dozens of bytes.
-pub const MAX_HEADER: u64 = 4096;
+pub const MAX_HEADER: u64 = kho_mem::PAGE_SIZE_U64;
 
 /// The header with the plain string `luo-v5`. With a longer one `compatible` grows: its length is
 /// the string's with its NUL, rounded up to 8.
