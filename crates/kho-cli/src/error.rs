@@ -1,5 +1,6 @@
 //! Failures, as the command reports them.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -32,12 +33,9 @@ pub(crate) enum Failure {
     /// The output directory has something in the way.
     InTheWay(PathBuf),
     /// Writing failed.
-    Write {
-        path: PathBuf,
-        error: std::io::Error,
-    },
+    Write { path: PathBuf, error: io::Error },
     /// Standard output is gone.
-    Output(std::io::Error),
+    Output(io::Error),
     /// Ctrl-C.
     Interrupted,
 }
@@ -85,14 +83,17 @@ impl Failure {
 
     /// Says on standard error what went wrong, where, what was found and what was expected.
     pub(crate) fn print(&self) {
+        // Where standard error can not be written there is nobody left to tell.
+        let _ = self.write(&mut anstream::stderr().lock());
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let lines = self.lines();
         let mut lines = lines.iter();
         if let Some((word, text)) = lines.next() {
-            anstream::eprintln!("{RED}{word}{RED:#}: {text}");
+            writeln!(out, "{RED}{word}{RED:#}: {text}")?;
         }
-        for (word, text) in lines {
-            anstream::eprintln!("  {DIM}{word:<12}{DIM:#} {text}");
-        }
+        lines.try_for_each(|(word, text)| writeln!(out, "  {DIM}{word:<12}{DIM:#} {text}"))
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
@@ -212,6 +213,21 @@ impl Failure {
                 "what": "several handovers",
                 "roots": roots.iter().map(|root| json!({
                     "fdt_addr": root.addr.get(), "compatible": root.compatible,
+                })).collect::<Vec<_>>(),
+            }),
+            Self::Refused(refused) => json!({
+                "kind": "refused",
+                "what": refused.to_string(),
+                "policy": refused.verdict().policy,
+                "rejected": refused.verdict().rejected().map(|finding| json!({
+                    "carrier": finding.carrier.id(),
+                    "found": finding.found,
+                    "expected": finding.expected,
+                    "reason": finding.reason,
+                    "uses": finding.uses,
+                    "where": finding.place.path,
+                    "at": finding.place.addr,
+                    "consequence": finding.consequence,
                 })).collect::<Vec<_>>(),
             }),
             other => {

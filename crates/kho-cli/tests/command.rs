@@ -157,6 +157,17 @@ fn images_of_every_kind_are_recognised_by_content() {
         ("core.txt", pack(&elf), None),
         ("raw.elf", raw.clone(), Some("0x10000000")),
         ("raw.core", pack(&raw), Some("268435456")),
+        // As parallel compressors write it: a skippable frame first, then two frames.
+        (
+            "two.core",
+            [
+                &[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..],
+                &pack(&elf[..5000]),
+                &pack(&elf[5000..]),
+            ]
+            .concat(),
+            None,
+        ),
     ] {
         let image = temp.file(name, &bytes);
         let base = base.map_or(vec![], |base| vec!["--base", base]);
@@ -287,6 +298,29 @@ fn what_is_optional_and_unknown_is_left_alone() {
     let output = kho(&["restore", &image, "--out", &temp.path("out")]);
     assert!(output.status.success());
     assert!(text(&output.stdout).contains("left alone: subtree `unheard-of`"));
+}
+
+#[test]
+fn a_refusal_is_told_to_programs_too() {
+    let mut b = Builder::new();
+    b.luo_compatible = "luo-v6".into();
+    b.session_of("s", &[]);
+    let temp = Temp::new("refused");
+    let image = temp.file("image", &b.finish().mem.to_elf());
+    let output = kho(&["restore", &image, "--out", &temp.path("out"), "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rejected = &failure["failure"]["rejected"][0];
+    assert_eq!(
+        (&rejected["found"], &rejected["expected"]),
+        (&"luo-v6".into(), &"luo-v5".into())
+    );
+    assert!(rejected["consequence"].as_str().unwrap().contains("panic"));
+    // Inspect shows it, with the same exit code.
+    let output = kho(&["inspect", &image]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("verdict: reject"));
+    assert!(text(&output.stderr).contains("luo-v6"));
 }
 
 #[test]

@@ -62,8 +62,8 @@ static LINKED: OnceBox<Result<Registry, RegistryError>> = OnceBox::new();
 impl Registry {
     /// The components that are linked into this program, collected once.
     ///
-    /// The linker may drop a crate that nothing refers to: name the components you depend on in
-    /// a test.
+    /// A crate that nothing refers to is not linked, whatever `Cargo.toml` says. Refer to it
+    /// (`use kho_memfd as _;`) and name the components you depend on in a test.
     ///
     /// # Errors
     ///

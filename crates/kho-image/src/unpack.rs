@@ -9,7 +9,9 @@ use kho_mem::FileMap;
 use crate::elf;
 use crate::image::{Bytes, ImageError, Progress};
 
-const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// A skippable frame, with which parallel compressors begin: 0x184d2a50 to 0x184d2a5f.
+const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// Results up to this size stay in memory.
 const IN_MEMORY: usize = 16 << 20;
 /// Bytes that are decompressed at a time; zero ones of them become holes.
@@ -19,7 +21,14 @@ const STEP: usize = 256 << 10;
 const SLACK: u64 = 1 << 20;
 
 pub(crate) fn is_zstd(map: &FileMap) -> bool {
-    map.get(0..MAGIC.len().min(map.len())) == Some(MAGIC)
+    match map.get(0..MAGIC.len()) {
+        Some([kind @ 0x50..=0x5f, rest @ ..]) if *rest == SKIPPABLE => {
+            tracing::debug!(kind, "a skippable frame comes first");
+            true
+        }
+        Some(magic) => *magic == MAGIC,
+        None => false,
+    }
 }
 
 pub(crate) enum UnpackError {
