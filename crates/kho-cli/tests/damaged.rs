@@ -1232,7 +1232,7 @@ fn memfds(cases: &mut Cases) {
     );
     cases.built(
         "vmalloc second chunk lost",
-        &["total_pages", "does not agree"],
+        &["chunk list", "malformed"],
         || two_chunks(|_, first, _| (first, 0)),
     );
 
@@ -1279,6 +1279,56 @@ fn memfds(cases: &mut Cases) {
             m.set_u64(file_of(a).folios[0], a.luo >> 12 | 3 << 52);
         },
     );
+    cases.add(SMALL, "folio null", &["folio 1", "pfn is null"], |m, a| {
+        m.set_u64(file_of(a).folios[1], 3 << 52);
+    });
+    cases.add(
+        SMALL,
+        "folio left out",
+        &["folio 6", "index is missing"],
+        |m, a| {
+            // One page more, and the last folio moved there.
+            let size = file_of(a).data + 8;
+            m.set_u64(size, m.u64(size) + 4096);
+            m.set_u64(file_of(a).folios[6] + 8, 7);
+        },
+    );
+    cases.add(
+        THP,
+        "folio smaller than it was",
+        &["index is missing"],
+        |m, a| {
+            // Its key of order 9 becomes one of order 8.
+            let pfn = m.u64(a.sessions[0].files[0].folios[0]) & ((1 << 52) - 1);
+            let leaf = |order: u32| {
+                let leaves = a.nodes.iter().filter(|node| node.level == 0);
+                let mut leaves: Vec<_> = leaves.map(|node| node.pa).collect();
+                // Leaves are in order of key: large orders first.
+                if order == 9 {
+                    leaves.remove(0)
+                } else {
+                    leaves.remove(1)
+                }
+            };
+            let bit = |order: u32| (pfn >> order) & 32767;
+            let nine = leaf(9) + 8 * (bit(9) / 64);
+            m.set_u64(nine, m.u64(nine) & !(1 << (bit(9) % 64)));
+            // A leaf for order 8: the node page of an unused order, found in the tree of order 9.
+            let eight = 0x1_0000_0000;
+            m.add(eight, 0x5000);
+            let key = 1u64 << 44 | pfn >> 8;
+            let mut node = a.nodes[0].pa;
+            for level in (1..6).rev() {
+                let entry = node + 8 * (key >> (15 + 9 * (level - 1)) & 511);
+                if m.u64(entry) == 0 {
+                    m.set_u64(entry, eight + 0x1000 * (5 - level));
+                }
+                node = m.u64(entry);
+            }
+            let word = node + 8 * (bit(8) / 64);
+            m.set_u64(word, m.u64(word) | 1 << (bit(8) % 64));
+        },
+    );
     cases.add(
         SMALL,
         "folio flags unknown",
@@ -1294,7 +1344,7 @@ fn memfds(cases: &mut Cases) {
     cases.add(
         SMALL,
         "folio index past the end",
-        &["index", "offset out of range"],
+        &["index is missing", "found        page 7"],
         |m, a| {
             m.set_u64(file_of(a).folios[6] + 8, 7);
         },
@@ -1313,8 +1363,8 @@ fn memfds(cases: &mut Cases) {
     );
     cases.add(
         THP,
-        "folio index unaligned",
-        &["index", "not aligned", "512"],
+        "folio index one more",
+        &["index is missing", "page 1025"],
         |m, a| {
             let at = a.sessions[0].files[0].folios[2] + 8;
             m.set_u64(at, m.u64(at) + 1);

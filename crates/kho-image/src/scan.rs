@@ -178,19 +178,24 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
         while left > 0 {
             // Pieces end at multiples of the step, so that pages stay whole.
             let step = left.min(STEP - at.get() % STEP);
-            // A little more than the step: a node's head may lie across its end.
-            let want = usize::try_from(left.min(step + 8)).unwrap_or(usize::MAX);
+            // One byte less than a node's head more than the step: it may lie across its end.
+            let want = usize::try_from(left.min(step + 7)).unwrap_or(usize::MAX);
             let Ok(chunk) = mem.chunk(at, want) else {
                 break;
             };
             let advance = match chunk {
                 Chunk::Bytes(bytes) => {
-                    look(mem, at, bytes, &node, &property, &mut found);
-                    if bytes.len() as u64 > step {
-                        step
-                    } else {
-                        bytes.len() as u64
-                    }
+                    let own =
+                        usize::try_from(step).map_or(bytes.len(), |step| step.min(bytes.len()));
+                    look_for_roots(
+                        mem,
+                        at,
+                        bytes.get(..own).unwrap_or(bytes),
+                        &property,
+                        &mut found,
+                    );
+                    look_for_nodes(mem, at, bytes, &node, &mut found);
+                    own as u64
                 }
                 // Nothing stands in zeros: on to the end of them.
                 Chunk::Zeros(_) => {
@@ -224,16 +229,16 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
     found
 }
 
-/// Looks at `bytes`, which lie at `at`.
-fn look(
+/// Looks at the pages that begin in `bytes`, which lie at `at`.
+fn look_for_roots(
     mem: &dyn PhysMem,
     at: PhysAddr,
     bytes: &[u8],
-    node: &Finder<'_>,
     property: &Finder<'_>,
     found: &mut Scan,
 ) {
-    let skew = at.get().next_multiple_of(PAGE_SIZE_U64) - at.get();
+    // Bytes up to the first page that begins here.
+    let skew = (PAGE_SIZE_U64 - at.get() % PAGE_SIZE_U64) % PAGE_SIZE_U64;
     let skew = usize::try_from(skew).unwrap_or(usize::MAX);
     for (index, page) in bytes
         .get(skew..)
@@ -252,6 +257,16 @@ fn look(
             miss(found, addr, damage);
         }
     }
+}
+
+/// Looks for setup_data nodes in `bytes`, which lie at `at`.
+fn look_for_nodes(
+    mem: &dyn PhysMem,
+    at: PhysAddr,
+    bytes: &[u8],
+    node: &Finder<'_>,
+    found: &mut Scan,
+) {
     for offset in node.find_iter(bytes) {
         let head = at.get() + offset as u64;
         let Ok(data) = mem.read::<KhoData>(PhysAddr::new(head.wrapping_add(8))) else {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kho_mem::{Chunk, MemError, PAGE_SIZE_U64, PhysMem, PhysRange};
+use kho_mem::{Chunk, MemError, PhysMem, PhysRange};
 
 use crate::{FolioEntry, Memfd};
 
@@ -76,18 +76,11 @@ impl<'r> Iterator for Pieces<'r> {
             if left == 0 {
                 return None;
             }
-            let Some(folio) = self.folios.clone().next() else {
+            // Each folio begins where the one before it ends: they were checked to.
+            let Some(folio) = self.folios.next() else {
                 self.offset = self.size;
                 return Some(Ok(Piece::Hole(left)));
             };
-            // Page offsets were checked against the file's size: no overflow.
-            let start = folio.index * PAGE_SIZE_U64;
-            if start > self.offset {
-                let len = start - self.offset;
-                self.offset = start;
-                return Some(Ok(Piece::Hole(len)));
-            }
-            self.folios.next();
             let len = left.min(folio.order.bytes().unwrap_or(left));
             let range = folio.addr.and_then(|addr| PhysRange::new(addr, len));
             match range {

@@ -25,7 +25,7 @@ pub struct Memfd {
 /// A folio of a memfd, or a hole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FolioEntry {
-    /// Page offset in the file, aligned to the folio's pages.
+    /// Page offset in the file, aligned to the folio's pages: the end of the folio before it.
     pub index: u64,
     /// Where its contents lie; `None` for a hole of one page.
     pub addr: Option<PhysAddr>,
@@ -52,8 +52,8 @@ impl Memfd {
     /// # Errors
     ///
     /// The state is not preserved memory of its own; the size or position is no file's; unknown
-    /// seals or flags; a folio list that is damaged, too short for its count, out of order, or
-    /// does not cover the file; a folio that is not preserved or in use elsewhere.
+    /// seals or flags; a folio list that is damaged, too short for its count, or does not list the
+    /// file's pages one after the other up to its end; a folio that is not preserved or in use elsewhere.
     pub fn read(
         handover: &Handover<'_>,
         claims: &mut Claims<'_>,
@@ -244,9 +244,17 @@ fn folio(
             .expected(expected)
     };
     let next = before.map_or(0, FolioEntry::end);
-    if index < next {
-        let text = format!("at least {next}, the end of the folio before it");
-        return Err(bad_index(Defect::Overlap, text));
+    if index != next {
+        // The writer fills holes or records them, page by page: no page is left out.
+        let defect = if index < next {
+            Defect::Overlap
+        } else {
+            Defect::Missing
+        };
+        return Err(bad_index(
+            defect,
+            format!("page {next}, the one after the folio before it"),
+        ));
     }
     if index >= pages {
         return Err(bad_index(
@@ -257,6 +265,11 @@ fn folio(
     // Bounded by FOLIO_FLAGS just above.
     let flags = u16::try_from(flags).unwrap_or(u16::MAX);
     let Some(pfn) = Pfn::new(pfn).filter(|pfn| pfn.get() != 0) else {
+        if flags != 0 {
+            return Err(Damage::new(Defect::Null, "pfn", at)
+                .found(format!("0 with flags {flags:#x}"))
+                .expected("a folio, or a hole without flags"));
+        }
         return Ok(FolioEntry {
             index,
             addr: None,

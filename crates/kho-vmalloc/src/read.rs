@@ -148,10 +148,15 @@ fn read(
         area.chunks += 1;
         next = PhysAddr::new(page.hdr.next.get());
         next_at = field(chunk, offset_of!(VmallocChunk, hdr));
-        if !full && !next.is_null() {
+        // A chunk that fills up is followed by another, even by an empty one; no other chunk is.
+        if full == next.is_null() {
             return Err(Damage::new(Defect::Malformed, "chunk list", next_at)
-                .found(format!("{next} after a chunk that is not full"))
-                .expected(0));
+                .found(if full {
+                    "the end of the list after a full chunk".into()
+                } else {
+                    format!("{next} after a chunk that is not full")
+                })
+                .expected(if full { "another chunk" } else { "0" }));
         }
     }
     if area.pages() != total {
