@@ -58,12 +58,6 @@ impl KernelTypes {
         }
         Ok(Self { structs })
     }
-
-    /// Whether the kernel has a struct `name`.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.structs.contains_key(name)
-    }
 }
 
 /// The C types that a type of ours stands for. pahole shows a union where the kernel has one of

@@ -51,7 +51,12 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_
             self.addr = PhysAddr::new(block.addr.get() + size_of::<BlockHeader>() as u64);
             match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
                 Ok(bytes) => self.bytes = bytes,
-                Err(error) => return Some(Err(error.damage(self.set.name, block.addr))),
+                Err(error) => {
+                    // Nothing after an error.
+                    self.bytes = Cow::Borrowed(&[]);
+                    self.next = self.set.blocks.len();
+                    return Some(Err(error.damage(self.set.name, block.addr)));
+                }
             }
         }
     }

@@ -54,11 +54,13 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             entries: 0,
             entry: PhantomData,
         };
-        set.chain(claims, head, at).map_err(|damage| {
-            damage
-                .within(format!("block {}", set.blocks.len()))
-                .within(name)
-        })?;
+        claims
+            .all_or_none(|claims| set.chain(claims, head, at))
+            .map_err(|damage| {
+                damage
+                    .within(format!("block {}", set.blocks.len()))
+                    .within(name)
+            })?;
         Ok(set)
     }
 
@@ -95,7 +97,11 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             if count == 0 || count > full || (count < full && !last) {
                 let at = PhysAddr::new(addr.get() + offset_of!(BlockHeader, count) as u64);
                 return Err(Damage::new(Defect::BadCount, "count", at)
-                    .found(header.count.get())
+                    .found(if last {
+                        format!("{}", header.count.get())
+                    } else {
+                        format!("{}, with {next} as the next block", header.count.get())
+                    })
                     .expected(if last {
                         format!("1 to {full}")
                     } else {

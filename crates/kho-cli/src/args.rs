@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the image is damaged, or what it holds is refused (the reason is on
-standard error: what, where, what was found, what was expected); 2 usage.";
+standard error: what, where, what was found, what was expected); 2 usage; 130 interrupted.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -49,6 +49,9 @@ pub(crate) struct ImageArgs {
     /// Physical address of a raw dump's first byte. ELF cores say theirs.
     #[arg(long, value_name = "ADDR", value_parser = address, default_value = "0")]
     pub(crate) base: PhysAddr,
+    /// The most bytes that a compressed dump may unpack to.
+    #[arg(long, value_name = "BYTES", value_parser = number, default_value = "68719476736")]
+    pub(crate) max_unpacked: u64,
 }
 
 #[derive(Args, Debug)]
@@ -95,7 +98,8 @@ pub(crate) struct RestoreArgs {
     /// Restore the files of this token alone.
     #[arg(long, value_name = "T", value_parser = number)]
     pub(crate) token: Option<u64>,
-    /// Replace sessions and the manifest of an earlier restore in DIR.
+    /// Replace an earlier restore in DIR, all of it: the sessions that its manifest lists go, also
+    /// those that are not restored now. Nothing else in DIR is touched.
     #[arg(long)]
     pub(crate) force: bool,
     /// Compute the sha256 of each file's contents and note it in the manifest.

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 pub(crate) enum Failure {
     /// The dump is damaged, or no dump.
     Image(ImageError),
-    /// The dump holds no handover, or several.
-    Find(FindError),
+    /// The dump holds no handover, or several; and whether it was taken as raw memory.
+    Find(FindError, bool),
     /// What was handed over is damaged.
     Damaged {
         damage: Damage,
@@ -30,8 +30,8 @@ pub(crate) enum Failure {
     Registry(RegistryError),
     /// The arguments name something that is not there.
     Usage(String),
-    /// The output directory has something in the way.
-    InTheWay(PathBuf),
+    /// The output directory has something in the way, and whether --force was given.
+    InTheWay(PathBuf, bool),
     /// Writing failed.
     Write { path: PathBuf, error: io::Error },
     /// Standard output is gone.
@@ -43,20 +43,25 @@ pub(crate) enum Failure {
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
+/// What may explain a failure of a dump that is no ELF core.
+const RAW_NOTE: &str = "the image was taken as raw memory, since it does not begin with the ELF magic; \
+                        --base says where raw memory begins";
+
 impl Failure {
     /// Damage of a handover in `image`, with the place in the file and what else may explain it.
     pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
-        let note = (image.kind() == Kind::Raw).then(|| {
-            "the image was taken as raw memory, since it does not begin with the ELF magic; \
-             --base says where raw memory begins"
-                .to_owned()
-        });
+        let note = (image.kind() == Kind::Raw).then(|| RAW_NOTE.to_owned());
         let file_offset = image.locate(damage.at());
         Self::Damaged {
             damage,
             file_offset,
             note,
         }
+    }
+
+    /// No handover, or several, in `image`.
+    pub(crate) fn find(error: FindError, image: &Image) -> Self {
+        Self::Find(error, image.kind() == Kind::Raw)
     }
 
     /// A file that could not be restored although the survey found it sound.
@@ -75,6 +80,8 @@ impl Failure {
     /// The command's exit code.
     pub(crate) fn code(&self) -> u8 {
         match self {
+            // A temporary directory that is full is not the command line's fault.
+            Self::Image(ImageError::Io { path, .. }) if *path == std::env::temp_dir() => 1,
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
             _ => 1,
@@ -113,7 +120,11 @@ impl Failure {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
             Self::Image(error) => vec![("error", error.to_string())],
-            Self::Find(error) => find_lines(error),
+            Self::Find(error, raw) => {
+                let mut lines = find_lines(error);
+                lines.extend(raw.then(|| ("note", RAW_NOTE.to_owned())));
+                lines
+            }
             Self::Damaged {
                 damage,
                 file_offset,
@@ -167,12 +178,20 @@ impl Failure {
             }
             Self::Unrestorable(text) => vec![("refused", text.clone())],
             Self::Usage(text) => vec![("error", text.clone())],
-            Self::InTheWay(path) => vec![
+            Self::InTheWay(path, forced) => vec![
                 ("refused", format!("{} exists already", path.display())),
-                (
-                    "hint",
-                    "choose another directory, or replace it with --force".to_owned(),
-                ),
+                if *forced {
+                    (
+                        "hint",
+                        "it is not of an earlier restore: choose another directory".to_owned(),
+                    )
+                } else {
+                    (
+                        "hint",
+                        "choose another directory, or replace an earlier restore with --force"
+                            .to_owned(),
+                    )
+                },
             ],
             Self::Write { path, error } => vec![("error", format!("{}: {error}", path.display()))],
             Self::Output(error) => vec![("error", format!("standard output: {error}"))],
@@ -185,8 +204,9 @@ impl Failure {
             Self::Damaged {
                 damage,
                 file_offset,
-                ..
+                note,
             } => json!({
+                "note": note,
                 "kind": "damaged",
                 "defect": damage.defect().id(),
                 "what": damage.headline(),
@@ -208,7 +228,7 @@ impl Failure {
                 "found": found,
                 "expected": expected,
             }),
-            Self::Find(FindError::Several(roots)) => json!({
+            Self::Find(FindError::Several(roots), _) => json!({
                 "kind": "several",
                 "what": "several handovers",
                 "roots": roots.iter().map(|root| json!({
@@ -231,9 +251,10 @@ impl Failure {
                 })).collect::<Vec<_>>(),
             }),
             other => {
-                let lines = other.lines();
-                let (kind, what) = lines.first().cloned().unwrap_or_default();
-                json!({ "kind": kind, "what": what })
+                let mut lines = other.lines().into_iter();
+                let (kind, what) = lines.next().unwrap_or_default();
+                let details: Vec<_> = lines.map(|(word, text)| json!([word, text])).collect();
+                json!({ "kind": kind, "what": what, "details": details })
             }
         }
     }
@@ -298,12 +319,6 @@ fn find_lines(error: &FindError) -> Vec<(&'static str, String)> {
             lines.push(("hint", "choose one with --scratch".to_owned()));
             lines
         }
-    }
-}
-
-impl From<FindError> for Failure {
-    fn from(error: FindError) -> Self {
-        Self::Find(error)
     }
 }
 

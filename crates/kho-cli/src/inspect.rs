@@ -17,7 +17,10 @@ use crate::survey::Survey;
 /// Opens the image of `args`.
 pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
     let mut bar = Bar::new("unpacking");
-    let options = Options { base: args.base };
+    let options = Options {
+        base: args.base,
+        max_unpacked: args.max_unpacked,
+    };
     Ok(Image::open_with(
         &args.image,
         &options,

@@ -30,6 +30,7 @@ pub(crate) struct Bar {
     bar: ProgressBar,
     since: Instant,
     label: &'static str,
+    shown: bool,
 }
 
 impl Bar {
@@ -38,12 +39,14 @@ impl Bar {
             bar: ProgressBar::hidden(),
             since: Instant::now(),
             label,
+            shown: false,
         }
     }
 
     /// Shows that `done` of `total` bytes are done. Returns whether to go on.
     pub(crate) fn at(&mut self, done: u64, total: Option<u64>) -> bool {
-        if self.bar.is_hidden() && self.since.elapsed() > Duration::from_millis(400) {
+        if !self.shown && self.since.elapsed() > Duration::from_millis(400) {
+            self.shown = true;
             self.bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
             let template = "{prefix:>10} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
             if let Ok(style) = ProgressStyle::with_template(template) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kho_compat::Admitted;
 use kho_core::{Handover, Metadata};
@@ -60,8 +60,33 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         _ => manifest(args, &survey, Vec::new()),
     };
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
-    staging.commit()?;
-    report(args, &admitted, &manifest, selected.bytes(&survey))
+    staging.commit(&earlier(&args.out))?;
+    report(args, &survey, &admitted, &manifest, selected.bytes(&survey))
+}
+
+/// What an earlier restore left in `out`: the directories that its manifest lists, and the
+/// manifest. Nothing where there is none.
+fn earlier(out: &Path) -> Vec<PathBuf> {
+    let manifest = out.join(MANIFEST);
+    let value = std::fs::read(&manifest)
+        .ok()
+        .and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+    let Some(value) = value.filter(|value| value.get("format") == Some(&FORMAT.into())) else {
+        return Vec::new();
+    };
+    let sessions = value
+        .get("sessions")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let dirs = sessions
+        .iter()
+        .filter_map(|session| session.get("dir")?.as_str());
+    // A name with a separator is not one that a restore wrote.
+    let dirs = dirs.filter(|dir| !dir.contains('/') && !dir.starts_with('.') && !dir.is_empty());
+    dirs.map(PathBuf::from)
+        .chain([PathBuf::from(MANIFEST)])
+        .collect()
 }
 
 /// What the arguments choose: indices of sessions and of their files.
@@ -237,6 +262,7 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
 
 fn report(
     args: &RestoreArgs,
+    survey: &Survey<'_>,
     admitted: &Admitted,
     manifest: &Value,
     bytes: u64,
@@ -275,6 +301,10 @@ fn report(
         args.out.display()
     )
     .map_err(Failure::Output)?;
+    if survey.scratch.is_none() {
+        let text = "not checked: the scratch table, to which nothing points (--scratch names it)";
+        writeln!(out, "{text}").map_err(Failure::Output)?;
+    }
     for finding in admitted.verdict().left_alone() {
         let reason = if finding.reason.is_empty() {
             String::new()

@@ -160,6 +160,8 @@ impl<'i> Survey<'i> {
     }
 
     fn find(&mut self, args: &ImageArgs) -> Result<Entry, Failure> {
+        let image = self.image;
+        let none = |error| Failure::find(error, image);
         let given = args.fdt.map(Entry::new);
         let mut entry = match (given, args.scratch) {
             // Nothing left to look for.
@@ -171,16 +173,16 @@ impl<'i> Survey<'i> {
                     return Err(Failure::Interrupted);
                 }
                 match given {
-                    Some(entry) => scan.entry_of(entry.fdt_addr)?,
+                    Some(entry) => scan.entry_of(entry.fdt_addr).map_err(none)?,
                     None if args.scratch.is_some() => {
                         // The table is chosen: which nodes name others does not matter.
                         let without = kho_image::Scan {
                             setup: Vec::new(),
                             ..scan
                         };
-                        without.entry()?
+                        without.entry().map_err(none)?
                     }
-                    None => scan.entry()?,
+                    None => scan.entry().map_err(none)?,
                 }
             }
         };

@@ -74,42 +74,56 @@ impl Staging {
 
     /// Makes everything visible in the output directory. A failure on the way takes back what it
     /// had done.
-    pub(crate) fn commit(self) -> Result<(), Failure> {
+    ///
+    /// `replaced` are the directories of an earlier restore there, which --force replaces.
+    pub(crate) fn commit(self, replaced: &[PathBuf]) -> Result<(), Failure> {
         let at = |error| Failure::Write {
             path: self.out.clone(),
             error,
         };
         if !self.out.exists() {
             let made = missing_parents(&self.out);
-            if let Some(parent) = self.out.parent() {
-                fs::create_dir_all(parent).map_err(at)?;
-            }
-            return fs::rename(&self.root, &self.out).map_err(|error| {
-                for dir in &made {
-                    // Best effort: they were made just now and are empty.
-                    drop(fs::remove_dir(dir));
-                }
-                at(error)
-            });
+            let done = match self.out.parent() {
+                Some(parent) => fs::create_dir_all(parent),
+                None => Ok(()),
+            };
+            return done
+                .and_then(|()| fs::rename(&self.root, &self.out))
+                .map_err(|error| {
+                    for dir in &made {
+                        // Best effort: those that were made are empty.
+                        drop(fs::remove_dir(dir));
+                    }
+                    at(error)
+                });
         }
         let there = |name: &&PathBuf| self.out.join(name).symlink_metadata().is_ok();
-        let in_the_way: Vec<_> = self.entries.iter().filter(there).cloned().collect();
-        if let Some(name) = in_the_way.first().filter(|_| !self.force) {
-            return Err(Failure::InTheWay(self.out.join(name)));
+        let goes = |name: &PathBuf| self.force && replaced.contains(name);
+        if let Some(name) = self.entries.iter().filter(there).find(|name| !goes(name)) {
+            return Err(Failure::InTheWay(self.out.join(name), self.force));
         }
         let old = self.temp.path().join("old");
-        let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let aside = in_the_way
-            .iter()
-            .map(|name| (self.out.join(name), old.join(name)));
+        let aside = replaced.iter().filter(there).filter(|name| goes(name));
+        let aside = aside.map(|name| (self.out.join(name), old.join(name)));
         let anew = self
             .entries
             .iter()
             .map(|name| (self.root.join(name), self.out.join(name)));
+        let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
         for (from, to) in aside.chain(anew) {
             if let Err(error) = fs::rename(&from, &to) {
-                for (from, to) in moved.iter().rev() {
-                    drop(fs::rename(to, from));
+                let undone = moved
+                    .iter()
+                    .rev()
+                    .all(|(from, to)| fs::rename(to, from).is_ok());
+                if !undone {
+                    // What was there before must not go with the temporary directory.
+                    let kept = self.temp.keep();
+                    let error = io::Error::other(format!(
+                        "{error}; what was replaced is in {}",
+                        kept.display()
+                    ));
+                    return Err(Failure::Write { path: to, error });
                 }
                 return Err(Failure::Write { path: to, error });
             }

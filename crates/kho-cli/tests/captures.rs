@@ -319,6 +319,17 @@ fn what_is_in_the_directory_stays() {
             "session-2"
         ]
     );
+    // All of it: what the earlier restore had and this one has not is gone, what is no restore's
+    // stays, and is not replaced either.
+    let one = [&args[..], &["--force", "--session", "session-1"]].concat();
+    assert_eq!(kho(&one).status.code(), Some(0));
+    assert!(out.join("session-1").is_dir() && !out.join("session-0").exists());
+    std::fs::create_dir(out.join("session-2")).unwrap();
+    std::fs::write(out.join("session-2/mine"), "precious").unwrap();
+    let output = kho(&[&args[..], &["--force"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not of an earlier restore"));
+    assert!(out.join("session-2/mine").is_file() && out.join("session-1").is_dir());
     // A file where the directory should be.
     let output = kho(&[
         "restore",

@@ -212,6 +212,88 @@ fn an_image_with_unaligned_segments_is_read() {
 }
 
 #[test]
+fn a_vmcore_with_a_segment_for_the_kernels_text_is_read() {
+    let (built, contents) = built(0);
+    let mut elf = built.mem.to_elf();
+    // One more program header in the place of the padding: the kernel's text, which lies in RAM
+    // that a segment holds as well, with bytes of its own in the file.
+    let runs = built.mem.runs();
+    let at = 64 + 56 * runs.len();
+    let mut header = vec![1, 0, 0, 0, 5, 0, 0, 0];
+    for value in [
+        elf.len() as u64,
+        0xffff_ffff_8100_0000,
+        runs[0].0,
+        4096,
+        4096,
+        4096,
+    ] {
+        header.extend(value.to_le_bytes());
+    }
+    elf[at..at + 56].copy_from_slice(&header);
+    elf[56..58].copy_from_slice(&(runs.len() as u16 + 1).to_le_bytes());
+    elf.extend(vec![0xcc; 4096]);
+    let temp = Temp::new("text");
+    let image = temp.file("image", &elf);
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(std::fs::read(temp.path("out/s/0000000000000001.bin")).unwrap() == contents);
+}
+
+#[test]
+fn a_region_is_called_what_its_user_calls_it() {
+    let mut b = Builder::new();
+    let starts = b.memblock("memblock-v1", &[("log_1", 4096), ("state", 8192)]);
+    let built = b.finish();
+    let mut mem = built.mem;
+    // The device tree specification knows no such name; the kernel's writer does not mind.
+    let fdt = mem.u64(kho_testkit::prop(
+        &mem,
+        built.fdt,
+        "memblock",
+        "preserved-data",
+    ));
+    let at = kho_testkit::node(&mem, fdt, "log_1") + 4;
+    mem.write(at, b"l/#g1");
+    let temp = Temp::new("regions");
+    let report = inspect(&[&temp.file("image", &mem.to_elf())]);
+    assert_eq!(report["memblock"]["regions"][0]["name"], "l/#g1");
+    assert_eq!(report["memblock"]["regions"][1]["start"], starts[1]);
+    // But what can not be shown is refused.
+    mem.write(at, b"l\x1b[2m");
+    let output = kho(&["inspect", &temp.file("image", &mem.to_elf())]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("node name is not valid text"));
+}
+
+#[test]
+fn what_unpacks_to_too_much_is_refused() {
+    let temp = Temp::new("limit");
+    let image = temp.file(
+        "image",
+        &zstd::encode_all(&vec![0; 20 << 20][..], 1).unwrap(),
+    );
+    let output = kho(&["inspect", &image, "--max-unpacked", "0x100000"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("--max-unpacked"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = kho(&["inspect", &image]);
+    assert!(
+        text(&output.stderr).contains("no handover found"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(
+        text(&output.stderr).contains("raw memory"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
 fn session_names_become_safe_file_names() {
     let names: &[(&[u8], &str)] = &[
         (b"plain-Name_1.2~", "plain-Name_1.2~"),

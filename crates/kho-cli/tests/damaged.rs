@@ -201,7 +201,7 @@ fn device_tree(cases: &mut Cases) {
     cases.add(
         SMALL,
         "FDT reserve map out of range",
-        &["device tree"],
+        &["memory reservation map"],
         be(16, 0xffff_fff8),
     );
     cases.add(SMALL, "FDT version too old", &["version 16"], be(20, 16));
@@ -557,6 +557,22 @@ fn scratch(cases: &mut Cases) {
     });
     cases.add(
         SMALL,
+        "scratch above 52 bits",
+        &["scratch", "outside memory", "52 bits"],
+        |m, _| {
+            m.set_u64(TABLE, 1 << 56);
+        },
+    );
+    cases.add(
+        SMALL,
+        "scratch up to the top",
+        &["scratch", "52 bits"],
+        |m, _| {
+            m.set_u64(TABLE + 8, 0u64.wrapping_sub(0xcc0_0000));
+        },
+    );
+    cases.add(
+        SMALL,
         "scratch areas overlap",
         &["scratch", "overlaps"],
         |m, _| {
@@ -683,6 +699,14 @@ fn subtrees(cases: &mut Cases) {
     );
     cases.add(
         SMALL,
+        "metadata release empty",
+        &["previous_release is empty"],
+        |m, a| {
+            m.write(a.metadata + 4, &[0; 65]);
+        },
+    );
+    cases.add(
+        SMALL,
         "metadata release no text",
         &["previous_release", "not valid text"],
         |m, a| {
@@ -726,6 +750,14 @@ fn luo(cases: &mut Cases) {
         "luo of another name",
         &["refused", "lua-v5"],
         |m, a| m.write(a.luo, b"lua-v5"),
+    );
+    cases.add(
+        SMALL,
+        "liveupdate_num 0",
+        &["liveupdate_num", "impossible value"],
+        |m, a| {
+            m.set_u64(a.luo + 8, 0);
+        },
     );
     cases.built(
         "luo composite with an unknown part",
@@ -1109,7 +1141,12 @@ fn memfds(cases: &mut Cases) {
             m.set_u64(at, m.u64(at) - 4096);
         },
     );
-    cases.add(SMALL, "memfd size 0 with folios", &["index"], set(8, 0));
+    cases.add(
+        SMALL,
+        "memfd size 0 with folios",
+        &["nr_folios", "file of size 0"],
+        set(8, 0),
+    );
     cases.add(SMALL, "memfd seals unknown", &["seals", "0x40"], |m, a| {
         m.set_u32(file_of(a).data + 16, 0x40)
     });
@@ -1219,6 +1256,19 @@ fn memfds(cases: &mut Cases) {
         "vmalloc chunk is its own next",
         &["chunk list", "cycle"],
         || two_chunks(|_, first, _| (first, first)),
+    );
+    cases.built(
+        "memfd of size 0 with an area",
+        &["nr_folios", "file of size 0"],
+        || {
+            let mut b = Builder::new();
+            let area = b.vmalloc(&[0; 16], 0);
+            let mut ser = vec![0; 32];
+            ser.extend(area);
+            let data = b.blob(&ser);
+            b.session(b"s", &[Builder::file("memfd-v2", data, 1)]);
+            b.finish().mem
+        },
     );
     cases.built(
         "vmalloc first chunk lost",
@@ -1547,6 +1597,11 @@ fn files(cases: &mut Cases) {
         "segments overlap",
         &["overlap"],
         word(64 + 56 + 24, 0x15b_4000),
+    );
+    cases.file(
+        "segments share bytes",
+        &["overlap in the file"],
+        word(64 + 56 + 8, 0x2000),
     );
     cases.file("gzip", &["gzip"], |b| {
         b[..4].copy_from_slice(&[0x1f, 0x8b, 8, 0]);

@@ -1,27 +1,32 @@
 //! The right to restore.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 
 use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
 
 /// A handover that a policy did not reject: the right to restore from it.
 ///
-/// Only [`Registry::admit`] makes one. Holding it proves that every mandatory string of the
-/// manifest was judged restorable by a linked component, and [`Admitted::require`] answers for a
-/// component and version that they were among those.
+/// Only [`Registry::admit`] makes one, by a policy that did not reject: with
+/// [`Restorable`](crate::policy::Restorable), holding it proves that every mandatory string of the
+/// manifest is restorable by a linked component. [`Admitted::require`] answers for a component
+/// and version that they were among those. It is about versions: it opens any handover that
+/// carries the same ones, and no other. A policy of one's own is trusted as code is.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0277
 /// // There is no other way to make one.
-/// let forged = kho_compat::Admitted { versions: Default::default() };
+/// fn make<T: Default>() -> T {
+///     T::default()
+/// }
+/// let forged: kho_compat::Admitted = make();
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admitted {
     manifest: Manifest,
     verdict: Verdict,
     // By carrier as well: a version admitted for one is not admitted for another.
-    bases: BTreeMap<(Carrier, String), u32>,
-    parts: BTreeMap<String, u32>,
+    bases: BTreeSet<(Carrier, String, u32)>,
+    parts: BTreeSet<(String, u32)>,
 }
 
 /// Restoring was asked for something that the verdict does not cover.
@@ -38,8 +43,8 @@ pub struct NotAdmitted {
 
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
-        let mut bases = BTreeMap::new();
-        let mut parts = BTreeMap::new();
+        let mut bases = BTreeSet::new();
+        let mut parts = BTreeSet::new();
         let restorable = manifest
             .entries()
             .iter()
@@ -48,14 +53,19 @@ impl Admitted {
         for (entry, _) in restorable {
             let Ok(compat) = entry.compat() else { continue };
             let base = compat.base();
-            bases.insert((entry.carrier, base.name().to_string()), base.version());
+            bases.insert((entry.carrier, base.name().to_string(), base.version()));
             for part in compat.parts() {
-                parts.insert(part.name().to_string(), part.version());
+                parts.insert((part.name().to_string(), part.version()));
             }
             // A plain string vouches for what it does not list.
-            for need in registry.needs(base.name()) {
+            let listed = |need: &str| compat.parts().iter().any(|part| part.name() == need);
+            for need in registry
+                .needs(base.name())
+                .iter()
+                .filter(|need| !listed(need))
+            {
                 if let Some(component) = registry.get(need) {
-                    parts.entry(need.to_string()).or_insert(component.major());
+                    parts.insert((need.to_string(), component.major()));
                 }
             }
         }
@@ -86,18 +96,15 @@ impl Admitted {
     ///
     /// It was not.
     pub fn require(&self, component: &str, version: u32) -> Result<(), NotAdmitted> {
-        let mut covered = self
-            .bases
-            .iter()
-            .filter(|((_, name), _)| name == component)
-            .map(|(_, version)| *version)
-            .chain(self.parts.get(component).copied());
-        if covered.clone().any(|v| v == version) {
+        let bases = self.bases.iter().map(|(_, name, version)| (name, *version));
+        let parts = self.parts.iter().map(|(name, version)| (name, *version));
+        let mut covered = bases.chain(parts).filter(|(name, _)| *name == component);
+        if covered.clone().any(|(_, v)| v == version) {
             return Ok(());
         }
         let text = covered.next().map_or_else(
             || "no version of it".to_string(),
-            |version| alloc::format!("{component}-v{version}"),
+            |(_, version)| alloc::format!("{component}-v{version}"),
         );
         Err(NotAdmitted {
             component: component.to_string(),

@@ -1,7 +1,7 @@
 //! Compat strings: tokens, composites, and the dialects they are written in.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
-//! order, each once, joined by `;`. (ABI.md, section 10.)
+//! order, each once, joined by `;`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

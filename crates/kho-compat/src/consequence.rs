@@ -3,7 +3,7 @@
 use crate::Carrier;
 
 /// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`: measured
-/// by handing it altered memory (ABI.md, section 10), where the sentence says "Linux 7.3.4".
+/// by handing it altered memory, where the sentence says "Linux 7.3.4".
 #[must_use]
 pub const fn consequence(carrier: Carrier) -> &'static str {
     match carrier {

@@ -63,7 +63,8 @@ impl Registry {
     /// The components that are linked into this program, collected once.
     ///
     /// A crate that nothing refers to is not linked, whatever `Cargo.toml` says. Refer to it
-    /// (`use kho_memfd as _;`) and name the components you depend on in a test.
+    /// (`use kho_memfd as _;`) and name the components you depend on in a test. Where no start-up
+    /// code runs constructors (a bare-metal program) nothing is collected: use [`Registry::new`].
     ///
     /// # Errors
     ///

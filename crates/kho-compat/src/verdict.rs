@@ -9,7 +9,7 @@ use crate::{Carrier, Place};
 /// The verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Decision {
-    /// Everything that a linked component knows can be restored.
+    /// Everything that must be restorable is.
     Accept,
     /// Only optional components would be lost.
     Degrade,

@@ -46,14 +46,11 @@ pub(crate) struct Tree<'b> {
 impl<'b> Tree<'b> {
     /// Checks the tree that `bytes`, which lie at `at`, begin with.
     pub(crate) fn check(bytes: &'b [u8], at: PhysAddr, name: &'static str) -> Result<Self, Damage> {
-        let checked = check(bytes, at).and_then(|tree| {
-            Fdt::new(tree).map_err(|error| {
-                Damage::new(Defect::Malformed, "device tree", at)
-                    .found(error.to_string())
-                    .expected("a device tree as its specification says")
-            })
-        });
-        let fdt = checked.map_err(|damage| damage.within(name))?;
+        let tree = check(bytes, at).map_err(|damage| damage.within(name))?;
+        // Not `Fdt::new`: it holds names to the specification's alphabet, and a region of
+        // `reserve_mem=` is called what its user calls it. What its accessors rely on is checked
+        // here: tokens, bounds, terminated names of valid text.
+        let fdt = Fdt::new_unchecked(tree);
         let tree = Self { fdt, at, name };
         tree.check_names(&tree.fdt.root())?;
         Ok(tree)
@@ -225,9 +222,32 @@ fn check(bytes: &[u8], at: PhysAddr) -> Result<&[u8], Damage> {
             .found(format!("offset {}", header.off_dt_struct.get()))
             .expected("a multiple of 4"));
     }
+    // Entries of 16 bytes, the last of them zero.
+    let reserved = header.off_mem_rsvmap.get() as usize;
+    let entries = tree.get(reserved..).unwrap_or_default().chunks_exact(16);
+    let ends = entries
+        .clone()
+        .any(|entry| entry.iter().all(|byte| *byte == 0));
+    if reserved < size_of::<Header>() || !reserved.is_multiple_of(8) || !ends {
+        return Err(
+            Damage::new(Defect::BadOffset, "memory reservation map", field(16))
+                .found(format!("offset {reserved}"))
+                .expected(format!("a map that ends inside the tree's {total} bytes")),
+        );
+    }
     let from = u64::from(header.off_dt_struct.get());
     structure_block(structure, strings, field(from))?;
     Ok(tree)
+}
+
+/// A name is text that can be shown.
+fn check_name(name: &[u8], what: &'static str, at: PhysAddr) -> Result<(), Damage> {
+    match str::from_utf8(name) {
+        Ok(text) if !text.contains(char::is_control) => Ok(()),
+        _ => Err(Damage::new(Defect::BadText, what, at)
+            .found(escape(name))
+            .expected("text")),
+    }
 }
 
 /// Walks the structure block once: every token inside it, every name terminated, every node
@@ -277,6 +297,11 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
                             "an unnamed root node"
                         }));
                 }
+                check_name(
+                    rest.get(..len).unwrap_or_default(),
+                    "node name",
+                    place(offset),
+                )?;
                 nodes += 1;
                 depth += 1;
                 if depth > MAX_DEPTH {
@@ -308,14 +333,17 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
                             strings.len()
                         )));
                     }
-                    Some(0) => {
+                    Some(len) if len > 0 => {
+                        let text = strings.get(name..name + len).unwrap_or_default();
+                        check_name(text, "property name", place(offset + 4))?;
+                    }
+                    Some(_) => {
                         return Err(Damage::new(
                             Defect::Empty,
                             "property name",
                             place(offset + 4),
                         ));
                     }
-                    Some(_) => {}
                 }
                 offset += 8;
                 if block.get(offset..).is_none_or(|rest| rest.len() < len) {

@@ -133,7 +133,7 @@ impl<'m> Handover<'m> {
         scratch: Option<ScratchTable>,
     ) -> Result<Self, Damage> {
         if let Some(scratch) = &scratch {
-            scratch.check_clear_of(&preserved)?;
+            scratch.check_clear_of(&preserved, root.at())?;
         }
         if preserved.nodes().contains(&root.at()) {
             return Err(Damage::new(Defect::Shared, "root FDT", root.at())

@@ -90,6 +90,9 @@ fn read(handover: &Handover<'_>, at: PhysAddr, size: u64) -> Result<Metadata, Da
     let Some(len) = data.previous_release.iter().position(|byte| *byte == 0) else {
         return Err(damage(Defect::Unterminated).expected("a NUL within 65 bytes"));
     };
+    if len == 0 {
+        return Err(damage(Defect::Empty).expected("a kernel's release"));
+    }
     let text = data.previous_release.get(..len).unwrap_or_default();
     match str::from_utf8(text) {
         Ok(text) if !text.contains(char::is_control) => Ok(Metadata::V1 {

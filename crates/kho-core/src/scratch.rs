@@ -13,6 +13,10 @@ use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
 /// numbers at most 1024.
 const MAX_AREAS: u64 = 2 + 1024;
 
+/// One past the largest physical address of any machine with 4 KiB pages: x86-64 and arm64 have 52
+/// bits at most.
+const PHYS_LIMIT: u128 = 1 << 52;
+
 /// The scratch areas: aligned, inside the address space, not overlapping each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScratchTable {
@@ -44,13 +48,13 @@ impl ScratchTable {
         &self.areas
     }
 
-    /// Checks that nothing preserved, and no node of the tracker, lies in a scratch area: the
-    /// next kernel would overwrite it.
+    /// Checks that nothing preserved, no node of the tracker, and not the root FDT at `root`, lies
+    /// in a scratch area: the next kernel would overwrite it. (The table itself may.)
     ///
     /// # Errors
     ///
     /// Something does.
-    pub fn check_clear_of(&self, preserved: &Preserved) -> Result<(), Damage> {
+    pub fn check_clear_of(&self, preserved: &Preserved, root: PhysAddr) -> Result<(), Damage> {
         for (index, area) in self.areas.iter().enumerate() {
             let at = PhysAddr::new(self.at.get() + 16 * index as u64);
             let damage = |found| {
@@ -61,6 +65,9 @@ impl ScratchTable {
             };
             if let Some(folio) = preserved.overlap(*area) {
                 return Err(damage(format!("the preserved range {}", folio.run())));
+            }
+            if area.contains(root) {
+                return Err(damage(format!("the root FDT at {root}")));
             }
             let mut nodes = preserved.nodes().range(area.start()..);
             if let Some(node) = nodes.next().filter(|node| area.contains(**node)) {
@@ -87,9 +94,8 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Dama
         .bytes(at, len)
         .map_err(|error| error.damage("table", at))?;
     let mut areas: Vec<PhysRange> = Vec::new();
-    let Ok(entries) = <[ScratchEntry]>::ref_from_bytes(&bytes) else {
-        return Ok(ScratchTable { at, areas });
-    };
+    let entries = <[ScratchEntry]>::ref_from_bytes(&bytes)
+        .map_err(|_| Damage::new(Defect::Truncated, "table", at))?;
     for (index, entry) in entries.iter().enumerate() {
         let (addr, size) = (entry.addr.get(), entry.size.get());
         let entry_at = PhysAddr::new(at.get() + 16 * index as u64);
@@ -102,6 +108,11 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Dama
         let Some(area) = PhysRange::new(PhysAddr::new(addr), size) else {
             return Err(damage(Defect::Wraps).found(format!("{size:#x} bytes at {addr:#x}")));
         };
+        if area.end() > PHYS_LIMIT {
+            return Err(damage(Defect::OutsideMemory)
+                .found(area)
+                .expected("addresses of at most 52 bits, as many as there are"));
+        }
         if let Some(other) = areas.iter().position(|other| other.overlaps(&area)) {
             return Err(damage(Defect::Overlap)
                 .found(format!("{area}, which shares memory with area {other}"))

@@ -7,6 +7,10 @@ use object::read::elf::{FileHeader, ProgramHeader};
 
 use crate::image::{Bytes, ImageError, Segment};
 
+/// Where x86-64 maps the kernel's text. A kdump vmcore has a segment for it, whose memory a
+/// segment of RAM holds as well.
+const KERNEL_TEXT: u64 = 0xffff_ffff_8000_0000;
+
 pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 
 /// The segments of the core in `bytes`: checked, in order of address.
@@ -40,7 +44,14 @@ pub(crate) fn segments(bytes: &Bytes) -> Result<Vec<Segment>, ImageError> {
             "memory",
         ));
     }
-    segments.sort_unstable_by_key(|segment| segment.range.start());
+    // The longest first of those that start together: an alias comes after what holds it.
+    segments.sort_by_key(|segment| (segment.range.start(), u64::MAX - segment.range.len()));
+    let mut end = 0u128;
+    segments.retain(|segment| {
+        let held = segment.range.end() <= end;
+        end = end.max(segment.range.end());
+        !(held && segment.virt >= KERNEL_TEXT)
+    });
     for (one, two) in segments.iter().zip(segments.iter().skip(1)) {
         if one.range.overlaps(&two.range) {
             return Err(ImageError::damaged(
@@ -48,6 +59,22 @@ pub(crate) fn segments(bytes: &Bytes) -> Result<Vec<Segment>, ImageError> {
                 two.offset,
                 format!("{} and {}", one.range, two.range),
                 "segments that do not share memory",
+            ));
+        }
+    }
+    let mut stored: Vec<_> = segments
+        .iter()
+        .filter(|segment| segment.stored > 0)
+        .collect();
+    stored.sort_unstable_by_key(|segment| segment.offset);
+    for (one, two) in stored.iter().zip(stored.iter().skip(1)) {
+        // Bounded by the file's length above. Without this a small file could hold much memory.
+        if one.offset + one.stored > two.offset {
+            return Err(ImageError::damaged(
+                "PT_LOAD segments overlap in the file",
+                two.offset,
+                format!("the bytes of {} among those of {}", two.range, one.range),
+                "segments that do not share bytes",
             ));
         }
     }
@@ -123,8 +150,10 @@ fn program_headers(data: &[u8]) -> Result<Vec<Segment>, ImageError> {
                 "memory inside the address space",
             ));
         };
+        let virt = header.p_vaddr(endian);
         segments.push(Segment {
             range,
+            virt,
             offset,
             stored,
         });

@@ -59,10 +59,22 @@ impl ImageError {
 pub type Progress<'p> = dyn FnMut(u64, Option<u64>) -> bool + 'p;
 
 /// How to take a file.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// The physical address of a raw image's first byte. ELF cores say theirs.
     pub base: PhysAddr,
+    /// The most bytes that a compressed image may unpack to.
+    pub max_unpacked: u64,
+}
+
+impl Default for Options {
+    /// Base address 0, at most 64 GiB unpacked.
+    fn default() -> Self {
+        Self {
+            base: PhysAddr::NULL,
+            max_unpacked: 64 << 30,
+        }
+    }
 }
 
 /// What a dump is.
@@ -78,6 +90,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) range: PhysRange,
+    // The virtual address that an ELF core gives it; 0 for raw memory.
+    pub(crate) virt: u64,
     // Offset in the uncompressed file.
     pub(crate) offset: u64,
     // Bytes that the file has; the rest of the range is zero.
@@ -151,7 +165,7 @@ impl Image {
         let map = FileMap::new(&file).map_err(io)?;
         let compressed = unpack::is_zstd(&map);
         let bytes = if compressed {
-            unpack::zstd(&map, progress).map_err(|e| e.at(path))?
+            unpack::zstd(&map, options.max_unpacked, progress)?
         } else {
             Bytes::Map(map)
         };
@@ -271,6 +285,7 @@ fn raw(bytes: &Bytes, base: PhysAddr) -> Result<Vec<Segment>, ImageError> {
     };
     Ok(vec![Segment {
         range,
+        virt: 0,
         offset: 0,
         stored,
     }])

@@ -279,10 +279,11 @@ fn look_for_nodes(
             scratch_addr: PhysAddr::new(data.scratch_addr.get()),
             scratch_size: data.scratch_size.get(),
         };
-        if !setup.fdt_addr.is_null()
-            && setup.fdt_addr.is_page_aligned()
-            && found.setup.len() < LIMIT
-        {
+        // Its numbers are not rare in full memory: what it points to decides.
+        let points = mem
+            .bytes(setup.fdt_addr, FDT_MAGIC.len())
+            .is_ok_and(|magic| *magic == FDT_MAGIC);
+        if points && setup.fdt_addr.is_page_aligned() && found.setup.len() < LIMIT {
             found.setup.push(setup);
         }
     }

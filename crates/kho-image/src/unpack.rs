@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 
 use kho_mem::FileMap;
 
@@ -31,32 +30,28 @@ pub(crate) fn is_zstd(map: &FileMap) -> bool {
     }
 }
 
-pub(crate) enum UnpackError {
-    Io(io::Error),
-    Zstd(io::Error, u64),
-    Interrupted,
+/// A failure of the temporary file, which is not the image's fault.
+fn temporary(error: io::Error) -> ImageError {
+    ImageError::Io {
+        path: std::env::temp_dir(),
+        error,
+    }
 }
 
-impl UnpackError {
-    pub(crate) fn at(self, path: &Path) -> ImageError {
-        match self {
-            Self::Io(error) => ImageError::Io {
-                path: path.to_owned(),
-                error,
-            },
-            Self::Interrupted => ImageError::Interrupted,
-            Self::Zstd(error, done) => {
-                let cut = error.kind() == io::ErrorKind::UnexpectedEof;
-                let what = if cut {
-                    "zstd stream is cut short"
-                } else {
-                    "zstd stream is corrupt"
-                };
-                let found = format!("{error} after {done:#x} unpacked bytes");
-                ImageError::damaged(what, 0, found, "a whole zstd stream")
-            }
-        }
-    }
+fn broken(error: &io::Error, done: u64) -> ImageError {
+    let cut = error.kind() == io::ErrorKind::UnexpectedEof;
+    let what = if cut {
+        "zstd stream is cut short"
+    } else {
+        "zstd stream can not be unpacked"
+    };
+    let found = format!("{error} after {done:#x} unpacked bytes");
+    ImageError::damaged(
+        what,
+        0,
+        found,
+        "a whole zstd stream with a window of at most 128 MiB",
+    )
 }
 
 /// A reader that shows how much of it was read.
@@ -76,10 +71,14 @@ impl Read for Counted<'_> {
     }
 }
 
-pub(crate) fn zstd(map: &FileMap, progress: &mut Progress<'_>) -> Result<Bytes, UnpackError> {
+pub(crate) fn zstd(
+    map: &FileMap,
+    limit: u64,
+    progress: &mut Progress<'_>,
+) -> Result<Bytes, ImageError> {
     let total = map.len() as u64;
     let source = Counted { map, at: 0 };
-    let mut decoder = zstd::Decoder::new(source).map_err(UnpackError::Io)?;
+    let mut decoder = zstd::Decoder::new(source).map_err(temporary)?;
     let mut memory: Vec<u8> = Vec::new();
     let mut spilled: Option<File> = None;
     let mut buf = vec![0; STEP];
@@ -92,7 +91,7 @@ pub(crate) fn zstd(map: &FileMap, progress: &mut Progress<'_>) -> Result<Bytes, 
                 Ok(0) => break,
                 Ok(n) => len += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(UnpackError::Zstd(error, done + len as u64)),
+                Err(error) => return Err(broken(&error, done + len as u64)),
             }
         }
         let piece = buf.get(..len).unwrap_or_default();
@@ -100,24 +99,32 @@ pub(crate) fn zstd(map: &FileMap, progress: &mut Progress<'_>) -> Result<Bytes, 
             break;
         }
         match &mut spilled {
-            Some(file) => write_sparse(file, piece).map_err(UnpackError::Io)?,
+            Some(file) => write_sparse(file, piece).map_err(temporary)?,
             None => {
                 memory.extend_from_slice(piece);
                 if needed.is_none() {
                     needed = elf::needed(&memory);
                 }
                 if memory.len() > IN_MEMORY {
-                    let mut file = tempfile::tempfile().map_err(UnpackError::Io)?;
-                    write_sparse(&mut file, &memory).map_err(UnpackError::Io)?;
+                    let mut file = tempfile::tempfile().map_err(temporary)?;
+                    write_sparse(&mut file, &memory).map_err(temporary)?;
                     memory = Vec::new();
                     spilled = Some(file);
                 }
             }
         }
         done += len as u64;
+        if done > limit {
+            return Err(ImageError::damaged(
+                "zstd stream is too long",
+                0,
+                format!("more than {limit} bytes"),
+                "an image that unpacks to no more: --max-unpacked raises the limit",
+            ));
+        }
         let read = decoder.get_ref().get_ref().at as u64;
         if !progress(read, Some(total)) {
-            return Err(UnpackError::Interrupted);
+            return Err(ImageError::Interrupted);
         }
         if needed.is_some_and(|needed: u64| done > needed.saturating_add(SLACK)) {
             tracing::debug!(done, "what follows the core's segments is not unpacked");
@@ -128,8 +135,8 @@ pub(crate) fn zstd(map: &FileMap, progress: &mut Progress<'_>) -> Result<Bytes, 
         None => Ok(Bytes::Vec(memory)),
         Some(file) => {
             // A hole at the end has no byte yet.
-            file.set_len(done).map_err(UnpackError::Io)?;
-            FileMap::new(&file).map(Bytes::Map).map_err(UnpackError::Io)
+            file.set_len(done).map_err(temporary)?;
+            FileMap::new(&file).map(Bytes::Map).map_err(temporary)
         }
     }
 }

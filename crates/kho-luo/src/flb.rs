@@ -32,7 +32,7 @@ pub(crate) fn read(
     at: PhysAddr,
     files: u64,
 ) -> Result<(u64, Vec<Flb>), Damage> {
-    claims.folio(area, "FLB area", at)?;
+    claims.page(area, "FLB area", at)?;
     let mem = handover.mem();
     let header: FlbHeaderSer = mem
         .read(area)
@@ -77,7 +77,11 @@ fn entry(handover: &Handover<'_>, at: PhysAddr, files: u64, before: &[Flb]) -> R
         let at = PhysAddr::new(at.get() + core::mem::offset_of!(FlbSer, count) as u64);
         return Err(Damage::new(Defect::BadCount, "count", at)
             .found(format!("{count} files"))
-            .expected(format!("1 to {files}, the files handed over")));
+            .expected(if files == 0 {
+                "no object, since no file was handed over".to_owned()
+            } else {
+                format!("1 to {files}, the files handed over")
+            }));
     }
     Ok(Flb {
         name: name.to_owned(),

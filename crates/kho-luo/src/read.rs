@@ -42,9 +42,10 @@ impl Luo {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
-        read(handover, claims, subtree.addr, subtree.size)
+        claims
+            .all_or_none(|claims| read(handover, claims, subtree.addr, subtree.size))
             .map(Some)
-            .map_err(|d| d.within("LUO"))
+            .map_err(|damage| damage.within("LUO"))
     }
 
     /// Where the header lies.
@@ -202,6 +203,13 @@ fn read(
         .read(PhysAddr::new(tail_at))
         .map_err(|error| error.damage("header", at))?;
 
+    let number = header.liveupdate_num.get();
+    if number == 0 {
+        let at = PhysAddr::new(tail_at + core::mem::offset_of!(LuoSerTail, liveupdate_num) as u64);
+        return Err(Damage::new(Defect::BadValue, "liveupdate_num", at)
+            .found(number)
+            .expected("at least 1: the writer's own number plus one"));
+    }
     let mut handlers = Handlers::default();
     let sessions_at = tail_at + core::mem::offset_of!(LuoSerTail, sessions_pa) as u64;
     let head = PhysAddr::new(header.sessions_pa.get());
@@ -233,7 +241,7 @@ fn read(
         "LUO read"
     );
     luo.body = Some(Body {
-        liveupdate_num: header.liveupdate_num.get(),
+        liveupdate_num: number,
         sessions,
         session_blocks,
         handlers: handlers.list,

@@ -60,7 +60,8 @@ impl Memfd {
         file: &File,
     ) -> Result<Self, Damage> {
         let data_at = PhysAddr::new(file.at.get() + offset_of!(kho_luo::abi::FileSer, data) as u64);
-        read(handover, claims, PhysAddr::new(file.data), data_at)
+        claims
+            .all_or_none(|claims| read(handover, claims, PhysAddr::new(file.data), data_at))
             .map_err(|damage| damage.within(format!("memfd of token {:#x}", file.token)))
     }
 
@@ -156,6 +157,18 @@ fn read(
             .expected(format!(
                 "at most {room}, the records that fit its vmalloc area"
             )));
+    }
+    let unset = ser.folios.total_pages.get() == 0
+        && ser.folios.first.get() == 0
+        && ser.folios.flags.get() == 0
+        && ser.folios.order.get() == 0;
+    if size == 0 && (count > 0 || !unset) {
+        return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
+            .found(format!(
+                "{count} records in an area of {} pages",
+                area.pages()
+            ))
+            .expected("no records and no area for a file of size 0"));
     }
     // An area without use is memory that two sides see differently.
     let needed = count.saturating_mul(RECORD).div_ceil(PAGE_SIZE_U64);

@@ -137,3 +137,29 @@ fn holes_read_as_zeros() {
     let (_, _, read, holes) = restore(&[spec]).remove(0);
     assert!(read == expected && holes);
 }
+
+/// A restore that fails leaves nothing claimed: it fails in the same way again.
+#[test]
+fn a_failed_restore_keeps_failing_with_the_same_error() {
+    let mut b = Builder::new();
+    let data = b.memfd(&MemfdSpec::new(vec![1; 20_000]));
+    b.session(b"s", &[Builder::file("memfd-v2", data, 1)]);
+    let mut built = b.finish();
+    let anatomy_list = built.mem.u64(built.mem.u64(data + 32) + 8);
+    // The fourth folio is the first once more.
+    let first = built.mem.u64(anatomy_list);
+    built.mem.set_u64(anatomy_list + 3 * 16, first);
+    let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
+    let mut claims = handover.claims().unwrap();
+    let luo = Luo::read(&handover, &mut claims).unwrap().unwrap();
+    let file = luo.body().unwrap().sessions()[0].files()[0];
+    let unclaimed = claims.unclaimed();
+    let one = Memfd::read(&handover, &mut claims, &file).unwrap_err();
+    assert_eq!(claims.unclaimed(), unclaimed);
+    let two = Memfd::read(&handover, &mut claims, &file).unwrap_err();
+    assert_eq!(one, two);
+    assert!(
+        one.to_string().contains("folio 3: memfd folio is shared"),
+        "{one}"
+    );
+}

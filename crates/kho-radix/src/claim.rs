@@ -1,35 +1,34 @@
 //! Each preserved range is used once.
 
+use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use kho_mem::{Damage, Defect, Order, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr, PhysRange};
 
 use crate::{Folio, Preserved};
 
-/// Who claimed a range: an index into the names that [`Claims`] was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Owner(u8);
-
 /// Which preserved ranges are spoken for. A predecessor that hands the same memory over as two
 /// things is found here: the second claim fails and names the first.
+///
+/// Takes memory for what is claimed, not for what is preserved.
 #[derive(Clone, Debug)]
 pub struct Claims<'p> {
     preserved: &'p Preserved,
-    // Per key in order of address: 0, or an index into `owners` plus one.
-    marks: Vec<u8>,
-    owners: Vec<&'static str>,
+    // By the range's number in order of address: who claimed it.
+    owners: BTreeMap<usize, &'static str>,
+    // In order of claim, so that a failed step can be taken back.
+    log: Vec<(usize, u64)>,
 }
 
 impl<'p> Claims<'p> {
-    /// Nothing claimed yet. Takes a byte per preserved range.
+    /// Nothing claimed yet.
     #[must_use]
-    pub fn new(preserved: &'p Preserved) -> Self {
+    pub const fn new(preserved: &'p Preserved) -> Self {
         Self {
             preserved,
-            marks: vec![0; preserved.keys()],
-            owners: Vec::new(),
+            owners: BTreeMap::new(),
+            log: Vec::new(),
         }
     }
 
@@ -39,28 +38,32 @@ impl<'p> Claims<'p> {
         self.preserved
     }
 
-    fn owner(&mut self, name: &'static str) -> Owner {
-        let index = self
-            .owners
-            .iter()
-            .position(|known| *known == name)
-            .unwrap_or_else(|| {
-                self.owners.push(name);
-                self.owners.len() - 1
-            });
-        // A handful of kinds of structure exist; past 254 they would share the last name.
-        Owner(u8::try_from(index + 1).unwrap_or(u8::MAX))
+    /// Runs a step that claims several ranges. If it fails, none of them stays claimed, so that
+    /// trying again fails in the same way.
+    ///
+    /// # Errors
+    ///
+    /// Those of the step.
+    pub fn all_or_none<T, E>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.log.len();
+        let done = step(self);
+        if done.is_err() {
+            for (ordinal, _) in self.log.drain(before..) {
+                self.owners.remove(&ordinal);
+            }
+        }
+        done
     }
 
-    fn mark(&mut self, folio: Folio, owner: Owner) -> Result<(), &'static str> {
-        let Some(mark) = self.marks.get_mut(folio.ordinal) else {
-            return Err("another handover");
-        };
-        if *mark != 0 {
-            let first = usize::from(*mark - 1);
-            return Err(self.owners.get(first).copied().unwrap_or("something else"));
+    fn mark(&mut self, folio: Folio, owner: &'static str) -> Result<(), &'static str> {
+        if let Some(first) = self.owners.get(&folio.ordinal) {
+            return Err(first);
         }
-        *mark = owner.0;
+        self.owners.insert(folio.ordinal, owner);
+        self.log.push((folio.ordinal, folio.order.pages()));
         Ok(())
     }
 
@@ -82,8 +85,7 @@ impl<'p> Claims<'p> {
                 .found(format!("order {} at {addr}", folio.order))
                 .expected(format!("a folio of order 0 to {}", Order::MAX_FOLIO)));
         }
-        let owner = self.owner(what);
-        self.mark(folio, owner)
+        self.mark(folio, what)
             .map_err(|first| shared(what, at, addr, first))?;
         Ok(folio)
     }
@@ -114,7 +116,7 @@ impl<'p> Claims<'p> {
     /// # Errors
     ///
     /// `addr` begins no preserved range, the bytes leave the address space or preserved memory,
-    /// or one of the ranges is claimed already. Nothing is claimed then but what came before.
+    /// or one of the ranges is claimed already. Nothing is claimed then.
     pub fn bytes(
         &mut self,
         addr: PhysAddr,
@@ -122,7 +124,7 @@ impl<'p> Claims<'p> {
         what: &'static str,
         at: PhysAddr,
     ) -> Result<(), Damage> {
-        self.cover(addr, len, what, at, false)
+        self.all_or_none(|claims| claims.cover(addr, len, what, at, false))
     }
 
     /// Claims a run of pages that was preserved as such: it must begin and end with preserved
@@ -141,7 +143,7 @@ impl<'p> Claims<'p> {
         let Some(len) = pages.checked_mul(PAGE_SIZE_U64) else {
             return Err(wraps(what, at, addr, &format!("{pages} pages")));
         };
-        self.cover(addr, len, what, at, true)
+        self.all_or_none(|claims| claims.cover(addr, len, what, at, true))
     }
 
     fn cover(
@@ -156,7 +158,6 @@ impl<'p> Claims<'p> {
         let Some(range) = PhysRange::new(addr, len) else {
             return Err(wraps(what, at, addr, &format!("{len} bytes")));
         };
-        let owner = self.owner(what);
         let mut folio = first;
         loop {
             let end = u128::from(folio.run().end()) << PAGE_SHIFT;
@@ -169,7 +170,7 @@ impl<'p> Claims<'p> {
                     ))
                     .expected("a run that preserved ranges fill"));
             }
-            self.mark(folio, owner)
+            self.mark(folio, what)
                 .map_err(|first| shared(what, at, folio.addr(), first))?;
             if end >= range.end() {
                 return Ok(());
@@ -188,14 +189,9 @@ impl<'p> Claims<'p> {
     /// Preserved ranges that nobody claimed, and their pages.
     #[must_use]
     pub fn unclaimed(&self) -> (u64, u64) {
-        let free = self
-            .preserved
-            .iter()
-            .zip(&self.marks)
-            .filter(|(_, mark)| **mark == 0);
-        free.fold((0, 0), |(ranges, pages), (folio, _)| {
-            (ranges + 1, pages + folio.order.pages())
-        })
+        let pages: u64 = self.log.iter().map(|(_, pages)| pages).sum();
+        let ranges = self.preserved.keys() as u64 - self.log.len() as u64;
+        (ranges, self.preserved.pages() - pages)
     }
 }
 

@@ -112,7 +112,7 @@ impl fmt::Debug for Key {
 mod tests {
     use super::*;
 
-    // Computed by hand from ABI.md, section 3.
+    // Computed by hand from the formula.
     const VECTORS: &[(u64, u8, u64)] = &[
         (0x1000, 0, 0x0010_0000_0000_0001),
         (0x20_0000, 9, 0x0000_0800_0000_0001),

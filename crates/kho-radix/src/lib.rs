@@ -28,7 +28,7 @@ mod key;
 mod preserved;
 mod walk;
 
-pub use claim::{Claims, Owner};
+pub use claim::Claims;
 pub use error::RestoreError;
 pub use key::Key;
 pub use preserved::{Folio, Preserved, Run};

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_mem::{Damage, Defect, Order, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysMem, PhysRange};
@@ -80,11 +81,11 @@ impl Folio {
 /// Keys are kept as runs, so that the cost goes with the number of runs and not of pages.
 #[derive(Clone, Debug)]
 pub struct Preserved {
-    // In order of address.
-    runs: Vec<Run>,
+    // In order of address. Shared, so that a clone costs nothing.
+    runs: Arc<Vec<Run>>,
     // Keys before each run.
-    before: Vec<usize>,
-    nodes: BTreeSet<PhysAddr>,
+    before: Arc<Vec<usize>>,
+    nodes: Arc<BTreeSet<PhysAddr>>,
     keys: usize,
     pages: u64,
 }
@@ -123,9 +124,9 @@ impl Preserved {
             pages += run.pages();
         }
         let preserved = Self {
-            runs,
-            before,
-            nodes,
+            runs: Arc::new(runs),
+            before: Arc::new(before),
+            nodes: Arc::new(nodes),
             keys,
             pages,
         };
@@ -221,7 +222,7 @@ impl Preserved {
     pub fn iter(&self) -> impl Iterator<Item = Folio> + '_ {
         self.runs
             .iter()
-            .zip(&self.before)
+            .zip(self.before.iter())
             .flat_map(|(run, before)| {
                 (0..run.keys).zip(*before..).map(|(key, ordinal)| Folio {
                     pfn: run.pfn + (key << run.order.get()),
@@ -261,7 +262,7 @@ impl Preserved {
 
     /// The tree's nodes, leaves included.
     #[must_use]
-    pub const fn nodes(&self) -> &BTreeSet<PhysAddr> {
+    pub fn nodes(&self) -> &BTreeSet<PhysAddr> {
         &self.nodes
     }
 
@@ -269,7 +270,7 @@ impl Preserved {
     #[must_use]
     pub fn by_order(&self) -> Vec<(Order, u64)> {
         let mut counts = [0u64; Order::MAX.get() as usize + 1];
-        for run in &self.runs {
+        for run in self.runs.iter() {
             if let Some(count) = counts.get_mut(usize::from(run.order.get())) {
                 *count += run.keys;
             }

@@ -91,14 +91,10 @@ impl Walk<'_> {
         let page = mem.page(addr).map_err(|error| error.damage(what, at))?;
         self.path.push(addr);
         if level == 0 {
-            let Ok(leaf) = RadixLeaf::ref_from_bytes(&page) else {
-                return Ok(());
-            };
+            let leaf = RadixLeaf::ref_from_bytes(&page).map_err(|_| short(addr))?;
             self.leaf(leaf, addr, prefix << LEAF_BITS)?;
         } else {
-            let Ok(node) = RadixNode::ref_from_bytes(&page) else {
-                return Ok(());
-            };
+            let node = RadixNode::ref_from_bytes(&page).map_err(|_| short(addr))?;
             self.table(node, addr, level, prefix)?;
         }
         self.path.pop();
@@ -241,4 +237,9 @@ impl Walk<'_> {
             ))
             .expected("a range inside this memory")
     }
+}
+
+/// A node's page that is not a page: memory that does not keep its word.
+fn short(addr: PhysAddr) -> Damage {
+    Damage::new(Defect::Truncated, "node", addr)
 }

@@ -1,6 +1,7 @@
 //! Reading and checking an area's chunk list.
 
 use alloc::format;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem::offset_of;
 
@@ -33,7 +34,9 @@ impl Area {
         ser: &VmallocSer,
         at: PhysAddr,
     ) -> Result<Self, Damage> {
-        read(mem, claims, ser, at).map_err(|damage| damage.within("vmalloc area"))
+        claims
+            .all_or_none(|claims| read(mem, claims, ser, at))
+            .map_err(|damage| damage.within("vmalloc area"))
     }
 
     /// Pages in the area.
@@ -126,9 +129,8 @@ fn read(
         let bytes = mem
             .page(chunk)
             .map_err(|error| error.damage("vmalloc chunk", next_at))?;
-        let Ok(page) = VmallocChunk::ref_from_bytes(&bytes) else {
-            break;
-        };
+        let page = VmallocChunk::ref_from_bytes(&bytes)
+            .map_err(|_| Damage::new(Defect::Truncated, "vmalloc chunk", chunk))?;
         let mut entry_at = field(chunk, offset_of!(VmallocChunk, phys));
         let mut full = true;
         for phys in &page.phys {
@@ -139,7 +141,7 @@ fn read(
             }
             // Checked as it goes, so that a list is never longer than what it announces.
             if area.pages() >= total {
-                return Err(pages_mismatch(at, "more", total));
+                return Err(pages_mismatch(at, total, &format!("more than {total}")));
             }
             claims.pages(run, order.pages(), "vmalloc pages", entry_at)?;
             area.runs.push(run);
@@ -160,14 +162,14 @@ fn read(
         }
     }
     if area.pages() != total {
-        return Err(pages_mismatch(at, &format!("{}", area.pages()), total));
+        return Err(pages_mismatch(at, total, &area.pages().to_string()));
     }
     Ok(area)
 }
 
-fn pages_mismatch(at: PhysAddr, found: &str, total: u64) -> Damage {
+fn pages_mismatch(at: PhysAddr, total: u64, listed: &str) -> Damage {
     let at = field(at, offset_of!(VmallocSer, total_pages));
     Damage::new(Defect::Mismatch, "total_pages", at)
-        .found(format!("{total}"))
-        .expected(format!("the {found} pages that the chunks list"))
+        .found(total)
+        .expected(format!("{listed}, the pages that the chunks list"))
 }

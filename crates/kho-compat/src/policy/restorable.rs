@@ -193,6 +193,13 @@ mod tests {
         let mut manifest = Manifest::new();
         manifest.add(Carrier::Root, "kho-v4", Place::default());
         manifest.add(Carrier::FileHandler, "memfd-v1", Place::default());
+        let mut both = manifest.clone();
+        both.add(Carrier::FileHandler, "memfd-v2", Place::default());
+        let both = registry.admit(&Restorable, both).unwrap();
+        assert_eq!(
+            (both.require("memfd", 1), both.require("memfd", 2)),
+            (Ok(()), Ok(()))
+        );
         let admitted = registry.admit(&Restorable, manifest).unwrap();
         assert_eq!(admitted.require("kho", 4), Ok(()));
         assert_eq!(admitted.require("radix", 1), Ok(()));
