@@ -24,7 +24,6 @@
 //!
 //! `std` (default): mapped files (`FileMap`). Without it the crate is `no_std` + `alloc`.
 #![cfg_attr(not(feature = "std"), no_std)]
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

@@ -1,4 +1,5 @@
-//! Files mapped into memory.
+//! Files mapped into memory: the one place of the workspace with `unsafe` code.
+#![allow(unsafe_code)]
 
 use std::fs::File;
 use std::io;
@@ -43,8 +44,10 @@ impl FileMap {
         //   the length of the call, with the file's own length; `Mmap` owns it and unmaps it once.
         // - It is mapped read-only and never handed out mutably, so this process makes no
         //   aliasing write to it.
-        // - That nobody changes or truncates the file meanwhile can not be checked here: it is the
-        //   precondition that the type's documentation states, as for every mapping of a file.
+        // - That nobody changes or truncates the file meanwhile can not be checked here, and no type
+        //   can promise it: it is the precondition that the type's documentation states. A program
+        //   that breaks it sees bytes change under a slice. Known, and the price of not reading
+        //   dumps in.
         let map = unsafe { MmapOptions::new().map(file)? };
         Ok(Self {
             map: Some(map),
