@@ -1,5 +1,6 @@
 //! Writing beside, and renaming at the end.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -98,7 +99,8 @@ impl Staging {
                 });
         }
         let there = |name: &&PathBuf| self.out.join(name).symlink_metadata().is_ok();
-        let goes = |name: &PathBuf| self.force && replaced.contains(name);
+        let listed: HashSet<&PathBuf> = replaced.iter().collect();
+        let goes = |name: &PathBuf| self.force && listed.contains(name);
         if let Some(name) = self.entries.iter().filter(there).find(|name| !goes(name)) {
             return Err(Failure::InTheWay(self.out.join(name), self.force));
         }

@@ -573,6 +573,14 @@ fn scratch(cases: &mut Cases) {
     );
     cases.add(
         SMALL,
+        "scratch table of ones",
+        &["scratch", "not aligned"],
+        |m, _| {
+            m.write(TABLE, &[0xff; 48]);
+        },
+    );
+    cases.add(
+        SMALL,
         "scratch areas overlap",
         &["scratch", "overlaps"],
         |m, _| {

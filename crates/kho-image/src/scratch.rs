@@ -4,13 +4,17 @@ use kho_core::abi::{SCRATCH_ALIGN, ScratchEntry};
 use kho_mem::{PAGE_MASK, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 
+/// Words of a table of 30 NUMA nodes.
+const FEW_WORDS: usize = 64;
+
 /// Finds the scratch table where nothing points to it, by elimination: in a dump that holds
 /// nothing but what the handover reaches, it is the one page that is neither preserved, nor a
 /// node of the tracker, nor the root FDT at `fdt`. Gives its address and its bytes up to the last
 /// entry that is not zero.
 ///
 /// `None` where more than one page is left over, as in a full dump, or where that page does not
-/// look like a table: words that are mostly multiples of the scratch alignment, then zeros.
+/// look like a table: a few words, or words that are mostly multiples of the scratch alignment,
+/// and then zeros.
 #[must_use]
 pub fn scratch_by_elimination(
     mem: &dyn PhysMem,
@@ -57,7 +61,8 @@ pub fn scratch_by_elimination(
         .clone()
         .filter(|word| word.is_multiple_of(SCRATCH_ALIGN))
         .count();
-    if aligned * 2 < set.count() {
+    // A damaged table is one still: few words at the page's start, whatever they are.
+    if last >= FEW_WORDS && aligned * 2 < set.count() {
         return None;
     }
     let entries = last as u64 / 2 + 1;
