@@ -4,6 +4,7 @@ use kho_compat::{Finding, Verdict};
 use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::{Body, Name, Session};
+use kho_mem::Order;
 use kho_radix::Preserved;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -45,7 +46,14 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
         out.insert("compatible".into(), root.compatible().into());
     }
     if let Some(preserved) = &survey.preserved {
-        out.insert("preserved".into(), preserved_json(preserved, survey));
+        out.insert("preserved".into(), preserved_json(preserved));
+    }
+    if let Some((ranges, pages)) = survey.unclaimed {
+        // Preserved memory of no structure that is known here.
+        out.insert(
+            "unclaimed".into(),
+            json!({ "entries": ranges, "pages": pages }),
+        );
     }
     if let Some(handover) = &survey.handover {
         let subtrees: Map<_, _> = handover
@@ -129,7 +137,7 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
     out.into()
 }
 
-fn preserved_json(preserved: &Preserved, survey: &Survey<'_>) -> Value {
+fn preserved_json(preserved: &Preserved) -> Value {
     let by_order: Map<_, _> = preserved
         .by_order()
         .iter()
@@ -146,20 +154,13 @@ fn preserved_json(preserved: &Preserved, survey: &Survey<'_>) -> Value {
         }
     }
     hash.update(&record);
-    let mut out = json!({
+    json!({
         "entries": preserved.keys(),
         "pages": preserved.pages(),
         "radix_nodes": preserved.nodes().len(),
         "by_order": by_order,
         "sha256": hex(&hash.finalize()),
-    });
-    if let (Some((ranges, pages)), Some(out)) = (survey.unclaimed, out.as_object_mut()) {
-        out.insert(
-            "unclaimed".into(),
-            json!({ "entries": ranges, "pages": pages }),
-        );
-    }
-    out
+    })
 }
 
 fn luo_json(
@@ -243,7 +244,6 @@ pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
     out.insert("pos".into(), facts.pos.into());
     out.insert("size".into(), facts.size.into());
     out.insert("seals".into(), facts.seals.into());
-    out.insert("flags".into(), facts.flags.into());
     out.insert("nr_folios".into(), facts.nr_folios.into());
     out.insert(
         "vmalloc".into(),
@@ -254,12 +254,19 @@ pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
             "chunks": facts.chunks,
         }),
     );
-    let orders: Vec<_> = facts
+    // Left out where all folios are single pages, as most are.
+    if facts
         .orders
         .iter()
-        .map(|(order, n)| json!([order.map(kho_mem::Order::get), n]))
-        .collect();
-    out.insert("folio_orders".into(), orders.into());
+        .any(|(order, _)| *order != Some(Order::ZERO))
+    {
+        let orders: Vec<_> = facts
+            .orders
+            .iter()
+            .map(|(order, n)| json!([order.map(Order::get), n]))
+            .collect();
+        out.insert("folio_orders".into(), orders.into());
+    }
 }
 
 fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {

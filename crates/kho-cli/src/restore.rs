@@ -210,6 +210,7 @@ fn write_files(
             entry.insert("compatible".into(), file.compatible().into());
             if let Some(Some(facts)) = facts.get(index) {
                 memfd_json(&mut entry, facts);
+                entry.insert("flags".into(), facts.flags.into());
             }
             if let Some(hash) = hash {
                 entry.insert("sha256".into(), hash.finish().into());
