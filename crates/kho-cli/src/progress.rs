@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::human::size;
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on Ctrl-C and SIGTERM are noted, so that what was begun is cleaned up.
@@ -25,45 +27,59 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// Nothing is shown of what takes no longer than this.
+const QUIET: Duration = Duration::from_millis(400);
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(100);
+
 /// A bar on standard error, where that is a terminal, for work that takes longer than a moment.
 pub(crate) struct Bar {
-    bar: ProgressBar,
-    since: Instant,
     label: &'static str,
-    shown: bool,
+    since: Instant,
+    next: Duration,
+    bar: Option<ProgressBar>,
 }
 
 impl Bar {
     pub(crate) fn new(label: &'static str) -> Self {
         Self {
-            bar: ProgressBar::hidden(),
-            since: Instant::now(),
             label,
-            shown: false,
+            since: Instant::now(),
+            next: QUIET,
+            bar: None,
         }
     }
 
     /// Shows that `done` of `total` bytes are done. Returns whether to go on.
     pub(crate) fn at(&mut self, done: u64, total: Option<u64>) -> bool {
-        if !self.shown && self.since.elapsed() > Duration::from_millis(400) {
-            self.shown = true;
-            self.bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
-            let template = "{prefix:>10} [{bar:32}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                self.bar.set_style(style.progress_chars("=> "));
-            }
-            self.bar.set_prefix(self.label);
+        let elapsed = self.since.elapsed();
+        if elapsed > self.next {
+            self.next = elapsed + TICK;
+            let bar = self.bar.get_or_insert_with(|| {
+                let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+                let template = "{prefix:>9} [{bar:24}] {binary_bytes}/{binary_total_bytes}  {msg}";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style.progress_chars("=> "));
+                }
+                bar.set_prefix(self.label);
+                bar
+            });
+            bar.set_position(done);
+            // From the start on, not from when the bar appeared.
+            let rate = u128::from(done) * 1000 / elapsed.as_millis().max(1);
+            bar.set_message(format!(
+                "{}/s",
+                size(u64::try_from(rate).unwrap_or(u64::MAX))
+            ));
         }
-        if let Some(total) = total {
-            self.bar.set_length(total);
-        }
-        self.bar.set_position(done);
         !interrupted()
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }
