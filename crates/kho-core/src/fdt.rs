@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
-use kho_mem::{Damage, Defect, PhysAddr};
+use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -140,7 +140,7 @@ impl<'b> Tree<'b> {
             return Err(self.damage(Defect::Empty, what));
         }
         match str::from_utf8(text) {
-            Ok(text) if !text.contains(char::is_control) => Ok(text.to_string()),
+            Ok(text) if is_printable(text) => Ok(text.to_string()),
             _ => Err(self
                 .damage(Defect::BadText, what)
                 .found(escape(&value))
@@ -243,7 +243,7 @@ fn check(bytes: &[u8], at: PhysAddr) -> Result<&[u8], Damage> {
 /// A name is text that can be shown.
 fn check_name(name: &[u8], what: &'static str, at: PhysAddr) -> Result<(), Damage> {
     match str::from_utf8(name) {
-        Ok(text) if !text.contains(char::is_control) => Ok(()),
+        Ok(text) if is_printable(text) => Ok(()),
         _ => Err(Damage::new(Defect::BadText, what, at)
             .found(escape(name))
             .expected("text")),

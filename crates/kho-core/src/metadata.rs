@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt, is_printable};
 use zerocopy::little_endian::U32;
 
 use crate::Handover;
@@ -95,7 +95,7 @@ fn read(handover: &Handover<'_>, at: PhysAddr, size: u64) -> Result<Metadata, Da
     }
     let text = data.previous_release.get(..len).unwrap_or_default();
     match str::from_utf8(text) {
-        Ok(text) if !text.contains(char::is_control) => Ok(Metadata::V1 {
+        Ok(text) if is_printable(text) => Ok(Metadata::V1 {
             previous_release: text.to_string(),
             kexec_count: data.kexec_count.get(),
         }),

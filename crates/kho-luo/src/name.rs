@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kho_mem::{Damage, Defect, PhysAddr};
+use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 
 /// A session's name: 1 to 63 bytes, none of them NUL. Users choose it, so it need not be text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +31,7 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_str() {
-            Some(text) if !text.contains(char::is_control) => f.pad(text),
+            Some(text) if is_printable(text) => f.pad(text),
             _ => f.pad(&self.0.escape_ascii().to_string()),
         }
     }

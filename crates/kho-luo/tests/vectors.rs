@@ -107,6 +107,7 @@ fn names_are_bytes_and_show_as_text() {
     b.session(b"na\xffme\n", &[]);
     b.session("größe".as_bytes(), &[]);
     b.session(&[b'x'; 63], &[]);
+    b.session("a\u{202e}b".as_bytes(), &[]);
     let luo = luo(b);
     let names: Vec<_> = luo
         .body()
@@ -120,7 +121,8 @@ fn names_are_bytes_and_show_as_text() {
         [
             "na\\xffme\\n".to_owned(),
             "größe".to_owned(),
-            "x".repeat(63)
+            "x".repeat(63),
+            "a\\xe2\\x80\\xaeb".to_owned()
         ]
     );
 }

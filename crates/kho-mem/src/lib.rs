@@ -33,6 +33,7 @@ mod damage;
 mod map;
 mod read;
 mod slice;
+mod text;
 
 pub use addr::{
     Order, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange,
@@ -42,3 +43,4 @@ pub use damage::{Damage, Defect};
 pub use map::FileMap;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;
+pub use text::is_printable;
