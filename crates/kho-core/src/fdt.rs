@@ -268,6 +268,8 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
     let mut offset = 0usize;
     let mut depth = 0usize;
     let mut nodes = 0usize;
+    // A node's properties come before its children: the accessors rely on it.
+    let mut may_have_property = false;
     loop {
         let token_at = offset;
         let token = word(offset, "a token")?;
@@ -304,6 +306,7 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
                 )?;
                 nodes += 1;
                 depth += 1;
+                may_have_property = true;
                 if depth > MAX_DEPTH {
                     return Err(
                         Damage::new(Defect::TooMany, "nesting of nodes", place(token_at))
@@ -313,8 +316,11 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
                 }
                 offset += (len + 1).next_multiple_of(4);
             }
-            END_NODE if depth > 0 => depth -= 1,
-            PROP if depth > 0 => {
+            END_NODE if depth > 0 => {
+                depth -= 1;
+                may_have_property = false;
+            }
+            PROP if may_have_property => {
                 let len = word(offset, "a property's length")? as usize;
                 let name = word(offset + 4, "a property's name")? as usize;
                 let terminated = strings

@@ -254,3 +254,55 @@ fn a_memblock_fdt_reads_as_what_it_says() {
         (0x1000_0000, 0x2000, 0x2000)
     );
 }
+
+/// Several bytes altered at once, with tokens among the values: a tree whose tokens are each valid
+/// but out of order, for instance a property behind a child node.
+#[test]
+fn no_order_of_tokens_can_make_a_reader_panic() {
+    let mut b = kho_testkit::Builder::new();
+    b.metadata(1, "7.3.4", 1);
+    b.memblock("memblock-v1", &[("log", 4096), ("state", 8192)]);
+    b.session_of("s", &[]);
+    let built = b.finish();
+    let page = built.mem.read(built.fdt, 4096);
+    let total = u32::from_be_bytes(page[4..8].try_into().unwrap()) as usize;
+    let mut state = 88_172_645_463_325_252u64;
+    let mut random = |limit: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % limit as u64) as usize
+    };
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..40_000 {
+        let mut altered = page.clone();
+        for _ in 0..=random(6) {
+            let at = random(total - 32);
+            match random(4) {
+                0 => altered[at] = random(256) as u8,
+                1 => {
+                    let token = [1u32, 2, 3, 4, 9, 0, u32::MAX, i32::MAX as u32][random(8)];
+                    altered[at & !3..][..4].copy_from_slice(&token.to_be_bytes());
+                }
+                2 => altered[at] = 0,
+                _ => {
+                    let from = random(total - 32);
+                    let len = random(32);
+                    altered[at..at + len].copy_from_slice(&page[from..from + len]);
+                }
+            }
+        }
+        let mem = SliceMem::new(PhysAddr::new(0x1000), &altered);
+        match RootFdt::read(&mem, PhysAddr::new(0x1000)) {
+            Ok(root) => {
+                let _ = (root.tracker(), root.subtrees());
+                read += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        read > 1000 && refused > 1000,
+        "{read} read, {refused} refused"
+    );
+}
