@@ -255,8 +255,21 @@ fn a_memblock_fdt_reads_as_what_it_says() {
     );
 }
 
-/// Several bytes altered at once, with tokens among the values: a tree whose tokens are each valid
-/// but out of order, for instance a property behind a child node.
+#[test]
+fn a_property_behind_a_child_node_is_refused() {
+    let mut page = fdt();
+    // LUO's NOP and END_NODE change places with its second property, which becomes the root's.
+    page[132..160].rotate_right(8);
+    page.resize(4096, 0);
+    let mem = SliceMem::new(PhysAddr::new(0x1000), &page);
+    let error = RootFdt::read(&mem, PhysAddr::new(0x1000))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("token 0x3 at depth 1"), "{error}");
+}
+
+/// Several bytes altered at once, with tokens among the values: trees whose tokens are each valid
+/// but out of order.
 #[test]
 fn no_order_of_tokens_can_make_a_reader_panic() {
     let mut b = kho_testkit::Builder::new();
