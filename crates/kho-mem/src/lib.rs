@@ -2,7 +2,8 @@
 //!
 //! The words of the field as types ([`PhysAddr`], [`Pfn`], [`Order`]), the page geometry
 //! (written once, here), a read-only view of physical memory whose every access is checked
-//! ([`PhysMem`]), and the one shape in which every crate of this family reports what is wrong
+//! ([`PhysMem`]), physical memory of one's own ([`Arena`], whose owned pages are [`Folio`]s; what a
+//! predecessor left of one is [`Handed`]), and the one shape in which every crate of this family reports what is wrong
 //! with a predecessor's memory ([`Damage`]).
 //!
 //! This crate knows nothing of any handover format.
@@ -22,21 +23,31 @@
 //!
 //! # Features
 //!
-//! `std` (default): mapped files (`FileMap`). Without it the crate is `no_std` + `alloc`.
+//! - `std` (default): mapped files (`FileMap`), arenas in memfds. Without it the crate is `no_std` +
+//!   `alloc`.
+//! - `fault-injection`: allocations that fail when told to, for tests.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 mod addr;
+mod arena;
 mod damage;
 #[cfg(feature = "std")]
 mod map;
 mod read;
 mod slice;
+mod sync;
 mod text;
 
 pub use addr::{
     Order, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange,
+};
+#[cfg(feature = "std")]
+pub use arena::HugePages;
+pub use arena::{
+    ARENA_ALIGN, ARENA_MAX, Arena, ArenaConfig, ArenaError, Folio, Handed, NotHanded, OutOfMemory,
+    Pages,
 };
 pub use damage::{Damage, Defect};
 #[cfg(feature = "std")]

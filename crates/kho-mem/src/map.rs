@@ -1,4 +1,4 @@
-//! Files mapped into memory: the one place of the workspace with `unsafe` code.
+//! Files mapped into memory.
 #![allow(unsafe_code)]
 
 use std::fs::File;

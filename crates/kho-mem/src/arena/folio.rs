@@ -1,0 +1,206 @@
+//! Owned pages.
+#![allow(unsafe_code)]
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+
+use super::Inner;
+use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange};
+
+/// A run of pages of an arena, owned: exclusive access to their bytes, given back to the allocator
+/// when dropped.
+///
+/// Made by [`Arena::alloc_pages`](super::Arena::alloc_pages), or of a [`Folio`]. Holding one
+/// proves that nobody else of this process has a view of these bytes.
+pub struct Pages {
+    inner: Arc<Inner>,
+    // From the arena's base on; `page + count` is at most the arena's pages.
+    page: usize,
+    count: usize,
+}
+
+impl Pages {
+    /// The pages `page..page + count` of `inner`.
+    ///
+    /// # Safety
+    ///
+    /// - They lie in the arena.
+    /// - Nobody owns them, and no view of them is left: they were just taken out of the allocator's
+    ///   free blocks, or out of the handed pages through an exclusive reference.
+    pub(super) unsafe fn new(inner: Arc<Inner>, page: usize, count: usize) -> Self {
+        debug_assert!((page + count) * PAGE_SIZE <= inner.backing.len());
+        Self { inner, page, count }
+    }
+
+    /// The first byte's address.
+    #[must_use]
+    pub fn addr(&self) -> PhysAddr {
+        self.inner.addr(self.page)
+    }
+
+    /// The pages by number.
+    #[must_use]
+    pub fn run(&self) -> PageRun {
+        PageRun {
+            pfn: self.addr().get() >> PAGE_SHIFT,
+            pages: self.count as u64,
+        }
+    }
+
+    /// Their bytes' addresses.
+    #[must_use]
+    pub fn range(&self) -> PhysRange {
+        let len = self.count as u64 * PAGE_SIZE_U64;
+        PhysRange::new(self.addr(), len).unwrap_or(PhysRange::EMPTY)
+    }
+
+    /// Gives the pages to the handover: they are no longer owned, and not free either. The next
+    /// process (or this one, through [`Arena::into_handed`](super::Arena::into_handed)) finds
+    /// them there. The bytes stay as they are.
+    pub fn hand_over(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never used or dropped again, so the reference count is moved out of
+        // it exactly once.
+        drop(unsafe { core::ptr::read(&this.inner) });
+    }
+
+    /// The arena they are of.
+    #[must_use]
+    pub fn arena(&self) -> super::Arena {
+        super::Arena(Arc::clone(&self.inner))
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let start = self.inner.backing.start();
+        // SAFETY:
+        // - The bytes lie in the backing (checked when the pages were taken), which `self.inner`
+        //   keeps alive, and are initialised: memory of a memfd or of `alloc_zeroed`.
+        // - `self` is their only owner in this process (`Pages::new`), so that a mutable view comes
+        //   from `&mut self` alone and can not exist beside this one.
+        // - Other processes do not write: an arena's memfd is mapped by one process at a time, as
+        //   `Arena::memfd` and `Handed::attach` ask of their callers.
+        unsafe {
+            core::slice::from_raw_parts(start.add(self.page * PAGE_SIZE), self.count * PAGE_SIZE)
+        }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let start = self.inner.backing.start();
+        // SAFETY: as in `deref`; and `&mut self` of the only owner is exclusive.
+        unsafe {
+            core::slice::from_raw_parts_mut(
+                start.add(self.page * PAGE_SIZE),
+                self.count * PAGE_SIZE,
+            )
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.inner.buddy.lock().free_run(self.page, self.count);
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({})", self.run())
+    }
+}
+
+/// 2^order pages of an arena, naturally aligned, owned: [`Pages`] that are a folio.
+///
+/// ```
+/// use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let mut folio = arena.alloc_zeroed(Order::new(2).unwrap())?;
+/// assert_eq!(folio.len(), 4 * 4096);
+/// assert!(folio.addr().get().is_multiple_of(4 * 4096));
+/// folio[0] = 1;
+/// drop(folio); // back to the allocator
+/// assert_eq!(arena.free_pages(), 2048);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Folio(Pages);
+
+impl Folio {
+    /// The pages `page..page + 2^order` of `inner`.
+    ///
+    /// # Safety
+    ///
+    /// As [`Pages::new`]; and `page` is aligned to the folio's size.
+    pub(super) unsafe fn new(inner: Arc<Inner>, page: usize, order: Order) -> Self {
+        // SAFETY: passed on.
+        Self(unsafe { Pages::new(inner, page, 1 << order.get()) })
+    }
+
+    /// The first byte's address.
+    #[must_use]
+    pub fn addr(&self) -> PhysAddr {
+        self.0.addr()
+    }
+
+    /// The first page's number.
+    #[must_use]
+    pub fn pfn(&self) -> Pfn {
+        self.0.addr().pfn()
+    }
+
+    /// log2 of its pages, 0 to 10.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        let order = u8::try_from(self.0.count.trailing_zeros()).ok();
+        order.and_then(Order::new).unwrap_or(Order::ZERO)
+    }
+
+    /// Its pages by number.
+    #[must_use]
+    pub fn run(&self) -> PageRun {
+        self.0.run()
+    }
+
+    /// Gives it to the handover: see [`Pages::hand_over`].
+    pub fn hand_over(self) {
+        self.0.hand_over();
+    }
+
+    /// The arena it is of.
+    #[must_use]
+    pub fn arena(&self) -> super::Arena {
+        self.0.arena()
+    }
+}
+
+impl From<Folio> for Pages {
+    fn from(folio: Folio) -> Self {
+        folio.0
+    }
+}
+
+impl Deref for Folio {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Folio {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for Folio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Folio({}, order {})", self.addr(), self.order())
+    }
+}

@@ -1,0 +1,211 @@
+use std::vec::Vec;
+
+use super::*;
+use crate::{PhysMem, PhysMemExt};
+
+const BASE: u64 = 0x1000_0000;
+
+fn config(size: u64) -> ArenaConfig {
+    ArenaConfig::new(PhysAddr::new(BASE), size)
+}
+
+#[test]
+fn folios_are_aligned_exclusive_and_come_back() {
+    let arena = Arena::heap(&config(8 << 20)).unwrap();
+    let mut folios: Vec<Folio> = (0..=9)
+        .map(|order| arena.alloc(Order::new(order).unwrap()).unwrap())
+        .collect();
+    for (index, folio) in (0u8..).zip(&mut folios) {
+        assert!(folio.addr().get().is_multiple_of(folio.len() as u64));
+        assert_eq!(folio.order().get(), index);
+        folio[0] = index;
+        *folio.last_mut().unwrap() = index;
+    }
+    for (index, folio) in (0u8..).zip(&folios) {
+        assert_eq!((folio[0], folio[folio.len() - 1]), (index, index));
+    }
+    assert_eq!(arena.free_pages(), 2048 - 1023);
+    assert_eq!(
+        arena.alloc(Order::new(11).unwrap()).unwrap_err().pages,
+        2048
+    );
+    drop(folios);
+    assert_eq!(arena.free_pages(), 2048);
+    let pages = arena.alloc_pages_zeroed(1500).unwrap();
+    assert_eq!((pages.len(), arena.free_pages()), (1500 * PAGE_SIZE, 548));
+    assert!(pages.iter().step_by(511).all(|byte| *byte == 0));
+    assert!(arena.alloc_pages(600).is_err());
+    assert!(arena.alloc_pages(0).is_err() && arena.alloc_pages(u64::MAX).is_err());
+}
+
+#[test]
+fn scratch_and_the_null_page_are_never_allocated() {
+    let scratch = PhysRange::new(PhysAddr::new(4 << 20), 4 << 20).unwrap();
+    let config = ArenaConfig::new(PhysAddr::NULL, 12 << 20).scratch(scratch);
+    let arena = Arena::heap(&config).unwrap();
+    assert_eq!(arena.free_pages(), 2048 - 1);
+    let mut all = Vec::new();
+    while let Ok(folio) = arena.alloc(Order::ZERO) {
+        assert!(!folio.addr().is_null() && !scratch.contains(folio.addr()));
+        all.push(folio);
+    }
+    assert_eq!(all.len(), 2047);
+}
+
+#[test]
+fn a_configuration_without_sense_is_refused() {
+    let check = |config: ArenaConfig, words: &str| {
+        let error = Arena::heap(&config).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    check(ArenaConfig::new(PhysAddr::new(0x1000), 4 << 20), "base");
+    check(config(0), "size");
+    check(config(4096), "size");
+    check(config(ARENA_MAX + ARENA_ALIGN), "up to 1 TiB");
+    check(
+        ArenaConfig::new(PhysAddr::new((1 << 52) - ARENA_ALIGN), 8 << 20),
+        "2^52",
+    );
+    let at = |start: u64, len| PhysRange::new(PhysAddr::new(start), len).unwrap();
+    check(config(8 << 20).scratch(at(BASE + 4096, 4 << 20)), "scratch");
+    check(
+        config(8 << 20).scratch(at(BASE + (8 << 20), 4 << 20)),
+        "scratch",
+    );
+    let twice = at(BASE, 4 << 20);
+    check(config(8 << 20).scratch(twice).scratch(twice), "apart");
+}
+
+#[test]
+fn what_is_handed_over_is_found_and_adopted_once() {
+    let arena = Arena::heap(&config(8 << 20)).unwrap();
+    let mut given = arena.alloc_zeroed(Order::new(1).unwrap()).unwrap();
+    given[5] = 7;
+    let addr = given.addr();
+    let kept = given.run();
+    let arena = arena
+        .into_handed()
+        .expect_err("a folio is still owned")
+        .clone();
+    given.hand_over();
+    assert_eq!(arena.free_pages(), 2046, "neither free nor owned");
+    let mut handed = arena.into_handed().unwrap();
+    assert_eq!(handed.read::<u8>(PhysAddr::new(addr.get() + 5)).unwrap(), 7);
+    let arena = handed.settle([kept], &[]);
+    assert_eq!((arena.free_pages(), handed.pages()), (2046, 2));
+    assert!(
+        handed.read::<u8>(PhysAddr::new(addr.get() + 8192)).is_err(),
+        "free: not readable"
+    );
+    assert_eq!(handed.region(PhysAddr::NULL).unwrap().start(), addr);
+    assert!(
+        handed.adopt(addr, Order::new(2).unwrap()).is_err(),
+        "larger than what was handed"
+    );
+    let single = PhysAddr::new(addr.get() + 4096);
+    assert!(
+        handed.adopt(single, Order::new(1).unwrap()).is_err(),
+        "unaligned"
+    );
+    let second = handed.adopt(single, Order::ZERO).unwrap();
+    assert!(handed.adopt(single, Order::ZERO).is_err(), "once");
+    assert!(
+        handed.adopt(addr, Order::new(1).unwrap()).is_err(),
+        "a part is gone"
+    );
+    let first = handed.adopt(addr, Order::ZERO).unwrap();
+    assert_eq!(first[5], 7);
+    drop((first, second));
+    handed.free_rest();
+    assert_eq!(arena.free_pages(), 2048);
+}
+
+#[test]
+fn the_rest_is_freed_and_nothing_twice() {
+    let arena = Arena::heap(&config(4 << 20)).unwrap();
+    let keep = PageRun {
+        pfn: (BASE >> 12) + 3,
+        pages: 10,
+    };
+    let outside = PageRun { pfn: 1, pages: 1 };
+    let mut handed = arena.into_handed().unwrap();
+    let arena = handed.settle([keep, outside, keep], &[]);
+    assert_eq!(arena.free_pages(), 1024 - 10);
+    let run = PageRun {
+        pfn: keep.pfn + 2,
+        pages: 3,
+    };
+    assert!(handed.contains(run));
+    let pages = handed.adopt_pages(run).unwrap();
+    assert!(!handed.contains(run));
+    handed.free_rest();
+    assert_eq!(arena.free_pages(), 1024 - 3);
+    drop(pages);
+    assert_eq!(arena.free_pages(), 1024);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_memfd_arena_is_sparse_and_found_again() {
+    let config = ArenaConfig::new(PhysAddr::new(1 << 40), ARENA_MAX);
+    let arena = Arena::memfd(&config).unwrap();
+    let mut folio = arena.alloc_zeroed(Order::MAX_FOLIO).unwrap();
+    folio[4096] = 9;
+    let addr = folio.addr();
+    let file = arena.file().unwrap().try_clone().unwrap();
+    folio.hand_over();
+    drop(arena);
+    let handed = Handed::attach(file.try_clone().unwrap(), &config).unwrap();
+    assert_eq!(
+        handed.read::<u8>(PhysAddr::new(addr.get() + 4096)).unwrap(),
+        9
+    );
+    drop(handed);
+    let other = ArenaConfig::new(PhysAddr::new(1 << 40), 8 << 20);
+    let error = Handed::attach(file, &other).unwrap_err().to_string();
+    assert!(error.contains("not 0x800000"), "{error}");
+    let plain = tempfile::tempfile().unwrap();
+    plain.set_len(8 << 20).unwrap();
+    assert!(Handed::attach(plain, &other).is_err());
+}
+
+#[cfg(not(miri))]
+#[test]
+fn trimmed_memory_is_zero_when_it_is_used_again() {
+    let arena = Arena::memfd(&config(16 << 20)).unwrap();
+    let mut folio = arena.alloc(Order::MAX_FOLIO).unwrap();
+    folio.fill(1);
+    drop(folio);
+    let small = arena.alloc(Order::ZERO).unwrap();
+    assert_eq!(arena.trim().unwrap(), 12 << 20);
+    drop(small);
+    assert_eq!(arena.trim().unwrap(), 16 << 20);
+    assert!(
+        arena
+            .alloc(Order::MAX_FOLIO)
+            .unwrap()
+            .iter()
+            .all(|byte| *byte == 0)
+    );
+}
+
+#[test]
+fn owners_on_many_threads_never_share_a_page() {
+    let arena = Arena::heap(&config(4 << 20)).unwrap();
+    let rounds = if cfg!(miri) { 4 } else { 200 };
+    std::thread::scope(|scope| {
+        for mark in 1..=4u8 {
+            let arena = arena.clone();
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let order = Order::new(mark % 3 + round % 2).unwrap();
+                    let mut folio = arena.alloc(order).unwrap();
+                    folio[0] = mark;
+                    std::thread::yield_now();
+                    assert_eq!(folio[0], mark);
+                }
+            });
+        }
+    });
+    assert_eq!(arena.free_pages(), 1024);
+}
