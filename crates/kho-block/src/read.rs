@@ -42,7 +42,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// block holds, or below that in a block that is not the last.
     pub fn read(
         mem: &'m dyn PhysMem,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         head: PhysAddr,
         at: PhysAddr,
         name: &'static str,
@@ -64,12 +64,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
         Ok(set)
     }
 
-    fn chain(
-        &mut self,
-        claims: &mut Claims<'_>,
-        head: PhysAddr,
-        at: PhysAddr,
-    ) -> Result<(), Damage> {
+    fn chain(&mut self, claims: &mut Claims, head: PhysAddr, at: PhysAddr) -> Result<(), Damage> {
         let full = count_per_block(size_of::<T>());
         let (mut addr, mut addr_at) = (head, at);
         while !addr.is_null() {

@@ -19,7 +19,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     pub fn restore(
         admitted: &Admitted,
         handover: &Handover<'m>,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         head: PhysAddr,
         at: PhysAddr,
         name: &'static str,

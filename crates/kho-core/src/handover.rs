@@ -1,6 +1,7 @@
 //! A handover: root FDT, tracker and scratch table, checked against each other.
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{Admitted, Carrier, Manifest, Place, Refused, Registry, RegistryError, policy};
@@ -64,6 +65,12 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Handover<'m> {
     mem: &'m dyn PhysMem,
+    parts: Arc<Parts>,
+}
+
+/// What was read and checked of a handover, apart from the memory it lies in.
+#[derive(Debug)]
+pub(crate) struct Parts {
     entry: Entry,
     root: RootFdt,
     preserved: Preserved,
@@ -141,17 +148,26 @@ impl<'m> Handover<'m> {
                 .expected("a page of its own"));
         }
         let subtrees = root.subtrees()?;
-        let handover = Self {
-            mem,
+        let parts = Parts {
             entry,
             root,
             preserved,
             scratch,
             subtrees,
         };
+        let handover = Self::of(mem, Arc::new(parts));
         handover.claims()?;
-        tracing::debug!(subtrees = handover.subtrees.len(), "handover opened");
+        let subtrees = handover.subtrees().len();
+        tracing::debug!(subtrees, "handover opened");
         Ok(handover)
+    }
+
+    pub(crate) const fn of(mem: &'m dyn PhysMem, parts: Arc<Parts>) -> Self {
+        Self { mem, parts }
+    }
+
+    pub(crate) fn into_parts(self) -> Arc<Parts> {
+        self.parts
     }
 
     /// The memory it lies in.
@@ -162,38 +178,41 @@ impl<'m> Handover<'m> {
 
     /// Where it begins.
     #[must_use]
-    pub const fn entry(&self) -> Entry {
-        self.entry
+    pub fn entry(&self) -> Entry {
+        self.parts.entry
     }
 
     /// The root FDT.
     #[must_use]
-    pub const fn root(&self) -> &RootFdt {
-        &self.root
+    pub fn root(&self) -> &RootFdt {
+        &self.parts.root
     }
 
     /// The preserved memory.
     #[must_use]
-    pub const fn preserved(&self) -> &Preserved {
-        &self.preserved
+    pub fn preserved(&self) -> &Preserved {
+        &self.parts.preserved
     }
 
     /// The scratch table, where the entry named one.
     #[must_use]
-    pub const fn scratch(&self) -> Option<&ScratchTable> {
-        self.scratch.as_ref()
+    pub fn scratch(&self) -> Option<&ScratchTable> {
+        self.parts.scratch.as_ref()
     }
 
     /// The subtrees in the FDT's order.
     #[must_use]
     pub fn subtrees(&self) -> &[Subtree] {
-        &self.subtrees
+        &self.parts.subtrees
     }
 
     /// The subtree `name`.
     #[must_use]
     pub fn subtree(&self, name: &str) -> Option<&Subtree> {
-        self.subtrees.iter().find(|subtree| subtree.name == name)
+        self.parts
+            .subtrees
+            .iter()
+            .find(|subtree| subtree.name == name)
     }
 
     /// Claims on this handover's memory in which the core's own are made: the root FDT and every
@@ -202,13 +221,13 @@ impl<'m> Handover<'m> {
     /// # Errors
     ///
     /// Two blobs share memory. [`Handover::open`] has seen that they do not.
-    pub fn claims(&self) -> Result<Claims<'_>, Damage> {
-        let mut claims = Claims::new(&self.preserved);
-        let at = self.root.at();
-        if self.preserved.lookup(at).is_some() {
+    pub fn claims(&self) -> Result<Claims, Damage> {
+        let mut claims = Claims::new(&self.parts.preserved);
+        let at = self.parts.root.at();
+        if self.parts.preserved.lookup(at).is_some() {
             claims.bytes(at, FDT_SIZE as u64, "root FDT", at)?;
         }
-        for subtree in &self.subtrees {
+        for subtree in &self.parts.subtrees {
             let within = |damage: Damage| {
                 damage
                     .within(format!("subtree `{}`", subtree.name))
@@ -229,8 +248,8 @@ impl<'m> Handover<'m> {
 
     /// Adds the root's string and the subtrees' names to `manifest`.
     pub fn add_to(&self, manifest: &mut Manifest) {
-        self.root.add_to(manifest);
-        for subtree in &self.subtrees {
+        self.parts.root.add_to(manifest);
+        for subtree in &self.parts.subtrees {
             let place = Place::new(subtree.addr.get(), format!("subtree `{}`", subtree.name));
             manifest.add(Carrier::Subtree, &subtree.name, place);
         }

@@ -6,7 +6,10 @@
 //! ([`Metadata`]), the `reserve_mem` regions ([`Memblock`]), and what later crates add: LUO.
 //!
 //! Reading gives descriptions. The contents of preserved memory come from [`Handover::restore`],
-//! which asks for an [`Admitted`](kho_compat::Admitted) verdict.
+//! which asks for an [`Admitted`](kho_compat::Admitted) verdict. In an arena ([`Attached`]) what is
+//! restored is used where it lies.
+//!
+//! [`Kho`] is the writing side: a handover that is being made.
 //!
 //! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
@@ -15,16 +18,22 @@
 extern crate alloc;
 
 pub mod abi;
+mod attached;
 mod fdt;
 mod handover;
+mod kho;
 mod memblock;
 mod metadata;
 mod restore;
 mod root;
 mod scratch;
 
+pub use attached::Attached;
 pub use handover::{Entry, Handover, OpenError};
-pub use kho_radix::RestoreError;
+pub use kho::{Kho, KhoConfig, KhoError};
+pub use kho_radix::{
+    Failed, PreservedFolio, PreservedPages, Preserver, RestoreError, TrackerError,
+};
 pub use memblock::{Memblock, Region};
 pub use metadata::Metadata;
 pub use restore::Restored;

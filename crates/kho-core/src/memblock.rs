@@ -49,11 +49,11 @@ impl Memblock {
     ///
     /// The FDT is damaged, or a region of a known version is empty, leaves the address space, is
     /// not preserved, or shares memory. The regions of an unknown version are not looked at.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims<'_>) -> Result<Option<Self>, Damage> {
+    pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
         claims.all_or_none(|claims| Self::read_all(handover, claims))
     }
 
-    fn read_all(handover: &Handover<'_>, claims: &mut Claims<'_>) -> Result<Option<Self>, Damage> {
+    fn read_all(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(MEMBLOCK_SUBTREE) else {
             return Ok(None);
         };
@@ -131,7 +131,7 @@ impl Memblock {
 /// Checks the memory of a region and claims it, where it is whole pages: two regions that are
 /// not may lie in one page.
 fn check(
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     start: PhysAddr,
     size: u64,
     at: PhysAddr,

@@ -24,7 +24,7 @@ impl<'m> Handover<'m> {
     pub fn restore(
         &self,
         admitted: &Admitted,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         addr: PhysAddr,
     ) -> Result<Restored<'m>, RestoreError> {
         admitted.require(NAME, VERSION)?;
@@ -41,7 +41,7 @@ impl<'m> Handover<'m> {
     pub fn restore_pages(
         &self,
         admitted: &Admitted,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         addr: PhysAddr,
         pages: u64,
     ) -> Result<Restored<'m>, RestoreError> {

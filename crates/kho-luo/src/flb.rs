@@ -27,7 +27,7 @@ const PER_AREA: u64 = ((PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSe
 /// files the handover has: no object has more.
 pub(crate) fn read(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     area: PhysAddr,
     at: PhysAddr,
     files: u64,

@@ -38,7 +38,7 @@ impl Luo {
     /// # Errors
     ///
     /// The header, a session, a file entry or an FLB is damaged.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims<'_>) -> Result<Option<Self>, Damage> {
+    pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
@@ -148,7 +148,7 @@ impl Body {
 
 fn read(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {

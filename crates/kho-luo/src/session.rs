@@ -108,7 +108,7 @@ impl Handlers {
 /// Reads all sessions of the set whose head `head` was found at `at`.
 pub(crate) fn read(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     head: PhysAddr,
     at: PhysAddr,
     handlers: &mut Handlers,
@@ -134,7 +134,7 @@ pub(crate) fn read(
 
 fn files(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     ser: &SessionSer,
     at: PhysAddr,
     name: Name,
@@ -153,7 +153,7 @@ fn files(
 
 fn fill(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     ser: &SessionSer,
     session: &mut Session,
     handlers: &mut Handlers,

@@ -37,7 +37,8 @@ mod damage;
 mod map;
 mod read;
 mod slice;
-mod sync;
+#[doc(hidden)]
+pub mod sync;
 mod text;
 
 pub use addr::{

@@ -12,7 +12,7 @@
 //!
 //! fn restore(
 //!     handover: &kho_core::Handover<'_>,
-//!     claims: &mut kho_radix::Claims<'_>,
+//!     claims: &mut kho_radix::Claims,
 //!     file: &kho_luo::IncomingFile<'_>,
 //! ) {
 //!     let _ = Memfd::restore(handover, claims, file);

@@ -54,11 +54,7 @@ impl Memfd {
     /// The state is not preserved memory of its own; the size or position is no file's; unknown
     /// seals or flags; a folio list that is damaged, too short for its count, or does not list the
     /// file's pages one after the other up to its end; a folio that is not preserved or in use elsewhere.
-    pub fn read(
-        handover: &Handover<'_>,
-        claims: &mut Claims<'_>,
-        file: &File,
-    ) -> Result<Self, Damage> {
+    pub fn read(handover: &Handover<'_>, claims: &mut Claims, file: &File) -> Result<Self, Damage> {
         let data_at = PhysAddr::new(file.at.get() + offset_of!(kho_luo::abi::FileSer, data) as u64);
         claims
             .all_or_none(|claims| read(handover, claims, PhysAddr::new(file.data), data_at))
@@ -104,7 +100,7 @@ impl Memfd {
 
 fn read(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     data: PhysAddr,
     data_at: PhysAddr,
 ) -> Result<Memfd, Damage> {
@@ -203,7 +199,7 @@ fn read(
 
 fn folios(
     handover: &Handover<'_>,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     memfd: &Memfd,
     count: u64,
 ) -> Result<Vec<FolioEntry>, Damage> {
@@ -238,7 +234,7 @@ fn folios(
 }
 
 fn folio(
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     record: &FolioSer,
     at: PhysAddr,
     before: Option<&FolioEntry>,

@@ -47,7 +47,7 @@ impl Memfd {
     pub fn restore<'m>(
         admitted: &Admitted,
         handover: &Handover<'m>,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         file: &IncomingFile<'_>,
     ) -> Result<Restored<'m>, RestoreError> {
         admitted.require(NAME, VERSION)?;

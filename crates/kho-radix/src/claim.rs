@@ -13,20 +13,20 @@ use crate::{Folio, Preserved};
 ///
 /// Takes memory for what is claimed, not for what is preserved.
 #[derive(Clone, Debug)]
-pub struct Claims<'p> {
-    preserved: &'p Preserved,
+pub struct Claims {
+    preserved: Preserved,
     // By the range's number in order of address: who claimed it.
     owners: BTreeMap<usize, &'static str>,
     // In order of claim, so that a failed step can be taken back.
     log: Vec<(usize, u64)>,
 }
 
-impl<'p> Claims<'p> {
+impl Claims {
     /// Nothing claimed yet.
     #[must_use]
-    pub const fn new(preserved: &'p Preserved) -> Self {
+    pub fn new(preserved: &Preserved) -> Self {
         Self {
-            preserved,
+            preserved: preserved.clone(),
             owners: BTreeMap::new(),
             log: Vec::new(),
         }
@@ -34,8 +34,8 @@ impl<'p> Claims<'p> {
 
     /// The preserved memory that claims are made on.
     #[must_use]
-    pub const fn preserved(&self) -> &'p Preserved {
-        self.preserved
+    pub const fn preserved(&self) -> &Preserved {
+        &self.preserved
     }
 
     /// Runs a step that claims several ranges. If it fails, none of them stays claimed, so that

@@ -5,6 +5,9 @@
 //! this range preserved, with which order. [`Claims`] makes sure that each preserved range is
 //! used once.
 //!
+//! [`Tracker`] is the writing side: a tree in pages of an arena. [`Preserver`] puts memory in and
+//! gives owners out ([`PreservedFolio`]), so that what is dropped is no longer preserved.
+//!
 //! ```
 //! use kho_mem::{Order, PhysAddr};
 //! use kho_radix::Key;
@@ -26,12 +29,16 @@ mod claim;
 mod error;
 mod key;
 mod preserved;
+mod preserver;
+mod tracker;
 mod walk;
 
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use key::Key;
 pub use preserved::{Folio, Preserved, Run};
+pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+pub use tracker::{Mark, Tracker, TrackerError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

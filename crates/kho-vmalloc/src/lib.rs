@@ -3,7 +3,7 @@
 //! An area is virtually contiguous memory of scattered pages. What is handed over is a 16-byte
 //! descriptor ([`abi::VmallocSer`]) and a list of chunk pages with the physical address of each
 //! run of pages. [`Area::read`] checks all of it; [`Area::restore`], which needs an `Admitted`
-//! verdict, opens its bytes.
+//! verdict, opens its bytes. [`PreservedArea`] is the writing side.
 //!
 //! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
@@ -12,10 +12,12 @@
 extern crate alloc;
 
 pub mod abi;
+mod preserve;
 mod read;
 mod restore;
 
 pub use kho_radix::RestoreError;
+pub use preserve::{PreserveError, PreservedArea};
 pub use read::Area;
 pub use restore::Restored;
 

@@ -30,7 +30,7 @@ impl Area {
     /// number of pages that is not the announced one.
     pub fn read(
         mem: &dyn PhysMem,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         ser: &VmallocSer,
         at: PhysAddr,
     ) -> Result<Self, Damage> {
@@ -76,7 +76,7 @@ const fn field(at: PhysAddr, offset: usize) -> PhysAddr {
 
 fn read(
     mem: &dyn PhysMem,
-    claims: &mut Claims<'_>,
+    claims: &mut Claims,
     ser: &VmallocSer,
     at: PhysAddr,
 ) -> Result<Area, Damage> {

@@ -24,7 +24,7 @@ impl Area {
     pub fn restore<'m>(
         admitted: &Admitted,
         mem: &'m dyn PhysMem,
-        claims: &mut Claims<'_>,
+        claims: &mut Claims,
         ser: &VmallocSer,
         at: PhysAddr,
     ) -> Result<Restored<'m>, RestoreError> {

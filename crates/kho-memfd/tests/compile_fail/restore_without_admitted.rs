@@ -3,7 +3,7 @@ use kho_luo::{IncomingFile, Luo};
 use kho_memfd::Memfd;
 use kho_radix::Claims;
 
-fn restore(handover: &Handover<'_>, claims: &mut Claims<'_>, file: &IncomingFile<'_>) {
+fn restore(handover: &Handover<'_>, claims: &mut Claims, file: &IncomingFile<'_>) {
     let _ = Memfd::restore(handover, claims, file);
 }
 

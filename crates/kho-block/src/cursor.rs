@@ -1,0 +1,68 @@
+//! Going through a set entry by entry, forth and back.
+
+use kho_mem::{Damage, PhysAddr, PhysMemExt};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use crate::BlockSet;
+use crate::abi::{BlockHeader, count_per_block};
+
+/// A place between two entries of a set: see [`BlockSet::cursor`]. Moving it changes nothing in
+/// the set.
+#[derive(Debug)]
+pub struct Cursor<'s, 'm, T> {
+    set: &'s BlockSet<'m, T>,
+    next: u64,
+}
+
+impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
+    /// The entry `index` with its address; `None` past the end. O(1): blocks before the last are
+    /// full.
+    ///
+    /// # Errors
+    ///
+    /// Memory that does not keep its word: the entry was there when the set was read.
+    pub fn get(&self, index: u64) -> Option<Result<(PhysAddr, T), Damage>> {
+        let per_block = count_per_block(size_of::<T>()) as u64;
+        let block = usize::try_from(index.checked_div(per_block)?).ok()?;
+        let block = self.blocks.get(block)?;
+        let slot = index % per_block;
+        if slot >= block.count as u64 {
+            return None;
+        }
+        let offset = size_of::<BlockHeader>() as u64 + slot * size_of::<T>() as u64;
+        let addr = PhysAddr::new(block.addr.get() + offset);
+        let entry = self.mem.read(addr).map(|entry| (addr, entry));
+        Some(entry.map_err(|error| error.damage(self.name, addr)))
+    }
+
+    /// A cursor before the first entry.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor<'_, 'm, T> {
+        Cursor { set: self, next: 0 }
+    }
+}
+
+impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Cursor<'_, '_, T> {
+    /// The next entry with its address, and steps over it; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockSet::get`]; the cursor stays.
+    pub fn read_entry(&mut self) -> Option<Result<(PhysAddr, T), Damage>> {
+        let entry = self.set.get(self.next)?;
+        self.next += u64::from(entry.is_ok());
+        Some(entry)
+    }
+
+    /// Steps back over the entry before; `None` at the start.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockSet::get`]; the cursor stays.
+    pub fn prev(&mut self) -> Option<Result<(PhysAddr, T), Damage>> {
+        let before = self.next.checked_sub(1)?;
+        let entry = self.set.get(before)?;
+        self.next -= u64::from(entry.is_ok());
+        Some(entry)
+    }
+}

@@ -1,0 +1,196 @@
+//! A handover in an arena of one's own: what is restored is used where it lies.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use kho_compat::{Admitted, NotAdmitted};
+use kho_mem::{
+    Arena, Damage, Defect, Folio, Handed, Order, PAGE_SIZE_U64, PageRun, Pages, PhysAddr,
+};
+use kho_radix::{Failed, RestoreError};
+
+use crate::abi::{NAME, VERSION};
+use crate::handover::Parts;
+use crate::{Entry, Handover, OpenError, ScratchTable};
+
+/// A handover that a predecessor left in an arena.
+///
+/// Attaching checks what opening a dump checks, and changes nothing. Restoring moves pages out, as
+/// owned folios, where they lie. Until something is restored or freed, the handover is as the
+/// predecessor left it, and may be handed back.
+///
+/// ```
+/// use kho_core::{Attached, Handover, Kho, KhoConfig};
+/// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let kho = Kho::new(arena, &KhoConfig::new())?;
+/// let mut folio = kho.preserver().alloc_preserve(4096)?;
+/// folio[7] = 7;
+/// let addr = folio.addr();
+/// folio.hand_over();
+/// let entry = kho.entry();
+/// let handed = kho.hand_over().unwrap().into_handed().unwrap();
+///
+/// let mut attached = Attached::open(handed, entry)?;
+/// let root = attached.handover().root().clone();
+/// let admitted = Handover::admit_root(kho_compat::Registry::linked().unwrap(), &root)?;
+/// let folio = attached.restore_folio(&admitted, addr)?;
+/// assert_eq!(folio[7], 7);
+/// assert!(attached.restore_folio(&admitted, addr).is_err(), "once");
+/// let arena = attached.finish();
+/// assert_eq!(arena.free_pages(), 2047);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Attached {
+    handed: Handed,
+    parts: Arc<Parts>,
+    arena: Option<Arena>,
+}
+
+impl Attached {
+    /// Opens the handover that begins at `entry`, with the checks of [`Handover::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::open`]. The memory comes back as it was.
+    pub fn open(handed: Handed, entry: Entry) -> Result<Self, Failed<Handed, OpenError>> {
+        match Handover::open(&handed, entry).map(Handover::into_parts) {
+            Ok(parts) => Ok(Self {
+                handed,
+                parts,
+                arena: None,
+            }),
+            Err(error) => Err(Failed {
+                error,
+                returned: handed,
+            }),
+        }
+    }
+
+    /// The handover, to be read.
+    #[must_use]
+    pub fn handover(&self) -> Handover<'_> {
+        Handover::of(&self.handed, Arc::clone(&self.parts))
+    }
+
+    /// The memory that is handed over and not restored.
+    #[must_use]
+    pub const fn handed(&self) -> &Handed {
+        &self.handed
+    }
+
+    /// The memory that is handed over and not restored, for what moves pages out of it: each
+    /// component's own restoring.
+    pub const fn handed_mut(&mut self) -> &mut Handed {
+        &mut self.handed
+    }
+
+    /// The arena, in which everything is free now that the handover does not use. Nothing of the
+    /// handover changes.
+    pub fn settle(&mut self) -> Arena {
+        if let Some(arena) = &self.arena {
+            return arena.clone();
+        }
+        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let preserved = handover.preserved();
+        let page = |at: &PhysAddr| PageRun {
+            pfn: at.pfn().get(),
+            pages: 1,
+        };
+        let nodes = preserved.nodes().iter().map(page);
+        // The table and the root FDT are not always preserved themselves.
+        let root = [page(&handover.root().at())];
+        let table = handover.entry().scratch.map(|(at, size)| PageRun {
+            pfn: at.pfn().get(),
+            pages: (at.get() % PAGE_SIZE_U64 + size).div_ceil(PAGE_SIZE_U64),
+        });
+        let keep = preserved.page_runs().chain(nodes).chain(root).chain(table);
+        let keep: Vec<_> = keep.collect();
+        let scratch = handover
+            .scratch()
+            .map_or(&[][..], ScratchTable::areas)
+            .to_vec();
+        let arena = self.handed.settle(keep, &scratch);
+        self.arena.insert(arena).clone()
+    }
+
+    /// Restores the folio that begins at `addr`, once: it is the caller's own from here on.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover this handover's root, no preserved folio begins at `addr`, or it
+    /// was restored before.
+    pub fn restore_folio(
+        &mut self,
+        admitted: &Admitted,
+        addr: PhysAddr,
+    ) -> Result<Folio, RestoreError> {
+        self.require(admitted)?;
+        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let folio = handover.preserved().folio_at(addr, "folio", addr)?;
+        if folio.order > Order::MAX_FOLIO {
+            let damage = Damage::new(Defect::BadOrder, "folio", addr).found(folio.order);
+            return Err(damage.expected("a folio of order 0 to 10").into());
+        }
+        drop(handover);
+        self.settle();
+        self.handed
+            .adopt(addr, folio.order)
+            .map_err(|_| restored_before(addr))
+    }
+
+    /// Restores a run of pages that was preserved as such, once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attached::restore_folio`], and preserved ranges do not fill the run.
+    pub fn restore_pages(
+        &mut self,
+        admitted: &Admitted,
+        run: PageRun,
+    ) -> Result<Pages, RestoreError> {
+        self.require(admitted)?;
+        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let mut claims = kho_radix::Claims::new(handover.preserved());
+        claims.pages(run.addr(), run.pages, "pages", run.addr())?;
+        drop(handover);
+        self.settle();
+        self.handed
+            .adopt_pages(run)
+            .map_err(|_| restored_before(run.addr()))
+    }
+
+    fn require(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
+        admitted.require(NAME, VERSION)
+    }
+
+    /// Ends the handover: what was not restored is freed.
+    #[must_use]
+    pub fn finish(mut self) -> Arena {
+        let arena = self.settle();
+        self.handed.free_rest();
+        arena
+    }
+
+    /// The memory as it is, untouched where nothing was restored.
+    #[must_use]
+    pub fn into_handed(self) -> Handed {
+        self.handed
+    }
+}
+
+fn restored_before(addr: PhysAddr) -> RestoreError {
+    Damage::new(Defect::Shared, "memory", addr)
+        .found("restored already")
+        .expected("memory that is restored once")
+        .into()
+}
+
+impl core::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Attached")
+            .field("handed", &self.handed)
+            .finish()
+    }
+}

@@ -1,0 +1,576 @@
+//! A handover that is being made.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use kho_compat::{Dialect, Registry, RegistryError};
+use kho_mem::sync::Mutex;
+use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange};
+use kho_radix::{Failed, PreservedFolio, PreservedPages, Preserver, Tracker, TrackerError};
+use vm_fdt::FdtWriter;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
+
+use crate::Entry;
+use crate::abi::{
+    FDT_SIZE, KexecMetadata, MEMBLOCK, MEMBLOCK_SUBTREE, METADATA_SUBTREE, METADATA_VERSION, NAME,
+    PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_SIZE, PROP_START, PROP_TRACKER, REGION,
+    RELEASE_LEN, ScratchEntry,
+};
+
+/// What a handover that is being made refuses. It is as it was then.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KhoError {
+    /// The root FDT is one page, and this is more.
+    #[error("`{name}` does not fit {what}: it would take {needed} bytes, a page has {FDT_SIZE}")]
+    FdtFull {
+        /// The FDT.
+        what: &'static str,
+        /// What was to be added.
+        name: String,
+        /// Bytes that the FDT would have.
+        needed: usize,
+    },
+    /// The name is taken.
+    #[error("there is a {what} `{name}` already")]
+    Duplicate {
+        /// What has the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A device tree has no node of that name.
+    #[error("`{0}` is no name of a device tree's node")]
+    BadName(String),
+    /// A blob has at least one byte, and no more than its folio.
+    #[error("a blob of {size} bytes in a folio of {room}")]
+    BadSize {
+        /// Its bytes.
+        size: u64,
+        /// The folio's bytes.
+        room: u64,
+    },
+    /// The release is not 1 to 64 bytes without a NUL.
+    #[error("`{0}` is no kernel's release: 1 to 64 bytes without a NUL are")]
+    BadRelease(String),
+    /// No page is left.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// The tracker refuses.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// The linked components contradict each other.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// How a handover is made.
+#[derive(Clone, Debug)]
+pub struct KhoConfig {
+    dialect: Dialect,
+    scratch: Vec<PhysRange>,
+    metadata: Option<(String, u32)>,
+    boundaries: Vec<u64>,
+}
+
+impl Default for KhoConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl KhoConfig {
+    /// The plain dialect, no scratch areas, no kexec metadata.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            dialect: Dialect::Plain,
+            scratch: Vec::new(),
+            metadata: None,
+            boundaries: Vec::new(),
+        }
+    }
+
+    /// How compat strings are written.
+    #[must_use]
+    pub const fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The scratch areas of the arena, for the table: low memory, global, then one per NUMA node.
+    #[must_use]
+    pub fn scratch(mut self, areas: impl IntoIterator<Item = PhysRange>) -> Self {
+        self.scratch = areas.into_iter().collect();
+        self
+    }
+
+    /// Adds kexec metadata: the release that hands over, and how many kexecs came before.
+    #[must_use]
+    pub fn metadata(mut self, release: impl Into<String>, kexec_count: u32) -> Self {
+        self.metadata = Some((release.into(), kexec_count));
+        self
+    }
+
+    /// The page numbers at which NUMA nodes begin: see [`Tracker::with_boundaries`].
+    #[must_use]
+    pub fn boundaries(mut self, pfns: impl IntoIterator<Item = u64>) -> Self {
+        self.boundaries = pfns.into_iter().collect();
+        self
+    }
+}
+
+/// A handover that is being made in an arena: the root FDT, its subtrees, the tracker, the scratch
+/// table. Cheap to clone; the clones are one.
+///
+/// ```
+/// use kho_core::{Handover, Kho, KhoConfig};
+/// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let kho = Kho::new(arena, &KhoConfig::new().metadata("7.3.4", 2))?;
+/// let mut blob = kho.preserver().alloc_preserve(5)?;
+/// blob[..5].copy_from_slice(b"hello");
+/// kho.add_subtree("greeting", blob, 5)?;
+///
+/// let entry = kho.entry();
+/// let handed = kho.hand_over().unwrap().into_handed().unwrap();
+/// let handover = Handover::open(&handed, entry)?;
+/// assert_eq!(handover.subtree("greeting").unwrap().size, 5);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Kho(Arc<Shared>);
+
+struct Shared {
+    preserver: Preserver,
+    dialect: Dialect,
+    compatible: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    // The root FDT, which is itself preserved.
+    fdt: PreservedFolio,
+    subtrees: Vec<Subtree>,
+    regions: Vec<(String, PreservedPages)>,
+    // Not preserved: the next kernel reads it before anything else.
+    scratch: Option<(Folio, u64)>,
+}
+
+/// A subtree and its blob. Preserved memory of another's (a header that LUO keeps) is named by its
+/// address.
+struct Subtree {
+    name: String,
+    addr: PhysAddr,
+    size: u64,
+    blob: PreservedFolio,
+}
+
+/// What a root FDT says of a subtree.
+struct Listed<'s> {
+    name: &'s str,
+    addr: PhysAddr,
+    size: u64,
+}
+
+impl Kho {
+    /// Nothing is preserved in `arena` yet but what the handover itself takes.
+    ///
+    /// # Errors
+    ///
+    /// No page is left, the release is none, or the linked components contradict each other.
+    pub fn new(arena: Arena, config: &KhoConfig) -> Result<Self, KhoError> {
+        let registry = Registry::linked().map_err(Clone::clone)?;
+        let compatible = registry.compat(NAME, config.dialect)?.to_string();
+        let tracker = Tracker::new(arena.clone())?.with_boundaries(config.boundaries.clone());
+        let preserver = Preserver::with(arena, tracker);
+        let scratch = scratch_table(preserver.arena(), &config.scratch)?;
+        let fdt = preserver.alloc_preserve(FDT_SIZE)?;
+        let state = State {
+            fdt,
+            subtrees: Vec::new(),
+            regions: Vec::new(),
+            scratch,
+        };
+        let kho = Self(Arc::new(Shared {
+            preserver,
+            dialect: config.dialect,
+            compatible,
+            state: Mutex::new(state),
+        }));
+        kho.0.write_root(&mut kho.0.state.lock(), None, None)?;
+        if let Some((release, count)) = &config.metadata {
+            kho.add_metadata(release, *count)?;
+        }
+        Ok(kho)
+    }
+
+    fn add_metadata(&self, release: &str, kexec_count: u32) -> Result<(), KhoError> {
+        let bytes = release.as_bytes();
+        let mut field = [0; RELEASE_LEN];
+        match field.get_mut(..bytes.len()) {
+            Some(head) if !bytes.is_empty() && bytes.len() < RELEASE_LEN && !bytes.contains(&0) => {
+                head.copy_from_slice(bytes);
+            }
+            _ => return Err(KhoError::BadRelease(release.to_owned())),
+        }
+        let ser = KexecMetadata {
+            version: U32::new(METADATA_VERSION),
+            previous_release: field,
+            kexec_count: U32::new(kexec_count),
+        };
+        let mut blob = self
+            .0
+            .preserver
+            .alloc_preserve(size_of::<KexecMetadata>())?;
+        fill(&mut blob, ser.as_bytes());
+        let size = size_of::<KexecMetadata>() as u64;
+        self.add_subtree(METADATA_SUBTREE, blob, size)
+            .map_err(|failed| failed.error)
+    }
+
+    /// What preserves memory in this handover.
+    #[must_use]
+    pub fn preserver(&self) -> &Preserver {
+        &self.0.preserver
+    }
+
+    /// The arena.
+    #[must_use]
+    pub fn arena(&self) -> &Arena {
+        self.0.preserver.arena()
+    }
+
+    /// How this handover writes compat strings.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.0.dialect
+    }
+
+    /// Hands `size` bytes of `blob` over as the subtree `name`.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken or is none, the size is 0 or more than the folio has, or the root FDT is
+    /// full: it is one page. The blob comes back, and the root FDT is as it was.
+    pub fn add_subtree(
+        &self,
+        name: &str,
+        blob: PreservedFolio,
+        size: u64,
+    ) -> Result<(), Failed<PreservedFolio, KhoError>> {
+        let mut state = self.0.state.lock();
+        let room = blob.len() as u64;
+        let listed = Listed {
+            name,
+            addr: blob.addr(),
+            size,
+        };
+        let checked = if size == 0 || size > room {
+            Err(KhoError::BadSize { size, room })
+        } else if state.subtrees.iter().any(|subtree| subtree.name == name) {
+            Err(KhoError::Duplicate {
+                what: "subtree",
+                name: name.to_owned(),
+            })
+        } else {
+            self.0.write_root(&mut state, Some(listed), None)
+        };
+        if let Err(error) = checked {
+            return Err(Failed {
+                error,
+                returned: blob,
+            });
+        }
+        state.subtrees.push(Subtree {
+            name: name.to_owned(),
+            addr: blob.addr(),
+            size,
+            blob,
+        });
+        Ok(())
+    }
+
+    /// Takes the subtree `name` out of the root FDT, and gives its blob back.
+    pub fn remove_subtree(&self, name: &str) -> Option<PreservedFolio> {
+        let mut state = self.0.state.lock();
+        let index = state
+            .subtrees
+            .iter()
+            .position(|subtree| subtree.name == name)?;
+        // Smaller than what is there: it fits.
+        self.0.write_root(&mut state, None, Some(index)).ok()?;
+        Some(state.subtrees.remove(index).blob)
+    }
+
+    /// Writes to the blob of the subtree `name`; `None` where there is none.
+    pub fn with_subtree<T>(&self, name: &str, write: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
+        let mut state = self.0.state.lock();
+        let subtree = state
+            .subtrees
+            .iter_mut()
+            .find(|subtree| subtree.name == name)?;
+        let size = usize::try_from(subtree.size).ok()?;
+        Some(write(subtree.blob.get_mut(..size)?))
+    }
+
+    /// Hands a region of memory over under a name, as `reserve_mem=` does.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken or is none, its FDT (a page) or the root FDT is full, or no page is left.
+    /// The pages come back, and everything is as it was.
+    pub fn reserve_mem(&self, name: &str, pages: Pages) -> Result<(), Failed<Pages, KhoError>> {
+        let preserver = &self.0.preserver;
+        let mut returned = None;
+        let done = preserver.step(|| {
+            let region = preserver.preserve_pages(pages).map_err(|failed| {
+                returned = Some(failed.returned);
+                KhoError::from(failed.error)
+            })?;
+            self.add_region(name, region).map_err(|(error, region)| {
+                returned = Some(region.unpreserve());
+                error
+            })
+        });
+        match (done, returned) {
+            (Err(error), Some(returned)) => Err(Failed { error, returned }),
+            _ => Ok(()),
+        }
+    }
+
+    fn add_region(
+        &self,
+        name: &str,
+        region: PreservedPages,
+    ) -> Result<(), (KhoError, PreservedPages)> {
+        let mut state = self.0.state.lock();
+        if state.regions.iter().any(|(other, _)| other == name) {
+            let error = KhoError::Duplicate {
+                what: "reserve_mem region",
+                name: name.to_owned(),
+            };
+            return Err((error, region));
+        }
+        let listed = state
+            .regions
+            .iter()
+            .map(|(name, region)| (name.as_str(), region.run()));
+        let listed: Vec<_> = listed.chain([(name, region.run())]).collect();
+        let tree = match memblock_fdt(&listed) {
+            Ok(tree) => tree,
+            Err(error) => return Err((error, region)),
+        };
+        drop(state);
+        let size = tree.len() as u64;
+        // The blob's bytes change last, once nothing can fail any more.
+        if self.with_subtree(MEMBLOCK_SUBTREE, |_| ()).is_none() {
+            let blob = self
+                .0
+                .preserver
+                .alloc_preserve(PAGE_SIZE)
+                .map_err(KhoError::from);
+            let added = blob.and_then(|blob| {
+                let added = self.add_subtree(MEMBLOCK_SUBTREE, blob, size);
+                added.map_err(|failed| failed.error)
+            });
+            if let Err(error) = added {
+                return Err((error, region));
+            }
+        }
+        state = self.0.state.lock();
+        let at = state
+            .subtrees
+            .iter()
+            .position(|subtree| subtree.name == MEMBLOCK_SUBTREE);
+        if let Some(subtree) = at.and_then(|at| state.subtrees.get_mut(at)) {
+            subtree.size = size;
+            fill(&mut subtree.blob, &tree);
+        }
+        // The same names and properties as before: it fits.
+        if let Err(error) = self.0.write_root(&mut state, None, None) {
+            return Err((error, region));
+        }
+        state.regions.push((name.to_owned(), region));
+        Ok(())
+    }
+
+    /// Where the handover begins: what the boot parameters carry to the next kernel.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        let state = self.0.state.lock();
+        let entry = Entry::new(state.fdt.addr());
+        match &state.scratch {
+            Some((table, size)) => entry.with_scratch(table.addr(), *size),
+            None => entry,
+        }
+    }
+
+    /// Gives everything to the handover: the arena is then what the next kernel finds.
+    ///
+    /// # Errors
+    ///
+    /// There is a clone: nothing changes. What others still own of the arena shows when it is turned
+    /// into handed memory: [`Arena::into_handed`] refuses then.
+    pub fn hand_over(self) -> Result<Arena, Self> {
+        let Shared {
+            preserver, state, ..
+        } = Arc::try_unwrap(self.0).map_err(Self)?;
+        let State {
+            fdt,
+            subtrees,
+            regions,
+            scratch,
+        } = state.into_inner();
+        fdt.hand_over();
+        subtrees
+            .into_iter()
+            .for_each(|subtree| subtree.blob.hand_over());
+        regions
+            .into_iter()
+            .for_each(|(_, region)| region.hand_over());
+        if let Some((table, _)) = scratch {
+            table.hand_over();
+        }
+        match preserver.hand_over() {
+            Ok(arena) => Ok(arena),
+            Err(preserver) => Ok(preserver.arena().clone()),
+        }
+    }
+}
+
+impl core::fmt::Debug for Kho {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Kho")
+            .field("compatible", &self.0.compatible)
+            .field("preserver", &self.0.preserver)
+            .finish()
+    }
+}
+
+impl Shared {
+    /// Writes the root FDT with the subtrees there are, one more, or one less.
+    fn write_root(
+        &self,
+        state: &mut State,
+        more: Option<Listed<'_>>,
+        less: Option<usize>,
+    ) -> Result<(), KhoError> {
+        let name = more
+            .as_ref()
+            .map_or(PROP_COMPATIBLE, |listed| listed.name)
+            .to_owned();
+        let there = state.subtrees.iter().enumerate();
+        let there = there
+            .filter(|(index, _)| Some(*index) != less)
+            .map(|(_, subtree)| Listed {
+                name: &subtree.name,
+                addr: subtree.addr,
+                size: subtree.size,
+            });
+        let all: Vec<_> = there.chain(more).collect();
+        let tree = root_fdt(&self.compatible, self.preserver.root(), &all)
+            .map_err(|_| KhoError::BadName(name.clone()))?;
+        if tree.len() > FDT_SIZE {
+            return Err(KhoError::FdtFull {
+                what: "the root FDT",
+                name,
+                needed: tree.len(),
+            });
+        }
+        fill(&mut state.fdt, &tree);
+        Ok(())
+    }
+}
+
+fn root_fdt(
+    compatible: &str,
+    tracker: PhysAddr,
+    subtrees: &[Listed<'_>],
+) -> Result<Vec<u8>, vm_fdt::Error> {
+    let mut fdt = FdtWriter::new()?;
+    let root = fdt.begin_node("")?;
+    fdt.property_string(PROP_COMPATIBLE, compatible)?;
+    // Little-endian, unlike the cells of other device trees.
+    fdt.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
+    for subtree in subtrees {
+        let node = fdt.begin_node(subtree.name)?;
+        fdt.property(PROP_BLOB, &subtree.addr.get().to_le_bytes())?;
+        fdt.property(PROP_BLOB_SIZE, &subtree.size.to_le_bytes())?;
+        fdt.end_node(node)?;
+    }
+    fdt.end_node(root)?;
+    fdt.finish()
+}
+
+fn memblock_fdt(regions: &[(&str, PageRun)]) -> Result<Vec<u8>, KhoError> {
+    let name = regions.last().map_or("", |(name, _)| name);
+    let write = || -> Result<Vec<u8>, vm_fdt::Error> {
+        let mut fdt = FdtWriter::new()?;
+        let root = fdt.begin_node("")?;
+        fdt.property_string(PROP_COMPATIBLE, &token(&MEMBLOCK))?;
+        for (name, run) in regions {
+            let node = fdt.begin_node(name)?;
+            fdt.property_string(PROP_COMPATIBLE, &token(&REGION))?;
+            fdt.property(PROP_START, &run.addr().get().to_le_bytes())?;
+            let size = run.pages * PAGE_SIZE as u64;
+            fdt.property(PROP_SIZE, &size.to_le_bytes())?;
+            fdt.end_node(node)?;
+        }
+        fdt.end_node(root)?;
+        fdt.finish()
+    };
+    let tree = write().map_err(|_| KhoError::BadName(name.to_owned()))?;
+    if tree.len() > FDT_SIZE {
+        return Err(KhoError::FdtFull {
+            what: "the memblock FDT",
+            name: name.to_owned(),
+            needed: tree.len(),
+        });
+    }
+    Ok(tree)
+}
+
+fn token(component: &kho_compat::Component) -> String {
+    alloc::format!("{}-v{}", component.name, component.major())
+}
+
+fn scratch_table(arena: &Arena, areas: &[PhysRange]) -> Result<Option<(Folio, u64)>, KhoError> {
+    if areas.is_empty() {
+        return Ok(None);
+    }
+    let entries: Vec<_> = areas
+        .iter()
+        .map(|area| ScratchEntry {
+            addr: U64::new(area.start().get()),
+            size: U64::new(area.len()),
+        })
+        .collect();
+    let bytes = entries.as_bytes();
+    let order = bytes
+        .len()
+        .div_ceil(PAGE_SIZE)
+        .next_power_of_two()
+        .trailing_zeros();
+    let order = u8::try_from(order)
+        .ok()
+        .and_then(Order::new)
+        .unwrap_or(Order::MAX);
+    let mut table = arena.alloc_zeroed(order)?;
+    if let Some(head) = table.get_mut(..bytes.len()) {
+        head.copy_from_slice(bytes);
+    }
+    Ok(Some((table, bytes.len() as u64)))
+}
+
+/// Writes `bytes` to the start of `folio`, which has room for them; the rest is 0.
+fn fill(folio: &mut PreservedFolio, bytes: &[u8]) {
+    if let Some((head, tail)) = folio.split_at_mut_checked(bytes.len()) {
+        head.copy_from_slice(bytes);
+        tail.fill(0);
+    }
+}

@@ -1,0 +1,555 @@
+//! The tracker, written: a tree in pages of an arena.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SHIFT, PageRun, PhysAddr};
+
+use crate::abi::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
+use crate::{Key, Run};
+
+/// What a tracker refuses. It is as it was then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrackerError {
+    /// The key is in the tree already.
+    #[error("order {order} at {addr} is preserved already")]
+    Present {
+        /// The first byte's address.
+        addr: PhysAddr,
+        /// The key's order.
+        order: Order,
+    },
+    /// The key is not in the tree. What was preserved with one order is not found with another.
+    #[error("order {order} at {addr} is not preserved")]
+    Absent {
+        /// The first byte's address.
+        addr: PhysAddr,
+        /// The key's order.
+        order: Order,
+    },
+    /// The address is not aligned to the order, or the range leaves the address space.
+    #[error("{run} is no range of the address space that an order {order} key has")]
+    NoKey {
+        /// The range.
+        run: PageRun,
+        /// The order.
+        order: Order,
+    },
+    /// No page is left for a node.
+    #[error("a node of the tracker: {0}")]
+    OutOfMemory(#[from] OutOfMemory),
+}
+
+/// A point in the life of a tracker that [`Tracker::prune`] leads back to.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Mark(usize);
+
+/// Where a node is: its index, plus one, so that 0 is none.
+type Link = u32;
+
+struct Node {
+    page: Folio,
+    // Of a table, by entry; `None` for a leaf.
+    below: Option<Box<[Link; TABLE_ENTRIES]>>,
+    // Entries or bits that are set.
+    live: u32,
+    // The node above and the entry in it.
+    above: Link,
+    slot: u32,
+}
+
+/// The tracker of a handover that is being made: which ranges of memory are preserved.
+///
+/// Each of its nodes is a page of the arena, so that the tree is at any time what the next kernel
+/// reads. Taking a key out clears its bit and frees no node; a step that fails takes the nodes that
+/// it added back ([`Tracker::mark`], [`Tracker::prune`]).
+///
+/// Costs: a key is O(depth); keys in a row are set by the word and by the leaf.
+///
+/// ```
+/// use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr};
+/// use kho_radix::{Key, Preserved, Tracker};
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let mut tracker = Tracker::new(arena.clone())?;
+/// let key = Key::encode(PhysAddr::new(0x1020_0000), Order::ZERO).unwrap();
+/// tracker.add(key)?;
+/// assert!(tracker.add(key).is_err(), "once");
+///
+/// // Three pages from an odd page on: one key of a page and one of two.
+/// tracker.add_pages(PageRun { pfn: 0x10211, pages: 3 })?;
+/// assert_eq!(tracker.keys(), 3);
+///
+/// // The next kernel reads the tree from memory.
+/// let root = tracker.root();
+/// tracker.hand_over();
+/// let preserved = Preserved::read(&arena.into_handed().unwrap(), root, PhysAddr::NULL)?;
+/// assert_eq!(preserved.pages(), 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Tracker {
+    arena: Arena,
+    // In order of creation; the root is the first.
+    nodes: Vec<Node>,
+    keys: u64,
+    pages: u64,
+    // Page numbers that no key of a run of pages crosses, in order.
+    boundaries: Vec<u64>,
+}
+
+const ROOT: Link = 1;
+
+impl Tracker {
+    /// An empty tracker: a root node.
+    ///
+    /// # Errors
+    ///
+    /// The arena has no page left.
+    pub fn new(arena: Arena) -> Result<Self, TrackerError> {
+        let mut tracker = Self {
+            arena,
+            nodes: Vec::new(),
+            keys: 0,
+            pages: 0,
+            boundaries: Vec::new(),
+        };
+        tracker.node(DEPTH - 1, 0, 0)?;
+        Ok(tracker)
+    }
+
+    /// Names the page numbers at which NUMA nodes begin: the keys of a run of pages are cut there,
+    /// as a kernel cuts them.
+    #[must_use]
+    pub fn with_boundaries(mut self, pfns: impl IntoIterator<Item = u64>) -> Self {
+        self.boundaries = pfns.into_iter().collect();
+        self.boundaries.sort_unstable();
+        self
+    }
+
+    /// The root node's address: what the root FDT names.
+    #[must_use]
+    pub fn root(&self) -> PhysAddr {
+        self.nodes
+            .first()
+            .map_or(PhysAddr::NULL, |node| node.page.addr())
+    }
+
+    /// How many keys it holds.
+    #[must_use]
+    pub const fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// How many pages are preserved.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Its nodes' pages, the root's first. The next kernel must find them untouched; they are not
+    /// themselves preserved.
+    pub fn nodes(&self) -> impl Iterator<Item = PhysAddr> + '_ {
+        self.nodes.iter().map(|node| node.page.addr())
+    }
+
+    /// Gives the nodes to the handover: the pages stay as they are, neither owned nor free.
+    pub fn hand_over(self) {
+        self.nodes
+            .into_iter()
+            .for_each(|node| node.page.hand_over());
+    }
+
+    fn get(&self, link: Link) -> Option<&Node> {
+        self.nodes.get((link as usize).checked_sub(1)?)
+    }
+
+    fn get_mut(&mut self, link: Link) -> Option<&mut Node> {
+        self.nodes.get_mut((link as usize).checked_sub(1)?)
+    }
+
+    fn node(&mut self, level: u32, above: Link, slot: u32) -> Result<Link, TrackerError> {
+        let page = self.arena.alloc_zeroed(Order::ZERO)?;
+        let link = u32::try_from(self.nodes.len() + 1).unwrap_or(Link::MAX);
+        let addr = page.addr();
+        self.nodes.push(Node {
+            page,
+            below: (level > 0).then(|| Box::new([0; TABLE_ENTRIES])),
+            live: 0,
+            above,
+            slot,
+        });
+        self.set_entry(above, slot, link, addr);
+        Ok(link)
+    }
+
+    /// Lets the table `above` name the node `link`, or none.
+    fn set_entry(&mut self, above: Link, slot: u32, link: Link, addr: PhysAddr) {
+        let slot = slot as usize;
+        let Some(node) = self.get_mut(above) else {
+            return;
+        };
+        if let Some(entry) = node.below.as_mut().and_then(|below| below.get_mut(slot)) {
+            *entry = link;
+        }
+        node.live = if link == 0 {
+            node.live.saturating_sub(1)
+        } else {
+            node.live + 1
+        };
+        write(&mut node.page, slot, addr.get());
+    }
+
+    /// The leaf of `key`, where there is one.
+    fn find(&self, key: Key) -> Option<Link> {
+        let mut link = ROOT;
+        for level in (1..DEPTH).rev() {
+            let below = self.get(link)?.below.as_ref()?;
+            link = *below
+                .get(key.table_index(level))
+                .filter(|link| **link != 0)?;
+        }
+        Some(link)
+    }
+
+    /// The leaf of `key`, which is made where there is none.
+    fn leaf(&mut self, key: Key) -> Result<Link, TrackerError> {
+        let mut link = ROOT;
+        for level in (1..DEPTH).rev() {
+            let slot = key.table_index(level);
+            let below = self.get(link).and_then(|node| node.below.as_ref());
+            link = match below.and_then(|below| below.get(slot).copied()) {
+                Some(below) if below != 0 => below,
+                // A table's index has 9 bits.
+                _ => self.node(level - 1, link, u32::try_from(slot).unwrap_or(0))?,
+            };
+        }
+        Ok(link)
+    }
+
+    /// Whether `key` is in the tree. O(depth).
+    #[must_use]
+    pub fn contains(&self, key: Key) -> bool {
+        let bit = key.leaf_bit();
+        let leaf = self.find(key).and_then(|leaf| self.get(leaf));
+        leaf.is_some_and(|leaf| read(&leaf.page, bit / 64) >> (bit % 64) & 1 == 1)
+    }
+
+    /// Puts `key` in. O(depth).
+    ///
+    /// # Errors
+    ///
+    /// It is there already, or no page is left for a node.
+    pub fn add(&mut self, key: Key) -> Result<(), TrackerError> {
+        self.add_folios(Run {
+            pfn: key.pfn(),
+            keys: 1,
+            order: key.order(),
+        })
+    }
+
+    /// Takes `key` out. No node is freed. O(depth).
+    ///
+    /// # Errors
+    ///
+    /// It is not there.
+    pub fn remove(&mut self, key: Key) -> Result<(), TrackerError> {
+        self.remove_folios(Run {
+            pfn: key.pfn(),
+            keys: 1,
+            order: key.order(),
+        })
+    }
+
+    /// Puts the keys of folios in a row in: by the word and by the leaf.
+    ///
+    /// # Errors
+    ///
+    /// One of them is there already, they are no keys, or no page is left for a node. None of
+    /// them is put in then.
+    pub fn add_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+        let first = first_key(run)?;
+        if let Some(index) = self.search(first, run.keys, true) {
+            return Err(TrackerError::Present {
+                addr: nth(run, index),
+                order: run.order,
+            });
+        }
+        let mark = self.mark();
+        for part in leaves(first, run.keys) {
+            if let Err(error) = self.leaf(part.first) {
+                // The leaves before are empty still.
+                self.prune(mark);
+                return Err(error);
+            }
+        }
+        self.set(first, run.keys, true);
+        self.keys += run.keys;
+        self.pages += run.pages();
+        Ok(())
+    }
+
+    /// Takes the keys of folios in a row out: by the word and by the leaf.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not there, or they are no keys. None of them is taken out then.
+    pub fn remove_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+        let first = first_key(run)?;
+        if let Some(index) = self.search(first, run.keys, false) {
+            return Err(TrackerError::Absent {
+                addr: nth(run, index),
+                order: run.order,
+            });
+        }
+        self.set(first, run.keys, false);
+        self.keys -= run.keys;
+        self.pages -= run.pages();
+        Ok(())
+    }
+
+    /// Whether the keys of all folios of `run` are there, by the word and by the leaf.
+    #[must_use]
+    pub fn contains_folios(&self, run: Run) -> bool {
+        first_key(run).is_ok_and(|first| self.search(first, run.keys, false).is_none())
+    }
+
+    /// Puts a run of pages in: the fewest naturally aligned keys, front to back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tracker::add`], for any of the keys. None of them is put in then.
+    pub fn add_pages(&mut self, run: PageRun) -> Result<(), TrackerError> {
+        let keys = self.page_keys(run)?;
+        let mark = self.mark();
+        for (done, key) in keys.iter().enumerate() {
+            if let Err(error) = self.add(*key) {
+                for key in keys.iter().take(done) {
+                    // Just put in.
+                    let _ = self.remove(*key);
+                }
+                self.prune(mark);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a run of pages out, the same that was put in.
+    ///
+    /// # Errors
+    ///
+    /// One of its keys is not there. None of them is taken out then.
+    pub fn remove_pages(&mut self, run: PageRun) -> Result<(), TrackerError> {
+        let keys = self.page_keys(run)?;
+        if let Some(key) = keys.iter().find(|key| !self.contains(**key)) {
+            return Err(TrackerError::Absent {
+                addr: key.addr(),
+                order: key.order(),
+            });
+        }
+        keys.iter().try_for_each(|key| self.remove(*key))
+    }
+
+    /// Whether a run of pages is there as it would be put in.
+    #[must_use]
+    pub fn contains_pages(&self, run: PageRun) -> bool {
+        self.page_keys(run)
+            .is_ok_and(|keys| keys.iter().all(|key| self.contains(*key)))
+    }
+
+    /// The keys of a run of pages, front to back: at most two per order and boundary.
+    fn page_keys(&self, run: PageRun) -> Result<Vec<Key>, TrackerError> {
+        let order = Order::ZERO;
+        let no_key = TrackerError::NoKey { run, order };
+        let end = run.pfn.checked_add(run.pages).ok_or(no_key)?;
+        if end > kho_mem::Pfn::LIMIT || run.pages == 0 {
+            return Err(no_key);
+        }
+        let mut keys = Vec::new();
+        let mut pfn = run.pfn;
+        while pfn < end {
+            let next = self.boundaries.partition_point(|boundary| *boundary <= pfn);
+            let until = self
+                .boundaries
+                .get(next)
+                .map_or(end, |boundary| end.min(*boundary));
+            let order = pfn.trailing_zeros().min((until - pfn).ilog2());
+            let order = u8::try_from(order)
+                .ok()
+                .and_then(Order::new)
+                .ok_or(no_key)?;
+            keys.push(Key::encode(PhysAddr::new(pfn << PAGE_SHIFT), order).ok_or(no_key)?);
+            pfn += order.pages();
+        }
+        Ok(keys)
+    }
+
+    /// The index of the first of `count` keys from `first` on that is there (`present`) or not.
+    fn search(&self, first: Key, count: u64, present: bool) -> Option<u64> {
+        for part in leaves(first, count) {
+            let Some(leaf) = self.find(part.first).and_then(|leaf| self.get(leaf)) else {
+                if present {
+                    continue;
+                }
+                return Some(part.index);
+            };
+            for (word, mask) in part.words() {
+                let bits = read(&leaf.page, word);
+                let hit = if present { bits & mask } else { !bits & mask };
+                if hit != 0 {
+                    let bit = (word * 64) as u64 + u64::from(hit.trailing_zeros());
+                    return Some(part.index + bit - part.from as u64);
+                }
+            }
+        }
+        None
+    }
+
+    /// Sets or clears `count` keys from `first` on, whose leaves are there.
+    fn set(&mut self, first: Key, count: u64, member: bool) {
+        for part in leaves(first, count) {
+            let Some(leaf) = self.find(part.first).and_then(|leaf| self.get_mut(leaf)) else {
+                continue;
+            };
+            for (word, mask) in part.words() {
+                let bits = read(&leaf.page, word);
+                let bits = if member { bits | mask } else { bits & !mask };
+                write(&mut leaf.page, word, bits);
+            }
+            let bits = u32::try_from(part.to - part.from).unwrap_or(0);
+            leaf.live = if member {
+                leaf.live + bits
+            } else {
+                leaf.live - bits
+            };
+        }
+    }
+
+    /// This point in the tracker's life.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark(self.nodes.len())
+    }
+
+    /// Frees the nodes that were added since `mark` and are empty, the latest first: the way back of
+    /// a step that failed, once its keys are out. Nodes that were there at `mark` stay.
+    pub fn prune(&mut self, mark: Mark) {
+        while self.nodes.len() > mark.0.max(1) {
+            let Some(node) = self.nodes.pop_if(|node| node.live == 0) else {
+                return;
+            };
+            self.set_entry(node.above, node.slot, 0, PhysAddr::NULL);
+        }
+    }
+
+    /// The keys, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Key> + '_ {
+        // A leaf's keys begin with the slots on the way to it.
+        let mut leaves: Vec<(u64, &Node)> = self
+            .nodes
+            .iter()
+            .filter(|node| node.below.is_none())
+            .map(|leaf| (self.prefix(leaf) << LEAF_BITS, leaf))
+            .collect();
+        leaves.sort_unstable_by_key(|(base, _)| *base);
+        leaves.into_iter().flat_map(|(base, leaf)| {
+            (0..1usize << LEAF_BITS)
+                .filter(move |bit| read(&leaf.page, bit / 64) >> (bit % 64) & 1 == 1)
+                .filter_map(move |bit| Key::new(base + bit as u64))
+        })
+    }
+
+    fn prefix(&self, node: &Node) -> u64 {
+        match self.get(node.above) {
+            Some(above) => self.prefix(above) << TABLE_BITS | u64::from(node.slot),
+            None => 0,
+        }
+    }
+}
+
+impl core::fmt::Debug for Tracker {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Tracker")
+            .field("root", &self.root())
+            .field("nodes", &self.nodes.len())
+            .field("keys", &self.keys)
+            .field("pages", &self.pages)
+            .finish()
+    }
+}
+
+fn nth(run: Run, index: u64) -> PhysAddr {
+    PhysAddr::new((run.pfn + (index << run.order.get())) << PAGE_SHIFT)
+}
+
+/// The first key of `run`, all of whose keys are keys.
+fn first_key(run: Run) -> Result<Key, TrackerError> {
+    let pages = run.keys.checked_mul(run.order.pages());
+    let fits = pages
+        .and_then(|pages| run.pfn.checked_add(pages))
+        .is_some_and(|end| end <= kho_mem::Pfn::LIMIT);
+    let no_key = TrackerError::NoKey {
+        run: PageRun {
+            pfn: run.pfn,
+            pages: pages.unwrap_or(u64::MAX),
+        },
+        order: run.order,
+    };
+    if !fits || run.keys == 0 {
+        return Err(no_key);
+    }
+    Key::encode(run.addr(), run.order).ok_or(no_key)
+}
+
+/// Keys in a row of one leaf: bits `from..to`.
+struct Part {
+    first: Key,
+    // The first key's place in the whole row.
+    index: u64,
+    from: usize,
+    to: usize,
+}
+
+impl Part {
+    /// The words that hold the bits, each with its mask.
+    fn words(&self) -> impl Iterator<Item = (usize, u64)> {
+        let (from, to) = (self.from, self.to);
+        (from / 64..to.div_ceil(64)).map(move |word| {
+            let low = from.saturating_sub(word * 64);
+            let high = (to - word * 64).min(64);
+            (word, (u64::MAX >> (64 - (high - low))) << low)
+        })
+    }
+}
+
+/// `count` keys from `first` on, leaf by leaf. They are of one order, so that none is followed by 0.
+fn leaves(first: Key, count: u64) -> impl Iterator<Item = Part> {
+    let (mut key, mut index) = (Some(first), 0);
+    core::iter::from_fn(move || {
+        let first = key?;
+        let from = first.leaf_bit();
+        let room = (1u64 << LEAF_BITS) - from as u64;
+        let now = room.min(count - index);
+        let part = Part {
+            first,
+            index,
+            from,
+            to: from + usize::try_from(now).ok()?,
+        };
+        index += now;
+        key = Key::new(first.get() + now).filter(|_| index < count);
+        Some(part)
+    })
+}
+
+/// The word `index` of a node's page.
+fn read(page: &Folio, index: usize) -> u64 {
+    let word = page.as_chunks::<8>().0.get(index);
+    word.map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+fn write(page: &mut Folio, index: usize, value: u64) {
+    if let Some(word) = page.as_chunks_mut::<8>().0.get_mut(index) {
+        *word = value.to_le_bytes();
+    }
+}
