@@ -4,18 +4,27 @@
 //! file-lifecycle-bound objects (FLBs): descriptions, from which a manifest is gathered. After a
 //! verdict, [`Luo::restore`] opens the sessions; a file is found by its token.
 //!
+//! The live side is an [`Orchestrator`], which preserves files through [`FileHandler`]s and freezes
+//! them, and an [`Incoming`] handover, from which they are retrieved, and which is finished.
+//!
 //! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 
 pub mod abi;
 mod flb;
+mod handler;
+mod incoming;
 mod name;
+mod outgoing;
 mod read;
 mod restore;
 mod session;
 
 pub use flb::Flb;
+pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
+pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey};
 pub use name::Name;
+pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession};
 pub use read::{Body, Luo};
 pub use restore::{IncomingFile, IncomingSession, Sessions};
 pub use session::{File, Handler, Session};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::abi::SESSION_NAME_LEN;
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 
 /// A session's name: 1 to 63 bytes, none of them NUL. Users choose it, so it need not be text.
@@ -9,6 +10,13 @@ use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 pub struct Name(Box<[u8]>);
 
 impl Name {
+    /// The name `bytes`; `None` where that is not 1 to 63 bytes without a NUL.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let fits = (1..SESSION_NAME_LEN).contains(&bytes.len()) && !bytes.contains(&0);
+        fits.then(|| Self(bytes.into()))
+    }
+
     /// Takes the name out of `field`, whose bytes lie at `at`.
     pub(crate) fn read(field: &[u8], at: PhysAddr) -> Result<Self, Damage> {
         terminated(field, "name", at).map(|name| Self(name.into()))

@@ -5,6 +5,9 @@
 //! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
 //! [`std::io::Read`] ([`Restored::reader`]).
 //!
+//! [`MemFile`] is a memfd of one's own, over the folios of an arena; [`MemfdHandler`] hands it over in a
+//! live update.
+//!
 //! A restore that was not admitted does not compile:
 //!
 //! ```compile_fail,E0061
@@ -24,10 +27,14 @@
 
 pub mod abi;
 mod contents;
+mod file;
+mod handler;
 mod read;
 mod restore;
 
 pub use contents::{Piece, Pieces, Reader};
+pub use file::{FileError, FilePiece, MemFile};
+pub use handler::{MemfdHandler, PreservedMemfd};
 pub use read::{FolioEntry, Memfd};
 pub use restore::{RestoreError, Restored};
 

@@ -4,7 +4,9 @@ use core::mem::offset_of;
 
 use kho_core::Handover;
 use kho_luo::File;
-use kho_mem::{Damage, Defect, Order, PAGE_SIZE, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMemExt};
+use kho_mem::{
+    Damage, Defect, Order, PAGE_SIZE, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMem, PhysMemExt,
+};
 use kho_radix::Claims;
 use kho_vmalloc::Area;
 use zerocopy::FromBytes;
@@ -57,8 +59,24 @@ impl Memfd {
     pub fn read(handover: &Handover<'_>, claims: &mut Claims, file: &File) -> Result<Self, Damage> {
         let data_at = PhysAddr::new(file.at.get() + offset_of!(kho_luo::abi::FileSer, data) as u64);
         claims
-            .all_or_none(|claims| read(handover, claims, PhysAddr::new(file.data), data_at))
+            .all_or_none(|claims| read(handover.mem(), claims, PhysAddr::new(file.data), data_at))
             .map_err(|damage| damage.within(format!("memfd of token {:#x}", file.token)))
+    }
+
+    /// As [`Memfd::read`], for the state at `data`, whose address was found at `data_at`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memfd::read`].
+    pub fn read_at(
+        mem: &dyn PhysMem,
+        claims: &mut Claims,
+        data: PhysAddr,
+        data_at: PhysAddr,
+    ) -> Result<Self, Damage> {
+        claims
+            .all_or_none(|claims| read(mem, claims, data, data_at))
+            .map_err(|damage| damage.within("memfd"))
     }
 
     /// File position in bytes. It may lie past the end.
@@ -99,13 +117,12 @@ impl Memfd {
 }
 
 fn read(
-    handover: &Handover<'_>,
+    mem: &dyn PhysMem,
     claims: &mut Claims,
     data: PhysAddr,
     data_at: PhysAddr,
 ) -> Result<Memfd, Damage> {
     claims.bytes(data, size_of::<MemfdSer>() as u64, "memfd state", data_at)?;
-    let mem = handover.mem();
     let ser: MemfdSer = mem
         .read(data)
         .map_err(|error| error.damage("memfd state", data_at))?;
@@ -184,7 +201,7 @@ fn read(
         area,
         folios: Vec::new(),
     };
-    memfd.folios = folios(handover, claims, &memfd, count)?;
+    memfd.folios = folios(mem, claims, &memfd, count)?;
     let pages = size.div_ceil(PAGE_SIZE_U64);
     let covered = memfd.folios.last().map_or(0, FolioEntry::end);
     if covered < pages {
@@ -198,7 +215,7 @@ fn read(
 }
 
 fn folios(
-    handover: &Handover<'_>,
+    mem: &dyn PhysMem,
     claims: &mut Claims,
     memfd: &Memfd,
     count: u64,
@@ -210,8 +227,7 @@ fn folios(
         runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));
     for (run, page) in list_pages {
         let page_at = PhysAddr::new(run.get() + page * PAGE_SIZE_U64);
-        let bytes = handover
-            .mem()
+        let bytes = mem
             .page(page_at)
             .map_err(|e| e.damage("folio list", page_at))?;
         for offset in (0..PAGE_SIZE).step_by(size_of::<FolioSer>()) {

@@ -1,0 +1,418 @@
+//! What knows how to hand a kind of file over: handlers, and objects bound to files' lives.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use kho_compat::Admitted;
+use kho_core::{Attached, Kho};
+use kho_mem::{MemError, PhysAddr, PhysMemExt};
+use kho_radix::Claims;
+
+/// A file object of any kind.
+pub type FileRef = Arc<dyn Any + Send + Sync>;
+
+/// Why a handler refused. Cheap to clone: a retrieve that failed keeps failing with the same error.
+#[derive(Clone)]
+pub struct HandlerError(Arc<dyn Error + Send + Sync>);
+
+impl HandlerError {
+    /// The error `error`; a string will do.
+    #[must_use]
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+
+    /// The error itself.
+    #[must_use]
+    pub fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandlerError({self})")
+    }
+}
+
+impl Error for HandlerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The memory that a predecessor handed over, shared by everybody who was given a part of it.
+///
+/// Until the handover is finished it is read-only and stays as the predecessor left it, so that it
+/// can be handed back.
+#[derive(Clone)]
+pub struct Held(Arc<RwLock<Attached>>);
+
+impl Held {
+    pub(crate) fn new(attached: Attached) -> Self {
+        Self(Arc::new(RwLock::new(attached)))
+    }
+
+    /// The handover, to be read.
+    pub fn read(&self) -> RwLockReadGuard<'_, Attached> {
+        self.0
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Attached> {
+        self.0
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Copies memory at `addr` into `buf`.
+    ///
+    /// # Errors
+    ///
+    /// A part of it is not handed over any more.
+    pub fn copy_to(&self, addr: PhysAddr, buf: &mut [u8]) -> Result<(), MemError> {
+        self.read().handed().copy_to(addr, buf)
+    }
+
+    pub(crate) fn into_inner(self) -> Result<Attached, Self> {
+        let lock = Arc::try_unwrap(self.0).map_err(Self)?;
+        Ok(lock
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.read().fmt(f)
+    }
+}
+
+/// What a handler is given to retrieve with.
+#[derive(Debug)]
+pub struct Retrieve<'a> {
+    /// The verdict.
+    pub admitted: &'a Admitted,
+    /// The memory.
+    pub held: &'a Held,
+    /// What of it is spoken for. Claims of a retrieve that fails are taken back.
+    pub claims: &'a mut Claims,
+    /// Where the file's entry keeps its data.
+    pub data_at: PhysAddr,
+}
+
+/// Hands one kind of file over: its component's name, and what happens at each step of a file's
+/// life.
+///
+/// Every step that fails must leave the file, the arena and the tracker as they were; what was
+/// preserved through [`Kho::preserver`] goes when its owner is dropped.
+pub trait FileHandler: Send + Sync + 'static {
+    /// The kind of file.
+    type File: Send + Sync + 'static;
+    /// What preserving a file makes: the owner of what it preserved.
+    type Preserved: Send + 'static;
+
+    /// The component whose compat string the file's entry carries: `memfd`.
+    fn component(&self) -> &'static str;
+
+    /// What tells the file from others: a file is preserved at most once over all sessions. The
+    /// address of the object, unless the handler knows better.
+    fn identity(&self, file: &Arc<Self::File>) -> u128 {
+        Arc::as_ptr(file).addr() as u128
+    }
+
+    /// Whether this file can be preserved by this handler. Handlers are asked in order of
+    /// registration.
+    fn can_preserve(&self, _file: &Arc<Self::File>) -> bool {
+        true
+    }
+
+    /// Preserves the file.
+    ///
+    /// # Errors
+    ///
+    /// It can not be.
+    fn preserve(&self, kho: &Kho, file: &Arc<Self::File>) -> Result<Self::Preserved, HandlerError>;
+
+    /// Takes back what [`preserve`](Self::preserve) did.
+    fn unpreserve(&self, file: &Arc<Self::File>, preserved: Self::Preserved);
+
+    /// The update is about to happen: the last word is written. Returns what the file's entry holds.
+    ///
+    /// # Errors
+    ///
+    /// The file can not be handed over now; the update is called off.
+    fn freeze(
+        &self,
+        file: &Arc<Self::File>,
+        preserved: &mut Self::Preserved,
+    ) -> Result<u64, HandlerError>;
+
+    /// Takes back what [`freeze`](Self::freeze) did: the update was called off.
+    fn unfreeze(&self, file: &Arc<Self::File>, preserved: &mut Self::Preserved);
+
+    /// Gives what was preserved to the handover: nothing of it is owned any more. Called only
+    /// where a handover stays in this process; an exec ends the process instead.
+    fn hand_over(&self, file: &Arc<Self::File>, preserved: Self::Preserved);
+
+    /// Makes the file of what the predecessor's entry holds.
+    ///
+    /// # Errors
+    ///
+    /// What is there is damaged, or not admitted. Trying again fails in the same way.
+    fn retrieve(
+        &self,
+        retrieve: &mut Retrieve<'_>,
+        data: u64,
+    ) -> Result<Arc<Self::File>, HandlerError>;
+
+    /// Whether the handover of this file may end; `None` is a file that nobody retrieved.
+    ///
+    /// # Errors
+    ///
+    /// It may not yet. Nothing is finished then.
+    fn can_finish(
+        &self,
+        _attached: &Attached,
+        _file: Option<&Arc<Self::File>>,
+    ) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    /// Ends the handover of the file: from here on it is this process's own. What is not taken out
+    /// of `attached` by then is freed.
+    fn finish(&self, attached: &mut Attached, data: u64, file: Option<Arc<Self::File>>);
+}
+
+/// An object that lives as long as files depend on it (FLB): preserved with the first of them,
+/// unpreserved or finished with the last.
+pub trait FlbHandler: Send + Sync + 'static {
+    /// The object.
+    type Object: Send + Sync + 'static;
+    /// What preserving it makes.
+    type Preserved: Send + 'static;
+
+    /// Its compat string, 1 to 47 printable bytes.
+    fn name(&self) -> &str;
+
+    /// Preserves the object. Returns what its entry holds as well.
+    ///
+    /// # Errors
+    ///
+    /// It can not be.
+    fn preserve(&self, kho: &Kho) -> Result<(u64, Self::Preserved), HandlerError>;
+
+    /// Takes back what [`preserve`](Self::preserve) did.
+    fn unpreserve(&self, preserved: Self::Preserved);
+
+    /// As [`FileHandler::hand_over`].
+    fn hand_over(&self, preserved: Self::Preserved);
+
+    /// Makes the object of what the predecessor's entry holds.
+    ///
+    /// # Errors
+    ///
+    /// What is there is damaged. Trying again fails in the same way.
+    fn retrieve(
+        &self,
+        retrieve: &mut Retrieve<'_>,
+        data: u64,
+    ) -> Result<Arc<Self::Object>, HandlerError>;
+
+    /// Ends its handover; `None` is an object that nobody retrieved.
+    fn finish(&self, attached: &mut Attached, data: u64, object: Option<Arc<Self::Object>>);
+}
+
+pub(crate) type State = Box<dyn Any + Send>;
+
+/// A handler without its types.
+pub(crate) trait AnyHandler: Send + Sync {
+    fn component(&self) -> &'static str;
+    fn identity(&self, file: &FileRef) -> u128;
+    fn can_preserve(&self, file: &FileRef) -> bool;
+    fn preserve(&self, kho: &Kho, file: &FileRef) -> Result<State, HandlerError>;
+    fn unpreserve(&self, file: &FileRef, state: State);
+    fn freeze(&self, file: &FileRef, state: &mut State) -> Result<u64, HandlerError>;
+    fn unfreeze(&self, file: &FileRef, state: &mut State);
+    fn hand_over(&self, file: &FileRef, state: State);
+    fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<FileRef, HandlerError>;
+    fn can_finish(&self, attached: &Attached, file: Option<&FileRef>) -> Result<(), HandlerError>;
+    fn finish(&self, attached: &mut Attached, data: u64, file: Option<FileRef>);
+}
+
+fn of<T: Send + Sync + 'static>(file: &FileRef) -> Option<Arc<T>> {
+    Arc::clone(file).downcast().ok()
+}
+
+/// A file that its handler's own steps were never called for.
+fn foreign() -> HandlerError {
+    HandlerError::new("the file is of another kind")
+}
+
+impl<H: FileHandler> AnyHandler for H {
+    fn component(&self) -> &'static str {
+        FileHandler::component(self)
+    }
+
+    fn identity(&self, file: &FileRef) -> u128 {
+        of(file).map_or(0, |file| FileHandler::identity(self, &file))
+    }
+
+    fn can_preserve(&self, file: &FileRef) -> bool {
+        of(file).is_some_and(|file| FileHandler::can_preserve(self, &file))
+    }
+
+    fn preserve(&self, kho: &Kho, file: &FileRef) -> Result<State, HandlerError> {
+        let file = of(file).ok_or_else(foreign)?;
+        FileHandler::preserve(self, kho, &file).map(|state| Box::new(state) as State)
+    }
+
+    fn unpreserve(&self, file: &FileRef, state: State) {
+        if let (Some(file), Ok(state)) = (of(file), state.downcast()) {
+            FileHandler::unpreserve(self, &file, *state);
+        }
+    }
+
+    fn freeze(&self, file: &FileRef, state: &mut State) -> Result<u64, HandlerError> {
+        match (of(file), state.downcast_mut()) {
+            (Some(file), Some(state)) => FileHandler::freeze(self, &file, state),
+            _ => Err(foreign()),
+        }
+    }
+
+    fn unfreeze(&self, file: &FileRef, state: &mut State) {
+        if let (Some(file), Some(state)) = (of(file), state.downcast_mut()) {
+            FileHandler::unfreeze(self, &file, state);
+        }
+    }
+
+    fn hand_over(&self, file: &FileRef, state: State) {
+        if let (Some(file), Ok(state)) = (of(file), state.downcast()) {
+            FileHandler::hand_over(self, &file, *state);
+        }
+    }
+
+    fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<FileRef, HandlerError> {
+        FileHandler::retrieve(self, retrieve, data).map(|file| file as FileRef)
+    }
+
+    fn can_finish(&self, attached: &Attached, file: Option<&FileRef>) -> Result<(), HandlerError> {
+        FileHandler::can_finish(self, attached, file.and_then(of).as_ref())
+    }
+
+    fn finish(&self, attached: &mut Attached, data: u64, file: Option<FileRef>) {
+        FileHandler::finish(self, attached, data, file.as_ref().and_then(of));
+    }
+}
+
+/// An FLB handler without its types.
+pub(crate) trait AnyFlb: Send + Sync {
+    fn name(&self) -> &str;
+    fn preserve(&self, kho: &Kho) -> Result<(u64, State), HandlerError>;
+    fn unpreserve(&self, state: State);
+    fn hand_over(&self, state: State);
+    fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<FileRef, HandlerError>;
+    fn finish(&self, attached: &mut Attached, data: u64, object: Option<FileRef>);
+}
+
+impl<F: FlbHandler> AnyFlb for F {
+    fn name(&self) -> &str {
+        FlbHandler::name(self)
+    }
+
+    fn preserve(&self, kho: &Kho) -> Result<(u64, State), HandlerError> {
+        FlbHandler::preserve(self, kho).map(|(data, state)| (data, Box::new(state) as State))
+    }
+
+    fn unpreserve(&self, state: State) {
+        if let Ok(state) = state.downcast() {
+            FlbHandler::unpreserve(self, *state);
+        }
+    }
+
+    fn hand_over(&self, state: State) {
+        if let Ok(state) = state.downcast() {
+            FlbHandler::hand_over(self, *state);
+        }
+    }
+
+    fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<FileRef, HandlerError> {
+        FlbHandler::retrieve(self, retrieve, data).map(|object| object as FileRef)
+    }
+
+    fn finish(&self, attached: &mut Attached, data: u64, object: Option<FileRef>) {
+        FlbHandler::finish(self, attached, data, object.as_ref().and_then(of));
+    }
+}
+
+/// The handlers that a program has, and the objects that their files depend on.
+///
+/// The same ones serve both directions: what goes out and what comes in.
+#[derive(Clone, Default)]
+pub struct Handlers {
+    pub(crate) files: Vec<Arc<dyn AnyHandler>>,
+    pub(crate) flbs: Vec<FlbEntry>,
+}
+
+#[derive(Clone)]
+pub(crate) struct FlbEntry {
+    pub(crate) handler: Arc<dyn AnyFlb>,
+    // Components of the file handlers whose files depend on it.
+    pub(crate) users: Vec<String>,
+}
+
+impl Handlers {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file handler; those added before are asked first.
+    #[must_use]
+    pub fn with(mut self, handler: impl FileHandler) -> Self {
+        self.files.push(Arc::new(handler));
+        self
+    }
+
+    /// Adds an object that the files of the component's handler (`memfd`) depend on.
+    #[must_use]
+    pub fn with_flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
+        let name = FlbHandler::name(&flb).to_owned();
+        match self
+            .flbs
+            .iter_mut()
+            .find(|entry| entry.handler.name() == name)
+        {
+            Some(entry) => entry.users.push(component.to_owned()),
+            None => self.flbs.push(FlbEntry {
+                handler: Arc::new(flb),
+                users: vec![component.to_owned()],
+            }),
+        }
+        self
+    }
+
+    pub(crate) fn of_component(&self, component: &str) -> Option<usize> {
+        self.files
+            .iter()
+            .position(|handler| handler.component() == component)
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = self.files.iter().map(|handler| handler.component());
+        let flbs = self.flbs.iter().map(|entry| entry.handler.name());
+        f.debug_list().entries(files).entries(flbs).finish()
+    }
+}

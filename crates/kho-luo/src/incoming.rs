@@ -1,0 +1,737 @@
+//! The side that takes over: sessions and files retrieved, finished, and the handover ended.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kho_compat::{Admitted, Compat, Manifest, NotAdmitted, Policy, Refused, Registry};
+use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
+use kho_mem::{Arena, Damage, PhysAddr};
+use kho_radix::Claims;
+
+use crate::abi::FileSer;
+use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve};
+
+/// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeOverError {
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The policy rejects it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The verdict does not cover what is there.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// A file of a kind that this program has no handler for.
+    #[error("{files} files are `{compatible}`, for which this program has no handler")]
+    NoHandler {
+        /// The files' compat string.
+        compatible: String,
+        /// How many there are.
+        files: u64,
+    },
+    /// There are no sessions to take over: LUO handed nothing over.
+    #[error("the handover has no LUO")]
+    NoLuo,
+}
+
+/// What the incoming side refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncomingError {
+    /// There is no session of that name.
+    #[error("no session `{0}` was handed over")]
+    NoSession(String),
+    /// It was retrieved before: a session is retrieved once.
+    #[error("session `{0}` was retrieved before")]
+    Retrieved(Name),
+    /// The session is finished.
+    #[error("session `{0}` is finished")]
+    Finished(Name),
+    /// The session has no file of that token.
+    #[error("session `{session}` has no file of token {token:#x}")]
+    NoFile {
+        /// The session.
+        session: Name,
+        /// The token.
+        token: u64,
+    },
+    /// The file is of another kind.
+    #[error(
+        "the file of token {token:#x} in session `{session}` is of another kind: `{component}`"
+    )]
+    WrongKind {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Its handler's component.
+        component: &'static str,
+    },
+    /// The handler could not make the file. It will not try again.
+    #[error("retrieving the file of token {token:#x} in session `{session}`: {error}")]
+    Retrieve {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Why.
+        error: HandlerError,
+    },
+    /// A handler is not done yet. Nothing is finished.
+    #[error("the file of token {token:#x} in session `{session}` can not be finished: {error}")]
+    CanNotFinish {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Why.
+        error: HandlerError,
+    },
+    /// No FLB of that name was handed over, or it is of another kind.
+    #[error("no FLB `{0}` of that kind was handed over")]
+    NoFlb(String),
+    /// The FLB's handler could not make the object. It will not try again.
+    #[error("retrieving the FLB `{name}`: {error}")]
+    Flb {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: HandlerError,
+    },
+    /// Parts of the handover's memory are still being read.
+    #[error("the handover's memory is still in use: {0}")]
+    InUse(&'static str),
+}
+
+/// A handover that was judged, admitted, and waits to be retrieved and finished.
+///
+/// Until [`Incoming::finish`] nothing of it changes: files that were retrieved can be read, not
+/// written. That is what makes handing back, and starting again after a crash, lose nothing.
+/// Finishing is the one point at which it becomes this process's own. Cheap to clone; the clones
+/// are one.
+#[derive(Clone)]
+pub struct Incoming(Arc<Shared>);
+
+struct Shared {
+    held: Held,
+    handlers: Handlers,
+    admitted: Admitted,
+    number: u64,
+    kexec_count: Option<u32>,
+    state: Mutex<State>,
+}
+
+struct State {
+    sessions: Vec<Session>,
+    by_name: HashMap<Name, usize>,
+    claims: Claims,
+    flbs: Vec<Flb>,
+    committed: bool,
+}
+
+struct Session {
+    name: Name,
+    retrieved: bool,
+    finished: bool,
+    files: Vec<File>,
+    by_token: HashMap<u64, usize>,
+}
+
+struct File {
+    token: u64,
+    data: u64,
+    at: PhysAddr,
+    handler: u32,
+    object: Object,
+}
+
+struct Flb {
+    name: String,
+    data: u64,
+    at: PhysAddr,
+    // Index into the handlers' FLBs; `None` for one that nobody here knows.
+    handler: Option<usize>,
+    object: Object,
+}
+
+#[derive(Clone)]
+enum Object {
+    Waiting,
+    There(FileRef),
+    Failed(HandlerError),
+}
+
+impl Object {
+    fn get(&self) -> Option<FileRef> {
+        match self {
+            Self::There(file) => Some(Arc::clone(file)),
+            _ => None,
+        }
+    }
+}
+
+/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part.
+///
+/// # Errors
+///
+/// A part of it is damaged.
+pub fn survey(
+    handover: &Handover<'_>,
+    claims: &mut Claims,
+) -> Result<(Manifest, Option<Luo>), Damage> {
+    let mut manifest = Manifest::new();
+    handover.add_to(&mut manifest);
+    if let Some(metadata) = Metadata::read(handover)?
+        && let Some(subtree) = handover.subtree(kho_core::abi::METADATA_SUBTREE)
+    {
+        metadata.add_to(&mut manifest, subtree.addr);
+    }
+    if let Some(memblock) = Memblock::read(handover, claims)? {
+        memblock.add_to(&mut manifest);
+    }
+    let luo = Luo::read(handover, claims)?;
+    if let Some(luo) = &luo {
+        luo.add_to(&mut manifest);
+    }
+    Ok((manifest, luo))
+}
+
+struct Checked {
+    admitted: Admitted,
+    claims: Claims,
+    body: Body,
+    kexec_count: Option<u32>,
+    handlers: Vec<u32>,
+}
+
+fn check(
+    handover: &Handover<'_>,
+    registry: &Registry,
+    policy: &dyn Policy,
+    handlers: &Handlers,
+) -> Result<Checked, TakeOverError> {
+    let mut claims = handover.claims()?;
+    let (manifest, luo) = survey(handover, &mut claims)?;
+    let admitted = registry.admit(policy, manifest)?;
+    let Some(luo) = luo else {
+        return Err(TakeOverError::NoLuo);
+    };
+    luo.restore(&admitted)?;
+    let body = luo.body().cloned().ok_or(TakeOverError::NoLuo)?;
+    let mut known = Vec::new();
+    for handler in body.handlers() {
+        let base = Compat::parse(&handler.compatible).ok();
+        let found = base.and_then(|compat| handlers.of_component(compat.base().name()));
+        // As many as the program registers.
+        match found.and_then(|found| u32::try_from(found).ok()) {
+            Some(found) => known.push(found),
+            None => {
+                return Err(TakeOverError::NoHandler {
+                    compatible: handler.compatible.clone(),
+                    files: handler.files,
+                });
+            }
+        }
+    }
+    let kexec_count = match Metadata::read(handover)? {
+        Some(Metadata::V1 { kexec_count, .. }) => Some(kexec_count),
+        _ => None,
+    };
+    Ok(Checked {
+        admitted,
+        claims,
+        body,
+        kexec_count,
+        handlers: known,
+    })
+}
+
+impl Incoming {
+    /// Checks what was handed over, judges it by `policy` with the components of `registry`, and
+    /// opens the sessions. Nothing of the handover changes. Contents of files are their handlers'
+    /// affair: they are checked when they are retrieved.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged, rejected, or has files of a kind that none of `handlers` makes. The handover
+    /// comes back as it was.
+    pub fn take_over(
+        attached: Attached,
+        registry: &Registry,
+        policy: &dyn Policy,
+        handlers: Handlers,
+    ) -> Result<Self, Failed<Attached, TakeOverError>> {
+        let checked = match check(&attached.handover(), registry, policy, &handlers) {
+            Ok(checked) => checked,
+            Err(error) => {
+                return Err(Failed {
+                    error,
+                    returned: attached,
+                });
+            }
+        };
+        let Checked {
+            admitted,
+            claims,
+            body,
+            kexec_count,
+            handlers: known,
+        } = checked;
+        let file = |file: &crate::File| File {
+            token: file.token,
+            data: file.data,
+            at: file.at,
+            handler: known.get(file.handler()).copied().unwrap_or(u32::MAX),
+            object: Object::Waiting,
+        };
+        let sessions: Vec<_> = body
+            .sessions()
+            .iter()
+            .map(|session| Session {
+                name: session.name().clone(),
+                retrieved: false,
+                finished: false,
+                files: session.files().iter().map(file).collect(),
+                by_token: HashMap::new(),
+            })
+            .collect();
+        let flbs = body.flbs().iter().map(|flb| Flb {
+            name: flb.name.clone(),
+            data: flb.data,
+            at: flb.at,
+            handler: handlers
+                .flbs
+                .iter()
+                .position(|entry| entry.handler.name() == flb.name),
+            object: Object::Waiting,
+        });
+        let by_name = sessions
+            .iter()
+            .enumerate()
+            .map(|(index, session)| (session.name.clone(), index));
+        let state = State {
+            by_name: by_name.collect(),
+            sessions,
+            claims,
+            flbs: flbs.collect(),
+            committed: false,
+        };
+        Ok(Self(Arc::new(Shared {
+            held: Held::new(attached),
+            handlers,
+            admitted,
+            number: body.liveupdate_num(),
+            kexec_count,
+            state: Mutex::new(state),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The verdict that admitted it.
+    #[must_use]
+    pub fn admitted(&self) -> &Admitted {
+        &self.0.admitted
+    }
+
+    /// How many live updates led here, the one that did included: this generation's number.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// How many kexecs came before, as the kexec metadata has it.
+    #[must_use]
+    pub fn kexec_count(&self) -> Option<u32> {
+        self.0.kexec_count
+    }
+
+    /// The memory.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.0.held
+    }
+
+    /// The arena, in which everything is free that the handover does not use.
+    #[must_use]
+    pub fn settle(&self) -> Arena {
+        self.0.held.write().settle()
+    }
+
+    /// The names of the sessions, in order of creation.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Name> {
+        self.state()
+            .sessions
+            .iter()
+            .map(|session| session.name.clone())
+            .collect()
+    }
+
+    /// Files in all sessions.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.state()
+            .sessions
+            .iter()
+            .map(|session| session.files.len() as u64)
+            .sum()
+    }
+
+    /// Retrieves the session `name`, once. O(1), but for the first time: then its files are put in
+    /// order of token.
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name, or it was retrieved before.
+    pub fn session(&self, name: impl AsRef<[u8]>) -> Result<RetrievedSession, IncomingError> {
+        let name = name.as_ref();
+        let none = || IncomingError::NoSession(name.escape_ascii().to_string());
+        let mut state = self.state();
+        let index = Name::new(name).and_then(|name| state.by_name.get(&name).copied());
+        let index = index.ok_or_else(none)?;
+        let session = state.sessions.get_mut(index).ok_or_else(none)?;
+        if session.finished {
+            return Err(IncomingError::Finished(session.name.clone()));
+        }
+        if session.retrieved {
+            return Err(IncomingError::Retrieved(session.name.clone()));
+        }
+        session.retrieved = true;
+        let tokens = session
+            .files
+            .iter()
+            .enumerate()
+            .map(|(at, file)| (file.token, at));
+        session.by_token = tokens.collect();
+        let name = session.name.clone();
+        Ok(RetrievedSession {
+            incoming: self.clone(),
+            name,
+            index,
+        })
+    }
+
+    /// The object `name` that files depend on, made when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// No such FLB was handed over, none of this kind is registered, or its handler fails; then it
+    /// keeps failing.
+    pub fn flb<T: Send + Sync + 'static>(&self, name: &str) -> Result<Arc<T>, IncomingError> {
+        let none = || IncomingError::NoFlb(name.to_owned());
+        let mut state = self.state();
+        let State { flbs, claims, .. } = &mut *state;
+        let flb = flbs
+            .iter_mut()
+            .find(|flb| flb.name == name)
+            .ok_or_else(none)?;
+        let handler = flb
+            .handler
+            .and_then(|at| self.0.handlers.flbs.get(at))
+            .ok_or_else(none)?;
+        if matches!(flb.object, Object::Waiting) {
+            let data_at =
+                PhysAddr::new(flb.at.get() + std::mem::offset_of!(crate::abi::FlbSer, data) as u64);
+            let (data, handler) = (flb.data, &handler.handler);
+            flb.object = self
+                .0
+                .retrieve(claims, data_at, |retrieve| handler.retrieve(retrieve, data));
+        }
+        match &flb.object {
+            Object::There(object) => Arc::clone(object).downcast().map_err(|_| none()),
+            Object::Failed(error) => Err(IncomingError::Flb {
+                name: name.to_owned(),
+                error: error.clone(),
+            }),
+            Object::Waiting => Err(none()),
+        }
+    }
+
+    /// Finishes every session that is not finished yet, and with them the handover: every file that
+    /// was retrieved is this process's own from here on, and everything that was not is freed.
+    ///
+    /// # Errors
+    ///
+    /// A handler is not done with a file yet. Nothing is finished then.
+    pub fn finish(&self) -> Result<Arena, IncomingError> {
+        let mut state = self.state();
+        for session in state.sessions.iter().filter(|session| !session.finished) {
+            self.0.can_finish(session)?;
+        }
+        state
+            .sessions
+            .iter_mut()
+            .for_each(|session| session.finished = true);
+        self.0.commit(&mut state);
+        drop(state);
+        Ok(self.settle())
+    }
+
+    /// Whether the handover is finished.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.state().committed
+    }
+
+    /// The handover as it was found, to be handed back: nothing of it was changed.
+    ///
+    /// # Errors
+    ///
+    /// It is finished, or files that were retrieved still refer to it.
+    pub fn into_attached(self) -> Result<Attached, Self> {
+        if self.is_finished() {
+            return Err(self);
+        }
+        let Shared {
+            held,
+            handlers,
+            admitted,
+            number,
+            kexec_count,
+            state,
+        } = Arc::try_unwrap(self.0).map_err(Self)?;
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            sessions,
+            by_name,
+            claims,
+            flbs,
+            committed,
+        } = state;
+        // Files that nobody else holds let go of the memory here.
+        let rebuild: Vec<_> = sessions
+            .into_iter()
+            .map(|mut session| {
+                session
+                    .files
+                    .iter_mut()
+                    .for_each(|file| file.object = Object::Waiting);
+                session
+            })
+            .collect();
+        let flbs: Vec<_> = flbs
+            .into_iter()
+            .map(|mut flb| {
+                flb.object = Object::Waiting;
+                flb
+            })
+            .collect();
+        held.into_inner().map_err(|held| {
+            Self(Arc::new(Shared {
+                held,
+                handlers,
+                admitted,
+                number,
+                kexec_count,
+                state: Mutex::new(State {
+                    sessions: rebuild,
+                    by_name,
+                    claims,
+                    flbs,
+                    committed,
+                }),
+            }))
+        })
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Incoming")
+            .field("number", &self.0.number)
+            .field("sessions", &state.sessions.len())
+            .field("finished", &state.committed)
+            .finish()
+    }
+}
+
+impl Shared {
+    fn retrieve(
+        &self,
+        claims: &mut Claims,
+        data_at: PhysAddr,
+        retrieve: impl FnOnce(&mut Retrieve<'_>) -> Result<FileRef, HandlerError>,
+    ) -> Object {
+        let made = claims.all_or_none(|claims| {
+            retrieve(&mut Retrieve {
+                admitted: &self.admitted,
+                held: &self.held,
+                claims,
+                data_at,
+            })
+        });
+        match made {
+            Ok(object) => Object::There(object),
+            Err(error) => Object::Failed(error),
+        }
+    }
+
+    fn can_finish(&self, session: &Session) -> Result<(), IncomingError> {
+        let attached = self.held.read();
+        for file in &session.files {
+            let Some(handler) = self.handlers.files.get(file.handler as usize) else {
+                continue;
+            };
+            let object = file.object.get();
+            handler
+                .can_finish(&attached, object.as_ref())
+                .map_err(|error| IncomingError::CanNotFinish {
+                    session: session.name.clone(),
+                    token: file.token,
+                    error,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Ends the handover: files in reverse order, then the objects they depend on, then the rest.
+    fn commit(&self, state: &mut State) {
+        if std::mem::replace(&mut state.committed, true) {
+            return;
+        }
+        let mut attached = self.held.write();
+        attached.settle();
+        for session in state.sessions.iter_mut().rev() {
+            for file in session.files.iter_mut().rev() {
+                let object = std::mem::replace(&mut file.object, Object::Waiting).get();
+                if let Some(handler) = self.handlers.files.get(file.handler as usize) {
+                    handler.finish(&mut attached, file.data, object);
+                }
+            }
+        }
+        for flb in state.flbs.iter_mut().rev() {
+            let object = std::mem::replace(&mut flb.object, Object::Waiting).get();
+            if let Some(entry) = flb.handler.and_then(|at| self.handlers.flbs.get(at)) {
+                entry.handler.finish(&mut attached, flb.data, object);
+            }
+        }
+        attached.handed_mut().free_rest();
+    }
+}
+
+/// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
+/// finished.
+pub struct RetrievedSession {
+    incoming: Incoming,
+    name: Name,
+    index: usize,
+}
+
+impl RetrievedSession {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The tokens of its files, in order of preservation.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<u64> {
+        let state = self.incoming.state();
+        let session = state.sessions.get(self.index);
+        session
+            .map(|session| session.files.iter().map(|file| file.token).collect())
+            .unwrap_or_default()
+    }
+
+    /// Retrieves the file of `token`. Asked again, it is the same file; one that failed keeps
+    /// failing with the same error. O(1), and what its handler takes.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, its handler fails, or the session is finished.
+    pub fn retrieve_any(&self, token: u64) -> Result<FileRef, IncomingError> {
+        let shared = &self.incoming.0;
+        let mut state = self.incoming.state();
+        let State {
+            sessions, claims, ..
+        } = &mut *state;
+        let none = || IncomingError::NoFile {
+            session: self.name.clone(),
+            token,
+        };
+        let session = sessions.get_mut(self.index).ok_or_else(none)?;
+        if session.finished {
+            return Err(IncomingError::Finished(self.name.clone()));
+        }
+        let at = *session.by_token.get(&token).ok_or_else(none)?;
+        let file = session.files.get_mut(at).ok_or_else(none)?;
+        if matches!(file.object, Object::Waiting) {
+            let handler = shared
+                .handlers
+                .files
+                .get(file.handler as usize)
+                .ok_or_else(none)?;
+            let data_at = PhysAddr::new(file.at.get() + std::mem::offset_of!(FileSer, data) as u64);
+            let data = file.data;
+            file.object =
+                shared.retrieve(claims, data_at, |retrieve| handler.retrieve(retrieve, data));
+        }
+        match &file.object {
+            Object::There(object) => Ok(Arc::clone(object)),
+            Object::Failed(error) => Err(IncomingError::Retrieve {
+                session: self.name.clone(),
+                token,
+                error: error.clone(),
+            }),
+            Object::Waiting => Err(none()),
+        }
+    }
+
+    /// Retrieves the file of `token` as a `T`, the kind of file that its handler makes.
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve_any`](Self::retrieve_any), and it is of another kind.
+    pub fn retrieve<T: Send + Sync + 'static>(&self, token: u64) -> Result<Arc<T>, IncomingError> {
+        let file = self.retrieve_any(token)?;
+        file.downcast().map_err(|_| {
+            let state = self.incoming.state();
+            let session = state.sessions.get(self.index);
+            let file =
+                session.and_then(|session| session.files.get(*session.by_token.get(&token)?));
+            let handler =
+                file.and_then(|file| self.incoming.0.handlers.files.get(file.handler as usize));
+            IncomingError::WrongKind {
+                session: self.name.clone(),
+                token,
+                component: handler.map_or("", |handler| handler.component()),
+            }
+        })
+    }
+
+    /// Finishes the session: all or nothing. Its files become this process's own when the last
+    /// session is finished, since until then the handover may have to be handed back.
+    ///
+    /// # Errors
+    ///
+    /// A handler is not done with a file yet, or the session is finished. Nothing changes then.
+    pub fn finish(&self) -> Result<(), IncomingError> {
+        let shared = &self.incoming.0;
+        let mut state = self.incoming.state();
+        let session = state.sessions.get_mut(self.index);
+        let Some(session) = session.filter(|session| !session.finished) else {
+            return Err(IncomingError::Finished(self.name.clone()));
+        };
+        shared.can_finish(session)?;
+        session.finished = true;
+        if state.sessions.iter().all(|session| session.finished) {
+            shared.commit(&mut state);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RetrievedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RetrievedSession({})", self.name)
+    }
+}

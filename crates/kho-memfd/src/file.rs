@@ -1,0 +1,619 @@
+//! A memfd over the folios of an arena.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard};
+
+use kho_core::{Attached, PreservedFolio};
+use kho_luo::Held;
+use kho_mem::{
+    Arena, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr,
+    PhysMemExt,
+};
+
+use crate::Memfd;
+use crate::abi::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
+
+/// What a memfd refuses. It is as it was then.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A seal forbids it.
+    #[error("the file is sealed against {0}")]
+    Sealed(&'static str),
+    /// It came with a handover that is not finished: it can be read, not written.
+    #[error("the file came with a handover that is not finished yet: it can only be read")]
+    NotFinished,
+    /// It is preserved: its contents can change, its size and pages can not.
+    #[error("the file is preserved for an update: its size and pages can not change")]
+    Preserved,
+    /// It is frozen for an update.
+    #[error("the file is frozen for an update")]
+    Frozen,
+    /// It was handed over, and is no longer here.
+    #[error("the file was handed over")]
+    Gone,
+    /// A file's largest offset is 2^63 - 1.
+    #[error("offset {0:#x} is larger than a file's largest")]
+    TooLarge(u64),
+    /// Seals that are none.
+    #[error("unknown seals {0:#x}")]
+    UnknownSeals(u32),
+    /// No page is left.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+    /// Memory that was handed over is not there any more.
+    #[error(transparent)]
+    Memory(#[from] MemError),
+}
+
+impl From<FileError> for io::Error {
+    fn from(error: FileError) -> Self {
+        let kind = match &error {
+            FileError::Sealed(_) => io::ErrorKind::PermissionDenied,
+            FileError::NotFinished | FileError::Preserved | FileError::Frozen => {
+                io::ErrorKind::ResourceBusy
+            }
+            FileError::TooLarge(_) => io::ErrorKind::FileTooLarge,
+            FileError::UnknownSeals(_) => io::ErrorKind::InvalidInput,
+            FileError::OutOfMemory(_) => io::ErrorKind::StorageFull,
+            FileError::Gone | FileError::Memory(_) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// The largest folio of a file: 2 MiB, a huge page.
+const MAX_ORDER: u8 = 9;
+const MAX_SIZE: u64 = i64::MAX as u64;
+
+/// Where a file stands in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// It came with a handover that is not finished.
+    Incoming,
+    /// It is this process's own.
+    Own,
+    Preserved,
+    Frozen,
+    Gone,
+}
+
+/// The contents of a run of pages of the file.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    Own(Folio),
+    Preserved(PreservedFolio),
+    /// Handed over, and not this process's own yet.
+    Held(PhysAddr, Order),
+}
+
+impl Slot {
+    fn order(&self) -> Order {
+        match self {
+            Self::Own(folio) => folio.order(),
+            Self::Preserved(folio) => folio.order(),
+            Self::Held(_, order) => *order,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Self::Own(folio) => Some(folio),
+            Self::Preserved(folio) => Some(folio),
+            Self::Held(..) => None,
+        }
+    }
+}
+
+/// A memfd whose pages are folios of an arena: sparse, readable and writable at any offset, with a
+/// position and seals, as the real one.
+///
+/// Its life through an update: preserved (contents may change, size and pages may not), frozen
+/// (nothing may), and on the other side readable at once and writable when the handover is
+/// finished. Nothing is copied on the way.
+///
+/// Large writes are kept in large folios, up to 2 MiB.
+///
+/// ```
+/// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+/// use kho_memfd::MemFile;
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let file = MemFile::new(&arena);
+/// file.write_at(10_000, b"far out")?;
+/// assert_eq!((file.size(), arena.free_pages()), (10_007, 2047), "the rest is a hole");
+/// let mut bytes = [1; 4];
+/// file.read_at(9_998, &mut bytes)?;
+/// assert_eq!(&bytes, b"\0\0fa");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MemFile {
+    // Set while the file came with a handover that is not finished; looked at before `state` is
+    // locked, as finishing does.
+    held: Option<Held>,
+    finished: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) arena: Option<Arena>,
+    pub(crate) phase: Phase,
+    pub(crate) size: u64,
+    pub(crate) pos: u64,
+    pub(crate) seals: u32,
+    // By the page offset in the file. They do not overlap; no one begins at or past the size.
+    pub(crate) slots: BTreeMap<u64, Slot>,
+}
+
+/// A piece of a file's contents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FilePiece<'a> {
+    /// Bytes, as they lie in memory.
+    Data(&'a [u8]),
+    /// This many zeros that lie nowhere.
+    Hole(u64),
+}
+
+impl MemFile {
+    /// An empty file, whose pages will come from `arena`.
+    #[must_use]
+    pub fn new(arena: &Arena) -> Self {
+        Self {
+            held: None,
+            finished: AtomicBool::new(true),
+            state: Mutex::new(State {
+                arena: Some(arena.clone()),
+                phase: Phase::Own,
+                size: 0,
+                pos: 0,
+                seals: 0,
+                slots: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// The file that `memfd` describes, in memory that is handed over.
+    pub(crate) fn incoming(memfd: &Memfd, held: &Held) -> Self {
+        let slot =
+            |folio: &crate::FolioEntry| Some((folio.index, Slot::Held(folio.addr?, folio.order)));
+        Self {
+            held: Some(held.clone()),
+            finished: AtomicBool::new(false),
+            state: Mutex::new(State {
+                arena: None,
+                phase: Phase::Incoming,
+                size: memfd.size(),
+                pos: memfd.pos(),
+                seals: memfd.seals(),
+                slots: memfd.folios().iter().filter_map(slot).collect(),
+            }),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file, with the memory of the handover where its pages may still lie there.
+    fn both(&self) -> (Option<RwLockReadGuard<'_, Attached>>, MutexGuard<'_, State>) {
+        let held = self
+            .held
+            .as_ref()
+            .filter(|_| !self.finished.load(Ordering::Acquire));
+        (held.map(Held::read), self.lock())
+    }
+
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.lock().size
+    }
+
+    /// Position in bytes. It may lie past the end.
+    #[must_use]
+    pub fn pos(&self) -> u64 {
+        self.lock().pos
+    }
+
+    /// The `F_SEAL_*` bits.
+    #[must_use]
+    pub fn seals(&self) -> u32 {
+        self.lock().seals
+    }
+
+    /// The folios: page offset in the file and order, in order.
+    #[must_use]
+    pub fn folios(&self) -> Vec<(u64, Order)> {
+        self.lock()
+            .slots
+            .iter()
+            .map(|(index, slot)| (*index, slot.order()))
+            .collect()
+    }
+
+    /// Reads at `offset`, without moving the position. Returns how many bytes that were: fewer than
+    /// asked at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The file was handed over.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
+        let mut done = 0usize;
+        self.read_with(offset, buf.len() as u64, |piece| {
+            let len = match piece {
+                FilePiece::Data(bytes) => bytes.len(),
+                // No longer than `buf`.
+                FilePiece::Hole(len) => usize::try_from(len).unwrap_or(usize::MAX),
+            };
+            let Some(target) = buf.get_mut(done..done.saturating_add(len)) else {
+                return;
+            };
+            match piece {
+                FilePiece::Data(bytes) => target.copy_from_slice(bytes),
+                FilePiece::Hole(_) => target.fill(0),
+            }
+            done += len;
+        })?;
+        Ok(done)
+    }
+
+    /// Looks at the contents of `len` bytes from `offset` on where they lie, piece by piece, in
+    /// order. What is past the end is left out.
+    ///
+    /// # Errors
+    ///
+    /// The file was handed over.
+    pub fn read_with(
+        &self,
+        offset: u64,
+        len: u64,
+        mut look: impl FnMut(FilePiece<'_>),
+    ) -> Result<(), FileError> {
+        let (held, state) = self.both();
+        if state.phase == Phase::Gone {
+            return Err(FileError::Gone);
+        }
+        let end = state.size.min(offset.saturating_add(len));
+        let mut at = offset;
+        while at < end {
+            let page = at >> PAGE_SHIFT;
+            let Some((first, slot)) = state.covering(page) else {
+                let next = state
+                    .next_slot(page)
+                    .map_or(u64::MAX, |page| page << PAGE_SHIFT);
+                look(FilePiece::Hole(end.min(next) - at));
+                at = end.min(next);
+                continue;
+            };
+            let start = first << PAGE_SHIFT;
+            let until = end.min(start + slot.order().pages() * PAGE_SIZE_U64);
+            let (from, to) = (index(at - start), index(until - start));
+            match slot {
+                Slot::Own(folio) => look(FilePiece::Data(folio.get(from..to).unwrap_or_default())),
+                Slot::Preserved(folio) => {
+                    look(FilePiece::Data(folio.get(from..to).unwrap_or_default()))
+                }
+                Slot::Held(addr, _) => {
+                    let Some(held) = &held else {
+                        return Err(FileError::Gone);
+                    };
+                    let addr = PhysAddr::new(addr.get() + (at - start));
+                    look(FilePiece::Data(&held.handed().bytes(addr, to - from)?));
+                }
+            }
+            at = until;
+        }
+        Ok(())
+    }
+
+    /// Writes at `offset`, without moving the position; the file grows as it must. Returns how many
+    /// bytes were written: fewer than given where memory runs out.
+    ///
+    /// # Errors
+    ///
+    /// A seal forbids it; the file's phase does (see [`FileError`]); no byte could be written for
+    /// want of memory.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, FileError> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let mut state = self.lock();
+        let end = offset
+            .checked_add(bytes.len() as u64)
+            .filter(|end| *end <= MAX_SIZE);
+        let end = end.ok_or(FileError::TooLarge(offset))?;
+        match state.phase {
+            Phase::Incoming => return Err(FileError::NotFinished),
+            Phase::Frozen => return Err(FileError::Frozen),
+            Phase::Gone => return Err(FileError::Gone),
+            Phase::Own | Phase::Preserved => {}
+        }
+        if state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
+            return Err(FileError::Sealed("writing"));
+        }
+        if end > state.size && state.seals & SEAL_GROW != 0 {
+            return Err(FileError::Sealed("growing"));
+        }
+        if state.phase == Phase::Preserved && (end > state.size || !state.is_backed(offset, end)) {
+            return Err(FileError::Preserved);
+        }
+        let size = state.size;
+        if offset > size {
+            state.clear(size, offset);
+        }
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match state.write(offset + done as u64, rest) {
+                Ok(written) => done += written,
+                Err(error) if done == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        state.size = state.size.max(offset + done as u64);
+        Ok(done)
+    }
+
+    /// Sets the size. What is cut off is freed; what is added is a hole.
+    ///
+    /// # Errors
+    ///
+    /// A seal forbids it, or the file's phase does.
+    pub fn truncate(&self, size: u64) -> Result<(), FileError> {
+        let mut state = self.lock();
+        state.may_resize()?;
+        if size > MAX_SIZE {
+            return Err(FileError::TooLarge(size));
+        }
+        if size < state.size {
+            if state.seals & SEAL_SHRINK != 0 {
+                return Err(FileError::Sealed("shrinking"));
+            }
+            drop(state.slots.split_off(&size.div_ceil(PAGE_SIZE_U64)));
+        } else if size > state.size && state.seals & SEAL_GROW != 0 {
+            return Err(FileError::Sealed("growing"));
+        }
+        let old = state.size;
+        state.clear(old.min(size), old.max(size));
+        state.size = size;
+        Ok(())
+    }
+
+    /// Adds seals. There is no way to take one off.
+    ///
+    /// # Errors
+    ///
+    /// The file is sealed against more seals, they are none, or the file's phase forbids it.
+    pub fn add_seals(&self, seals: u32) -> Result<(), FileError> {
+        let mut state = self.lock();
+        state.may_resize()?;
+        if seals & !SEALS != 0 {
+            return Err(FileError::UnknownSeals(seals));
+        }
+        if state.seals & SEAL_SEAL != 0 {
+            return Err(FileError::Sealed("more seals"));
+        }
+        state.seals |= seals;
+        Ok(())
+    }
+
+    /// Sets the position, which may lie past the end.
+    ///
+    /// # Errors
+    ///
+    /// It is larger than a file's largest offset, or the file is frozen.
+    pub fn set_pos(&self, pos: u64) -> Result<(), FileError> {
+        let mut state = self.lock();
+        state.may_move()?;
+        if pos > MAX_SIZE {
+            return Err(FileError::TooLarge(pos));
+        }
+        state.pos = pos;
+        Ok(())
+    }
+
+    /// Puts a folio of the caller's at page offset `index` of the file, which has none there; the
+    /// file grows to its end. For contents that are already in the arena.
+    ///
+    /// # Errors
+    ///
+    /// The file's phase or a seal forbids it. The folio is freed then, as it is where the offset is
+    /// not aligned to its size or has a folio already.
+    pub fn insert(&self, index: u64, folio: Folio) -> Result<(), FileError> {
+        let mut state = self.lock();
+        state.may_resize()?;
+        if state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE | SEAL_GROW) != 0 {
+            return Err(FileError::Sealed("writing"));
+        }
+        let pages = folio.order().pages();
+        let end = index
+            .checked_add(pages)
+            .and_then(|end| end.checked_mul(PAGE_SIZE_U64));
+        let end = end
+            .filter(|end| *end <= MAX_SIZE)
+            .ok_or(FileError::TooLarge(index))?;
+        let taken = (index..index + pages).any(|page| state.covering(page).is_some());
+        if !index.is_multiple_of(pages) || taken {
+            return Err(FileError::TooLarge(index));
+        }
+        let size = state.size;
+        if end > size {
+            state.clear(size, end);
+            state.size = end;
+        }
+        state.slots.insert(index, Slot::Own(folio));
+        Ok(())
+    }
+}
+
+/// An offset inside a folio.
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+impl State {
+    fn may_move(&self) -> Result<(), FileError> {
+        match self.phase {
+            Phase::Frozen => Err(FileError::Frozen),
+            Phase::Gone => Err(FileError::Gone),
+            Phase::Incoming | Phase::Own | Phase::Preserved => Ok(()),
+        }
+    }
+
+    fn may_resize(&self) -> Result<(), FileError> {
+        match self.phase {
+            Phase::Own => Ok(()),
+            Phase::Incoming => Err(FileError::NotFinished),
+            Phase::Preserved => Err(FileError::Preserved),
+            Phase::Frozen => Err(FileError::Frozen),
+            Phase::Gone => Err(FileError::Gone),
+        }
+    }
+
+    /// The slot that holds page `page`, with its first page.
+    fn covering(&self, page: u64) -> Option<(u64, &Slot)> {
+        let (first, slot) = self.slots.range(..=page).next_back()?;
+        (page < first + slot.order().pages()).then_some((*first, slot))
+    }
+
+    /// The first slot behind page `page`.
+    fn next_slot(&self, page: u64) -> Option<u64> {
+        let behind = (Bound::Excluded(page), Bound::Unbounded);
+        self.slots.range(behind).next().map(|(first, _)| *first)
+    }
+
+    /// Whether all bytes of `from..to` lie in slots.
+    fn is_backed(&self, from: u64, to: u64) -> bool {
+        let (mut page, end) = (from >> PAGE_SHIFT, to.div_ceil(PAGE_SIZE_U64));
+        while page < end {
+            match self.covering(page) {
+                Some((first, slot)) => page = first + slot.order().pages(),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Zeroes the bytes of `from..to` that lie in the slot that holds `from`: the tail of the last
+    /// page, which is not part of the file before it grows.
+    fn clear(&mut self, from: u64, to: u64) {
+        let Some((first, _)) = self.covering(from >> PAGE_SHIFT) else {
+            return;
+        };
+        let start = first << PAGE_SHIFT;
+        if let Some(bytes) = self.slots.get_mut(&first).and_then(Slot::bytes_mut) {
+            let to = bytes.len().min(index(to - start));
+            if let Some(tail) = bytes.get_mut(index(from - start)..to) {
+                tail.fill(0);
+            }
+        }
+    }
+
+    /// Writes the first bytes of `bytes` at `offset`: those that one folio holds.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<usize, OutOfMemory> {
+        let page = offset >> PAGE_SHIFT;
+        if let Some((first, _)) = self.covering(page) {
+            let from = index(offset - (first << PAGE_SHIFT));
+            let Some(room) = self
+                .slots
+                .get_mut(&first)
+                .and_then(Slot::bytes_mut)
+                .and_then(|room| room.get_mut(from..))
+            else {
+                return Err(OutOfMemory { pages: 0 });
+            };
+            let len = room.len().min(bytes.len());
+            if let (Some(room), Some(bytes)) = (room.get_mut(..len), bytes.get(..len)) {
+                room.copy_from_slice(bytes);
+            }
+            return Ok(len);
+        }
+        let within = index(offset % PAGE_SIZE_U64);
+        // The largest folio that these bytes fill, as aligned as the file's offset.
+        let wanted = ((within + bytes.len()) / PAGE_SIZE).max(1);
+        let room = self.next_slot(page).map_or(u64::MAX, |next| next - page);
+        let most = u64::from(MAX_ORDER)
+            .min(u64::from(room.ilog2()))
+            .min(u64::from(wanted.ilog2()));
+        let most = if page == 0 {
+            most
+        } else {
+            most.min(u64::from(page.trailing_zeros()))
+        };
+        let mut order = u8::try_from(most)
+            .ok()
+            .and_then(Order::new)
+            .unwrap_or(Order::ZERO);
+        let none = OutOfMemory { pages: 1 };
+        let arena = self.arena.as_ref().ok_or(none)?;
+        let mut folio = loop {
+            match arena.alloc(order) {
+                Ok(folio) => break folio,
+                // Smaller ones may be left.
+                Err(error) => match order.get().checked_sub(1).and_then(Order::new) {
+                    Some(less) => order = less,
+                    None => return Err(error),
+                },
+            }
+        };
+        let len = bytes.len().min(folio.len() - within);
+        if let Some((head, rest)) = folio.split_at_mut_checked(within)
+            && let Some((middle, tail)) = rest.split_at_mut_checked(len)
+            && let Some(bytes) = bytes.get(..len)
+        {
+            head.fill(0);
+            middle.copy_from_slice(bytes);
+            tail.fill(0);
+        }
+        self.slots.insert(page, Slot::Own(folio));
+        Ok(len)
+    }
+}
+
+impl Read for &MemFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let pos = self.pos();
+        let done = self.read_at(pos, buf)?;
+        if done > 0 {
+            self.set_pos(pos + done as u64)?;
+        }
+        Ok(done)
+    }
+}
+
+impl Write for &MemFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let pos = self.pos();
+        let done = self.write_at(pos, bytes)?;
+        self.set_pos(pos + done as u64)?;
+        Ok(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for &MemFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let (base, by) = match to {
+            SeekFrom::Start(pos) => (pos, 0),
+            SeekFrom::Current(by) => (self.pos(), by),
+            SeekFrom::End(by) => (self.size(), by),
+        };
+        let pos = base.checked_add_signed(by);
+        let pos = pos.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a position before the start")
+        })?;
+        self.set_pos(pos)?;
+        Ok(pos)
+    }
+}
