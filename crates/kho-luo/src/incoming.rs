@@ -454,6 +454,17 @@ impl Incoming {
         }
     }
 
+    /// Whether every session that is not finished yet can be.
+    ///
+    /// # Errors
+    ///
+    /// A handler is not done with a file yet.
+    pub fn can_finish(&self) -> Result<(), IncomingError> {
+        let state = self.state();
+        let mut left = state.sessions.iter().filter(|session| !session.finished);
+        left.try_for_each(|session| self.0.can_finish(session))
+    }
+
     /// Finishes every session that is not finished yet, and with them the handover: every file that
     /// was retrieved is this process's own from here on, and everything that was not is freed.
     ///

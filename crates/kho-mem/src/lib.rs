@@ -34,6 +34,8 @@ mod addr;
 mod arena;
 mod damage;
 #[cfg(feature = "std")]
+mod inherit;
+#[cfg(feature = "std")]
 mod map;
 mod read;
 mod slice;
@@ -51,6 +53,8 @@ pub use arena::{
     Pages,
 };
 pub use damage::{Damage, Defect};
+#[cfg(feature = "std")]
+pub use inherit::Inherited;
 #[cfg(feature = "std")]
 pub use map::FileMap;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};

@@ -91,6 +91,26 @@ impl Arena {
         Ok(Self::fresh(backing, config))
     }
 
+    /// Lets go of the mapping's page table entries. No memory is given back and no byte changes;
+    /// pages are mapped again as they are touched. Done before an exec, it makes the exec itself
+    /// independent of how much memory was touched.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    #[allow(unsafe_code)]
+    pub fn unmap(&self) -> io::Result<()> {
+        let Backing::Mapped { map, .. } = &self.0.backing else {
+            return Ok(());
+        };
+        // SAFETY:
+        // - On a shared mapping of a memfd `DontNeed` drops page table entries only; the pages stay
+        //   in the file, and the next access maps the same ones again. So the bytes under every
+        //   view, shared or exclusive, stay what they are, on every thread.
+        // - The range is all of a mapping that `self` keeps alive.
+        unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }
+    }
+
     /// Gives the memory of free largest blocks (4 MiB) back to the system; it is zero when it is
     /// used again. Returns how many bytes that were.
     ///

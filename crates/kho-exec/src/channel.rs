@@ -1,0 +1,93 @@
+//! Messages between a program and its supervisor: JSON, with descriptors beside.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::ticket::Ticket;
+
+/// What a program tells its supervisor. Each is answered with one byte.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Message {
+    /// Descriptors, by their numbers in the program; they come beside.
+    Descriptors(Vec<RawFd>),
+    /// A handover is sealed; its descriptors came before.
+    Sealed(Box<Ticket>),
+    /// It did not happen: the program goes on.
+    CalledOff,
+    /// The handover is finished: there is no way back.
+    Finished,
+}
+
+/// Descriptors that one message carries: the system allows 253.
+pub(crate) const BATCH: usize = 200;
+/// The longest message: a ticket with thousands of descriptors.
+const LONGEST: usize = 1 << 20;
+
+pub(crate) fn send(socket: impl AsFd, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    send_bytes(socket, &text, fds)
+}
+
+pub(crate) fn send_bytes(
+    socket: impl AsFd,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(fds).size()];
+    let mut beside = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("too many descriptors for one message"));
+    }
+    let sent = sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut beside,
+        SendFlags::NOSIGNAL,
+    )?;
+    if sent != bytes.len() {
+        return Err(io::Error::other("a message was cut short"));
+    }
+    Ok(())
+}
+
+/// The next message with its descriptors; `None` where there is none at the moment.
+pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; LONGEST];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = match recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut beside,
+        flags,
+    ) {
+        Ok(received) => received,
+        Err(rustix::io::Errno::AGAIN) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut fds = Vec::new();
+    for message in beside.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    if received
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(io::Error::other("a message or its descriptors did not fit"));
+    }
+    let text = bytes.get(..received.bytes).unwrap_or_default();
+    Ok(Some((serde_json::from_slice(text)?, fds)))
+}

@@ -1,0 +1,36 @@
+//! Live updates between processes: a program hands its memory and its descriptors over to the next
+//! one by exec.
+//!
+//! A [`Host`] is a process that takes part: it takes over what a predecessor left
+//! ([`Host::retrieve`], [`Host::finish`]), and hands over in turn ([`Host::hand_over`]). In between,
+//! state lives in files over its arena.
+//!
+//! What can go wrong, and what becomes of the state:
+//!
+//! | what | what happens |
+//! |---|---|
+//! | a file can not be preserved or frozen | nothing: the error says which; the program goes on |
+//! | the exec fails | everything is thawed; the program goes on |
+//! | the next program refuses (version, damage, a handler it has not) | it executes the previous program again, with the handover untouched |
+//! | the next program dies before it has finished, under [`supervise`] | the previous program is started again, with the handover untouched |
+//! | the same under systemd with a file descriptor store | the service is started again, and finds the handover |
+//! | the same without either | the state is lost, as in any crash |
+//! | a program dies while it serves | its state is lost, as in any crash: it had not been handed over |
+//!
+//! The README has an example.
+
+mod channel;
+mod host;
+mod program;
+mod store;
+mod supervise;
+mod ticket;
+
+pub use host::{Config, HandOverError, Host, StartError};
+pub use program::Program;
+pub use supervise::{Event, supervise};
+pub use ticket::{HANDOVER_ENV, Mark, SUPERVISOR_ENV, now};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

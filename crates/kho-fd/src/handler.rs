@@ -1,0 +1,166 @@
+//! The descriptor handler of a live update.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+
+use kho_core::{Attached, Kho, PreservedFolio};
+use kho_luo::{FileHandler, HandlerError, Retrieve};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use rustix::fs::{FileType, fstat};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
+
+use crate::abi::{FdSer, NAME, VERSION};
+use crate::{FdFile, FdTable};
+
+/// Hands [`FdFile`]s over.
+#[derive(Clone, Debug, Default)]
+pub struct FdHandler {
+    table: FdTable,
+}
+
+/// What preserving a descriptor makes.
+#[derive(Debug)]
+pub struct PreservedFd {
+    ser: PreservedFolio,
+    number: RawFd,
+}
+
+impl FdHandler {
+    /// The handler of the descriptors of `table`.
+    #[must_use]
+    pub const fn new(table: FdTable) -> Self {
+        Self { table }
+    }
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> HandlerError {
+    HandlerError::new(Box::new(error))
+}
+
+/// What a descriptor is: the file type bits, the device and the inode.
+fn identity(fd: impl AsFd) -> Result<(u32, u64, u64), HandlerError> {
+    let stat = fstat(fd).map_err(refused)?;
+    let kind = FileType::from_raw_mode(stat.st_mode).as_raw_mode();
+    Ok((kind, stat.st_dev, stat.st_ino))
+}
+
+fn set_inherited(fd: impl AsFd, inherited: bool) -> Result<(), HandlerError> {
+    let flags = fcntl_getfd(&fd).map_err(refused)?;
+    let flags = if inherited {
+        flags - FdFlags::CLOEXEC
+    } else {
+        flags | FdFlags::CLOEXEC
+    };
+    fcntl_setfd(fd, flags).map_err(refused)
+}
+
+impl FileHandler for FdHandler {
+    type File = FdFile;
+    type Preserved = PreservedFd;
+
+    fn component(&self) -> &'static str {
+        NAME
+    }
+
+    fn preserve(&self, kho: &Kho, file: &Arc<FdFile>) -> Result<PreservedFd, HandlerError> {
+        let (kind, dev, ino) = identity(file.as_fd())?;
+        let number = file.as_fd().as_raw_fd();
+        let ser = FdSer {
+            // A descriptor is not negative.
+            number: U32::new(u32::try_from(number).unwrap_or(u32::MAX)),
+            kind: U32::new(kind),
+            dev: U64::new(dev),
+            ino: U64::new(ino),
+        };
+        let mut folio = kho
+            .preserver()
+            .alloc_preserve(size_of::<FdSer>())
+            .map_err(refused)?;
+        if let Some(head) = folio.get_mut(..size_of::<FdSer>()) {
+            head.copy_from_slice(ser.as_bytes());
+        }
+        Ok(PreservedFd { ser: folio, number })
+    }
+
+    fn unpreserve(&self, _file: &Arc<FdFile>, preserved: PreservedFd) {
+        drop(preserved);
+    }
+
+    fn freeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) -> Result<u64, HandlerError> {
+        set_inherited(file.as_fd(), true)?;
+        self.table.freeze(preserved.number, file);
+        Ok(preserved.ser.addr().get())
+    }
+
+    fn unfreeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) {
+        self.table.unfreeze(preserved.number);
+        // An open descriptor's flags can be set. What is inherited too much is a nuisance only.
+        let _ = set_inherited(file.as_fd(), false);
+    }
+
+    fn hand_over(&self, _file: &Arc<FdFile>, preserved: PreservedFd) {
+        preserved.ser.hand_over();
+    }
+
+    fn retrieve(
+        &self,
+        retrieve: &mut Retrieve<'_>,
+        data: u64,
+    ) -> Result<Arc<FdFile>, HandlerError> {
+        retrieve.admitted.require(NAME, VERSION).map_err(refused)?;
+        let at = PhysAddr::new(data);
+        retrieve
+            .claims
+            .page(at, "descriptor", retrieve.data_at)
+            .map_err(refused)?;
+        let attached = retrieve.held.read();
+        let ser: FdSer = attached
+            .handed()
+            .read(at)
+            .map_err(|error| refused(error.damage("descriptor", retrieve.data_at)))?;
+        drop(attached);
+        let damage = |defect, found: String, expected: &str| {
+            refused(
+                Damage::new(defect, "descriptor", at)
+                    .found(found)
+                    .expected(expected),
+            )
+        };
+        let number = ser.number.get();
+        let open = RawFd::try_from(number)
+            .ok()
+            .map(|number| self.table.duplicate(number));
+        let Some(fd) = open.transpose().map_err(refused)?.flatten() else {
+            let found = format!("{number}, which was not inherited");
+            return Err(damage(
+                Defect::Missing,
+                found,
+                "the number of a descriptor that the exec kept",
+            ));
+        };
+        let (expected, found) = (
+            (ser.kind.get(), ser.dev.get(), ser.ino.get()),
+            identity(&fd)?,
+        );
+        if found != expected {
+            let text = |(kind, dev, ino): (u32, u64, u64)| {
+                format!("type {kind:#o}, device {dev:#x}, inode {ino}")
+            };
+            let found = format!("descriptor {number}: {}", text(found));
+            return Err(damage(Defect::Mismatch, found, &text(expected)));
+        }
+        Ok(Arc::new(FdFile::new(fd)))
+    }
+
+    fn finish(&self, attached: &mut Attached, data: u64, _file: Option<Arc<FdFile>>) {
+        // Read when it was retrieved, or never looked at: then its number is all that is needed.
+        let number = attached.handed().read::<FdSer>(PhysAddr::new(data));
+        if let Ok(number) = number.map(|ser| ser.number.get())
+            && let Ok(number) = RawFd::try_from(number)
+        {
+            self.table.close(number);
+        }
+    }
+}
