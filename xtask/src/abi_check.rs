@@ -59,6 +59,7 @@ pub fn components() -> Result<&'static Registry, String> {
         kho_block::abi::NAME,
         kho_luo::abi::NAME,
         kho_memfd::abi::NAME,
+        kho_fd::abi::NAME,
     ];
     let registry = Registry::linked().map_err(ToString::to_string)?;
     match names.iter().find(|name| registry.get(name).is_none()) {

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::abi_check;
 
+mod miri;
+
 /// Tasks of this workspace.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
@@ -16,11 +18,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     AbiCheck(abi_check::Args),
+    Miri(miri::Args),
 }
 
 fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
+        Task::Miri(args) => miri::run(&args),
     }
 }

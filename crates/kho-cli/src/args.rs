@@ -30,6 +30,10 @@ pub(crate) enum Command {
     /// The components that this build knows, and their compat strings.
     #[command(subcommand)]
     Compat(CompatCommand),
+    /// Show a live update: this program fills sessions, hands them over to itself, and verifies.
+    Demo(DemoArgs),
+    /// Run a program that hands over, and bring it back if the next one crashes.
+    Run(RunArgs),
 }
 
 /// The dump and where in it the handover begins.
@@ -128,6 +132,101 @@ pub(crate) enum CompatCommand {
     },
 }
 
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Generation 1 makes sessions of memfds in an arena, preserves them, freezes, and executes this program
+again: generation 2 finds the handover, checks and judges it, retrieves the files where they lie,
+verifies every checksum, and finishes. It is one process throughout, and nothing is copied.
+
+With --next the program that takes over has another version of one component. It refuses, and hands
+back: generation 1 goes on, with nothing lost.
+
+Examples:
+  kho demo
+  kho demo --sessions 8 --files 2000 --size 64K
+  kho demo --files 1 --sessions 1 --size 8G --json
+  kho demo --next block=2")]
+pub(crate) struct DemoArgs {
+    /// Sessions.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) sessions: u64,
+    /// Files per session.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) files: u64,
+    /// Bytes per file; K, M, G and T count in 1024s.
+    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = bytes)]
+    pub(crate) size: u64,
+    /// Generations in all, the first included: one less than there are updates.
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) generations: u64,
+    /// Let the next program have this version of a component: see `kho compat list`.
+    #[arg(long, value_name = "NAME=VERSION", value_parser = version_of)]
+    pub(crate) next: Option<VersionOf>,
+    /// The version that this program has, set by the generation before.
+    #[arg(long, hide = true, overrides_with = "of", value_parser = version_of)]
+    pub(crate) of: Option<VersionOf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The program is started with a descriptor to this supervisor, to which it gives a copy of all that it
+hands over. If the program that takes over ends before it has finished, the one before is started
+again and finds everything as it handed it over. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
+
+The exit code is that of the last program; 128 and its signal's number if a signal ended it.
+
+Example:
+  kho run -- my-service --port 7379")]
+pub(crate) struct RunArgs {
+    /// Say nothing of what happens.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
+    pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// A component and a version of it.
+#[derive(Clone, Debug)]
+pub(crate) struct VersionOf {
+    pub(crate) name: String,
+    pub(crate) version: u32,
+}
+
+impl std::fmt::Display for VersionOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.name, self.version)
+    }
+}
+
+fn version_of(text: &str) -> Result<VersionOf, String> {
+    let expected = "expected NAME=VERSION, for instance block=2";
+    let (name, version) = text.split_once('=').ok_or(expected)?;
+    let version = version.parse().map_err(|_| expected)?;
+    if name.is_empty() {
+        return Err(expected.to_owned());
+    }
+    let name = name.to_owned();
+    Ok(VersionOf { name, version })
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let expected = "expected a number of bytes, with K, M, G or T for units of 1024";
+    let digits = text.trim_end_matches("iB").trim_end_matches('B');
+    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let unit = units
+        .iter()
+        .find_map(|(unit, shift)| Some((digits.strip_suffix(unit)?, *shift)));
+    let (digits, shift) = unit.unwrap_or((digits, 0));
+    let count: u64 = digits.parse().map_err(|_| expected)?;
+    count
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "more than 64 bits of bytes".to_owned())
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum DialectArg {
     /// The component's own token.
@@ -172,5 +271,10 @@ mod tests {
         assert!(number("10h").is_err() && number("").is_err() && number("-1").is_err());
         assert_eq!(address_len("0x1000:48"), Ok((PhysAddr::new(0x1000), 48)));
         assert!(address_len("0x1000").is_err());
+        assert_eq!(bytes("64K"), Ok(65536));
+        assert_eq!(bytes("8GiB"), Ok(8 << 30));
+        assert_eq!(bytes("0"), Ok(0));
+        assert!(bytes("K").is_err() && bytes("1e3").is_err() && bytes("99999999T").is_err());
+        assert!(version_of("block").is_err() && version_of("=1").is_err());
     }
 }

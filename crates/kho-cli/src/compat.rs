@@ -52,6 +52,7 @@ pub(crate) fn registry() -> Result<&'static Registry, Failure> {
         &kho_block::abi::COMPONENT,
         &kho_luo::abi::COMPONENT,
         &kho_memfd::abi::COMPONENT,
+        &kho_fd::abi::COMPONENT,
     ];
     let registry = Registry::linked().map_err(|error| Failure::Registry(error.clone()))?;
     match LINKED

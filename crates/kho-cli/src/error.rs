@@ -38,6 +38,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// Ctrl-C.
     Interrupted,
+    /// The program that was run ended with this exit code. It has said why itself.
+    Ended(u8),
 }
 
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
@@ -84,6 +86,7 @@ impl Failure {
             Self::Image(ImageError::Io { path, .. }) if *path == std::env::temp_dir() => 1,
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
+            Self::Ended(code) => *code,
             _ => 1,
         }
     }
@@ -119,6 +122,7 @@ impl Failure {
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
+            Self::Ended(_) => Vec::new(),
             Self::Image(error) => vec![("error", error.to_string())],
             Self::Find(error, raw) => {
                 let mut lines = find_lines(error);

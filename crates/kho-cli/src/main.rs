@@ -2,12 +2,14 @@
 
 mod args;
 mod compat;
+mod demo;
 mod error;
 mod human;
 mod inspect;
 mod progress;
 mod report;
 mod restore;
+mod supervise;
 mod survey;
 mod write;
 
@@ -31,11 +33,16 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .without_time()
         .init();
-    progress::stop_on_interrupt();
+    // What runs under the supervisor is interrupted itself.
+    if !matches!(cli.command, Command::Run(_)) {
+        progress::stop_on_interrupt();
+    }
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Compat(args) => compat::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => supervise::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,6 +74,24 @@ impl Bar {
         }
         !interrupted()
     }
+
+    /// Shows that `done` of `total` things are done.
+    pub(crate) fn count(&mut self, done: u64, total: u64) {
+        let elapsed = self.since.elapsed();
+        if elapsed > self.next {
+            self.next = elapsed + TICK;
+            let bar = self.bar.get_or_insert_with(|| {
+                let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+                let template = "{prefix:>9} [{bar:24}] {human_pos}/{human_len} files";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    bar.set_style(style.progress_chars("=> "));
+                }
+                bar.set_prefix(self.label);
+                bar
+            });
+            bar.set_position(done);
+        }
+    }
 }
 
 impl Drop for Bar {
