@@ -1,24 +1,33 @@
 //! Each preserved range is used once.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use kho_mem::{Damage, Defect, Order, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr, PhysRange};
 
 use crate::{Folio, Preserved};
 
+const WORD: usize = u64::BITS as usize;
+
 /// Which preserved ranges are spoken for. A predecessor that hands the same memory over as two
 /// things is found here: the second claim fails and names the first.
 ///
-/// Takes memory for what is claimed, not for what is preserved.
+/// Takes a bit per preserved range, and a record per claim.
 #[derive(Clone, Debug)]
 pub struct Claims {
     preserved: Preserved,
-    // By the range's number in order of address: who claimed it.
-    owners: BTreeMap<usize, &'static str>,
-    // In order of claim, so that a failed step can be taken back.
-    log: Vec<(usize, u64)>,
+    // A bit per preserved range, by its number in order of address.
+    claimed: Vec<u64>,
+    // In order of claim, so that a failed step can be taken back, and the first owner named.
+    log: Vec<Claim>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    ordinal: usize,
+    pages: u64,
+    owner: &'static str,
 }
 
 impl Claims {
@@ -27,7 +36,7 @@ impl Claims {
     pub fn new(preserved: &Preserved) -> Self {
         Self {
             preserved: preserved.clone(),
-            owners: BTreeMap::new(),
+            claimed: vec![0; preserved.keys().div_ceil(WORD)],
             log: Vec::new(),
         }
     }
@@ -51,19 +60,33 @@ impl Claims {
         let before = self.log.len();
         let done = step(self);
         if done.is_err() {
-            for (ordinal, _) in self.log.drain(before..) {
-                self.owners.remove(&ordinal);
+            for claim in self.log.drain(before..) {
+                if let Some(word) = self.claimed.get_mut(claim.ordinal / WORD) {
+                    *word &= !(1 << (claim.ordinal % WORD));
+                }
             }
         }
         done
     }
 
     fn mark(&mut self, folio: Folio, owner: &'static str) -> Result<(), &'static str> {
-        if let Some(first) = self.owners.get(&folio.ordinal) {
-            return Err(first);
+        let ordinal = folio.ordinal;
+        let bit = 1 << (ordinal % WORD);
+        // Of the tracker that the bits were made for.
+        let Some(word) = self.claimed.get_mut(ordinal / WORD) else {
+            return Ok(());
+        };
+        if *word & bit != 0 {
+            // Only here, on the way out, is the log searched.
+            let first = self.log.iter().find(|claim| claim.ordinal == ordinal);
+            return Err(first.map_or("something else", |claim| claim.owner));
         }
-        self.owners.insert(folio.ordinal, owner);
-        self.log.push((folio.ordinal, folio.order.pages()));
+        *word |= bit;
+        self.log.push(Claim {
+            ordinal,
+            pages: folio.order.pages(),
+            owner,
+        });
         Ok(())
     }
 
@@ -189,7 +212,7 @@ impl Claims {
     /// Preserved ranges that nobody claimed, and their pages.
     #[must_use]
     pub fn unclaimed(&self) -> (u64, u64) {
-        let pages: u64 = self.log.iter().map(|(_, pages)| pages).sum();
+        let pages: u64 = self.log.iter().map(|claim| claim.pages).sum();
         let ranges = self.preserved.keys() as u64 - self.log.len() as u64;
         (ranges, self.preserved.pages() - pages)
     }
