@@ -13,8 +13,8 @@ use kho_mem::{
     PhysMemExt,
 };
 
-use crate::Memfd;
 use crate::abi::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
+use crate::{FolioEntry, Memfd};
 
 /// What a memfd refuses. It is as it was then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -86,8 +86,6 @@ pub(crate) enum Phase {
 pub(crate) enum Slot {
     Own(Folio),
     Preserved(PreservedFolio),
-    /// Handed over, and not this process's own yet.
-    Held(PhysAddr, Order),
 }
 
 impl Slot {
@@ -95,15 +93,20 @@ impl Slot {
         match self {
             Self::Own(folio) => folio.order(),
             Self::Preserved(folio) => folio.order(),
-            Self::Held(_, order) => *order,
         }
     }
 
-    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+    fn bytes(&self) -> &[u8] {
         match self {
-            Self::Own(folio) => Some(folio),
-            Self::Preserved(folio) => Some(folio),
-            Self::Held(..) => None,
+            Self::Own(folio) => folio,
+            Self::Preserved(folio) => folio,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Own(folio) => folio,
+            Self::Preserved(folio) => folio,
         }
     }
 }
@@ -148,6 +151,23 @@ pub(crate) struct State {
     pub(crate) seals: u32,
     // By the page offset in the file. They do not overlap; no one begins at or past the size.
     pub(crate) slots: BTreeMap<u64, Slot>,
+    // Of a file that came with a handover that is not finished, instead of slots.
+    pub(crate) held: Vec<FolioEntry>,
+}
+
+/// What holds a page of a file, with its first page.
+enum Run<'s> {
+    Hole(u64),
+    Slot(u64, &'s Slot),
+    Held(u64, PhysAddr),
+}
+
+impl Run<'_> {
+    const fn first(&self) -> u64 {
+        match self {
+            Self::Hole(first) | Self::Slot(first, _) | Self::Held(first, _) => *first,
+        }
+    }
 }
 
 /// A piece of a file's contents.
@@ -173,14 +193,13 @@ impl MemFile {
                 pos: 0,
                 seals: 0,
                 slots: BTreeMap::new(),
+                held: Vec::new(),
             }),
         }
     }
 
     /// The file that `memfd` describes, in memory that is handed over.
-    pub(crate) fn incoming(memfd: &Memfd, held: &Held) -> Self {
-        let slot =
-            |folio: &crate::FolioEntry| Some((folio.index, Slot::Held(folio.addr?, folio.order)));
+    pub(crate) fn incoming(memfd: Memfd, held: &Held) -> Self {
         Self {
             held: Some(held.clone()),
             finished: AtomicBool::new(false),
@@ -190,7 +209,8 @@ impl MemFile {
                 size: memfd.size(),
                 pos: memfd.pos(),
                 seals: memfd.seals(),
-                slots: memfd.folios().iter().filter_map(slot).collect(),
+                slots: BTreeMap::new(),
+                held: memfd.into_folios(),
             }),
         }
     }
@@ -233,11 +253,16 @@ impl MemFile {
     /// The folios: page offset in the file and order, in order.
     #[must_use]
     pub fn folios(&self) -> Vec<(u64, Order)> {
-        self.lock()
-            .slots
-            .iter()
-            .map(|(index, slot)| (*index, slot.order()))
-            .collect()
+        let state = self.lock();
+        let held = state.held.iter().filter(|folio| folio.addr.is_some());
+        let held = held.map(|folio| (folio.index, folio.order));
+        held.chain(
+            state
+                .slots
+                .iter()
+                .map(|(index, slot)| (*index, slot.order())),
+        )
+        .collect()
     }
 
     /// Reads at `offset`, without moving the position. Returns how many bytes that were: fewer than
@@ -285,27 +310,19 @@ impl MemFile {
         let end = state.size.min(offset.saturating_add(len));
         let mut at = offset;
         while at < end {
-            let page = at >> PAGE_SHIFT;
-            let Some((first, slot)) = state.covering(page) else {
-                let next = state
-                    .next_slot(page)
-                    .map_or(u64::MAX, |page| page << PAGE_SHIFT);
-                look(FilePiece::Hole(end.min(next) - at));
-                at = end.min(next);
-                continue;
-            };
-            let start = first << PAGE_SHIFT;
-            let until = end.min(start + slot.order().pages() * PAGE_SIZE_U64);
+            let (run, until) = state.run_at(at >> PAGE_SHIFT);
+            let start = run.first() << PAGE_SHIFT;
+            let until = end.min(until.saturating_mul(PAGE_SIZE_U64));
             let (from, to) = (index(at - start), index(until - start));
-            match slot {
-                Slot::Own(folio) => look(FilePiece::Data(folio.get(from..to).unwrap_or_default())),
-                Slot::Preserved(folio) => {
-                    look(FilePiece::Data(folio.get(from..to).unwrap_or_default()))
+            match run {
+                Run::Hole(_) => look(FilePiece::Hole(until - at)),
+                Run::Slot(_, slot) => {
+                    look(FilePiece::Data(
+                        slot.bytes().get(from..to).unwrap_or_default(),
+                    ));
                 }
-                Slot::Held(addr, _) => {
-                    let Some(held) = &held else {
-                        return Err(FileError::Gone);
-                    };
+                Run::Held(_, addr) => {
+                    let held = held.as_ref().ok_or(FileError::Gone)?;
                     let addr = PhysAddr::new(addr.get() + (at - start));
                     look(FilePiece::Data(&held.handed().bytes(addr, to - from)?));
                 }
@@ -478,6 +495,25 @@ impl State {
         }
     }
 
+    /// What holds page `page`, and one past its last page.
+    fn run_at(&self, page: u64) -> (Run<'_>, u64) {
+        if let Some((first, slot)) = self.covering(page) {
+            return (Run::Slot(first, slot), first + slot.order().pages());
+        }
+        // Folios that are held list every page of the file, one after the other.
+        let behind = self.held.partition_point(|folio| folio.index <= page);
+        let held = behind.checked_sub(1).and_then(|at| self.held.get(at));
+        match held.filter(|folio| page < folio.end()) {
+            Some(FolioEntry {
+                index,
+                addr: Some(addr),
+                ..
+            }) => (Run::Held(*index, *addr), held.map_or(page, FolioEntry::end)),
+            Some(folio) => (Run::Hole(page), folio.end()),
+            None => (Run::Hole(page), self.next_slot(page).unwrap_or(u64::MAX)),
+        }
+    }
+
     /// The slot that holds page `page`, with its first page.
     fn covering(&self, page: u64) -> Option<(u64, &Slot)> {
         let (first, slot) = self.slots.range(..=page).next_back()?;
@@ -509,7 +545,7 @@ impl State {
             return;
         };
         let start = first << PAGE_SHIFT;
-        if let Some(bytes) = self.slots.get_mut(&first).and_then(Slot::bytes_mut) {
+        if let Some(bytes) = self.slots.get_mut(&first).map(Slot::bytes_mut) {
             let to = bytes.len().min(index(to - start));
             if let Some(tail) = bytes.get_mut(index(from - start)..to) {
                 tail.fill(0);
@@ -525,7 +561,7 @@ impl State {
             let Some(room) = self
                 .slots
                 .get_mut(&first)
-                .and_then(Slot::bytes_mut)
+                .map(Slot::bytes_mut)
                 .and_then(|room| room.get_mut(from..))
             else {
                 return Err(OutOfMemory { pages: 0 });

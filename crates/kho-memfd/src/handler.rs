@@ -138,7 +138,7 @@ impl FileHandler for MemfdHandler {
         );
         let memfd = read.map_err(refused)?;
         drop(attached);
-        Ok(Arc::new(MemFile::incoming(&memfd, retrieve.held)))
+        Ok(Arc::new(MemFile::incoming(memfd, retrieve.held)))
     }
 
     fn can_finish(
@@ -148,13 +148,11 @@ impl FileHandler for MemfdHandler {
     ) -> Result<(), HandlerError> {
         let Some(file) = file else { return Ok(()) };
         let state = file.lock();
-        for slot in state.slots.values() {
-            let Slot::Held(addr, order) = slot else {
-                continue;
-            };
+        for folio in &state.held {
+            let Some(addr) = folio.addr else { continue };
             let run = PageRun {
                 pfn: addr.pfn().get(),
-                pages: order.pages(),
+                pages: folio.order.pages(),
             };
             if !attached.handed().contains(run) {
                 return Err(refused(kho_mem::NotHanded { run }));
@@ -167,14 +165,12 @@ impl FileHandler for MemfdHandler {
         let Some(file) = file else { return };
         let mut state = file.lock();
         state.arena = Some(attached.settle());
-        for slot in state.slots.values_mut() {
-            // Asked before: each is there, since each was claimed once.
-            if let Slot::Held(addr, order) = slot
-                && let Ok(folio) = attached.handed_mut().adopt(*addr, *order)
-            {
-                *slot = Slot::Own(folio);
-            }
-        }
+        // Asked before: each is there, since each was claimed once.
+        let slots = take(&mut state.held).into_iter().filter_map(|folio| {
+            let adopted = attached.handed_mut().adopt(folio.addr?, folio.order);
+            Some((folio.index, Slot::Own(adopted.ok()?)))
+        });
+        state.slots = slots.collect();
         state.phase = Phase::Own;
         drop(state);
         file.finish();

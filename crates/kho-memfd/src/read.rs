@@ -109,6 +109,12 @@ impl Memfd {
         &self.area
     }
 
+    /// The folios and recorded holes alone: see [`Memfd::folios`].
+    #[must_use]
+    pub fn into_folios(self) -> Vec<FolioEntry> {
+        self.folios
+    }
+
     /// The folios and recorded holes, in order of their page offset.
     #[must_use]
     pub fn folios(&self) -> &[FolioEntry] {
@@ -221,7 +227,8 @@ fn folios(
     count: u64,
 ) -> Result<Vec<FolioEntry>, Damage> {
     let pages = memfd.size.div_ceil(PAGE_SIZE_U64);
-    let mut out: Vec<FolioEntry> = Vec::new();
+    // The list's pages were checked: there is a record in memory for each.
+    let mut out: Vec<FolioEntry> = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     let runs = memfd.area.runs().iter();
     let list_pages =
         runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));

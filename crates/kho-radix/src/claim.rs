@@ -21,11 +21,16 @@ pub struct Claims {
     claimed: Vec<u64>,
     // In order of claim, so that a failed step can be taken back, and the first owner named.
     log: Vec<Claim>,
+    // Ranges claimed.
+    count: usize,
 }
 
+/// Ranges in a row that were claimed one after the other.
 #[derive(Clone, Copy, Debug)]
 struct Claim {
-    ordinal: usize,
+    first: usize,
+    count: usize,
+    // Of each.
     pages: u64,
     owner: &'static str,
 }
@@ -38,6 +43,7 @@ impl Claims {
             preserved: preserved.clone(),
             claimed: vec![0; preserved.keys().div_ceil(WORD)],
             log: Vec::new(),
+            count: 0,
         }
     }
 
@@ -57,16 +63,30 @@ impl Claims {
         &mut self,
         step: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        let before = self.log.len();
+        let before = self.count;
         let done = step(self);
         if done.is_err() {
-            for claim in self.log.drain(before..) {
-                if let Some(word) = self.claimed.get_mut(claim.ordinal / WORD) {
-                    *word &= !(1 << (claim.ordinal % WORD));
-                }
+            while self.count > before {
+                self.take_back();
             }
         }
         done
+    }
+
+    /// Takes the last claim back.
+    fn take_back(&mut self) {
+        let Some(last) = self.log.last_mut() else {
+            return;
+        };
+        last.count -= 1;
+        let ordinal = last.first + last.count;
+        if last.count == 0 {
+            self.log.pop();
+        }
+        self.count -= 1;
+        if let Some(word) = self.claimed.get_mut(ordinal / WORD) {
+            *word &= !(1 << (ordinal % WORD));
+        }
     }
 
     fn mark(&mut self, folio: Folio, owner: &'static str) -> Result<(), &'static str> {
@@ -78,15 +98,29 @@ impl Claims {
         };
         if *word & bit != 0 {
             // Only here, on the way out, is the log searched.
-            let first = self.log.iter().find(|claim| claim.ordinal == ordinal);
+            let mut log = self.log.iter();
+            let first =
+                log.find(|claim| (claim.first..claim.first + claim.count).contains(&ordinal));
             return Err(first.map_or("something else", |claim| claim.owner));
         }
         *word |= bit;
-        self.log.push(Claim {
-            ordinal,
-            pages: folio.order.pages(),
-            owner,
-        });
+        self.count += 1;
+        let pages = folio.order.pages();
+        match self.log.last_mut() {
+            Some(last)
+                if last.first + last.count == ordinal
+                    && last.pages == pages
+                    && core::ptr::eq(last.owner, owner) =>
+            {
+                last.count += 1;
+            }
+            _ => self.log.push(Claim {
+                first: ordinal,
+                count: 1,
+                pages,
+                owner,
+            }),
+        }
         Ok(())
     }
 
@@ -212,8 +246,12 @@ impl Claims {
     /// Preserved ranges that nobody claimed, and their pages.
     #[must_use]
     pub fn unclaimed(&self) -> (u64, u64) {
-        let pages: u64 = self.log.iter().map(|claim| claim.pages).sum();
-        let ranges = self.preserved.keys() as u64 - self.log.len() as u64;
+        let pages: u64 = self
+            .log
+            .iter()
+            .map(|claim| claim.pages * claim.count as u64)
+            .sum();
+        let ranges = self.preserved.keys() as u64 - self.count as u64;
         (ranges, self.preserved.pages() - pages)
     }
 }

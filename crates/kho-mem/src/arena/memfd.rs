@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use memmap2::MmapOptions;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use super::backing::Backing;
 use super::buddy::LARGEST;
@@ -91,24 +92,38 @@ impl Arena {
         Ok(Self::fresh(backing, config))
     }
 
-    /// Lets go of the mapping's page table entries. No memory is given back and no byte changes;
-    /// pages are mapped again as they are touched. Done before an exec, it makes the exec itself
-    /// independent of how much memory was touched.
+    /// Maps the arena anew, at the same place: its page tables are freed, and filled again as
+    /// pages are touched. No memory is given back and no byte changes. Done before an exec, it makes
+    /// the exec itself independent of how much memory was touched.
     ///
     /// # Errors
     ///
-    /// The system refuses.
+    /// The system refuses; the arena stays mapped as it was.
     #[allow(unsafe_code)]
     pub fn unmap(&self) -> io::Result<()> {
-        let Backing::Mapped { map, .. } = &self.0.backing else {
+        let Backing::Mapped { map, file } = &self.0.backing else {
             return Ok(());
         };
+        let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
         // SAFETY:
-        // - On a shared mapping of a memfd `DontNeed` drops page table entries only; the pages stay
-        //   in the file, and the next access maps the same ones again. So the bytes under every
-        //   view, shared or exclusive, stay what they are, on every thread.
-        // - The range is all of a mapping that `self` keeps alive.
-        unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) }
+        // - The range is exactly that of a mapping that `self` owns and keeps alive; nothing else is
+        //   replaced.
+        // - It is replaced by the same bytes: the same file from its start on, shared, readable and
+        //   writable, as `map` made it. The system replaces a mapping as one step that no access sees
+        //   the middle of: a fault in between waits for it. So the bytes under every view, shared or
+        //   exclusive, on every thread, stay what they are.
+        // - The mapping's owner unmaps the same range in the end, whichever mapping it holds then.
+        let mapped = unsafe {
+            mmap(
+                map.as_mut_ptr().cast(),
+                map.len(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+                file,
+                0,
+            )
+        };
+        mapped.map(|_| ()).map_err(Into::into)
     }
 
     /// Gives the memory of free largest blocks (4 MiB) back to the system; it is zero when it is

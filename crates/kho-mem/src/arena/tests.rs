@@ -171,6 +171,20 @@ fn a_memfd_arena_is_sparse_and_found_again() {
 
 #[cfg(not(miri))]
 #[test]
+fn an_arena_that_is_mapped_anew_has_the_same_bytes() {
+    let arena = Arena::memfd(&config(16 << 20)).unwrap();
+    let mut folio = arena.alloc_zeroed(Order::MAX_FOLIO).unwrap();
+    folio[7] = 7;
+    let view = &folio[..];
+    arena.unmap().unwrap();
+    assert_eq!(view[7], 7);
+    folio[8] = 8;
+    arena.unmap().unwrap();
+    assert_eq!(folio[7..9], [7, 8]);
+}
+
+#[cfg(not(miri))]
+#[test]
 fn trimmed_memory_is_zero_when_it_is_used_again() {
     let arena = Arena::memfd(&config(16 << 20)).unwrap();
     let mut folio = arena.alloc(Order::MAX_FOLIO).unwrap();
