@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 
 use kho_compat::{Dialect, Registry, RegistryError};
 use kho_mem::sync::Mutex;
-use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange};
+use kho_mem::{
+    Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange, is_printable,
+};
 use kho_radix::{Failed, PreservedFolio, PreservedPages, Preserver, Tracker, TrackerError};
 use vm_fdt::FdtWriter;
 use zerocopy::IntoBytes;
@@ -17,8 +19,9 @@ use crate::Entry;
 use crate::abi::{
     FDT_SIZE, KexecMetadata, MEMBLOCK, MEMBLOCK_SUBTREE, METADATA_SUBTREE, METADATA_VERSION, NAME,
     PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_SIZE, PROP_START, PROP_TRACKER, REGION,
-    RELEASE_LEN, ScratchEntry,
+    RELEASE_LEN, SCRATCH_ALIGN, ScratchEntry,
 };
+use crate::scratch::{MAX_AREAS, PHYS_LIMIT};
 
 /// What a handover that is being made refuses. It is as it was then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,8 +56,16 @@ pub enum KhoError {
         /// The folio's bytes.
         room: u64,
     },
+    /// The blob is preserved in another handover.
+    #[error("the blob is preserved in another handover")]
+    Foreign,
+    /// Scratch areas that no reader takes.
+    #[error(
+        "scratch area {0}: areas are aligned to {SCRATCH_ALIGN:#x}, apart, below 2^52, and at most {MAX_AREAS}"
+    )]
+    BadScratch(PhysRange),
     /// The release is not 1 to 64 bytes without a NUL.
-    #[error("`{0}` is no kernel's release: 1 to 64 bytes without a NUL are")]
+    #[error("`{0}` is no kernel's release: 1 to 64 printable bytes are")]
     BadRelease(String),
     /// No page is left.
     #[error(transparent)]
@@ -168,6 +179,8 @@ struct Subtree {
     addr: PhysAddr,
     size: u64,
     blob: PreservedFolio,
+    // Whether it is the memblock FDT that lists the regions here.
+    regions: bool,
 }
 
 /// What a root FDT says of a subtree.
@@ -213,7 +226,9 @@ impl Kho {
         let bytes = release.as_bytes();
         let mut field = [0; RELEASE_LEN];
         match field.get_mut(..bytes.len()) {
-            Some(head) if !bytes.is_empty() && bytes.len() < RELEASE_LEN && !bytes.contains(&0) => {
+            Some(head)
+                if !bytes.is_empty() && bytes.len() < RELEASE_LEN && is_printable(release) =>
+            {
                 head.copy_from_slice(bytes);
             }
             _ => return Err(KhoError::BadRelease(release.to_owned())),
@@ -272,6 +287,8 @@ impl Kho {
         };
         let checked = if size == 0 || size > room {
             Err(KhoError::BadSize { size, room })
+        } else if !blob.is_of(&self.0.preserver) {
+            Err(KhoError::Foreign)
         } else if state.subtrees.iter().any(|subtree| subtree.name == name) {
             Err(KhoError::Duplicate {
                 what: "subtree",
@@ -291,6 +308,7 @@ impl Kho {
             addr: blob.addr(),
             size,
             blob,
+            regions: false,
         });
         Ok(())
     }
@@ -365,35 +383,59 @@ impl Kho {
             Ok(tree) => tree,
             Err(error) => return Err((error, region)),
         };
-        drop(state);
         let size = tree.len() as u64;
-        // The blob's bytes change last, once nothing can fail any more.
-        if self.with_subtree(MEMBLOCK_SUBTREE, |_| ()).is_none() {
-            let blob = self
-                .0
-                .preserver
-                .alloc_preserve(PAGE_SIZE)
-                .map_err(KhoError::from);
-            let added = blob.and_then(|blob| {
-                let added = self.add_subtree(MEMBLOCK_SUBTREE, blob, size);
-                added.map_err(|failed| failed.error)
-            });
-            if let Err(error) = added {
-                return Err((error, region));
-            }
-        }
-        state = self.0.state.lock();
         let at = state
             .subtrees
             .iter()
-            .position(|subtree| subtree.name == MEMBLOCK_SUBTREE);
-        if let Some(subtree) = at.and_then(|at| state.subtrees.get_mut(at)) {
-            subtree.size = size;
-            fill(&mut subtree.blob, &tree);
-        }
-        // The same names and properties as before: it fits.
-        if let Err(error) = self.0.write_root(&mut state, None, None) {
-            return Err((error, region));
+            .position(|s| s.name == MEMBLOCK_SUBTREE);
+        match at {
+            // Somebody else's: what it holds is not ours to write over.
+            Some(at)
+                if !state
+                    .subtrees
+                    .get(at)
+                    .is_some_and(|subtree| subtree.regions) =>
+            {
+                let error = KhoError::Duplicate {
+                    what: "subtree",
+                    name: MEMBLOCK_SUBTREE.to_owned(),
+                };
+                return Err((error, region));
+            }
+            Some(at) => {
+                if let Some(subtree) = state.subtrees.get_mut(at) {
+                    subtree.size = size;
+                    fill(&mut subtree.blob, &tree);
+                }
+                if let Err(error) = self.0.write_root(&mut state, None, None) {
+                    return Err((error, region));
+                }
+            }
+            None => {
+                let mut blob = match self.0.preserver.alloc_preserve(PAGE_SIZE) {
+                    Ok(blob) => blob,
+                    Err(error) => return Err((error.into(), region)),
+                };
+                fill(&mut blob, &tree);
+                let addr = blob.addr();
+                let listed = Listed {
+                    name: MEMBLOCK_SUBTREE,
+                    addr,
+                    size,
+                };
+                if let Err(error) = self.0.write_root(&mut state, Some(listed), None) {
+                    drop(state);
+                    drop(blob);
+                    return Err((error, region));
+                }
+                state.subtrees.push(Subtree {
+                    name: MEMBLOCK_SUBTREE.to_owned(),
+                    addr,
+                    size,
+                    blob,
+                    regions: true,
+                });
+            }
         }
         state.regions.push((name.to_owned(), region));
         Ok(())
@@ -438,7 +480,10 @@ impl Kho {
         }
         match preserver.hand_over() {
             Ok(arena) => Ok(arena),
-            Err(preserver) => Ok(preserver.arena().clone()),
+            Err(preserver) => {
+                preserver.give();
+                Ok(preserver.arena().clone())
+            }
         }
     }
 }
@@ -498,13 +543,20 @@ fn root_fdt(
     // Little-endian, unlike the cells of other device trees.
     fdt.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
     for subtree in subtrees {
-        let node = fdt.begin_node(subtree.name)?;
+        let node = begin(&mut fdt, subtree.name)?;
         fdt.property(PROP_BLOB, &subtree.addr.get().to_le_bytes())?;
         fdt.property(PROP_BLOB_SIZE, &subtree.size.to_le_bytes())?;
         fdt.end_node(node)?;
     }
     fdt.end_node(root)?;
     fdt.finish()
+}
+
+fn begin(fdt: &mut FdtWriter, name: &str) -> Result<vm_fdt::FdtWriterNode, vm_fdt::Error> {
+    if name.is_empty() {
+        return Err(vm_fdt::Error::InvalidNodeName);
+    }
+    fdt.begin_node(name)
 }
 
 fn memblock_fdt(regions: &[(&str, PageRun)]) -> Result<Vec<u8>, KhoError> {
@@ -514,7 +566,7 @@ fn memblock_fdt(regions: &[(&str, PageRun)]) -> Result<Vec<u8>, KhoError> {
         let root = fdt.begin_node("")?;
         fdt.property_string(PROP_COMPATIBLE, &token(&MEMBLOCK))?;
         for (name, run) in regions {
-            let node = fdt.begin_node(name)?;
+            let node = begin(&mut fdt, name)?;
             fdt.property_string(PROP_COMPATIBLE, &token(&REGION))?;
             fdt.property(PROP_START, &run.addr().get().to_le_bytes())?;
             let size = run.pages * PAGE_SIZE as u64;
@@ -542,6 +594,13 @@ fn token(component: &kho_compat::Component) -> String {
 fn scratch_table(arena: &Arena, areas: &[PhysRange]) -> Result<Option<(Folio, u64)>, KhoError> {
     if areas.is_empty() {
         return Ok(None);
+    }
+    for (index, area) in areas.iter().enumerate() {
+        let aligned = (area.start().get() | area.len()).is_multiple_of(SCRATCH_ALIGN);
+        let apart = areas.iter().take(index).all(|other| !other.overlaps(area));
+        if !aligned || !apart || area.end() > PHYS_LIMIT || index as u64 >= MAX_AREAS {
+            return Err(KhoError::BadScratch(*area));
+        }
     }
     let entries: Vec<_> = areas
         .iter()

@@ -11,11 +11,11 @@ use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
 
 /// More areas than any machine has: low memory, global, and one per NUMA node, of which Linux
 /// numbers at most 1024.
-const MAX_AREAS: u64 = 2 + 1024;
+pub(crate) const MAX_AREAS: u64 = 2 + 1024;
 
 /// One past the largest physical address of any machine with 4 KiB pages: x86-64 and arm64 have 52
 /// bits at most.
-const PHYS_LIMIT: u128 = 1 << 52;
+pub(crate) const PHYS_LIMIT: u128 = 1 << 52;
 
 /// The scratch areas: aligned, inside the address space, not overlapping each other.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,6 +1,7 @@
 //! Holding a handover while nobody else does.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -130,6 +131,12 @@ pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Resul
     // What came before the ticket that it belongs to.
     let mut arrived: BTreeMap<RawFd, OwnedFd> = BTreeMap::new();
     command.env_remove(HANDOVER_ENV);
+    // What is brought back gets the environment that the first program got.
+    let setting: Vec<(OsString, Option<OsString>)> = command
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    let directory = command.get_current_dir().map(ToOwned::to_owned);
     let mut child = start(&mut command, &there, &[], &child_process)?;
     tell(Event::Started(child.id()));
     loop {
@@ -180,6 +187,15 @@ pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Resul
         );
         let (mut again, program) = bring_back(waiting, &reason)?;
         tell(Event::BroughtBack { program, reason });
+        for (name, value) in setting.iter().filter(|(name, _)| name != HANDOVER_ENV) {
+            match value {
+                Some(value) => again.env(name, value),
+                None => again.env_remove(name),
+            };
+        }
+        if let Some(directory) = &directory {
+            again.current_dir(directory);
+        }
         let fds: Vec<_> = waiting.fds.values().map(AsFd::as_fd).collect();
         child = start(&mut again, &there, &fds, &child_process)?;
         tell(Event::Started(child.id()));

@@ -254,7 +254,7 @@ impl PageRun {
 
 impl fmt::Display for PageRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = u128::from(self.end()) << PAGE_SHIFT;
+        let end = (u128::from(self.pfn) + u128::from(self.pages)) << PAGE_SHIFT;
         write!(f, "{:#x}..{end:#x}", self.pfn << PAGE_SHIFT)
     }
 }

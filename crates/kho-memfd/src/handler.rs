@@ -47,8 +47,9 @@ pub struct MemfdHandler;
 pub struct PreservedMemfd {
     ser: PreservedFolio,
     list: Option<PreservedArea>,
-    // The position that was written when the file was preserved.
+    // The position when the file was preserved, and the one that stands there.
     pos: u64,
+    written: u64,
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> HandlerError {
@@ -178,7 +179,12 @@ impl FileHandler for MemfdHandler {
 }
 
 impl PreservedMemfd {
+    /// Writes the position, where it is not what stands there. (The page may not be mapped any more,
+    /// and a freeze of a million files that did not move need not touch a million pages.)
     fn write_pos(&mut self, pos: u64) {
+        if std::mem::replace(&mut self.written, pos) == pos {
+            return;
+        }
         let at = offset_of!(MemfdSer, pos);
         if let Some(field) = self.ser.get_mut(at..at + size_of::<U64>()) {
             field.copy_from_slice(U64::new(pos).as_bytes());
@@ -271,6 +277,7 @@ fn write_down(state: &State, kho: &Kho) -> Result<PreservedMemfd, HandlerError> 
         ser: page,
         list: area,
         pos: state.pos,
+        written: state.pos,
     })
 }
 

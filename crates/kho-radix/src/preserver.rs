@@ -192,6 +192,12 @@ impl Preserver {
         Ok(shared.arena)
     }
 
+    /// As [`Preserver::hand_over`], while others still hold the preserver or preserved memory of
+    /// theirs: the nodes are the handover's all the same.
+    pub fn give(&self) {
+        self.0.tracker.lock().give();
+    }
+
     fn remove(&self, key: Key) {
         // The key was put in when its owner was made, and only its owner takes it out.
         let removed = self.0.tracker.lock().remove(key);
@@ -224,6 +230,12 @@ impl PreservedFolio {
     #[must_use]
     pub fn addr(&self) -> PhysAddr {
         self.folio.as_ref().map_or(PhysAddr::NULL, Folio::addr)
+    }
+
+    /// Whether it is preserved in the tracker of `preserver`.
+    #[must_use]
+    pub fn is_of(&self, preserver: &Preserver) -> bool {
+        Arc::ptr_eq(&self.preserver.0, &preserver.0)
     }
 
     /// log2 of its pages.

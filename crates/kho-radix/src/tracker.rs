@@ -35,8 +35,8 @@ pub enum TrackerError {
         /// The order.
         order: Order,
     },
-    /// No page is left for a node.
-    #[error("a node of the tracker: {0}")]
+    /// No page is left.
+    #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
 }
 
@@ -95,6 +95,18 @@ pub struct Tracker {
     pages: u64,
     // Page numbers that no key of a run of pages crosses, in order.
     boundaries: Vec<u64>,
+    // Whether the nodes are the handover's: then they are not freed with the tracker.
+    given: bool,
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        if self.given {
+            core::mem::take(&mut self.nodes)
+                .into_iter()
+                .for_each(|node| node.page.hand_over());
+        }
+    }
 }
 
 const ROOT: Link = 1;
@@ -112,6 +124,7 @@ impl Tracker {
             keys: 0,
             pages: 0,
             boundaries: Vec::new(),
+            given: false,
         };
         tracker.node(DEPTH - 1, 0, 0)?;
         Ok(tracker)
@@ -153,10 +166,13 @@ impl Tracker {
     }
 
     /// Gives the nodes to the handover: the pages stay as they are, neither owned nor free.
-    pub fn hand_over(self) {
-        self.nodes
-            .into_iter()
-            .for_each(|node| node.page.hand_over());
+    pub fn hand_over(mut self) {
+        self.give();
+    }
+
+    /// As [`Tracker::hand_over`], once the tracker is dropped.
+    pub(crate) const fn give(&mut self) {
+        self.given = true;
     }
 
     fn get(&self, link: Link) -> Option<&Node> {

@@ -24,6 +24,8 @@ pub struct Handed {
     // Runs of handed pages, first to one past the last, from the arena's base on. They neither
     // overlap nor touch.
     runs: BTreeMap<usize, usize>,
+    // Never freed: scratch and page 0.
+    carved: BTreeMap<usize, usize>,
 }
 
 /// Pages that can not be adopted.
@@ -40,6 +42,7 @@ impl Handed {
         Self {
             inner,
             runs: BTreeMap::from([(0, pages)]),
+            carved: BTreeMap::new(),
         }
     }
 
@@ -77,12 +80,14 @@ impl Handed {
             .into_iter()
             .filter_map(|run| self.inner.pages_of(run))
             .collect();
-        let mut used = kept.clone();
-        // Page 0 of the address space is "none" in every format.
+        let mut carved = Vec::new();
         if self.inner.base.is_null() {
-            used.push((0, 1));
+            carved.push((0, 1));
         }
-        used.extend(scratch.iter().filter_map(|area| self.inner.pages_in(*area)));
+        carved.extend(scratch.iter().filter_map(|area| self.inner.pages_in(*area)));
+        let mut used = kept.clone();
+        used.extend(&carved);
+        self.carved = merged(carved);
         let runs = merged(kept);
         let used = merged(used);
         let mut buddy = self.inner.buddy.lock();
@@ -148,6 +153,11 @@ impl Handed {
         let Some((from, to)) = self.inner.pages_of(run).filter(|(from, to)| from < to) else {
             return Err(NotHanded { run });
         };
+        // What is never allocated is never owned either: it would be freed with its owner.
+        let carved = self.carved.range(..to).next_back();
+        if carved.is_some_and(|(_, end)| *end > from) {
+            return Err(NotHanded { run });
+        }
         let Some((start, end)) = self.runs.range(..=from).next_back().map(|(a, b)| (*a, *b)) else {
             return Err(NotHanded { run });
         };
@@ -168,7 +178,19 @@ impl Handed {
     pub fn free_rest(&mut self) {
         let mut buddy = self.inner.buddy.lock();
         for (from, to) in core::mem::take(&mut self.runs) {
-            buddy.free_run(from, to - from);
+            let mut at = from;
+            for (start, end) in &self.carved {
+                if *end <= at || *start >= to {
+                    continue;
+                }
+                if *start > at {
+                    buddy.free_run(at, start - at);
+                }
+                at = at.max(*end);
+            }
+            if at < to {
+                buddy.free_run(at, to - at);
+            }
         }
     }
 

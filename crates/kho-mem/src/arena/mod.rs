@@ -193,12 +193,12 @@ impl Inner {
 
     /// The whole pages that `range` touches.
     fn pages_in(&self, range: PhysRange) -> Option<(usize, usize)> {
-        let first = range.start().get() >> PAGE_SHIFT;
-        let last = range
-            .start()
-            .get()
-            .checked_add(range.len().checked_sub(1)?)?
-            >> PAGE_SHIFT;
+        let all = self.range();
+        let start = range.start().max(all.start());
+        let end = range.end().min(all.end());
+        let len = u64::try_from(end.checked_sub(u128::from(start.get()))?).ok()?;
+        let first = start.get() >> PAGE_SHIFT;
+        let last = start.get().checked_add(len.checked_sub(1)?)? >> PAGE_SHIFT;
         self.pages_of(PageRun {
             pfn: first,
             pages: last - first + 1,
