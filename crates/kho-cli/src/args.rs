@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Restore the files of a handover: admitted first, then all or nothing.
     Restore(RestoreArgs),
+    /// Make an image of files: the way back of restore.
+    Pack(crate::pack::PackArgs),
     /// The components that this build knows, and their compat strings.
     #[command(subcommand)]
     Compat(CompatCommand),
@@ -213,7 +215,7 @@ fn version_of(text: &str) -> Result<VersionOf, String> {
     Ok(VersionOf { name, version })
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let expected = "expected a number of bytes, with K, M, G or T for units of 1024";
     let digits = text.trim_end_matches("iB").trim_end_matches('B');
     let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
@@ -243,7 +245,7 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| "expected a 64-bit number, decimal or hexadecimal with 0x".to_owned())
 }
 
-fn address(text: &str) -> Result<PhysAddr, String> {
+pub(crate) fn address(text: &str) -> Result<PhysAddr, String> {
     number(text).map(PhysAddr::new)
 }
 

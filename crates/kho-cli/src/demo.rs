@@ -186,7 +186,7 @@ fn fill(plan: &Plan, host: &Host) -> Result<Files, Failure> {
             while offset < plan.size {
                 let len = usize::try_from((plan.size - offset).min(CHUNK)).unwrap_or(0);
                 let part = buffer.get_mut(..len).unwrap_or_default();
-                made_up(part, number << 32 | offset / CHUNK);
+                made_up(part, (number << 32) | (offset / CHUNK));
                 hash.update(part);
                 let written = file.write_at(offset, part).map_err(demo)?;
                 if written < len {

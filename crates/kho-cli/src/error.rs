@@ -32,6 +32,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The output directory has something in the way, and whether --force was given.
     InTheWay(PathBuf, bool),
+    /// What is to be packed is refused, or can not be read: a word and a text per line.
+    Input(Vec<(&'static str, String)>),
     /// Writing failed.
     Write { path: PathBuf, error: io::Error },
     /// Standard output is gone.
@@ -123,6 +125,7 @@ impl Failure {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
             Self::Ended(_) => Vec::new(),
+            Self::Input(lines) => lines.clone(),
             Self::Image(error) => vec![("error", error.to_string())],
             Self::Find(error, raw) => {
                 let mut lines = find_lines(error);

@@ -420,7 +420,7 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
     Ok(())
 }
 
-fn count(n: u64, what: impl Display) -> String {
+pub(crate) fn count(n: u64, what: impl Display) -> String {
     if n == 1 {
         format!("1 {what}")
     } else {

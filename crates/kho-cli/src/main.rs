@@ -6,6 +6,7 @@ mod demo;
 mod error;
 mod human;
 mod inspect;
+mod pack;
 mod progress;
 mod report;
 mod restore;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Inspect(args) => inspect::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Pack(args) => pack::run(args),
         Command::Compat(args) => compat::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => supervise::run(args),

@@ -22,8 +22,8 @@ use crate::survey::{MemfdFacts, Survey};
 use crate::write::{SparseFile, Staging};
 
 /// The manifest's own version: of this file format, not of any handover's.
-const FORMAT: &str = "kho-restore-v1";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const FORMAT: &str = "kho-restore-v1";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let result = restore(args);

@@ -43,7 +43,7 @@ impl Staging {
             error,
         };
         let temp = tempfile::Builder::new()
-            .prefix(".kho-restore-")
+            .prefix(".kho-writing-")
             .tempdir_in(place)
             .map_err(at)?;
         // The temporary directory is private; what becomes of `root` is the user's, by umask.
@@ -71,6 +71,12 @@ impl Staging {
         fs::write(&path, bytes).map_err(|error| Failure::Write { path, error })?;
         self.entries.push(name.to_owned());
         Ok(())
+    }
+
+    /// Where the entry `name` is to be written, by whoever writes it.
+    pub(crate) fn entry(&mut self, name: &Path) -> PathBuf {
+        self.entries.push(name.to_owned());
+        self.root.join(name)
     }
 
     /// Makes everything visible in the output directory. A failure on the way takes back what it

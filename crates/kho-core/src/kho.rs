@@ -452,6 +452,12 @@ impl Kho {
         }
     }
 
+    /// Whether there are clones.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Gives everything to the handover: the arena is then what the next kernel finds.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use std::time::Duration;
+
 use rustix::fs::MemfdFlags;
 
 use crate::channel::send_bytes;
@@ -34,6 +36,10 @@ impl Store {
         };
         let socket = UnixDatagram::unbound().ok()?;
         socket.connect_addr(&addr.ok()?).ok()?;
+        // A manager that does not read holds nothing either.
+        socket
+            .set_write_timeout(Some(Duration::from_secs(5)))
+            .ok()?;
         Some(Self { socket })
     }
 

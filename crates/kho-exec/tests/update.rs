@@ -4,21 +4,28 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::expect_used
+    clippy::expect_used,
+    clippy::cast_possible_truncation
 )]
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex};
 
+use command_fds::{CommandFdExt, FdMapping};
 use kho_compat::{Component, Registry};
 use kho_exec::{Config, Event, Host, StartError, supervise};
 use kho_fd::FdFile;
 use kho_luo::FileRef;
 use kho_mem::PhysAddr;
 use kho_memfd::MemFile;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Signal, getpid, kill_process};
 
 const SESSION: &str = "state";
@@ -73,8 +80,8 @@ fn program() {
     let plan = std::env::var(PLAN).unwrap_or_default();
     let plan: Vec<&str> = plan.split_whitespace().collect();
     let mut config = Config::new().arena(PhysAddr::new(1 << 32), 256 << 20);
-    let old = dir.join("old");
-    if fs::read_to_string(dir.join("next")).is_ok_and(|next| next == "altered") && !old.exists() {
+    // One executable plays both programs: the altered one is told so by its arguments.
+    if std::env::args().any(|arg| arg == "altered") {
         config = config.registry(altered());
     }
     point(&dir, "begin", 1);
@@ -127,23 +134,12 @@ fn program() {
             .write_at(counter.size(), format!("{generation};").as_bytes())
             .unwrap();
     }
-    let mut turns = if returned.is_some() {
-        vec!["end"]
-    } else {
-        Vec::new()
+    // What came back goes on by itself, or tries once more where the next one died.
+    let turn = match &returned {
+        Some(_) if dir.join("died").exists() => "next",
+        Some(_) => "end",
+        None => plan.get(generation as usize).copied().unwrap_or("end"),
     };
-    turns.insert(0, plan.get(generation as usize).copied().unwrap_or("end"));
-    if returned.is_some() {
-        // What came back goes on by itself, or tries once more where it died.
-        turns = vec![if dir.join("died").exists() {
-            "next"
-        } else {
-            "end"
-        }];
-        if generation as usize + 1 >= plan.len() {
-            turns = vec!["end"];
-        }
-    }
     let files = || {
         [
             (COUNTER, Arc::clone(&counter) as FileRef),
@@ -155,35 +151,34 @@ fn program() {
         next.args(["--exact", "program", "--nocapture", "--test-threads", "1"]);
         next
     };
-    for turn in turns {
-        match turn {
-            "end" => break,
-            "next" => {
-                let error = host.hand_over(SESSION, files(), this());
-                panic!("{error}");
-            }
-            "missing" => {
-                let error = host.hand_over(SESSION, files(), Command::new("/nonexistent/program"));
-                log(&dir, &format!("went on: {error}"));
-                // Everything is as before, and it can be tried again.
-                counter.write_at(counter.size(), b"again;").unwrap();
-                let error = host.hand_over(SESSION, files(), this());
-                panic!("{error}");
-            }
-            "altered" => {
-                fs::write(dir.join("next"), "altered").unwrap();
-                let error = host.hand_over(SESSION, files(), this());
-                panic!("{error}");
-            }
-            "child" => {
-                // A child inherits the environment; the handover in it is not its own.
-                let status = this().env(PLAN, "end").status().unwrap();
-                log(&dir, &format!("child: {status}"));
-                let error = host.hand_over(SESSION, files(), this());
-                panic!("{error}");
-            }
-            other => panic!("no plan `{other}`"),
+    match turn {
+        "end" => {}
+        "next" => {
+            let error = host.hand_over(SESSION, files(), this());
+            panic!("{error}");
         }
+        "missing" => {
+            let error = host.hand_over(SESSION, files(), Command::new("/nonexistent/program"));
+            log(&dir, &format!("went on: {error}"));
+            // Everything is as before, and it can be tried again.
+            counter.write_at(counter.size(), b"again;").unwrap();
+            let error = host.hand_over(SESSION, files(), this());
+            panic!("{error}");
+        }
+        "altered" => {
+            let mut next = this();
+            next.args(["--skip", "altered"]);
+            let error = host.hand_over(SESSION, files(), next);
+            panic!("{error}");
+        }
+        "child" => {
+            // A child inherits the environment; the handover in it is not its own.
+            let status = this().env(PLAN, "end").status().unwrap();
+            log(&dir, &format!("child: {status}"));
+            let error = host.hand_over(SESSION, files(), this());
+            panic!("{error}");
+        }
+        other => panic!("no plan `{other}`"),
     }
     let mut text = String::new();
     let mut bytes = vec![0; counter.size() as usize];
@@ -261,16 +256,36 @@ fn an_exec_that_fails_leaves_the_program_as_it_was() {
 
 #[test]
 fn what_the_next_program_refuses_comes_back() {
-    // The one that comes back does not know the other version any more than before.
-    let dir = tempfile::tempdir().unwrap();
-    let output = command(dir.path(), "altered end", "").output().unwrap();
-    let log = read_log(dir.path());
-    // Both are one executable here: what comes back is altered too and refuses in turn, for good.
-    assert_eq!(output.status.code(), Some(3), "{log:?}");
-    assert!(log[1].starts_with("start: refused by policy"), "{log:?}");
+    let (log, output) = run("altered end");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(process_of(&log[0]), process_of(&log[1]));
+    assert!(
+        log[1].starts_with("generation 0 ")
+            && log[1].contains("has \"0;\" returned: refused by policy"),
+        "{log:?}"
+    );
     assert!(
         log[1].contains("block-v1 is not restorable here, only block-v2"),
         "{log:?}"
+    );
+    assert_eq!(log.last().unwrap(), "end of generation 0 with \"0;\"");
+}
+
+#[test]
+fn what_is_refused_under_a_supervisor_comes_back_without_it() {
+    let (log, events, status) = supervised("altered end", "");
+    assert!(status.success(), "{log:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 0 with \"0;\"");
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::BroughtBack { .. })),
+        "{events:?}"
+    );
+    assert_eq!(
+        events.last(),
+        Some(&Event::Finished),
+        "the one that went back to finished it"
     );
 }
 
@@ -389,6 +404,120 @@ fn a_ticket_that_leads_nowhere_is_an_error() {
     );
 }
 
+/// A service manager's descriptor store: reads what it is told until it is stopped.
+struct Manager {
+    socket: UnixDatagram,
+    held: Arc<Mutex<BTreeMap<String, OwnedFd>>>,
+}
+
+impl Manager {
+    fn new(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        let held = Arc::new(Mutex::new(BTreeMap::new()));
+        let (reader, store) = (socket.try_clone().unwrap(), Arc::clone(&held));
+        std::thread::spawn(move || {
+            loop {
+                let mut bytes = [0; 256];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+                let mut beside = RecvAncillaryBuffer::new(&mut space);
+                let mut vector = [IoSliceMut::new(&mut bytes)];
+                let received =
+                    recvmsg(&reader, &mut vector, &mut beside, RecvFlags::empty()).unwrap();
+                let fds = beside.drain().flat_map(|message| match message {
+                    RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+                    _ => Vec::new(),
+                });
+                let fds: Vec<OwnedFd> = fds.collect();
+                let text = String::from_utf8(bytes[..received.bytes].to_vec()).unwrap();
+                let Some(name) = text.lines().find_map(|line| line.strip_prefix("FDNAME=")) else {
+                    return;
+                };
+                let mut held = store.lock().unwrap();
+                if text.contains("FDSTOREREMOVE=1") {
+                    held.remove(name);
+                } else {
+                    held.insert(name.to_owned(), fds.into_iter().next().unwrap());
+                }
+            }
+        });
+        Self { socket, held }
+    }
+
+    /// What it holds, once it has read all that was sent.
+    fn take(&self, path: &Path) -> BTreeMap<String, OwnedFd> {
+        while rustix::io::ioctl_fionread(&self.socket).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+        // Two more behind: when the second is received, the first and all before it are handled.
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(path).unwrap();
+        for _ in 0..2 {
+            sender.send(b"FDSTOREREMOVE=1\nFDNAME=none").unwrap();
+            while rustix::io::ioctl_fionread(&self.socket).unwrap() > 0 {
+                std::thread::yield_now();
+            }
+        }
+        std::mem::take(&mut self.held.lock().unwrap())
+    }
+}
+
+#[test]
+fn a_service_managers_store_brings_the_state_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let manager = Manager::new(&path);
+    // Generation 1 dies before it has finished; nobody else is left.
+    let output = command(dir.path(), "next next end", "retrieved@1")
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&output.status),
+        Some(9)
+    );
+    let held = manager.take(&path);
+    assert!(
+        held.len() >= 4 && held.contains_key("kho-ticket"),
+        "ticket, arena, program, pipe: {held:?}"
+    );
+
+    // The manager starts the service again and passes what it holds from descriptor 3 on.
+    let names: Vec<_> = held.keys().cloned().collect();
+    let mut shell = Command::new("sh");
+    let exe = std::env::current_exe().unwrap();
+    let script = "LISTEN_PID=$$ exec \"$0\" --exact program --nocapture --test-threads 1";
+    shell.arg("-c").arg(script).arg(exe);
+    shell
+        .env(ROLE, dir.path())
+        .env(PLAN, "next next end")
+        .env("NOTIFY_SOCKET", &path);
+    shell
+        .env("LISTEN_FDS", names.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"));
+    let mappings = held
+        .into_values()
+        .zip(3..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+    shell.fd_mappings(mappings.collect()).unwrap();
+    let output = shell.output().unwrap();
+    let log = read_log(dir.path());
+    assert!(output.status.success(), "{log:?} {output:?}");
+    assert!(
+        log[1].contains("generation 0")
+            && log[1].contains("has \"0;\" returned: the program ended"),
+        "{log:?}"
+    );
+    assert_eq!(log.last().unwrap(), "end of generation 2 with \"0;1;2;\"");
+    assert_eq!(
+        manager.take(&path).len(),
+        0,
+        "finished: the store is empty again"
+    );
+}
+
 #[test]
 fn a_start_error_reads_well() {
     let error = StartError::Ticket("found nothing".to_owned());
@@ -396,10 +525,4 @@ fn a_start_error_reads_well() {
         error.to_string(),
         "KHO_HANDOVER is no handover: found nothing"
     );
-    let mut text = String::new();
-    File::open("/proc/self/comm")
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
-    assert!(!text.is_empty());
 }

@@ -5,6 +5,8 @@
 //! table by the setup_data node that points there; [`scratch_by_elimination`] finds the table in
 //! a dump that was cut down to what its handover reaches.
 //!
+//! [`write_elf`] and [`write_raw`] are the way back: memory as a dump, with holes where it is zero.
+//!
 //! The README has a complete example.
 
 mod elf;
@@ -12,10 +14,12 @@ mod image;
 mod scan;
 mod scratch;
 mod unpack;
+mod write;
 
 pub use image::{Image, ImageError, Kind, Options, Progress};
 pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, scan};
 pub use scratch::scratch_by_elimination;
+pub use write::{WriteError, Written, write_elf, write_raw};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

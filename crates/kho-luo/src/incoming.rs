@@ -129,6 +129,8 @@ struct State {
     sessions: Vec<Session>,
     by_name: HashMap<Name, usize>,
     claims: Claims,
+    // Claims before the first file was retrieved.
+    own_claims: usize,
     flbs: Vec<Flb>,
     committed: bool,
 }
@@ -316,6 +318,7 @@ impl Incoming {
         let state = State {
             by_name: by_name.collect(),
             sessions,
+            own_claims: claims.count(),
             claims,
             flbs: flbs.collect(),
             committed: false,
@@ -497,9 +500,34 @@ impl Incoming {
     ///
     /// It is finished, or files that were retrieved still refer to it.
     pub fn into_attached(self) -> Result<Attached, Self> {
-        if self.is_finished() {
-            return Err(self);
+        let mut shared = Arc::try_unwrap(self.0).map_err(Self)?;
+        let state = shared
+            .state
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let files = state.sessions.iter().flat_map(|session| &session.files);
+        let mut objects = files
+            .map(|file| &file.object)
+            .chain(state.flbs.iter().map(|flb| &flb.object));
+        let in_use = |object: &Object| match object {
+            Object::There(file) => Arc::strong_count(file) > 1,
+            _ => false,
+        };
+        if state.committed || objects.any(in_use) {
+            return Err(Self(Arc::new(shared)));
         }
+        // Nobody else has them: they let go of the memory here, and of their claims.
+        let files = state
+            .sessions
+            .iter_mut()
+            .flat_map(|session| &mut session.files);
+        let objects = files.map(|file| &mut file.object);
+        for object in objects.chain(state.flbs.iter_mut().map(|flb| &mut flb.object)) {
+            if matches!(object, Object::There(_)) {
+                *object = Object::Waiting;
+            }
+        }
+        state.claims.take_back_to(state.own_claims);
         let Shared {
             held,
             handlers,
@@ -507,33 +535,7 @@ impl Incoming {
             number,
             kexec_count,
             state,
-        } = Arc::try_unwrap(self.0).map_err(Self)?;
-        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let State {
-            sessions,
-            by_name,
-            claims,
-            flbs,
-            committed,
-        } = state;
-        // Files that nobody else holds let go of the memory here.
-        let rebuild: Vec<_> = sessions
-            .into_iter()
-            .map(|mut session| {
-                session
-                    .files
-                    .iter_mut()
-                    .for_each(|file| file.object = Object::Waiting);
-                session
-            })
-            .collect();
-        let flbs: Vec<_> = flbs
-            .into_iter()
-            .map(|mut flb| {
-                flb.object = Object::Waiting;
-                flb
-            })
-            .collect();
+        } = shared;
         held.into_inner().map_err(|held| {
             Self(Arc::new(Shared {
                 held,
@@ -541,13 +543,7 @@ impl Incoming {
                 admitted,
                 number,
                 kexec_count,
-                state: Mutex::new(State {
-                    sessions: rebuild,
-                    by_name,
-                    claims,
-                    flbs,
-                    committed,
-                }),
+                state,
             }))
         })
     }

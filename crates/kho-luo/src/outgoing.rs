@@ -108,12 +108,24 @@ pub struct Orchestrator(Arc<Shared>);
 
 struct Shared {
     kho: Kho,
+    subtree: Subtree,
     handlers: Handlers,
     // The compat string of each handler.
     compats: Vec<[u8; COMPAT_LEN]>,
     compatible: Vec<u8>,
     number: u64,
     state: Mutex<State>,
+}
+
+/// LUO's subtree of the core, which goes with the orchestrator unless it is handed over.
+struct Subtree(Option<Kho>);
+
+impl Drop for Subtree {
+    fn drop(&mut self) {
+        if let Some(kho) = &self.0 {
+            drop(kho.remove_subtree(SUBTREE));
+        }
+    }
 }
 
 struct State {
@@ -125,6 +137,8 @@ struct State {
     set: OutgoingSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
+    // Written as they stand, behind those of handlers.
+    foreign: Vec<FlbSer>,
     frozen: bool,
     // Closed while frozen: gone if the update happens, closed when it is called off.
     closing: Vec<Name>,
@@ -183,17 +197,7 @@ impl Orchestrator {
             return Err(LuoError::BadFlb(text));
         }
         for entry in &handlers.flbs {
-            let name = entry.handler.name();
-            let printable = name
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() || byte == b' ');
-            if name.is_empty() || !printable || field::<COMPAT_LEN>(name.as_bytes()).is_none() {
-                let text = format!(
-                    "`{name}` is no FLB's name: 1 to {} printable bytes are",
-                    COMPAT_LEN - 1
-                );
-                return Err(LuoError::BadFlb(text));
-            }
+            flb_name(entry.handler.name())?;
         }
         let preserver = kho.preserver().clone();
         let area = preserver.step(|| {
@@ -212,10 +216,12 @@ impl Orchestrator {
             set: OutgoingSet::new(preserver),
             area,
             flbs: handlers.flbs.iter().map(|_| Flb::default()).collect(),
+            foreign: Vec::new(),
             frozen: false,
             closing: Vec::new(),
         };
         let this = Self(Arc::new(Shared {
+            subtree: Subtree(Some(kho.clone())),
             kho,
             handlers,
             compats,
@@ -225,6 +231,56 @@ impl Orchestrator {
         }));
         this.0.write_header(&mut locked(&this.0.state));
         Ok(this)
+    }
+
+    /// Adds FLBs that have no handler here: each is its name, what its entry holds, and how many
+    /// files depend on it. They are written as they stand, behind those of handlers, when a freeze
+    /// finds at least that many files. Memory that an entry names is its owner's affair.
+    ///
+    /// For making an image of what another system handed over, whose objects this one can not
+    /// preserve.
+    ///
+    /// # Errors
+    ///
+    /// A name is none or is taken, nobody depends on an object, more objects than fit the area, or
+    /// an update is under way. None is added then.
+    pub fn with_foreign_flbs(
+        self,
+        flbs: impl IntoIterator<Item = (String, u64, u64)>,
+    ) -> Result<Self, LuoError> {
+        let mut state = locked(&self.0.state);
+        if state.frozen {
+            return Err(LuoError::Frozen);
+        }
+        let mut foreign = state.foreign.clone();
+        for (name, data, count) in flbs {
+            let ser = FlbSer {
+                name: flb_name(&name)?,
+                data: U64::new(data),
+                count: U64::new(count),
+            };
+            let mut handlers = self.0.handlers.flbs.iter();
+            if handlers.any(|entry| entry.handler.name() == name)
+                || foreign.iter().any(|other| other.name == ser.name)
+            {
+                return Err(LuoError::BadFlb(format!(
+                    "there is an FLB `{name}` already"
+                )));
+            }
+            if count == 0 {
+                let text = format!("FLB `{name}`: an object that no file depends on is gone");
+                return Err(LuoError::BadFlb(text));
+            }
+            foreign.push(ser);
+        }
+        let all = self.0.handlers.flbs.len() + foreign.len();
+        if all > FLBS {
+            let text = format!("{all} FLBs, where {FLBS} fit");
+            return Err(LuoError::BadFlb(text));
+        }
+        state.foreign = foreign;
+        drop(state);
+        Ok(self)
     }
 
     /// The handover it is part of.
@@ -290,12 +346,13 @@ impl Orchestrator {
     /// # Errors
     ///
     /// A handler refuses. What was frozen is thawed then, the latest first, and the update is
-    /// called off.
+    /// called off. A foreign FLB is of more files than there are.
     pub fn freeze(&self) -> Result<Frozen, LuoError> {
         let mut state = locked(&self.0.state);
         if state.frozen {
             return Err(LuoError::Frozen);
         }
+        state.check_foreign()?;
         self.0.freeze_files(&mut state)?;
         self.0.serialize(&mut state);
         state.frozen = true;
@@ -314,6 +371,35 @@ impl fmt::Debug for Orchestrator {
             .field("frozen", &state.frozen)
             .finish()
     }
+}
+
+impl State {
+    /// No object has more files than there are: a reader takes that for damage.
+    fn check_foreign(&self) -> Result<(), LuoError> {
+        let sessions = self.sessions.iter().flatten();
+        let files = sessions.fold(0, |sum, session| sum + session.files.len() as u64);
+        let over = self.foreign.iter().find(|flb| flb.count.get() > files);
+        over.map_or(Ok(()), |flb| {
+            let name = flb.name.split(|byte| *byte == 0).next().unwrap_or_default();
+            let (name, count) = (name.escape_ascii(), flb.count.get());
+            let text = format!("FLB `{name}` is of {count} files, where there are {files}");
+            Err(LuoError::BadFlb(text))
+        })
+    }
+}
+
+/// The field of an FLB's name.
+fn flb_name(name: &str) -> Result<[u8; COMPAT_LEN], LuoError> {
+    let printable = name
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let field = field(name.as_bytes()).filter(|_| printable && !name.is_empty());
+    field.ok_or_else(|| {
+        LuoError::BadFlb(format!(
+            "`{name}` is no FLB's name: 1 to {} printable bytes are",
+            COMPAT_LEN - 1
+        ))
+    })
 }
 
 /// The string with its NUL, padded to a multiple of 8.
@@ -434,6 +520,7 @@ impl Shared {
                 .as_bytes(),
             );
         }
+        area.extend_from_slice(state.foreign.as_bytes());
         let header = FlbHeaderSer {
             pgcnt: U64::new(FLB_PAGES),
             count: U64::new((area.len() / size_of::<FlbSer>()) as u64),
@@ -701,19 +788,31 @@ impl Frozen {
     ///
     /// # Errors
     ///
-    /// Sessions are still open here, or there is a clone of the orchestrator: frozen as before.
+    /// Sessions are still open here, or there is a clone of the orchestrator or of its core: frozen
+    /// as before.
     pub fn hand_over(mut self) -> Result<(Arena, Entry), Self> {
         let entry = self.entry();
         let Some(orchestrator) = self.orchestrator.take() else {
             return Err(self);
         };
-        let shared = match Arc::try_unwrap(orchestrator.0) {
+        let mut shared = match Arc::try_unwrap(orchestrator.0) {
             Ok(shared) => shared,
             Err(shared) => {
                 self.orchestrator = Some(Orchestrator(shared));
                 return Err(self);
             }
         };
+        // From here on the subtree stays.
+        let own = shared.subtree.0.take();
+        let others = own.is_some_and(|own| {
+            drop(own);
+            shared.kho.is_shared()
+        });
+        if others {
+            shared.subtree.0 = Some(shared.kho.clone());
+            self.orchestrator = Some(Orchestrator(Arc::new(shared)));
+            return Err(self);
+        }
         let Shared {
             kho,
             handlers,
@@ -738,7 +837,7 @@ impl Frozen {
         state.area.hand_over();
         let arena = match kho.hand_over() {
             Ok(arena) => arena,
-            // Another clone of the core: its nodes stay owned, which the arena's own check finds.
+            // Not shared, as just seen.
             Err(kho) => kho.arena().clone(),
         };
         Ok((arena, entry))

@@ -41,6 +41,9 @@ pub enum FileError {
     /// Seals that are none.
     #[error("unknown seals {0:#x}")]
     UnknownSeals(u32),
+    /// A folio that can not be put there.
+    #[error("the folio can not be put there: {0}")]
+    Misplaced(&'static str),
     /// No page is left.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
@@ -57,7 +60,7 @@ impl From<FileError> for io::Error {
                 io::ErrorKind::ResourceBusy
             }
             FileError::TooLarge(_) => io::ErrorKind::FileTooLarge,
-            FileError::UnknownSeals(_) => io::ErrorKind::InvalidInput,
+            FileError::UnknownSeals(_) | FileError::Misplaced(_) => io::ErrorKind::InvalidInput,
             FileError::OutOfMemory(_) => io::ErrorKind::StorageFull,
             FileError::Gone | FileError::Memory(_) => io::ErrorKind::Other,
         };
@@ -89,7 +92,7 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    fn order(&self) -> Order {
+    pub(crate) fn order(&self) -> Order {
         match self {
             Self::Own(folio) => folio.order(),
             Self::Preserved(folio) => folio.order(),
@@ -442,8 +445,8 @@ impl MemFile {
     ///
     /// # Errors
     ///
-    /// The file's phase or a seal forbids it. The folio is freed then, as it is where the offset is
-    /// not aligned to its size or has a folio already.
+    /// The file's phase or a seal forbids it, the folio is of another arena, or the offset is not
+    /// aligned to its size or has a folio already. The folio is freed then.
     pub fn insert(&self, index: u64, folio: Folio) -> Result<(), FileError> {
         let mut state = self.lock();
         state.may_resize()?;
@@ -457,9 +460,21 @@ impl MemFile {
         let end = end
             .filter(|end| *end <= MAX_SIZE)
             .ok_or(FileError::TooLarge(index))?;
+        if !state
+            .arena
+            .as_ref()
+            .is_some_and(|arena| folio.arena().is(arena))
+        {
+            return Err(FileError::Misplaced("it is of another arena"));
+        }
         let taken = (index..index + pages).any(|page| state.covering(page).is_some());
-        if !index.is_multiple_of(pages) || taken {
-            return Err(FileError::TooLarge(index));
+        if !index.is_multiple_of(pages) {
+            return Err(FileError::Misplaced(
+                "its offset is not aligned to its size",
+            ));
+        }
+        if taken {
+            return Err(FileError::Misplaced("there is one already"));
         }
         let size = state.size;
         if end > size {

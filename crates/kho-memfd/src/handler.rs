@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::{Folio, Order, PAGE_SIZE_U64, PageRun, PhysAddr};
+use kho_mem::{Folio, Order, OutOfMemory, PAGE_SIZE_U64, PageRun, PhysAddr};
 use kho_vmalloc::PreservedArea;
 use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
@@ -234,6 +234,15 @@ fn write_down(state: &State, kho: &Kho) -> Result<PreservedMemfd, HandlerError> 
     let preserver = kho.preserver();
     let pages = state.size.div_ceil(PAGE_SIZE_U64);
     let arena = kho.arena();
+    // A record per page that has no folio: known before the first is written.
+    let backed: u64 = state.slots.values().map(|slot| slot.order().pages()).sum();
+    let records = (state.slots.len() as u64).saturating_add(pages.saturating_sub(backed));
+    let needed = records
+        .saturating_mul(size_of::<FolioSer>() as u64)
+        .div_ceil(PAGE_SIZE_U64);
+    if needed > arena.free_pages() {
+        return Err(refused(OutOfMemory { pages: needed }));
+    }
     let mut list = Records {
         folios: Vec::new(),
         used: 0,

@@ -66,11 +66,22 @@ impl Claims {
         let before = self.count;
         let done = step(self);
         if done.is_err() {
-            while self.count > before {
-                self.take_back();
-            }
+            self.take_back_to(before);
         }
         done
+    }
+
+    /// How many ranges are claimed.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Takes the latest claims back until `count` are left.
+    pub fn take_back_to(&mut self, count: usize) {
+        while self.count > count {
+            self.take_back();
+        }
     }
 
     /// Takes the last claim back.

@@ -106,9 +106,10 @@ impl Preserver {
     /// # Errors
     ///
     /// No page is left for a node, or the key is there already (through a [`Tracker`] of one's
-    /// own). The folio comes back.
+    /// own), or it is a folio of another arena. The folio comes back.
     pub fn preserve_folio(&self, folio: Folio) -> Result<PreservedFolio, Failed<Folio>> {
         let added = match key_of(&folio) {
+            _ if !folio.arena().is(&self.0.arena) => Err(TrackerError::Foreign(folio.run())),
             Ok(key) => self.0.tracker.lock().add(key),
             Err(error) => Err(error),
         };
@@ -130,7 +131,11 @@ impl Preserver {
     ///
     /// As [`Preserver::preserve_folio`].
     pub fn preserve_pages(&self, pages: Pages) -> Result<PreservedPages, Failed<Pages>> {
-        let added = self.0.tracker.lock().add_pages(pages.run());
+        let added = if pages.arena().is(&self.0.arena) {
+            self.0.tracker.lock().add_pages(pages.run())
+        } else {
+            Err(TrackerError::Foreign(pages.run()))
+        };
         match added {
             Ok(()) => Ok(PreservedPages {
                 pages: Some(pages),

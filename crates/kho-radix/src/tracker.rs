@@ -35,6 +35,9 @@ pub enum TrackerError {
         /// The order.
         order: Order,
     },
+    /// Memory of another arena: its numbers name other pages here.
+    #[error("{0} is memory of another arena")]
+    Foreign(PageRun),
     /// No page is left.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),

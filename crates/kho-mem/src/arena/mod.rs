@@ -268,6 +268,12 @@ impl Arena {
         self.0.range()
     }
 
+    /// Whether `other` is this arena: a clone.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// How many pages are free.
     #[must_use]
     pub fn free_pages(&self) -> u64 {
