@@ -45,6 +45,10 @@ const PHASES: &[(&str, &str, &str)] = &[
 
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let plan = Plan::of(args)?;
+    if let Some(next) = &args.next {
+        // A program that does not even start could not hand back.
+        altered(next)?;
+    }
     let registry = match &args.of {
         Some(of) => altered(of)?,
         None => registry()?,
