@@ -90,6 +90,7 @@ fn every_component_is_listed() {
         names,
         [
             "block",
+            "fd",
             "kexec-metadata",
             "kho",
             "luo",

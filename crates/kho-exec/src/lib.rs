@@ -27,6 +27,7 @@ mod supervise;
 mod ticket;
 
 pub use host::{Config, HandOverError, Host, StartError};
+pub use kho_luo::FileRef;
 pub use program::Program;
 pub use supervise::{Event, supervise};
 pub use ticket::{HANDOVER_ENV, Mark, SUPERVISOR_ENV, now};

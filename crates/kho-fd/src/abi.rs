@@ -15,7 +15,6 @@ pub const VERSION: u32 = 1;
     AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
 )]
 #[repr(C)]
-#[abi(c_name = "fd_luo_ser")]
 pub struct FdSer {
     /// Its number in the process that handed over.
     pub number: U32,
