@@ -42,6 +42,7 @@ mod layout;
 mod manifest;
 pub mod policy;
 mod registry;
+mod side;
 mod verdict;
 
 pub use admitted::{Admitted, NotAdmitted};
@@ -55,6 +56,7 @@ pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, Ty
 pub use manifest::{Carrier, Entry, Manifest, Place};
 pub use policy::Policy;
 pub use registry::{Registry, RegistryError};
+pub use side::{Ability, Features, Side};
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 
 #[cfg(doctest)]

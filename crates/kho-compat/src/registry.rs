@@ -1,54 +1,49 @@
 //! The components that are linked into this program.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use once_cell::race::OnceBox;
-use semver::{Version, VersionReq};
-
 use crate::{
-    Admitted, Carrier, Compat, Component, Decision, Dialect, GrammarError, Manifest, Policy,
-    Refused, Token,
+    Ability, Admitted, Carrier, Compat, Component, Decision, Dialect, GrammarError, Manifest,
+    Policy, Refused, Side,
 };
+use once_cell::race::OnceBox;
 
-/// Components by name, checked once.
+/// The components that are linked into this program, checked once: with their layouts, which only
+/// code has, and as a [`Side`], which is plain data.
 #[derive(Debug)]
 pub struct Registry {
-    entries: BTreeMap<&'static str, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    component: &'static Component,
-    restores: VersionReq,
-    // All that it needs, directly or not, in alphabetical order.
-    needs: Vec<&'static str>,
+    components: BTreeMap<&'static str, &'static Component>,
+    side: Side,
 }
 
 /// A set of components that is no registry.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Two components have one name.
+    /// Two linked components have one name.
     #[error("component `{0}` is registered twice: by crate `{1}` and by crate `{2}`")]
     Duplicate(&'static str, &'static str, &'static str),
-    /// A component needs one that is not registered.
+    /// Two components of a side have one name.
+    #[error("component `{0}` is listed twice")]
+    Twice(String),
+    /// A component needs one that is not there.
     #[error("component `{0}` needs `{1}`, which no linked crate registers")]
-    UnknownNeed(&'static str, &'static str),
+    UnknownNeed(String, String),
     /// A component needs itself in the end.
     #[error("component `{0}` needs itself: {1}")]
-    CyclicNeed(&'static str, String),
+    CyclicNeed(String, String),
     /// A name that no compat string could hold.
     #[error("component `{0}` has a name that is not in the grammar: {1}")]
-    Name(&'static str, GrammarError),
+    Name(String, GrammarError),
     /// A version requirement that semver does not understand.
     #[error("component `{0}` restores {1:?}, which is no version requirement: {2}")]
-    Restores(&'static str, &'static str, String),
+    Restores(String, String, String),
     /// A component that could not read what it writes.
     #[error("component `{0}` writes version {1} but restores {2} only")]
-    NotOwnVersion(&'static str, Version, &'static str),
+    NotOwnVersion(String, String, String),
     /// A compat string that is longer than its field.
     #[error("the string {1:?} of component `{0}` takes {2} bytes, its field has {3}")]
     TooLong(&'static str, String, usize, usize),
@@ -85,45 +80,21 @@ impl Registry {
     pub fn new(
         components: impl IntoIterator<Item = &'static Component>,
     ) -> Result<Self, RegistryError> {
-        let mut entries = BTreeMap::new();
+        let mut all: BTreeMap<&'static str, &'static Component> = BTreeMap::new();
         for component in components {
-            let name = component.name;
-            Token::new(name, component.major()).map_err(|e| RegistryError::Name(name, e))?;
-            let restores = VersionReq::parse(component.restores)
-                .map_err(|e| RegistryError::Restores(name, component.restores, e.to_string()))?;
-            if !restores.matches(&component.version) {
-                let version = component.version.clone();
-                return Err(RegistryError::NotOwnVersion(
-                    name,
-                    version,
-                    component.restores,
-                ));
-            }
-            let entry = Entry {
-                component,
-                restores,
-                needs: Vec::new(),
-            };
-            if let Some(other) = entries.insert(name, entry) {
-                let (one, two) = (other.component.crate_name, component.crate_name);
-                return Err(RegistryError::Duplicate(name, one, two));
+            if let Some(other) = all.insert(component.name, component) {
+                let (one, two) = (other.crate_name, component.crate_name);
+                return Err(RegistryError::Duplicate(component.name, one, two));
             }
         }
-        let direct: BTreeMap<_, _> = entries
-            .iter()
-            .map(|(name, entry)| (*name, entry.component.needs))
-            .collect();
-        for (name, entry) in &mut entries {
-            entry.needs = transitive(name, &direct)?;
-        }
-        let registry = Self { entries };
-        for entry in registry.entries.values() {
-            let component = entry.component;
+        let abilities = all.values().map(|component| Ability::try_from(*component));
+        let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
+        for component in all.values() {
             let Some(field) = component.field else {
                 continue;
             };
             for dialect in [Dialect::Plain, Dialect::Composite] {
-                let compat = registry.compat(component.name, dialect)?;
+                let compat = side.compat(component.name, dialect)?;
                 if compat.field_len() > field {
                     let len = compat.field_len();
                     let text = compat.to_string();
@@ -131,18 +102,27 @@ impl Registry {
                 }
             }
         }
-        Ok(registry)
+        Ok(Self {
+            components: all,
+            side,
+        })
+    }
+
+    /// The components as plain data: one side of a handover.
+    #[must_use]
+    pub const fn side(&self) -> &Side {
+        &self.side
     }
 
     /// The component `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'static Component> {
-        self.entries.get(name).map(|entry| entry.component)
+        self.components.get(name).copied()
     }
 
     /// All components, in alphabetical order.
     pub fn components(&self) -> impl Iterator<Item = &'static Component> {
-        self.entries.values().map(|entry| entry.component)
+        self.components.values().copied()
     }
 
     /// The components whose strings `carrier` carries as base tokens.
@@ -160,34 +140,21 @@ impl Registry {
 
     /// All that `name` needs, directly or not, in alphabetical order.
     #[must_use]
-    pub fn needs(&self, name: &str) -> &[&'static str] {
-        self.entries.get(name).map_or(&[], |entry| &entry.needs)
+    pub fn needs(&self, name: &str) -> &[String] {
+        self.side.needs(name)
     }
 
     /// Whether the component `name` can restore what `name-vmajor` wrote. False for a component
     /// that is not linked.
     #[must_use]
     pub fn restores(&self, name: &str, major: u32) -> bool {
-        let asked = Version::new(u64::from(major), 0, 0);
-        self.entries
-            .get(name)
-            .is_some_and(|entry| entry.restores.matches(&asked))
+        self.side.restores(name, major)
     }
 
     /// The versions that the component `name` restores, as tokens: `block-v1 or block-v2`.
     #[must_use]
     pub fn restorable_text(&self, name: &str) -> String {
-        let Some(component) = self.get(name) else {
-            return String::new();
-        };
-        let mut out = String::new();
-        for major in (0..=component.major()).filter(|major| self.restores(name, *major)) {
-            if !out.is_empty() {
-                out.push_str(" or ");
-            }
-            out.push_str(&alloc::format!("{name}-v{major}"));
-        }
-        out
+        self.side.restorable_text(name)
     }
 
     /// The compat string that the component `name` writes.
@@ -196,20 +163,7 @@ impl Registry {
     ///
     /// `name` is not linked.
     pub fn compat(&self, name: &str, dialect: Dialect) -> Result<Compat, RegistryError> {
-        let unknown = || RegistryError::Unknown(name.to_string());
-        let entry = self.entries.get(name).ok_or_else(unknown)?;
-        let token = |component: &Component| {
-            Token::new(component.name, component.major())
-                .map_err(|e| RegistryError::Name(component.name, e))
-        };
-        let base = token(entry.component)?;
-        let mut parts = Vec::new();
-        if dialect == Dialect::Composite {
-            for need in &entry.needs {
-                parts.push(token(self.get(need).ok_or_else(unknown)?)?);
-            }
-        }
-        Compat::new(base, parts).map_err(|e| RegistryError::Name(entry.component.name, e))
+        self.side.compat(name, dialect)
     }
 
     /// Judges `manifest` by `policy`. The only way to an [`Admitted`], and so to restoring.
@@ -218,42 +172,12 @@ impl Registry {
     ///
     /// The policy rejects the handover.
     pub fn admit(&self, policy: &dyn Policy, manifest: Manifest) -> Result<Admitted, Refused> {
-        let verdict = policy.judge(&manifest, self);
+        let verdict = policy.judge(&manifest, &self.side);
         if verdict.decision == Decision::Reject {
             return Err(Refused(verdict));
         }
         Ok(Admitted::new(self, manifest, verdict))
     }
-}
-
-fn transitive(
-    name: &'static str,
-    direct: &BTreeMap<&'static str, &'static [&'static str]>,
-) -> Result<Vec<&'static str>, RegistryError> {
-    let mut all = BTreeSet::new();
-    // Depth-first with the path kept, so that a cycle can be shown.
-    let mut path: Vec<(&'static str, usize)> = alloc::vec![(name, 0)];
-    while let Some((at, next)) = path.last_mut() {
-        let needs: &'static [&'static str] = direct.get(at).copied().unwrap_or(&[]);
-        let Some(need) = needs.get(*next).copied() else {
-            path.pop();
-            continue;
-        };
-        let user = *at;
-        *next += 1;
-        if !direct.contains_key(need) {
-            return Err(RegistryError::UnknownNeed(user, need));
-        }
-        if path.iter().any(|(on_path, _)| *on_path == need) {
-            let mut chain: Vec<_> = path.iter().map(|(name, _)| *name).collect();
-            chain.push(need);
-            return Err(RegistryError::CyclicNeed(need, chain.join(" needs ")));
-        }
-        if all.insert(need) {
-            path.push((need, 0));
-        }
-    }
-    Ok(all.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -310,7 +234,7 @@ mod tests {
         check(&[&LONG, &BLOCK], "takes 16 bytes, its field has 8");
         check(&[&BAD_NAME], "not in the grammar: byte 0");
         check(&[&BAD_REQ], "which is no version requirement");
-        check(&[&NOT_OWN], "writes version 5.0.0 but restores ^4 only");
+        check(&[&NOT_OWN], "writes version 5 but restores ^4 only");
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn read(
     luo.add_to(&mut manifest);
     let known = Registry::linked().is_ok_and(|registry| {
         policy::Restorable
-            .judge(&manifest, registry)
+            .judge(&manifest, registry.side())
             .rejected()
             .next()
             .is_none()

@@ -4,11 +4,11 @@ mod restorable;
 
 pub use restorable::Restorable;
 
-use crate::{Manifest, Registry, Verdict};
+use crate::{Manifest, Side, Verdict};
 
-/// Judges what is handed over against what the linked components can restore.
+/// Judges what is handed over against what the receiving side can restore.
 ///
-/// A policy is deterministic: the same manifest and registry give the same verdict.
+/// A policy is deterministic: the same manifest and side give the same verdict.
 pub trait Policy {
     /// The policy's name, as commands take and print it.
     fn name(&self) -> &'static str;
@@ -17,5 +17,5 @@ pub trait Policy {
     fn summary(&self) -> &'static str;
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.
-    fn judge(&self, manifest: &Manifest, registry: &Registry) -> Verdict;
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict;
 }

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::Policy;
-use crate::{Carrier, Decision, Entry, Finding, Manifest, Outcome, Registry, Verdict, consequence};
+use crate::{Carrier, Decision, Entry, Finding, Manifest, Outcome, Side, Verdict, consequence};
 
 /// The root, LUO and file-handler strings must be restorable by a linked component, each token of
 /// a composite included. What no linked component knows among subtrees and FLBs is reported and
@@ -22,11 +22,11 @@ impl Policy for Restorable {
         "the root, LUO and every file handler must be restorable by a linked component"
     }
 
-    fn judge(&self, manifest: &Manifest, registry: &Registry) -> Verdict {
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
         let findings: Vec<_> = manifest
             .entries()
             .iter()
-            .map(|entry| finding(entry, registry))
+            .map(|entry| finding(entry, side))
             .collect();
         let rejected = findings
             .iter()
@@ -44,11 +44,14 @@ impl Policy for Restorable {
     }
 }
 
-fn finding(entry: &Entry, registry: &Registry) -> Finding {
+fn finding(entry: &Entry, side: &Side) -> Finding {
     let (restorable, expected, reason) = match entry.carrier {
         Carrier::Subtree => {
-            let known: Vec<_> = registry.components().filter_map(|c| c.subtree).collect();
-            let is_known = registry.subtree(&entry.found).is_some();
+            let known: Vec<_> = side
+                .abilities()
+                .filter_map(|c| c.subtree.as_deref())
+                .collect();
+            let is_known = side.subtree(&entry.found).is_some();
             let reason = if is_known {
                 ""
             } else {
@@ -56,9 +59,9 @@ fn finding(entry: &Entry, registry: &Registry) -> Finding {
             };
             (is_known, known.join(", "), reason.to_string())
         }
-        carrier => match judge_string(entry, carrier, registry) {
-            Ok(()) => (true, expected(carrier, registry), String::new()),
-            Err(reason) => (false, expected(carrier, registry), reason),
+        carrier => match judge_string(entry, carrier, side) {
+            Ok(()) => (true, expected(carrier, side), String::new()),
+            Err(reason) => (false, expected(carrier, side), reason),
         },
     };
     let mandatory = matches!(
@@ -90,20 +93,20 @@ fn finding(entry: &Entry, registry: &Registry) -> Finding {
     }
 }
 
-fn expected(carrier: Carrier, registry: &Registry) -> String {
-    let known: Vec<_> = registry
+fn expected(carrier: Carrier, side: &Side) -> String {
+    let known: Vec<_> = side
         .carried_in(carrier)
-        .map(|c| registry.restorable_text(c.name))
+        .map(|c| side.restorable_text(&c.name))
         .collect();
     known.join(" or ")
 }
 
-fn judge_string(entry: &Entry, carrier: Carrier, registry: &Registry) -> Result<(), String> {
+fn judge_string(entry: &Entry, carrier: Carrier, side: &Side) -> Result<(), String> {
     let compat = entry
         .compat()
         .map_err(|e| format!("not a compat string: {e}"))?;
     let base = compat.base();
-    match registry.get(base.name()) {
+    match side.get(base.name()) {
         None => return Err(format!("no linked component is called `{}`", base.name())),
         Some(component) if component.carrier != Some(carrier) => {
             return Err(format!(
@@ -116,11 +119,11 @@ fn judge_string(entry: &Entry, carrier: Carrier, registry: &Registry) -> Result<
     }
     for token in compat.tokens() {
         let name = token.name();
-        if registry.get(name).is_none() {
+        if side.get(name).is_none() {
             return Err(format!("no linked component is called `{name}`"));
         }
-        if !registry.restores(name, token.version()) {
-            let known = registry.restorable_text(name);
+        if !side.restores(name, token.version()) {
+            let known = side.restorable_text(name);
             return Err(format!("{token} is not restorable here, only {known}"));
         }
     }
@@ -130,7 +133,7 @@ fn judge_string(entry: &Entry, carrier: Carrier, registry: &Registry) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Component, Place};
+    use crate::{Component, Place, Registry};
 
     static KHO: Component = Component::new("kho", 4, "^4")
         .carried_in(Carrier::Root)
@@ -149,7 +152,7 @@ mod tests {
         for (carrier, found) in entries {
             manifest.add(*carrier, found, Place::new(0x1000, "here"));
         }
-        Restorable.judge(&manifest, &registry)
+        Restorable.judge(&manifest, registry.side())
     }
 
     #[test]

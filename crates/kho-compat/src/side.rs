@@ -1,0 +1,246 @@
+//! One side of a handover, as plain data: what it writes and what it can restore.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use semver::{Version, VersionReq};
+
+use crate::{Carrier, Compat, Component, Dialect, GrammarError, Presence, RegistryError, Token};
+
+/// Feature masks of a component, as the draft of June 2026 has them: 64 bits each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Features {
+    /// What it can restore.
+    pub supported: u64,
+    /// What whoever restores must support.
+    pub required: u64,
+    /// What is in use.
+    pub active: u64,
+}
+
+/// What one side knows of a component.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct Ability {
+    /// The component's name.
+    pub name: String,
+    /// The version that it writes: the number in its token.
+    pub version: u32,
+    /// The versions that it restores, asked as `N.0.0`.
+    pub restores: VersionReq,
+    /// Components that its format uses.
+    pub needs: Vec<String>,
+    /// Whether a handover can do without it.
+    pub presence: Presence,
+    /// What carries its string as a base token.
+    pub carrier: Option<Carrier>,
+    /// Its subtree of the root FDT.
+    pub subtree: Option<String>,
+    /// Its feature masks.
+    pub features: Features,
+}
+
+impl Ability {
+    /// A mandatory component that writes `version` and restores that one alone.
+    ///
+    /// # Errors
+    ///
+    /// The name is not in the grammar.
+    pub fn new(name: &str, version: u32) -> Result<Self, GrammarError> {
+        Token::new(name, version)?;
+        let exactly = semver::Comparator {
+            op: semver::Op::Exact,
+            major: u64::from(version),
+            minor: None,
+            patch: None,
+            pre: semver::Prerelease::EMPTY,
+        };
+        Ok(Self {
+            name: name.to_string(),
+            version,
+            restores: VersionReq {
+                comparators: alloc::vec![exactly],
+            },
+            needs: Vec::new(),
+            presence: Presence::Mandatory,
+            carrier: None,
+            subtree: None,
+            features: Features::default(),
+        })
+    }
+
+    /// Whether it restores what `version` wrote.
+    #[must_use]
+    pub fn restores(&self, version: u32) -> bool {
+        self.restores
+            .matches(&Version::new(u64::from(version), 0, 0))
+    }
+
+    /// The versions up to its own that it restores, in order.
+    pub fn restorable(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..=self.version).filter(|version| self.restores(*version))
+    }
+}
+
+/// One side of a handover: a program with its linked components, a kernel, a release in a file.
+///
+/// Its components by name, checked: what they need is there, and nothing needs itself.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Side {
+    abilities: BTreeMap<String, Ability>,
+    // All that each needs, directly or not, in alphabetical order.
+    needs: BTreeMap<String, Vec<String>>,
+}
+
+impl Side {
+    /// The side that knows `abilities`.
+    ///
+    /// # Errors
+    ///
+    /// Two of one name, a need that is not there or that leads back, or a component that can not
+    /// restore what it writes.
+    pub fn new(abilities: impl IntoIterator<Item = Ability>) -> Result<Self, RegistryError> {
+        let mut all = BTreeMap::new();
+        for ability in abilities {
+            let name = ability.name.clone();
+            if !ability.restores(ability.version) {
+                let (version, restores) =
+                    (ability.version.to_string(), ability.restores.to_string());
+                return Err(RegistryError::NotOwnVersion(name, version, restores));
+            }
+            if all.insert(name.clone(), ability).is_some() {
+                return Err(RegistryError::Twice(name));
+            }
+        }
+        let needs = all
+            .keys()
+            .map(|name| Ok((name.clone(), transitive(name, &all)?)));
+        let needs = needs.collect::<Result<_, RegistryError>>()?;
+        Ok(Self {
+            abilities: all,
+            needs,
+        })
+    }
+
+    /// The component `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Ability> {
+        self.abilities.get(name)
+    }
+
+    /// All components, in alphabetical order.
+    pub fn abilities(&self) -> impl Iterator<Item = &Ability> {
+        self.abilities.values()
+    }
+
+    /// The components whose strings `carrier` carries as base tokens.
+    pub fn carried_in(&self, carrier: Carrier) -> impl Iterator<Item = &Ability> {
+        self.abilities()
+            .filter(move |ability| ability.carrier == Some(carrier))
+    }
+
+    /// The component that owns the subtree `name` of the root FDT.
+    #[must_use]
+    pub fn subtree(&self, name: &str) -> Option<&Ability> {
+        self.abilities()
+            .find(|ability| ability.subtree.as_deref() == Some(name))
+    }
+
+    /// All that `name` needs, directly or not, in alphabetical order.
+    #[must_use]
+    pub fn needs(&self, name: &str) -> &[String] {
+        self.needs.get(name).map_or(&[], |needs| needs)
+    }
+
+    /// Whether the component `name` restores what `name-vversion` wrote. False for one that is not
+    /// known here.
+    #[must_use]
+    pub fn restores(&self, name: &str, version: u32) -> bool {
+        self.get(name)
+            .is_some_and(|ability| ability.restores(version))
+    }
+
+    /// The versions that the component `name` restores, as tokens: `block-v1 or block-v2`.
+    #[must_use]
+    pub fn restorable_text(&self, name: &str) -> String {
+        let versions = self.get(name).into_iter().flat_map(Ability::restorable);
+        let tokens: Vec<_> = versions
+            .map(|version| alloc::format!("{name}-v{version}"))
+            .collect();
+        tokens.join(" or ")
+    }
+
+    /// The compat string that the component `name` writes.
+    ///
+    /// # Errors
+    ///
+    /// `name` is not known here.
+    pub fn compat(&self, name: &str, dialect: Dialect) -> Result<Compat, RegistryError> {
+        let token = |name: &str| {
+            let ability = self
+                .get(name)
+                .ok_or_else(|| RegistryError::Unknown(name.to_string()))?;
+            let token = Token::new(name, ability.version);
+            token.map_err(|error| RegistryError::Name(name.to_string(), error))
+        };
+        let base = token(name)?;
+        let parts = match dialect {
+            Dialect::Plain => Vec::new(),
+            Dialect::Composite => self
+                .needs(name)
+                .iter()
+                .map(|need| token(need))
+                .collect::<Result<_, _>>()?,
+        };
+        Compat::new(base, parts).map_err(|error| RegistryError::Name(name.to_string(), error))
+    }
+}
+
+impl TryFrom<&Component> for Ability {
+    type Error = RegistryError;
+
+    fn try_from(component: &Component) -> Result<Self, RegistryError> {
+        let name = component.name.to_string();
+        let mut ability = Self::new(&name, component.major())
+            .map_err(|error| RegistryError::Name(name.clone(), error))?;
+        ability.restores = VersionReq::parse(component.restores).map_err(|error| {
+            RegistryError::Restores(name, component.restores.to_string(), error.to_string())
+        })?;
+        ability.needs = component.needs.iter().map(ToString::to_string).collect();
+        ability.presence = component.presence;
+        ability.carrier = component.carrier;
+        ability.subtree = component.subtree.map(ToString::to_string);
+        Ok(ability)
+    }
+}
+
+fn transitive(name: &str, all: &BTreeMap<String, Ability>) -> Result<Vec<String>, RegistryError> {
+    let mut found = BTreeSet::new();
+    // Depth-first with the path kept, so that a cycle can be shown.
+    let mut path: Vec<(&str, usize)> = alloc::vec![(name, 0)];
+    while let Some((at, next)) = path.last_mut() {
+        let user = *at;
+        let needs = all.get(user).map_or(&[][..], |ability| &ability.needs);
+        let Some(need) = needs.get(*next) else {
+            path.pop();
+            continue;
+        };
+        *next += 1;
+        if !all.contains_key(need) {
+            return Err(RegistryError::UnknownNeed(user.to_string(), need.clone()));
+        }
+        if path.iter().any(|(on_path, _)| on_path == need) {
+            let mut chain: Vec<_> = path.iter().map(|(name, _)| *name).collect();
+            chain.push(need);
+            return Err(RegistryError::CyclicNeed(
+                need.clone(),
+                chain.join(" needs "),
+            ));
+        }
+        if found.insert(need.clone()) {
+            path.push((need, 0));
+        }
+    }
+    Ok(found.into_iter().collect())
+}
