@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use xtask::abi_check;
 
 mod miri;
+mod store_load;
 
 /// Tasks of this workspace.
 #[derive(Parser)]
@@ -19,6 +20,7 @@ struct Cli {
 enum Task {
     AbiCheck(abi_check::Args),
     Miri(miri::Args),
+    StoreLoad(store_load::Args),
 }
 
 fn main() -> ExitCode {
@@ -26,5 +28,6 @@ fn main() -> ExitCode {
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
         Task::Miri(args) => miri::run(&args),
+        Task::StoreLoad(args) => store_load::run(&args),
     }
 }

@@ -178,7 +178,8 @@ The program is started with a descriptor to this supervisor, to which it gives a
 hands over. If the program that takes over ends before it has finished, the one before is started
 again and finds everything as it handed it over. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
 
-The exit code is that of the last program; 128 and its signal's number if a signal ended it.
+The exit code is that of the last program; 128 and its signal's number if a signal ended it; 127 if
+there is no such program, 126 if it can not be executed.
 
 Example:
   kho run -- my-service --port 7379")]

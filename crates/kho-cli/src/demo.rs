@@ -6,8 +6,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kho_compat::{Component, Registry};
-use kho_exec::{Config, HandOverError, Host};
-use kho_luo::{FileRef, Incoming};
+use kho_exec::{Config, Host};
+use kho_luo::{FileRef, Orchestrator, OutgoingSession};
 use kho_mem::{ARENA_ALIGN, ARENA_MAX, PAGE_SIZE_U64, PhysAddr};
 use kho_memfd::{FilePiece, MemFile};
 use semver::Version;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         .registry(registry)
         .release(env!("CARGO_PKG_VERSION"));
     let mut host = Host::start(config).map_err(demo)?;
-    let files = if host.incoming().is_some() {
+    let files = if host.is_incoming() {
         take_over(args, &plan, &mut host)?
     } else {
         plan.fits()?;
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     };
     // What came back is shown, not handed over once more.
     if host.returned().is_none() && host.generation() + 1 < args.generations {
-        return Err(demo(hand_over(args, &host, &files)));
+        return Err(hand_over(args, &host, &files));
     }
     report(args, &plan, &host, &files)
 }
@@ -105,7 +105,8 @@ impl Plan {
             .and_then(|pages| pages.checked_mul(PAGE_SIZE_U64))
             .ok_or_else(too_much)?;
         // Whole largest blocks, with room for those that small files break up.
-        let arena = (needed + needed / 16 + (64 << 20)).next_multiple_of(ARENA_ALIGN);
+        let arena = needed.saturating_add(needed / 16).saturating_add(64 << 20);
+        let arena = arena.min(ARENA_MAX + 1).next_multiple_of(ARENA_ALIGN);
         if arena > ARENA_MAX {
             return Err(too_much());
         }
@@ -211,47 +212,61 @@ fn fill(plan: &Plan, host: &Host) -> Result<Files, Failure> {
     Ok(out)
 }
 
-fn hand_over(args: &DemoArgs, host: &Host, files: &Files) -> String {
-    match prepare(host, files).and_then(|(orchestrator, sessions)| {
-        let exe = std::env::current_exe();
-        let exe = exe.map_err(|error| HandOverError::System {
-            what: "this program's path",
-            error,
-        })?;
-        let mut next = Command::new(exe);
-        next.args(std::env::args_os().skip(1));
-        if let Some(of) = &args.next {
-            next.arg("--of").arg(OsString::from(of.to_string()));
-        }
-        let error = host.exec(&orchestrator, next);
-        drop(sessions);
-        Err::<(), _>(error)
-    }) {
-        Err(error) => error.to_string(),
-        Ok(()) => String::new(),
+/// Hands over to this program again. Returns only if that failed.
+fn hand_over(args: &DemoArgs, host: &Host, files: &Files) -> Failure {
+    let (orchestrator, sessions) = match prepare(host, files) {
+        Ok(prepared) => prepared,
+        Err(failure) => return failure,
+    };
+    let exe = match std::env::current_exe() {
+        Ok(exe) => exe,
+        Err(error) => return demo(error),
+    };
+    let mut next = Command::new(exe);
+    let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--of") {
+        arguments.drain(at..arguments.len().min(at + 2));
     }
+    next.args(arguments);
+    if let Some(of) = &args.next {
+        next.arg("--of").arg(OsString::from(of.to_string()));
+    }
+    if interrupted() {
+        return Failure::Interrupted;
+    }
+    let error = host.exec(&orchestrator, next);
+    drop(sessions);
+    demo(error)
 }
 
-type Prepared = (kho_luo::Orchestrator, Vec<kho_luo::OutgoingSession>);
+type Prepared = (Orchestrator, Vec<OutgoingSession>);
 
-fn prepare(host: &Host, files: &Files) -> Result<Prepared, HandOverError> {
-    let orchestrator = host.orchestrator()?;
+fn prepare(host: &Host, files: &Files) -> Result<Prepared, Failure> {
+    let orchestrator = host.orchestrator().map_err(demo)?;
     let mut sessions = Vec::new();
     let mut bar = Bar::new("preserving");
     let total = files.files.iter().map(Vec::len).sum::<usize>() as u64;
     let mut done = 0;
     for (index, files) in (0..).zip(&files.files) {
-        let session = orchestrator.create_session(Plan::session(index))?;
+        let session = orchestrator
+            .create_session(Plan::session(index))
+            .map_err(demo)?;
         for (token, file) in (0..).zip(files) {
-            session.preserve(token, Arc::clone(file) as FileRef)?;
+            session
+                .preserve(token, Arc::clone(file) as FileRef)
+                .map_err(demo)?;
             done += 1;
-            bar.count(done, total);
+            if !bar.count(done, total) {
+                return Err(Failure::Interrupted);
+            }
         }
         sessions.push(session);
     }
-    let own = orchestrator.create_session(OWN)?;
-    own.preserve(CHECKSUMS, Arc::clone(&files.checksums) as FileRef)?;
-    own.preserve(HISTORY, Arc::clone(&files.history) as FileRef)?;
+    let own = orchestrator.create_session(OWN).map_err(demo)?;
+    own.preserve(CHECKSUMS, Arc::clone(&files.checksums) as FileRef)
+        .map_err(demo)?;
+    own.preserve(HISTORY, Arc::clone(&files.history) as FileRef)
+        .map_err(demo)?;
     sessions.push(own);
     Ok((orchestrator, sessions))
 }
@@ -328,10 +343,7 @@ fn verdict(host: &Host, args: &DemoArgs) -> Value {
             json!({ "decision": "reject", "reason": reason, "next": next })
         }
         None => {
-            let verdict = host
-                .incoming()
-                .map(Incoming::admitted)
-                .map(kho_compat::Admitted::verdict);
+            let verdict = host.verdict();
             let of = |get: fn(&kho_compat::Verdict) -> &'static str| verdict.map(get);
             json!({ "decision": of(|verdict| verdict.decision.id()), "policy": of(|verdict| verdict.policy) })
         }

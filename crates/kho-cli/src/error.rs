@@ -40,6 +40,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// Ctrl-C.
     Interrupted,
+    /// A program could not be run, and the exit code that says so.
+    NotRun(String, io::Error, u8),
     /// The program that was run ended with this exit code. It has said why itself.
     Ended(u8),
 }
@@ -88,7 +90,7 @@ impl Failure {
             Self::Image(ImageError::Io { path, .. }) if *path == std::env::temp_dir() => 1,
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
-            Self::Ended(code) => *code,
+            Self::Ended(code) | Self::NotRun(_, _, code) => *code,
             _ => 1,
         }
     }
@@ -125,6 +127,7 @@ impl Failure {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
             Self::Ended(_) => Vec::new(),
+            Self::NotRun(program, error, _) => vec![("error", format!("{program}: {error}"))],
             Self::Input(lines) => lines.clone(),
             Self::Image(error) => vec![("error", error.to_string())],
             Self::Find(error, raw) => {

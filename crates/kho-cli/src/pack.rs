@@ -109,6 +109,27 @@ pub(crate) fn run(args: &PackArgs) -> Result<(), Failure> {
 
 fn pack(args: &PackArgs) -> Result<(), Failure> {
     let target = Target::new(args)?;
+    // An image in the directory would be a file of the next one, or replace one that goes into it.
+    let inside = |path: &Path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let dir = args.dir.canonicalize().ok();
+        path.canonicalize()
+            .ok()
+            .zip(dir)
+            .is_some_and(|(path, dir)| path.starts_with(dir))
+    };
+    if inside(&target.dir) {
+        let text = format!(
+            "{} lies in {}, which is to be packed",
+            args.out.display(),
+            args.dir.display()
+        );
+        return Err(Failure::Usage(text));
+    }
     let source = Source::read(&args.dir)?;
     let dialect = match args.dialect {
         Some(DialectArg::Plain) => Dialect::Plain,

@@ -75,8 +75,8 @@ impl Bar {
         !interrupted()
     }
 
-    /// Shows that `done` of `total` things are done.
-    pub(crate) fn count(&mut self, done: u64, total: u64) {
+    /// Shows that `done` of `total` files are done. Returns whether to go on.
+    pub(crate) fn count(&mut self, done: u64, total: u64) -> bool {
         let elapsed = self.since.elapsed();
         if elapsed > self.next {
             self.next = elapsed + TICK;
@@ -91,6 +91,7 @@ impl Bar {
             });
             bar.set_position(done);
         }
+        !interrupted()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `kho run`: a supervisor for programs that hand over.
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
@@ -15,16 +16,24 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let mut command = Command::new(program);
     command.args(arguments);
     let quiet = args.quiet;
+    let mut lost = false;
     let status = kho_exec::supervise(command, |event| {
+        lost |= event == Event::GivenUp;
         if !quiet {
             say(&event);
         }
     });
-    let status = status.map_err(|error| Failure::Write {
-        path: program.into(),
-        error,
+    let status = status.map_err(|error| {
+        // As a shell has it.
+        let code = match error.kind() {
+            std::io::ErrorKind::NotFound => 127,
+            std::io::ErrorKind::PermissionDenied => 126,
+            _ => 125,
+        };
+        Failure::NotRun(program.display().to_string(), error, code)
     })?;
     match (status.code(), status.signal()) {
+        (Some(0), _) if lost => Err(Failure::Ended(1)),
         (Some(0), _) => Ok(()),
         // As a shell has it.
         (Some(code), _) => Err(Failure::Ended(u8::try_from(code).unwrap_or(1))),
@@ -34,16 +43,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// What happens, on standard error. A log that nobody takes must not end the supervisor.
 fn say(event: &Event) {
-    match event {
-        Event::Started(process) => eprintln!("kho run: process {process} started"),
-        Event::Sealed => eprintln!("kho run: a handover is sealed, and held here"),
-        Event::CalledOff => eprintln!("kho run: the handover was called off; the program goes on"),
-        Event::Finished => eprintln!("kho run: the handover is finished"),
-        Event::BroughtBack { program, reason } => {
-            eprintln!("kho run: {reason}; {program} is brought back");
-        }
-        Event::GivenUp => eprintln!("kho run: brought back too often, given up"),
-        _ => {}
-    }
+    let text = match event {
+        Event::Started(process) => format!("process {process} started"),
+        Event::Sealed => "a handover is sealed, and held here".to_owned(),
+        Event::CalledOff => "the handover was called off; the program goes on".to_owned(),
+        Event::Finished => "the handover is finished".to_owned(),
+        Event::BroughtBack { program, reason } => format!("{reason}; {program} is brought back"),
+        Event::NotStarted(error) => format!("it could not be started again: {error}"),
+        Event::Refused(error) => format!("the program sent what can not be held: {error}"),
+        Event::GivenUp => "given up: what was handed over is lost".to_owned(),
+        _ => return,
+    };
+    let _ = writeln!(std::io::stderr(), "kho run: {text}");
 }

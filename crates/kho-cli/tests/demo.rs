@@ -192,7 +192,7 @@ fn a_supervisor_ends_as_its_program_does() {
         Some(137)
     );
     let missing = kho(&["run", "--", "/nonexistent/program"]);
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(127));
     assert!(
         text(&missing.stderr).contains("/nonexistent/program"),
         "{missing:?}"

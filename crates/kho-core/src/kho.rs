@@ -403,12 +403,16 @@ impl Kho {
                 return Err((error, region));
             }
             Some(at) => {
-                if let Some(subtree) = state.subtrees.get_mut(at) {
-                    subtree.size = size;
-                    fill(&mut subtree.blob, &tree);
-                }
+                let before = state.subtrees.get_mut(at);
+                let before = before.map(|subtree| core::mem::replace(&mut subtree.size, size));
                 if let Err(error) = self.0.write_root(&mut state, None, None) {
+                    if let (Some(subtree), Some(before)) = (state.subtrees.get_mut(at), before) {
+                        subtree.size = before;
+                    }
                     return Err((error, region));
+                }
+                if let Some(subtree) = state.subtrees.get_mut(at) {
+                    fill(&mut subtree.blob, &tree);
                 }
             }
             None => {

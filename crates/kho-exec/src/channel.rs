@@ -10,15 +10,13 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::ticket::Ticket;
-
-/// What a program tells its supervisor. Each is answered with one byte.
+/// What a program tells its supervisor. Each is answered with one byte: whether it was done.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// Descriptors, by their numbers in the program; they come beside.
     Descriptors(Vec<RawFd>),
-    /// A handover is sealed; its descriptors came before.
-    Sealed(Box<Ticket>),
+    /// A handover is sealed; its descriptors came before, and its ticket comes beside.
+    Sealed,
     /// It did not happen: the program goes on.
     CalledOff,
     /// The handover is finished: there is no way back.
@@ -27,18 +25,22 @@ pub(crate) enum Message {
 
 /// Descriptors that one message carries: the system allows 253.
 pub(crate) const BATCH: usize = 200;
-/// The longest message: a ticket with thousands of descriptors.
-const LONGEST: usize = 1 << 20;
+/// The longest message.
+const LONGEST: usize = 64 << 10;
+/// The answer to a message that was understood and done, and to one that was not.
+pub(crate) const DONE: u8 = 1;
+pub(crate) const REFUSED: u8 = 0;
 
 pub(crate) fn send(socket: impl AsFd, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let text = serde_json::to_vec(message)?;
-    send_bytes(socket, &text, fds)
+    send_bytes(socket, &text, fds, SendFlags::empty())
 }
 
 pub(crate) fn send_bytes(
     socket: impl AsFd,
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
 ) -> io::Result<()> {
     let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(fds).size()];
     let mut beside = SendAncillaryBuffer::new(&mut space);
@@ -49,7 +51,7 @@ pub(crate) fn send_bytes(
         socket,
         &[IoSlice::new(bytes)],
         &mut beside,
-        SendFlags::NOSIGNAL,
+        flags | SendFlags::NOSIGNAL,
     )?;
     if sent != bytes.len() {
         return Err(io::Error::other("a message was cut short"));

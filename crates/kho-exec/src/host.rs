@@ -1,32 +1,35 @@
 //! A process that takes part in live updates.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use kho_compat::{Dialect, Policy, Registry, RegistryError, policy};
+use kho_compat::{Dialect, Policy, Registry, RegistryError, Verdict, policy};
 use kho_core::{Attached, Kho, KhoConfig, KhoError, OpenError};
 use kho_fd::{FdHandler, FdTable};
 use kho_luo::{
-    FileHandler, FileRef, FlbHandler, Frozen, Handlers, Incoming, IncomingError, LuoError,
+    FileHandler, FileRef, FlbHandler, Frozen, Handlers, Incoming, IncomingError, LuoError, Name,
     Orchestrator, RetrievedSession, TakeOverError,
 };
+use kho_mem::inherit::{HANDOVER_ENV, Inherited, SUPERVISOR_ENV, set_inheritable};
 use kho_mem::{
-    ARENA_ALIGN, Arena, ArenaConfig, ArenaError, Handed, HugePages, Inherited, PhysAddr, PhysRange,
+    ARENA_ALIGN, Arena, ArenaConfig, ArenaError, Handed, HugePages, PhysAddr, PhysRange,
 };
 use kho_memfd::MemfdHandler;
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::fs::MemfdFlags;
 
 use crate::Program;
+use crate::exec::{Prepared, RETURNED_ENV};
 use crate::store::{self, Store};
 use crate::supervise::Client;
-use crate::ticket::{FORMAT, HANDOVER_ENV, Mark, Ticket, now};
+use crate::ticket::{FORMAT, Mark, Ticket, for_this_process, now};
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -184,6 +187,30 @@ pub enum StartError {
     },
 }
 
+/// A handover that can not be finished. It is not: it can still be handed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// Files were not retrieved: what they hold would be lost.
+    #[error(
+        "{count} files were not retrieved, the first of them token {token:#x} in session `{session}`"
+    )]
+    NotRetrieved {
+        /// The first one's session.
+        session: Name,
+        /// The first one's token.
+        token: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// A handler is not done with a file.
+    #[error(transparent)]
+    Incoming(#[from] IncomingError),
+    /// The supervisor does not know, and would bring the previous program back.
+    #[error("the supervisor was not told: {0}")]
+    NotTold(io::Error),
+}
+
 /// A handover that did not happen. The program goes on, with everything as before.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -236,9 +263,10 @@ pub struct Host {
     incoming: Option<Incoming>,
     sessions: HashMap<Vec<u8>, RetrievedSession>,
     returned: Option<String>,
-    // The descriptors that lead back, until there is no way back.
-    way_back: Vec<OwnedFd>,
-    stored: Vec<RawFd>,
+    // Until the handover that came in is finished.
+    way_back: Option<WayBack>,
+    // What the service manager stores of it, by name.
+    stored: Vec<String>,
     program: Program,
     exe: OwnedFd,
     supervisor: Option<Client>,
@@ -253,43 +281,42 @@ fn mark(marks: &mut Vec<Mark>, what: &str) {
     });
 }
 
-/// A ticket for this process, and the descriptors that were inherited with it.
-struct Found {
-    ticket: Ticket,
-    inherited: Inherited,
+/// A handover that can go back: the ticket, and everything that came with it.
+struct WayBack {
+    ticket: Vec<u8>,
+    program: Program,
+    fds: Vec<Arc<OwnedFd>>,
 }
 
-fn find(supervisor: Option<RawFd>) -> Result<(Option<Found>, Inherited), StartError> {
-    let bad = |text: String| StartError::Ticket(text);
-    let io = |error: io::Error| StartError::Ticket(error.to_string());
-    if let Some(text) = std::env::var_os(HANDOVER_ENV) {
-        let text = text
-            .into_string()
-            .map_err(|_| bad("it is not text".to_owned()))?;
-        let ticket = Ticket::parse(&text).map_err(bad)?;
-        if ticket.is_ours() {
-            let numbers = ticket.numbers().into_iter().chain(supervisor);
-            let inherited = Inherited::take(numbers).map_err(io)?;
-            return Ok((Some(Found { ticket, inherited }), Inherited::default()));
+/// The longest reason that is passed on: an environment variable has its limit.
+const REASON_MAX: usize = 4096;
+
+impl WayBack {
+    /// Executes the program that handed over again. Returns only where that failed.
+    fn go(&self, supervisor: Option<&Client>, reason: &str) -> io::Error {
+        let mut reason = reason.replace('\0', " ");
+        if reason.len() > REASON_MAX {
+            reason.truncate(reason.floor_char_boundary(REASON_MAX));
+            reason.push_str(" ...");
         }
-        tracing::debug!("{HANDOVER_ENV} is another process's");
+        let go = || -> io::Result<io::Error> {
+            let file = File::from(rustix::fs::memfd_create("kho-ticket", MemfdFlags::CLOEXEC)?);
+            file.write_all_at(&self.ticket, 0)?;
+            let env = [
+                (HANDOVER_ENV, for_this_process(&file)),
+                (RETURNED_ENV, OsString::from(reason)),
+            ];
+            let program = self.program.prepared(&env)?;
+            let socket = supervisor.map(|client| client.socket.as_fd());
+            let fds = self.fds.iter().map(|fd| fd.as_fd());
+            let all: Vec<_> = fds.chain([file.as_fd()]).chain(socket).collect();
+            all.iter().try_for_each(|fd| set_inheritable(fd, true))?;
+            let error = program.exec();
+            all.iter().try_for_each(|fd| set_inheritable(fd, false))?;
+            Ok(error)
+        };
+        go().unwrap_or_else(|error| error)
     }
-    let listed = store::listed();
-    if let Some(number) = store::ticket_number(&listed) {
-        let ours = listed.iter().filter(|(_, name)| name.starts_with("kho-"));
-        let numbers = ours.map(|(number, _)| *number).chain(supervisor);
-        let mut inherited = Inherited::take(numbers).map_err(io)?;
-        let fd = inherited
-            .remove(number)
-            .ok_or_else(|| bad("the stored ticket is gone".to_owned()))?;
-        let ticket = Ticket::parse(&store::read(fd).map_err(io)?).map_err(bad)?;
-        let here = ticket.renumbered(|number| store::number_of(&listed, number));
-        let mut ticket = here.ok_or_else(|| bad("a stored descriptor is missing".to_owned()))?;
-        ticket.returned = Some("the program ended, and was started again".to_owned());
-        return Ok((Some(Found { ticket, inherited }), Inherited::default()));
-    }
-    let inherited = Inherited::take(supervisor).unwrap_or_default();
-    Ok((None, inherited))
 }
 
 impl Host {
@@ -306,48 +333,52 @@ impl Host {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let mut marks = Vec::new();
         mark(&mut marks, "start");
-        let system = |what| move |error| StartError::System { what, error };
-        let (program, exe) = Program::this().map_err(system("opening this program"))?;
-        let registry = match config.registry {
-            Some(registry) => registry,
-            None => Registry::linked().map_err(Clone::clone)?,
-        };
-        let number = Client::number();
-        let (found, mut others) = find(number)?;
-        let store = Store::from_env().filter(|_| number.is_none());
-        let Some(Found {
-            ticket,
-            mut inherited,
-        }) = found
-        else {
-            let supervisor = number
-                .and_then(|number| others.remove(number))
-                .map(Client::new);
+        let mut inherited =
+            Inherited::from_env().map_err(|error| StartError::Ticket(error.to_string()))?;
+        let supervisor = inherited.take_supervisor().map(Client::new);
+        if supervisor.is_none() && std::env::var_os(SUPERVISOR_ENV).is_some() {
+            tracing::debug!("{SUPERVISOR_ENV} is another process's");
+        }
+        let store = Store::from_env().filter(|_| supervisor.is_none());
+        let this = Program::this();
+        if inherited.ticket().is_none() {
+            let (program, exe) = this.map_err(|error| StartError::System {
+                what: "opening this program",
+                error,
+            })?;
             return Self::fresh(config, program, exe, supervisor, store, marks);
+        }
+        let back = match std::env::var(RETURNED_ENV) {
+            Ok(reason) => Some(reason),
+            Err(_) if inherited.is_stored() => {
+                Some("the program ended, and was started again".to_owned())
+            }
+            Err(_) => None,
         };
-        let supervisor = number
-            .and_then(|number| inherited.remove(number))
-            .map(Client::new);
-        let taken = take(&ticket, &mut inherited);
-        let (arena_fd, mut way_back) = taken.map_err(system("the descriptors of the handover"))?;
-        let mut earlier = ticket.marks.clone();
-        earlier.append(&mut marks);
-        let mut marks = earlier;
-
-        let table = FdTable::new(inherited, ticket.fds.clone());
-        let handlers = handlers(&config, &table);
-        let opened = attach(&ticket, &arena_fd).and_then(|handed| {
-            mark(&mut marks, "attached");
-            let attached = Attached::open(handed, ticket.entry()).map_err(|failed| failed.error)?;
-            mark(&mut marks, "checked");
-            let taken = Incoming::take_over(attached, registry, &*config.policy, handlers.clone());
-            Ok(taken.map_err(|failed| failed.error)?)
-        });
-        let incoming = match opened {
-            Ok(incoming) => incoming,
-            Err(error) => return Err(refuse(&config, ticket, marks, error)),
+        let arrival = Arrival::new(inherited);
+        let opened = this
+            .map_err(|error| StartError::System {
+                what: "opening this program",
+                error,
+            })
+            .and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
+        let ((program, exe), opened) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // What came back already goes no further.
+                let way_back = arrival
+                    .way_back
+                    .filter(|_| config.hand_back && back.is_none());
+                let Some(way_back) = way_back else {
+                    return Err(error);
+                };
+                let reason = error.to_string();
+                tracing::debug!(reason, "handing back");
+                let error = way_back.go(supervisor.as_ref(), &reason);
+                return Err(StartError::HandBack { reason, error });
+            }
         };
-        mark(&mut marks, "judged");
+        let Opened { incoming, handlers } = opened;
         let arena = incoming.settle();
         mark(&mut marks, "settled");
         let scratch = {
@@ -358,27 +389,21 @@ impl Host {
                 .map(|table| table.areas().to_vec())
                 .unwrap_or_default()
         };
-        way_back.push(arena_fd);
-        let back = ticket.returned.is_some();
         // What comes back is the generation that it was.
-        let generation = incoming.number().saturating_sub(u64::from(back));
+        let generation = incoming.number().saturating_sub(u64::from(back.is_some()));
         let kexecs = incoming.kexec_count().unwrap_or(0);
         Ok(Self {
             arena,
             scratch,
             handlers,
-            table,
+            table: arrival.table,
             generation,
-            kexecs: if back {
-                kexecs
-            } else {
-                kexecs.saturating_add(1)
-            },
+            kexecs: kexecs.saturating_add(u32::from(back.is_none())),
             incoming: Some(incoming),
             sessions: HashMap::new(),
-            returned: ticket.returned.clone(),
-            way_back,
-            stored: ticket.numbers(),
+            returned: back,
+            way_back: arrival.way_back,
+            stored: arrival.names,
             program,
             exe,
             supervisor,
@@ -422,7 +447,7 @@ impl Host {
             incoming: None,
             sessions: HashMap::new(),
             returned: None,
-            way_back: Vec::new(),
+            way_back: None,
             stored: Vec::new(),
             program,
             exe,
@@ -445,10 +470,18 @@ impl Host {
         self.generation
     }
 
-    /// What was handed over, where something was, until it is finished.
+    /// Whether this program came from a handover that is not finished.
     #[must_use]
-    pub const fn incoming(&self) -> Option<&Incoming> {
-        self.incoming.as_ref()
+    pub const fn is_incoming(&self) -> bool {
+        self.incoming.is_some()
+    }
+
+    /// The verdict that admitted what was handed over, until that is finished.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&Verdict> {
+        self.incoming
+            .as_ref()
+            .map(|incoming| incoming.admitted().verdict())
     }
 
     /// Why a handover of this program came back to it, where it did: the next program refused it,
@@ -503,34 +536,59 @@ impl Host {
         }
     }
 
-    /// Ends the handover that this program came from: everything that was retrieved is its own, and
-    /// everything else is freed. There is no way back from here on. Does nothing where nothing was
-    /// handed over.
+    /// Ends the handover that this program came from: everything that was retrieved is its own. There
+    /// is no way back from here on. Does nothing where nothing was handed over.
     ///
     /// # Errors
     ///
-    /// A handler is not done with a file yet. Nothing is finished then.
-    pub fn finish(&mut self) -> Result<(), IncomingError> {
+    /// A file was not retrieved: what it holds would be lost. ([`Host::finish_and_discard`] says that
+    /// it may be.) A handler is not done with a file yet. The supervisor was not told, so that it would
+    /// start the previous program with memory that this one changes. Nothing is finished then.
+    pub fn finish(&mut self) -> Result<(), FinishError> {
+        if let Some((session, token, count)) = self.incoming.as_ref().and_then(Incoming::waiting) {
+            return Err(FinishError::NotRetrieved {
+                session,
+                token,
+                count,
+            });
+        }
+        self.finish_and_discard()
+    }
+
+    /// As [`Host::finish`], and files that were not retrieved are freed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::finish`], but for those.
+    pub fn finish_and_discard(&mut self) -> Result<(), FinishError> {
         let Some(incoming) = &self.incoming else {
             return Ok(());
         };
         incoming.can_finish()?;
         // First those who would bring the previous program back: from here on it would find memory
         // that this one may have changed.
-        if let Some(supervisor) = &self.supervisor
-            && let Err(error) = supervisor.finished()
-        {
-            tracing::warn!(%error, "the supervisor was not told that the handover is finished");
+        if let Some(supervisor) = &self.supervisor {
+            supervisor.finished().map_err(FinishError::NotTold)?;
         }
         if let Some(store) = &self.store {
-            store.remove(self.stored.clone());
+            store.remove(std::mem::take(&mut self.stored));
         }
         incoming.finish()?;
         self.incoming = None;
         self.sessions.clear();
-        self.way_back.clear();
+        self.way_back = None;
         mark(&mut self.marks, "finished");
         Ok(())
+    }
+
+    /// Gives up what this program came from: executes the one that handed over again, with the
+    /// handover as it was found. For a program that finds, after it has started, that it can not go
+    /// on with what it retrieved. Returns only if that failed, or there is no way back.
+    pub fn hand_back(&self, reason: &str) -> io::Error {
+        match &self.way_back {
+            Some(way_back) => way_back.go(self.supervisor.as_ref(), reason),
+            None => io::Error::other("there is no program to hand back to"),
+        }
     }
 
     /// The outgoing side of an update: sessions are made in it and files preserved. Files may be
@@ -580,20 +638,30 @@ impl Host {
 
     /// Freezes what `orchestrator` holds and executes `next`, which takes it over. Returns only if
     /// that failed: everything is thawed then.
+    ///
+    /// The program is looked for before anything is frozen. Signals and the directory are this
+    /// process's until the exec, and stay so if it fails. A signal that comes between the freeze and
+    /// the exec, and is only noted by its handler, is lost with this program.
     pub fn exec(&self, orchestrator: &Orchestrator, next: Command) -> HandOverError {
         if self.incoming.is_some() {
             return HandOverError::NotFinished;
         }
+        let program = next.get_program().display().to_string();
+        let prepared = Prepared::of(&next, &[]);
+        let mut prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return HandOverError::Exec { program, error },
+        };
         // While the program still serves: the exec would take its time otherwise.
         if let Err(error) = self.arena.unmap() {
-            tracing::debug!(%error, "the arena stays mapped");
+            tracing::debug!(%error, "no advice on huge pages");
         }
         let mut marks = Vec::new();
         mark(&mut marks, "freeze");
         match orchestrator.freeze() {
             Ok(frozen) => {
                 mark(&mut marks, "frozen");
-                let error = self.exec_frozen(&frozen, next, marks);
+                let error = self.exec_frozen(&frozen, &mut prepared, program, marks);
                 frozen.thaw();
                 error
             }
@@ -604,7 +672,8 @@ impl Host {
     fn exec_frozen(
         &self,
         frozen: &Frozen,
-        mut next: Command,
+        next: &mut Prepared,
+        program: String,
         mut marks: Vec<Mark>,
     ) -> HandOverError {
         let Some(arena) = self.arena.file() else {
@@ -615,10 +684,9 @@ impl Host {
         };
         let outgoing = self.table.outgoing();
         let entry = frozen.entry();
-        let mut ticket = Ticket {
+        mark(&mut marks, "exec");
+        let ticket = Ticket {
             format: FORMAT.to_owned(),
-            process: Some(std::process::id()),
-            parent: None,
             arena: arena.as_raw_fd(),
             base: self.arena.range().start().get(),
             size: self.arena.range().len(),
@@ -629,8 +697,12 @@ impl Host {
                 .map(|(number, _)| (*number, *number))
                 .collect(),
             previous: Some(self.program.clone()),
-            returned: None,
-            marks: Vec::new(),
+            marks,
+        };
+        let system = |what| move |error| HandOverError::System { what, error };
+        let file = match ticket.file().map_err(system("the ticket")) {
+            Ok(file) => file,
+            Err(error) => return error,
         };
         let own = [
             (arena.as_raw_fd(), arena.as_fd()),
@@ -640,48 +712,54 @@ impl Host {
             .iter()
             .map(|(number, file)| (*number, file.as_fd()));
         let fds: Vec<(RawFd, BorrowedFd<'_>)> = own.iter().copied().chain(files).collect();
-        if let Some(supervisor) = &self.supervisor
-            && let Err(error) = supervisor.sealed(&ticket, &fds)
-        {
-            return HandOverError::NotHeld {
-                what: "the supervisor",
-                error,
-            };
-        }
-        if let Some(store) = &self.store
-            && let Err(error) = store.sealed(&ticket, &fds)
-        {
-            return HandOverError::NotHeld {
-                what: "the service manager's descriptor store",
-                error,
-            };
-        }
-        let inherit = |flags| own.iter().try_for_each(|(_, fd)| fcntl_setfd(fd, flags));
-        let error = match inherit(FdFlags::empty()) {
+        let error = match self.hold(&file, &fds) {
             Ok(()) => {
-                mark(&mut marks, "exec");
-                ticket.marks = marks;
-                next.env(HANDOVER_ENV, ticket.text());
-                next.exec()
+                let socket = self.supervisor.as_ref().map(|client| client.socket.as_fd());
+                let pass = || {
+                    own.iter()
+                        .map(|(_, fd)| *fd)
+                        .chain([file.as_fd()])
+                        .chain(socket)
+                };
+                let passed = pass().try_for_each(|fd| set_inheritable(fd, true));
+                let passed = passed.and_then(|()| next.set(HANDOVER_ENV, &for_this_process(&file)));
+                let error = match passed {
+                    Ok(()) => next.exec(),
+                    Err(error) => error,
+                };
+                // Still here.
+                if let Err(error) = pass().try_for_each(|fd| set_inheritable(fd, false)) {
+                    tracing::debug!(%error, "the arena stays inheritable");
+                }
+                HandOverError::Exec { program, error }
             }
-            Err(error) => error.into(),
+            Err(error) => error,
         };
-        // Still here.
-        if let Err(error) = inherit(FdFlags::CLOEXEC) {
-            tracing::debug!(%error, "the arena stays inheritable");
-        }
         if let Some(supervisor) = &self.supervisor
             && let Err(error) = supervisor.called_off()
         {
             tracing::warn!(%error, "the supervisor was not told that the update was called off");
         }
         if let Some(store) = &self.store {
-            store.remove(ticket.numbers());
+            store.remove(fds.iter().map(|(number, _)| store::name_of(*number)));
         }
-        HandOverError::Exec {
-            program: next.get_program().display().to_string(),
-            error,
+        error
+    }
+
+    /// Leaves a copy with those who would bring this program back.
+    fn hold(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> Result<(), HandOverError> {
+        let not_held = |what| move |error| HandOverError::NotHeld { what, error };
+        if let Some(supervisor) = &self.supervisor {
+            supervisor
+                .sealed(ticket, fds)
+                .map_err(not_held("the supervisor"))?;
         }
+        if let Some(store) = &self.store {
+            store
+                .sealed(ticket, fds)
+                .map_err(not_held("the service manager's descriptor store"))?;
+        }
+        Ok(())
     }
 }
 
@@ -704,45 +782,109 @@ fn handlers(config: &Config, table: &FdTable) -> Handlers {
         .with(FdHandler::new(table.clone()))
 }
 
-/// The arena's descriptor, and that of the program to go back to. They stay inheritable.
-fn take(ticket: &Ticket, inherited: &mut Inherited) -> io::Result<(OwnedFd, Vec<OwnedFd>)> {
-    let missing = || io::Error::other("the arena's descriptor is named twice");
-    let arena = inherited.remove(ticket.arena).ok_or_else(missing)?;
-    let exe = ticket
-        .previous
-        .as_ref()
-        .and_then(|program| inherited.remove(program.exe));
-    Ok((arena, exe.into_iter().collect()))
+/// A handover that arrived, before it is opened.
+struct Arrival {
+    ticket: Result<Ticket, String>,
+    arena: Option<Arc<OwnedFd>>,
+    table: FdTable,
+    names: Vec<String>,
+    way_back: Option<WayBack>,
 }
 
-fn attach(ticket: &Ticket, arena: &OwnedFd) -> Result<Handed, StartError> {
-    let system = |what| move |error| StartError::System { what, error };
-    // The inherited descriptor stays, to be handed back.
-    let file = File::from(
-        arena
-            .try_clone()
-            .map_err(system("the arena's descriptor"))?,
-    );
-    let config = ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size);
-    Ok(Handed::attach(file, &config)?)
+struct Opened {
+    incoming: Incoming,
+    handlers: Handlers,
 }
 
-/// Refuses a handover: goes back to the program that made it, if it can.
-fn refuse(config: &Config, ticket: Ticket, marks: Vec<Mark>, error: StartError) -> StartError {
-    let Some(program) = ticket.previous.clone().filter(|_| config.hand_back) else {
-        return error;
-    };
-    let reason = error.to_string();
-    tracing::debug!(reason, "handing back");
-    let back = Ticket {
-        process: Some(std::process::id()),
-        parent: None,
-        previous: None,
-        returned: Some(reason.clone()),
-        marks,
-        fds: ticket.fds.clone(),
-        ..ticket
-    };
-    let error = program.command().env(HANDOVER_ENV, back.text()).exec();
-    StartError::HandBack { reason, error }
+impl Arrival {
+    /// Sorts out what came with a ticket. Nothing fails here: what is wrong is found when it is
+    /// opened, when the way back is known.
+    fn new(inherited: Inherited) -> Self {
+        let body = inherited.ticket().unwrap_or_default();
+        let mut ticket = Ticket::parse(body);
+        let mut previous = Ticket::previous(body);
+        let mut text = inherited.whole_ticket().unwrap_or_default().to_vec();
+        if inherited.is_stored() {
+            // The service manager chose other numbers.
+            let here = |number| inherited.named(&store::name_of(number));
+            ticket = ticket.and_then(|ticket| {
+                let ticket = ticket.renumbered(here);
+                ticket.ok_or_else(|| "a stored descriptor is missing".to_owned())
+            });
+            let known = ticket.as_ref().ok();
+            previous = known.and_then(|ticket| ticket.previous.clone());
+            text = known
+                .and_then(|ticket| ticket.text().ok())
+                .unwrap_or_default();
+        }
+        // What the service manager has is called by the numbers of the program that stored it.
+        let names: Vec<String> = match &ticket {
+            Ok(ticket) if !inherited.is_stored() => {
+                ticket.numbers().into_iter().map(store::name_of).collect()
+            }
+            _ => inherited.names().map(ToOwned::to_owned).collect(),
+        };
+        let fds: BTreeMap<RawFd, Arc<OwnedFd>> = inherited.into_fds();
+        let get = |number: &RawFd| fds.get(number).cloned();
+        let arena = ticket.as_ref().ok().and_then(|ticket| get(&ticket.arena));
+        let files = ticket
+            .as_ref()
+            .map(|ticket| ticket.fds.clone())
+            .unwrap_or_default();
+        let files = files
+            .iter()
+            .filter_map(|(number, here)| Some((*number, get(here)?)));
+        let table = FdTable::new(files);
+        let program = previous.filter(|program| fds.contains_key(&program.exe));
+        let way_back = program.map(|program| WayBack {
+            ticket: text,
+            program,
+            fds: fds.into_values().collect(),
+        });
+        Self {
+            ticket,
+            arena,
+            table,
+            names,
+            way_back,
+        }
+    }
+
+    /// Attaches, checks and judges.
+    fn open(&self, config: &Config, marks: &mut Vec<Mark>) -> Result<Opened, StartError> {
+        let ticket = self
+            .ticket
+            .as_ref()
+            .map_err(|error| StartError::Ticket(error.clone()))?;
+        let mut all = ticket.marks.clone();
+        all.append(marks);
+        *marks = all;
+        let missing = || {
+            StartError::Ticket(format!(
+                "descriptor {}, the arena, was not inherited",
+                ticket.arena
+            ))
+        };
+        let registry = match config.registry {
+            Some(registry) => registry,
+            None => Registry::linked().map_err(Clone::clone)?,
+        };
+        let arena = self.arena.as_ref().ok_or_else(missing)?;
+        // The inherited descriptor stays, to be handed back.
+        let file = arena.try_clone().map_err(|error| StartError::System {
+            what: "the arena's descriptor",
+            error,
+        })?;
+        let place =
+            ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
+        let handed = Handed::attach(File::from(file), &place)?;
+        mark(marks, "attached");
+        let attached = Attached::open(handed, ticket.entry()).map_err(|failed| failed.error)?;
+        mark(marks, "checked");
+        let handlers = handlers(config, &self.table);
+        let taken = Incoming::take_over(attached, registry, &*config.policy, handlers.clone());
+        let incoming = taken.map_err(|failed| failed.error)?;
+        mark(marks, "judged");
+        Ok(Opened { incoming, handlers })
+    }
 }

@@ -11,7 +11,8 @@
 //! |---|---|
 //! | a file can not be preserved or frozen | nothing: the error says which; the program goes on |
 //! | the exec fails | everything is thawed; the program goes on |
-//! | the next program refuses (version, damage, a handler it has not) | it executes the previous program again, with the handover untouched |
+//! | the next program refuses when it starts (version, damage, a handler it has not) | it executes the previous program again, with the handover untouched |
+//! | the next program can not make a file, or does not like it | [`Host::hand_back`] does the same, until it has finished |
 //! | the next program dies before it has finished, under [`supervise`] | the previous program is started again, with the handover untouched |
 //! | the same under systemd with a file descriptor store | the service is started again, and finds the handover |
 //! | the same without either | the state is lost, as in any crash |
@@ -20,17 +21,19 @@
 //! The README has an example.
 
 mod channel;
+mod exec;
 mod host;
 mod program;
 mod store;
 mod supervise;
 mod ticket;
 
-pub use host::{Config, HandOverError, Host, StartError};
+pub use host::{Config, FinishError, HandOverError, Host, StartError};
 pub use kho_luo::FileRef;
+pub use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use program::Program;
 pub use supervise::{Event, supervise};
-pub use ticket::{HANDOVER_ENV, Mark, SUPERVISOR_ENV, now};
+pub use ticket::{Mark, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

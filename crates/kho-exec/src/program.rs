@@ -1,16 +1,18 @@
 //! A program that can be executed again, even where its file was replaced.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// A program as it was started: its executable, open, and its arguments.
+use crate::exec::Prepared;
+
+/// A program as it was started: its executable, open, its arguments, environment and directory.
 ///
 /// An upgrade replaces the file of the program that runs. Going back must not find the new one.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -20,9 +22,11 @@ pub struct Program {
     /// Where the executable was, for messages.
     path: String,
     args: Vec<Text>,
+    env: Vec<(Text, Text)>,
+    directory: Option<Text>,
 }
 
-/// An argument: text, or the bytes that it is where it is not text.
+/// Text, or the bytes that it is where it is not text.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -53,12 +57,17 @@ impl Program {
     pub(crate) fn this() -> io::Result<(Self, OwnedFd)> {
         let exe = OwnedFd::from(File::open("/proc/self/exe")?);
         let path = std::env::current_exe().map(|path| path.display().to_string());
+        let text = |text: OsString| Text::from(text.as_os_str());
         let program = Self {
             exe: exe.as_raw_fd(),
             path: path.unwrap_or_default(),
-            args: std::env::args_os()
-                .map(|arg| Text::from(arg.as_os_str()))
+            args: std::env::args_os().map(text).collect(),
+            env: std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
                 .collect(),
+            directory: std::env::current_dir()
+                .ok()
+                .map(|dir| text(dir.into_os_string())),
         };
         Ok((program, exe))
     }
@@ -69,14 +78,48 @@ impl Program {
         &self.path
     }
 
-    /// The command that starts it again. Its executable's descriptor must be inheritable.
+    fn executable(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.exe).into()
+    }
+
+    /// The program, to be executed by this process. Its executable's descriptor must be inheritable.
+    pub(crate) fn prepared(&self, more: &[(&str, OsString)]) -> io::Result<Prepared> {
+        let args = self.args.iter().map(|arg| {
+            CString::new(OsString::from(arg).into_vec())
+                .map_err(|_| io::Error::other("a NUL in an argument"))
+        });
+        let args = args.collect::<io::Result<_>>()?;
+        let env = self
+            .env
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let directory = self
+            .directory
+            .as_ref()
+            .map(|dir| OsString::from(dir).into());
+        Prepared::new(&self.executable(), args, env, directory, more)
+    }
+
+    /// The command that starts it again as a child.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.exe));
+        use std::os::unix::process::CommandExt;
+
+        let mut command = Command::new(self.executable());
         let mut args = self.args.iter().map(OsString::from);
         if let Some(name) = args.next() {
             command.arg0(name);
         }
         command.args(args);
+        command.env_clear();
+        command.envs(
+            self.env
+                .iter()
+                .map(|(name, value)| (OsString::from(name), OsString::from(value))),
+        );
+        if let Some(directory) = &self.directory {
+            command.current_dir(OsString::from(directory));
+        }
         command
     }
 }

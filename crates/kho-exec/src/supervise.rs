@@ -1,22 +1,30 @@
 //! Holding a handover while nobody else does.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
+use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, set_inheritable};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
+use rustix::io::retry_on_intr;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, socketpair};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_open, setrlimit,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
 
 use crate::channel::{self, BATCH, Message};
-use crate::ticket::{HANDOVER_ENV, SUPERVISOR_ENV, Ticket};
+use crate::exec::RETURNED_ENV;
+use crate::ticket::{Ticket, for_a_child};
 
 /// How often a program is brought back from one handover before it is given up.
 const TRIES: u32 = 5;
@@ -40,9 +48,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// It was brought back too often.
+    /// It was brought back too often, or it is to end.
     GivenUp,
+    /// It could not be started again. It is tried once more.
+    NotStarted(String),
+    /// The program sent something that was not understood, or can not be held.
+    Refused(String),
 }
+
+/// More descriptors than a program has: what is beyond is not taken.
+const DESCRIPTORS: usize = 1 << 20;
+/// How long a program waits for its supervisor's answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is held of a handover that is not finished.
 struct Held {
@@ -55,32 +72,23 @@ struct Held {
 /// The program's side: a supervisor that it tells what happens.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: OwnedFd,
+    pub(crate) socket: OwnedFd,
 }
 
 impl Client {
-    /// The supervisor's descriptor, where the environment names one and it is this process's parent.
-    pub(crate) fn number() -> Option<RawFd> {
-        let text = std::env::var(SUPERVISOR_ENV).ok()?;
-        let (number, process) = text.split_once(':')?;
-        let ours = process.parse() == Ok(std::os::unix::process::parent_id());
-        number.parse().ok().filter(|_| ours)
-    }
-
-    pub(crate) const fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        if let Err(error) = set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)) {
+            tracing::debug!(%error, "a supervisor that does not answer is waited for without end");
+        }
         Self { socket }
     }
 
-    pub(crate) fn sealed(
-        &self,
-        ticket: &Ticket,
-        fds: &[(RawFd, BorrowedFd<'_>)],
-    ) -> io::Result<()> {
+    pub(crate) fn sealed(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> io::Result<()> {
         for batch in fds.chunks(BATCH) {
             let (numbers, fds): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
             self.tell(&Message::Descriptors(numbers), &fds)?;
         }
-        self.tell(&Message::Sealed(Box::new(ticket.clone())), &[])
+        self.tell(&Message::Sealed, &[ticket.as_fd()])
     }
 
     pub(crate) fn called_off(&self) -> io::Result<()> {
@@ -93,113 +101,183 @@ impl Client {
 
     fn tell(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         channel::send(&self.socket, message, fds)?;
-        let mut answer = [0; 1];
-        let (read, _) =
-            rustix::net::recv(&self.socket, &mut answer, rustix::net::RecvFlags::empty())?;
-        if read == 0 {
-            return Err(io::Error::new(
+        let mut answer = [channel::REFUSED; 1];
+        let received = retry_on_intr(|| recv(&self.socket, &mut answer, RecvFlags::empty()))?;
+        match (received.1, answer) {
+            (0, _) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the supervisor is gone",
-            ));
+            )),
+            (_, [channel::DONE]) => Ok(()),
+            _ => Err(io::Error::other("the supervisor refused it")),
         }
-        Ok(())
     }
 }
 
 /// Runs `command` and whatever it hands over to, to the end: the exit status of the last program.
 ///
 /// A program that hands over leaves a copy of its descriptors here. If the next one ends before it
-/// has finished, the one before is started again with everything that it handed over.
+/// has finished, the one before is started again with everything that it handed over, in the
+/// environment and directory that it had. What a program sends that is not understood is refused,
+/// and ends nothing.
 ///
 /// SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on to the program; after a SIGTERM nothing is
-/// brought back. (An interrupt from the terminal reaches the program by itself.)
+/// brought back. SIGINT and SIGQUIT are left to the program, which a terminal sends them to as well.
+/// The limit on open files is raised as far as it goes. All this stays so after the call.
 ///
 /// # Errors
 ///
 /// The program can not be started, or the system refuses what supervising needs.
 pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Result<ExitStatus> {
-    let (here, there) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    let child_process = Arc::new(AtomicI32::new(0));
-    let ending = Arc::new(AtomicBool::new(false));
-    forward(&child_process, &ending)?;
-    let mut held: Option<Held> = None;
-    // What came before the ticket that it belongs to.
-    let mut arrived: BTreeMap<RawFd, OwnedFd> = BTreeMap::new();
-    command.env_remove(HANDOVER_ENV);
-    // What is brought back gets the environment that the first program got.
-    let setting: Vec<(OsString, Option<OsString>)> = command
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
-    let directory = command.get_current_dir().map(ToOwned::to_owned);
-    let mut child = start(&mut command, &there, &[], &child_process)?;
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit on open files stays");
+    }
+    let running = Running::default();
+    running.forward()?;
+    let mut desk = Desk::default();
+    command.env_remove(HANDOVER_ENV).env_remove(RETURNED_ENV);
+    let (mut child, mut socket) = running.start(&mut command, &[])?;
     tell(Event::Started(child.id()));
     loop {
-        let ended = wait(&here, &child)?;
-        let mut drain = || -> io::Result<()> {
-            while let Some((message, fds)) = channel::receive(&here)? {
-                match message {
-                    Message::Descriptors(numbers) => arrived.extend(numbers.into_iter().zip(fds)),
-                    Message::Sealed(ticket) => {
-                        held = Some(Held {
-                            ticket: *ticket,
-                            fds: std::mem::take(&mut arrived),
-                            tries: 0,
-                        });
-                        tell(Event::Sealed);
-                    }
-                    Message::CalledOff => {
-                        held = None;
-                        tell(Event::CalledOff);
-                    }
-                    Message::Finished => {
-                        held = None;
-                        tell(Event::Finished);
-                    }
-                }
-                channel::send_bytes(&here, &[1], &[])?;
-            }
-            Ok(())
-        };
-        drain()?;
+        let ended = wait(&socket, &child)?;
+        desk.serve(&socket, &mut tell);
         if !ended {
             continue;
         }
         let status = child.wait()?;
-        child_process.store(0, Ordering::Release);
-        arrived.clear();
-        let Some(waiting) = held.as_mut().filter(|_| !ending.load(Ordering::Acquire)) else {
+        running.process.store(0, Ordering::Release);
+        desk.arrived.clear();
+        let Some(waiting) = desk.held.as_mut().filter(|_| !running.is_ending()) else {
             return Ok(status);
         };
-        if waiting.tries == TRIES {
-            tell(Event::GivenUp);
-            return Ok(status);
-        }
-        waiting.tries += 1;
         let reason = format!(
-            "the next program ended before it had finished: {}",
+            "the program ended before it had finished: {}",
             describe(status)
         );
-        let (mut again, program) = bring_back(waiting, &reason)?;
-        tell(Event::BroughtBack { program, reason });
-        for (name, value) in setting.iter().filter(|(name, _)| name != HANDOVER_ENV) {
-            match value {
-                Some(value) => again.env(name, value),
-                None => again.env_remove(name),
+        let mut started = None;
+        while started.is_none() {
+            if waiting.tries == TRIES || running.is_ending() {
+                tell(Event::GivenUp);
+                return Ok(status);
+            }
+            waiting.tries += 1;
+            started = match running.bring_back(waiting, &reason) {
+                Ok(started) => Some(started),
+                Err(error) => {
+                    // The machine may be short of something for a moment. What is held stays held.
+                    tell(Event::NotStarted(error.to_string()));
+                    std::thread::sleep(Duration::from_millis(200) * waiting.tries);
+                    None
+                }
             };
         }
-        if let Some(directory) = &directory {
-            again.current_dir(directory);
+        if let Some((again, other, program)) = started {
+            (child, socket) = (again, other);
+            tell(Event::BroughtBack { program, reason });
+            tell(Event::Started(child.id()));
         }
-        let fds: Vec<_> = waiting.fds.values().map(AsFd::as_fd).collect();
-        child = start(&mut again, &there, &fds, &child_process)?;
-        tell(Event::Started(child.id()));
     }
+}
+
+/// What programs have left here.
+#[derive(Default)]
+struct Desk {
+    held: Option<Held>,
+    // What came before the ticket that it belongs to.
+    arrived: BTreeMap<RawFd, OwnedFd>,
+}
+
+impl Desk {
+    /// Takes and answers all messages there are.
+    fn serve(&mut self, socket: &OwnedFd, tell: &mut impl FnMut(Event)) {
+        loop {
+            let answer = match channel::receive(socket) {
+                Ok(None) => return,
+                Ok(Some((message, fds))) => match self.take(message, fds) {
+                    Ok(event) => {
+                        event.into_iter().for_each(&mut *tell);
+                        channel::DONE
+                    }
+                    Err(error) => {
+                        tell(Event::Refused(error.to_string()));
+                        channel::REFUSED
+                    }
+                },
+                Err(error) => {
+                    tell(Event::Refused(error.to_string()));
+                    channel::REFUSED
+                }
+            };
+            // A program that has ended does not read it, and one that does not read is not waited for.
+            let sent = channel::send_bytes(socket, &[answer], &[], SendFlags::DONTWAIT);
+            if sent.is_err() && answer == channel::REFUSED {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message, fds: Vec<OwnedFd>) -> io::Result<Option<Event>> {
+        match message {
+            Message::Descriptors(numbers) => {
+                if numbers.len() != fds.len() || self.arrived.len() > DESCRIPTORS {
+                    self.arrived.clear();
+                    return Err(io::Error::other("descriptors did not arrive"));
+                }
+                self.arrived.extend(numbers.into_iter().zip(fds));
+                Ok(None)
+            }
+            Message::Sealed => {
+                let arrived = std::mem::take(&mut self.arrived);
+                let ticket = fds
+                    .into_iter()
+                    .next()
+                    .ok_or_else(|| io::Error::other("no ticket"))?;
+                let text = read_ticket(ticket)?;
+                let ticket = Ticket::parse(&text).map_err(io::Error::other)?;
+                if ticket.previous.is_none()
+                    || ticket
+                        .numbers()
+                        .iter()
+                        .any(|number| !arrived.contains_key(number))
+                {
+                    return Err(io::Error::other(
+                        "a descriptor of the handover did not arrive",
+                    ));
+                }
+                // Only finishing sets the count of tries back.
+                let tries = self.held.as_ref().map_or(0, |held| held.tries);
+                self.held = Some(Held {
+                    ticket,
+                    fds: arrived,
+                    tries,
+                });
+                Ok(Some(Event::Sealed))
+            }
+            Message::CalledOff => {
+                self.held = None;
+                self.arrived.clear();
+                Ok(Some(Event::CalledOff))
+            }
+            Message::Finished => {
+                self.held = None;
+                Ok(Some(Event::Finished))
+            }
+        }
+    }
+}
+
+fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
+    let file = File::from(fd);
+    let mut text = vec![0; usize::try_from(file.metadata()?.len().min(64 << 20)).unwrap_or(0)];
+    file.read_exact_at(&mut text, 0)?;
+    // Behind the line that lists the descriptors.
+    let line = text
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(text.len(), |at| at + 1);
+    Ok(text.split_off(line))
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -210,43 +288,92 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// The command that starts the program again that handed over.
-fn bring_back(held: &Held, reason: &str) -> io::Result<(Command, String)> {
-    let number = |number: RawFd| held.fds.get(&number).map(AsRawFd::as_raw_fd);
-    let mut ticket = held
-        .ticket
-        .renumbered(number)
-        .ok_or_else(|| io::Error::other("a descriptor of the handover did not arrive"))?;
-    let program = ticket
-        .previous
-        .take()
-        .ok_or_else(|| io::Error::other("the handover does not say who made it"))?;
-    ticket.process = None;
-    ticket.parent = Some(std::process::id());
-    ticket.returned = Some(reason.to_owned());
-    let mut command = program.command();
-    command.env(HANDOVER_ENV, ticket.text());
-    Ok((command, program.path().to_owned()))
+/// The program that runs, as the thread that passes signals on sees it.
+#[derive(Default)]
+struct Running {
+    process: Arc<AtomicI32>,
+    ending: Arc<AtomicBool>,
 }
 
-/// Starts `command` with `there` and `fds` open.
-fn start(
-    command: &mut Command,
-    there: &OwnedFd,
-    fds: &[BorrowedFd<'_>],
-    process: &AtomicI32,
-) -> io::Result<Child> {
-    let all = || fds.iter().copied().chain([there.as_fd()]);
-    command.env(
-        SUPERVISOR_ENV,
-        format!("{}:{}", there.as_raw_fd(), std::process::id()),
-    );
-    all().try_for_each(|fd| fcntl_setfd(fd, FdFlags::empty()))?;
-    let child = command.spawn();
-    all().try_for_each(|fd| fcntl_setfd(fd, FdFlags::CLOEXEC))?;
-    let child = child?;
-    process.store(i32::try_from(child.id()).unwrap_or(0), Ordering::Release);
-    Ok(child)
+impl Running {
+    fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Starts the program again that handed over.
+    fn bring_back(&self, held: &Held, reason: &str) -> io::Result<(Child, OwnedFd, String)> {
+        let number = |number: RawFd| held.fds.get(&number).map(AsRawFd::as_raw_fd);
+        let ticket = held.ticket.renumbered(number);
+        let ticket =
+            ticket.ok_or_else(|| io::Error::other("a descriptor of the handover is gone"))?;
+        let program = ticket.previous.as_ref();
+        let program =
+            program.ok_or_else(|| io::Error::other("the handover does not say who made it"))?;
+        let file = ticket.file()?;
+        let mut command = program.command();
+        command
+            .env(HANDOVER_ENV, for_a_child(&file))
+            .env(RETURNED_ENV, reason);
+        let mut fds: Vec<_> = held.fds.values().map(AsFd::as_fd).collect();
+        fds.push(file.as_fd());
+        let (child, socket) = self.start(&mut command, &fds)?;
+        Ok((child, socket, program.path().to_owned()))
+    }
+
+    /// Starts `command` with `fds` open, and a socket to this supervisor.
+    fn start(&self, command: &mut Command, fds: &[BorrowedFd<'_>]) -> io::Result<(Child, OwnedFd)> {
+        // One per program: what was answered to one that has ended is not for the next.
+        let (here, there) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let all = || fds.iter().copied().chain([there.as_fd()]);
+        command.env(
+            SUPERVISOR_ENV,
+            format!("{}:{}", there.as_raw_fd(), std::process::id()),
+        );
+        all().try_for_each(|fd| set_inheritable(fd, true))?;
+        let child = command.spawn();
+        all().try_for_each(|fd| set_inheritable(fd, false))?;
+        let child = child?;
+        self.process
+            .store(i32::try_from(child.id()).unwrap_or(0), Ordering::Release);
+        // One that came while there was no program.
+        if self.is_ending() {
+            self.send(Signal::TERM);
+        }
+        Ok((child, here))
+    }
+
+    fn send(&self, signal: Signal) {
+        if let Some(process) = Pid::from_raw(self.process.load(Ordering::Acquire)) {
+            // It may have ended just now.
+            let _ = kill_process(process, signal);
+        }
+    }
+
+    /// Passes signals on to the program.
+    fn forward(&self) -> io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGINT, SIGQUIT])?;
+        let this = Self {
+            process: Arc::clone(&self.process),
+            ending: Arc::clone(&self.ending),
+        };
+        std::thread::spawn(move || {
+            for number in signals.forever() {
+                if number == SIGTERM {
+                    this.ending.store(true, Ordering::Release);
+                }
+                let own = number == SIGINT || number == SIGQUIT;
+                if let Some(signal) = Signal::from_named_raw(number).filter(|_| !own) {
+                    this.send(signal);
+                }
+            }
+        });
+        Ok(())
+    }
 }
 
 /// Waits for a message or the child's end; returns whether it has ended.
@@ -270,23 +397,4 @@ fn wait(socket: &OwnedFd, child: &Child) -> io::Result<bool> {
         let [_, process] = fds;
         return Ok(process.revents().contains(PollFlags::IN));
     }
-}
-
-/// Passes signals on to the child.
-fn forward(process: &Arc<AtomicI32>, ending: &Arc<AtomicBool>) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGHUP, SIGUSR1, SIGUSR2])?;
-    let (process, ending) = (Arc::clone(process), Arc::clone(ending));
-    std::thread::spawn(move || {
-        for number in signals.forever() {
-            if number == SIGTERM {
-                ending.store(true, Ordering::Release);
-            }
-            let pid = Pid::from_raw(process.load(Ordering::Acquire));
-            if let Some((pid, signal)) = pid.zip(Signal::from_named_raw(number)) {
-                // It may have ended just now.
-                let _ = kill_process(pid, signal);
-            }
-        }
-    });
-    Ok(())
 }

@@ -1,19 +1,18 @@
 //! What one process tells the next: where the handover is.
 
 use std::collections::BTreeMap;
-use std::os::fd::RawFd;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 use kho_core::Entry;
 use kho_mem::PhysAddr;
+use rustix::fs::MemfdFlags;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::Program;
-
-/// The environment variable that carries the ticket.
-pub const HANDOVER_ENV: &str = "KHO_HANDOVER";
-/// The environment variable that names a supervisor: its descriptor and its process.
-pub const SUPERVISOR_ENV: &str = "KHO_SUPERVISOR";
 
 pub(crate) const FORMAT: &str = "kho-ticket-v1";
 
@@ -34,14 +33,12 @@ pub fn now() -> u64 {
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// Where a handover is, for the process that takes it over.
+/// Where a handover is, for the process that takes it over. What it says of the previous program is
+/// read whatever the rest is, so that any version of it can be handed back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) format: String,
-    // Whom it is for: this very process (an exec keeps the number), or any child of that one. A
-    // child of a service inherits its environment, and must not take it for its own.
-    pub(crate) process: Option<u32>,
-    pub(crate) parent: Option<u32>,
+    pub(crate) previous: Option<Program>,
     pub(crate) arena: RawFd,
     pub(crate) base: u64,
     pub(crate) size: u64,
@@ -49,10 +46,12 @@ pub(crate) struct Ticket {
     pub(crate) scratch: Option<(u64, u64)>,
     // The descriptors that were frozen, by the numbers written down, and what they are called here.
     pub(crate) fds: BTreeMap<RawFd, RawFd>,
-    pub(crate) previous: Option<Program>,
-    // Why it comes back to the program that handed it over.
-    pub(crate) returned: Option<String>,
     pub(crate) marks: Vec<Mark>,
+}
+
+#[derive(Deserialize)]
+struct Previous {
+    previous: Option<Program>,
 }
 
 impl Ticket {
@@ -62,14 +61,6 @@ impl Ticket {
             Some((addr, size)) => entry.with_scratch(PhysAddr::new(addr), size),
             None => entry,
         }
-    }
-
-    /// Whether it is for this process.
-    pub(crate) fn is_ours(&self) -> bool {
-        let process = std::process::id();
-        let parent = std::os::unix::process::parent_id();
-        self.process.is_none_or(|wanted| wanted == process)
-            && self.parent.is_none_or(|wanted| wanted == parent)
     }
 
     /// Every descriptor that must be inherited with it, by its number here.
@@ -93,19 +84,53 @@ impl Ticket {
         Some(ticket)
     }
 
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let ticket: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if ticket.format != FORMAT {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: String,
+        }
+        let found: Format = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if found.format != FORMAT {
             return Err(format!(
                 "found format `{}`, expected `{FORMAT}`",
-                ticket.format
+                found.format
             ));
         }
-        Ok(ticket)
+        serde_json::from_slice(text).map_err(|error| error.to_string())
     }
 
-    pub(crate) fn text(&self) -> String {
-        // Numbers and strings: nothing of it can fail.
-        serde_json::to_string(self).unwrap_or_default()
+    /// The program that wrote a ticket of whatever format.
+    pub(crate) fn previous(text: &[u8]) -> Option<Program> {
+        serde_json::from_slice::<Previous>(text).ok()?.previous
     }
+
+    /// What a ticket's file holds: its first line lists the descriptors that come with it.
+    pub(crate) fn text(&self) -> io::Result<Vec<u8>> {
+        let mut text: String = self
+            .numbers()
+            .iter()
+            .map(|number| format!("{number} "))
+            .collect();
+        text.push('\n');
+        text.push_str(&serde_json::to_string(self)?);
+        Ok(text.into_bytes())
+    }
+
+    /// The ticket as a file, to be inherited.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        let memfd = rustix::fs::memfd_create("kho-ticket", MemfdFlags::CLOEXEC)?;
+        let mut file = File::from(memfd);
+        file.write_all(&self.text()?)?;
+        Ok(file)
+    }
+}
+
+/// What the environment says of a ticket for this very process.
+pub(crate) fn for_this_process(file: &File) -> OsString {
+    format!("process:{}:{}", std::process::id(), file.as_raw_fd()).into()
+}
+
+/// What the environment says of a ticket for a child of this process.
+pub(crate) fn for_a_child(file: &File) -> OsString {
+    format!("parent:{}:{}", std::process::id(), file.as_raw_fd()).into()
 }

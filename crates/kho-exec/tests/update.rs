@@ -13,6 +13,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
@@ -101,7 +102,7 @@ fn program() {
     let counter = counter.unwrap_or_else(|| Arc::new(MemFile::new(host.arena())));
     let mut text = vec![0; counter.size() as usize];
     counter.read_at(0, &mut text).unwrap();
-    if host.incoming().is_some() {
+    if host.is_incoming() {
         assert!(
             counter.write_at(0, b"x").is_err(),
             "read-only until finished"
@@ -161,6 +162,17 @@ fn program() {
             let error = host.hand_over(SESSION, files(), Command::new("/nonexistent/program"));
             log(&dir, &format!("went on: {error}"));
             // Everything is as before, and it can be tried again.
+            counter.write_at(counter.size(), b"again;").unwrap();
+            let error = host.hand_over(SESSION, files(), this());
+            panic!("{error}");
+        }
+        "broken" => {
+            // Found, and executable as far as can be seen before the exec.
+            let path = dir.join("broken");
+            fs::write(&path, "no program").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let error = host.hand_over(SESSION, files(), Command::new(path));
+            log(&dir, &format!("went on: {error}"));
             counter.write_at(counter.size(), b"again;").unwrap();
             let error = host.hand_over(SESSION, files(), this());
             panic!("{error}");
@@ -317,11 +329,13 @@ fn a_next_program_that_is_killed_brings_the_previous_one_back() {
         let Some(Event::BroughtBack { reason, .. }) = back else {
             panic!("{at}: {events:?}")
         };
-        assert!(reason.contains("signal 9"), "{reason}");
+        assert!(
+            reason.contains("ended before it had finished: signal 9"),
+            "{reason}"
+        );
         // Generation 0 again, with all that it had handed over; then on as planned.
         assert!(
-            log[1].contains("generation 0")
-                && log[1].contains("has \"0;\" returned: the next program"),
+            log[1].contains("generation 0") && log[1].contains("has \"0;\" returned: the program"),
             "{at}: {log:?}"
         );
         assert!(
@@ -355,7 +369,7 @@ fn a_program_that_is_killed_after_it_finished_ends() {
 
 #[test]
 fn a_supervisor_sees_what_happens() {
-    let (log, events, status) = supervised("missing end", "");
+    let (log, events, status) = supervised("broken end", "");
     assert!(status.success(), "{log:?}");
     let kinds: Vec<_> = events
         .iter()
@@ -380,28 +394,59 @@ fn a_supervisor_sees_what_happens() {
 fn a_ticket_that_leads_nowhere_is_an_error() {
     let check = |ticket: &str, words: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let output = command(dir.path(), "end", "")
-            .env("KHO_HANDOVER", ticket)
-            .output()
-            .unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(ticket.as_bytes()).unwrap();
+        let mut command = command(dir.path(), "end", "");
+        command.env("KHO_HANDOVER", format!("parent:{}:9", std::process::id()));
+        let mapping = FdMapping {
+            parent_fd: file.into(),
+            child_fd: 9,
+        };
+        command.fd_mappings(vec![mapping]).unwrap();
+        let output = command.output().unwrap();
         let log = read_log(dir.path());
         assert_eq!(output.status.code(), Some(3), "{log:?}");
         assert!(log[0].contains(words), "{log:?}");
     };
     check("", "is no handover");
-    check("{}", "missing field");
-    let ticket = |arena: i32, format: &str| {
+    check("1 2 3\n{}", "missing field");
+    check(
+        "\n{\"format\":\"kho-ticket-v9\"}",
+        "found format `kho-ticket-v9`",
+    );
+    let ticket = |arena: i32| {
         format!(
-            "{{\"format\":\"{format}\",\"process\":null,\"parent\":null,\"arena\":{arena},\"base\":0,\
-             \"size\":4194304,\"fdt\":4096,\"scratch\":null,\"fds\":{{}},\"previous\":null,\"returned\":null,\"marks\":[]}}"
+            "{arena} \n{{\"format\":\"kho-ticket-v1\",\"previous\":null,\"arena\":{arena},\"base\":0,\
+             \"size\":4194304,\"fdt\":4096,\"scratch\":null,\"fds\":{{}},\"marks\":[]}}"
         )
     };
-    check(&ticket(7, "kho-ticket-v9"), "found format `kho-ticket-v9`");
-    check(&ticket(777, "kho-ticket-v1"), "descriptor 777");
-    check(
-        &ticket(1, "kho-ticket-v1"),
-        "descriptor 1 is not one that is handed over",
-    );
+    check(&ticket(777), "descriptor 777, the arena, was not inherited");
+    check(&ticket(1), "descriptor 1, the arena, was not inherited");
+    check(&ticket(-5), "descriptor -5, the arena, was not inherited");
+}
+
+#[test]
+fn an_old_environment_is_no_handover() {
+    // What a program leaves in its environment after an update, or gives to its children.
+    for text in ["", "process:1:9", "process:x:y:z", "nonsense", "parent:1:3"] {
+        let dir = tempfile::tempdir().unwrap();
+        let output = command(dir.path(), "end", "")
+            .env("KHO_HANDOVER", text)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{text}: {:?}",
+            read_log(dir.path())
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ours = format!("parent:{}:99", std::process::id());
+    let output = command(dir.path(), "end", "")
+        .env("KHO_HANDOVER", ours)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "descriptor 99 was not inherited");
 }
 
 /// A service manager's descriptor store: reads what it is told until it is stopped.
@@ -444,7 +489,7 @@ impl Manager {
     }
 
     /// What it holds, once it has read all that was sent.
-    fn take(&self, path: &Path) -> BTreeMap<String, OwnedFd> {
+    fn held(&self, path: &Path) -> BTreeMap<String, OwnedFd> {
         while rustix::io::ioctl_fionread(&self.socket).unwrap() > 0 {
             std::thread::yield_now();
         }
@@ -457,7 +502,10 @@ impl Manager {
                 std::thread::yield_now();
             }
         }
-        std::mem::take(&mut self.held.lock().unwrap())
+        let held = self.held.lock().unwrap();
+        held.iter()
+            .map(|(name, fd)| (name.clone(), fd.try_clone().unwrap()))
+            .collect()
     }
 }
 
@@ -475,7 +523,7 @@ fn a_service_managers_store_brings_the_state_back() {
         std::os::unix::process::ExitStatusExt::signal(&output.status),
         Some(9)
     );
-    let held = manager.take(&path);
+    let held = manager.held(&path);
     assert!(
         held.len() >= 4 && held.contains_key("kho-ticket"),
         "ticket, arena, program, pipe: {held:?}"
@@ -512,8 +560,8 @@ fn a_service_managers_store_brings_the_state_back() {
     );
     assert_eq!(log.last().unwrap(), "end of generation 2 with \"0;1;2;\"");
     assert_eq!(
-        manager.take(&path).len(),
-        0,
+        manager.held(&path).into_keys().collect::<Vec<_>>(),
+        Vec::<String>::new(),
         "finished: the store is empty again"
     );
 }

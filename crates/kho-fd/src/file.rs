@@ -2,17 +2,23 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// An open descriptor that can be handed over.
 #[derive(Debug)]
 pub struct FdFile {
-    fd: OwnedFd,
+    // One that was inherited is shared with the table, which passes it on if the handover goes back.
+    fd: Arc<OwnedFd>,
 }
 
 impl FdFile {
     /// The descriptor `fd`. A `TcpListener`, a `UnixStream`, a `File` turn into one.
     #[must_use]
-    pub const fn new(fd: OwnedFd) -> Self {
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd: Arc::new(fd) }
+    }
+
+    pub(crate) const fn shared(fd: Arc<OwnedFd>) -> Self {
         Self { fd }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
+use kho_mem::inherit::set_inheritable;
 use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -15,6 +16,10 @@ use crate::abi::{FdSer, NAME, VERSION};
 use crate::{FdFile, FdTable};
 
 /// Hands [`FdFile`]s over.
+///
+/// What a descriptor must turn out to be is its file type, device and inode: that tells sockets, pipes
+/// and files apart, each from each; eventfds, timerfds and epoll descriptors share one inode, and are
+/// told from others only.
 #[derive(Clone, Debug, Default)]
 pub struct FdHandler {
     table: FdTable,
@@ -25,6 +30,8 @@ pub struct FdHandler {
 pub struct PreservedFd {
     ser: PreservedFolio,
     number: RawFd,
+    // Its flags before the freeze.
+    flags: FdFlags,
 }
 
 impl FdHandler {
@@ -46,16 +53,6 @@ fn identity(fd: impl AsFd) -> Result<(u32, u64, u64), HandlerError> {
     Ok((kind, stat.st_dev, stat.st_ino))
 }
 
-fn set_inherited(fd: impl AsFd, inherited: bool) -> Result<(), HandlerError> {
-    let flags = fcntl_getfd(&fd).map_err(refused)?;
-    let flags = if inherited {
-        flags - FdFlags::CLOEXEC
-    } else {
-        flags | FdFlags::CLOEXEC
-    };
-    fcntl_setfd(fd, flags).map_err(refused)
-}
-
 impl FileHandler for FdHandler {
     type File = FdFile;
     type Preserved = PreservedFd;
@@ -67,6 +64,10 @@ impl FileHandler for FdHandler {
     fn preserve(&self, kho: &Kho, file: &Arc<FdFile>) -> Result<PreservedFd, HandlerError> {
         let (kind, dev, ino) = identity(file.as_fd())?;
         let number = file.as_fd().as_raw_fd();
+        if number <= 2 {
+            let text = format!("descriptor {number} is the program's standard input or output");
+            return Err(HandlerError::new(text));
+        }
         let ser = FdSer {
             // A descriptor is not negative.
             number: U32::new(u32::try_from(number).unwrap_or(u32::MAX)),
@@ -81,7 +82,11 @@ impl FileHandler for FdHandler {
         if let Some(head) = folio.get_mut(..size_of::<FdSer>()) {
             head.copy_from_slice(ser.as_bytes());
         }
-        Ok(PreservedFd { ser: folio, number })
+        Ok(PreservedFd {
+            ser: folio,
+            number,
+            flags: FdFlags::CLOEXEC,
+        })
     }
 
     fn unpreserve(&self, _file: &Arc<FdFile>, preserved: PreservedFd) {
@@ -89,7 +94,8 @@ impl FileHandler for FdHandler {
     }
 
     fn freeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) -> Result<u64, HandlerError> {
-        set_inherited(file.as_fd(), true)?;
+        preserved.flags = fcntl_getfd(file.as_fd()).map_err(refused)?;
+        set_inheritable(file.as_fd(), true).map_err(refused)?;
         self.table.freeze(preserved.number, file);
         Ok(preserved.ser.addr().get())
     }
@@ -97,7 +103,7 @@ impl FileHandler for FdHandler {
     fn unfreeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) {
         self.table.unfreeze(preserved.number);
         // An open descriptor's flags can be set. What is inherited too much is a nuisance only.
-        let _ = set_inherited(file.as_fd(), false);
+        let _ = fcntl_setfd(file.as_fd(), preserved.flags);
     }
 
     fn hand_over(&self, _file: &Arc<FdFile>, preserved: PreservedFd) {
@@ -129,10 +135,8 @@ impl FileHandler for FdHandler {
             )
         };
         let number = ser.number.get();
-        let open = RawFd::try_from(number)
-            .ok()
-            .map(|number| self.table.duplicate(number));
-        let Some(fd) = open.transpose().map_err(refused)?.flatten() else {
+        let open = RawFd::try_from(number).ok();
+        let Some(fd) = open.and_then(|number| self.table.get(number)) else {
             let found = format!("{number}, which was not inherited");
             return Err(damage(
                 Defect::Missing,
@@ -151,7 +155,7 @@ impl FileHandler for FdHandler {
             let found = format!("descriptor {number}: {}", text(found));
             return Err(damage(Defect::Mismatch, found, &text(expected)));
         }
-        Ok(Arc::new(FdFile::new(fd)))
+        Ok(Arc::new(FdFile::shared(fd)))
     }
 
     fn finish(&self, attached: &mut Attached, data: u64, _file: Option<Arc<FdFile>>) {

@@ -1,11 +1,8 @@
 //! What descriptors come in and go out.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use kho_mem::Inherited;
 
 use crate::FdFile;
 
@@ -17,21 +14,17 @@ pub struct FdTable(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    inherited: Inherited,
-    // From the number written down to the one it has here. A supervisor that starts a program again
-    // can not always keep the numbers.
-    renamed: BTreeMap<RawFd, RawFd>,
+    incoming: BTreeMap<RawFd, Arc<OwnedFd>>,
     outgoing: BTreeMap<RawFd, Arc<FdFile>>,
 }
 
 impl FdTable {
-    /// A table of the descriptors `inherited`; `renamed` leads from numbers that were written down to
-    /// the ones that they have here.
+    /// A table of the descriptors that were inherited, by the numbers that were written down. (They
+    /// may have others here: who starts a program again can not always keep them.)
     #[must_use]
-    pub fn new(inherited: Inherited, renamed: BTreeMap<RawFd, RawFd>) -> Self {
+    pub fn new(incoming: impl IntoIterator<Item = (RawFd, Arc<OwnedFd>)>) -> Self {
         Self(Arc::new(Mutex::new(State {
-            inherited,
-            renamed,
+            incoming: incoming.into_iter().collect(),
             outgoing: BTreeMap::new(),
         })))
     }
@@ -40,27 +33,15 @@ impl FdTable {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another descriptor of the open file that was written down as `number`; `None` where none was
-    /// inherited. The inherited one stays, to be handed back.
-    ///
-    /// # Errors
-    ///
-    /// The process has too many open files.
-    pub fn duplicate(&self, number: RawFd) -> io::Result<Option<OwnedFd>> {
-        let state = self.lock();
-        let here = state.renamed.get(&number).copied().unwrap_or(number);
-        state
-            .inherited
-            .get(here)
-            .map(OwnedFd::try_clone)
-            .transpose()
+    /// The descriptor that was written down as `number`; `None` where none was inherited.
+    pub(crate) fn get(&self, number: RawFd) -> Option<Arc<OwnedFd>> {
+        self.lock().incoming.get(&number).cloned()
     }
 
-    /// Closes the inherited descriptor that was written down as `number`: the handover is finished.
+    /// Lets go of the descriptor that was written down as `number`: the handover is finished. It is
+    /// closed, unless a file has it.
     pub fn close(&self, number: RawFd) {
-        let mut state = self.lock();
-        let here = state.renamed.get(&number).copied().unwrap_or(number);
-        drop(state.inherited.remove(here));
+        drop(self.lock().incoming.remove(&number));
     }
 
     /// The descriptors that are frozen, to be passed on: their numbers, and the files.
@@ -72,12 +53,6 @@ impl FdTable {
             .iter()
             .map(|(number, file)| (*number, Arc::clone(file)))
             .collect()
-    }
-
-    /// From the numbers written down to those here, of all that was inherited and renamed.
-    #[must_use]
-    pub fn renamed(&self) -> BTreeMap<RawFd, RawFd> {
-        self.lock().renamed.clone()
     }
 
     pub(crate) fn freeze(&self, number: RawFd, file: &Arc<FdFile>) {

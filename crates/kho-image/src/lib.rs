@@ -7,16 +7,21 @@
 //!
 //! [`write_elf`] and [`write_raw`] are the way back: memory as a dump, with holes where it is zero.
 //!
+//! [`kernel`] reads kernel images and modules for the compat strings that they can restore,
+//! without booting them.
+//!
 //! The README has a complete example.
 
 mod elf;
 mod image;
+pub mod kernel;
 mod scan;
 mod scratch;
 mod unpack;
 mod write;
 
 pub use image::{Image, ImageError, Kind, Options, Progress};
+pub use kernel::{KernelImage, KernelStrings};
 pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, scan};
 pub use scratch::scratch_by_elimination;
 pub use write::{WriteError, Written, write_elf, write_raw};

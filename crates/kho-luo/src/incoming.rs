@@ -457,6 +457,25 @@ impl Incoming {
         }
     }
 
+    /// The first file that was not retrieved, by session and token, and how many there are; `None`
+    /// where all were.
+    #[must_use]
+    pub fn waiting(&self) -> Option<(Name, u64, u64)> {
+        let state = self.state();
+        let files = state.sessions.iter().flat_map(|session| {
+            let waiting = session
+                .files
+                .iter()
+                .filter(|file| matches!(file.object, Object::Waiting));
+            waiting.map(|file| (&session.name, file.token))
+        });
+        let mut files = files.peekable();
+        let (name, token) = files
+            .peek()
+            .map(|(name, token)| ((*name).clone(), *token))?;
+        Some((name, token, files.count() as u64))
+    }
+
     /// Whether every session that is not finished yet can be.
     ///
     /// # Errors

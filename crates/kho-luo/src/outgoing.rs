@@ -133,7 +133,8 @@ struct State {
     sessions: Vec<Option<Session>>,
     open: usize,
     by_name: HashMap<Name, usize>,
-    busy: HashSet<u128>,
+    // By handler and identity.
+    busy: HashSet<(u32, u128)>,
     set: OutgoingSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
@@ -154,7 +155,7 @@ struct Session {
 struct File {
     token: u64,
     handler: u32,
-    identity: u128,
+    identity: (u32, u128),
     file: FileRef,
     state: HandlerState,
     data: u64,
@@ -579,7 +580,9 @@ impl Shared {
             .enumerate()
             .find(|(_, handler)| handler.can_preserve(&file));
         let (index, handler) = found.ok_or(LuoError::NoHandler)?;
-        let identity = handler.identity(&file);
+        // As many as the program registers.
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let identity = (number, handler.identity(&file));
         if busy.contains(&identity) {
             return Err(LuoError::Busy);
         }
@@ -632,8 +635,7 @@ impl Shared {
                 busy.insert(identity);
                 session.files.push(File {
                     token,
-                    // As many as the program registers.
-                    handler: u32::try_from(index).unwrap_or(u32::MAX),
+                    handler: number,
                     identity,
                     file,
                     state,

@@ -34,7 +34,7 @@ mod addr;
 mod arena;
 mod damage;
 #[cfg(feature = "std")]
-mod inherit;
+pub mod inherit;
 #[cfg(feature = "std")]
 mod map;
 mod read;
@@ -53,8 +53,6 @@ pub use arena::{
     Pages,
 };
 pub use damage::{Damage, Defect};
-#[cfg(feature = "std")]
-pub use inherit::Inherited;
 #[cfg(feature = "std")]
 pub use map::FileMap;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};

@@ -227,8 +227,10 @@ fn folios(
     count: u64,
 ) -> Result<Vec<FolioEntry>, Damage> {
     let pages = memfd.size.div_ceil(PAGE_SIZE_U64);
-    // The list's pages were checked: there is a record in memory for each.
-    let mut out: Vec<FolioEntry> = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+    // A list may be announced in memory that is not there but for its key: the first bad record ends
+    // it, so that no more is set aside than a few pages of records.
+    let mut out: Vec<FolioEntry> =
+        Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(4096));
     let runs = memfd.area.runs().iter();
     let list_pages =
         runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));

@@ -16,6 +16,10 @@ pub(crate) enum Backing {
     Mapped {
         map: memmap2::MmapRaw,
         file: std::fs::File,
+        huge: super::HugePages,
+        // Last, so that the mapping is gone when another may be made.
+        #[allow(dead_code)]
+        sole: super::memfd::Sole,
     },
     /// Page-aligned zeroed memory of this process alone.
     Heap(Heap),

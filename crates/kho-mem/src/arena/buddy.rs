@@ -176,19 +176,22 @@ mod tests {
 
     use super::*;
 
+    /// Whether all of `free` is, which it is no more then.
+    fn all_free(free: &mut [bool]) -> bool {
+        free.iter_mut().all(std::mem::take)
+    }
+
     const PAGES: usize = 4 * LARGEST;
 
     /// The plain model: which pages are free.
     fn check(buddy: &Buddy, taken: &BTreeMap<usize, usize>) -> Result<(), TestCaseError> {
         let mut free = vec![true; PAGES];
         for (page, pages) in taken {
-            for page in *page..page + pages {
-                prop_assert!(
-                    std::mem::take(&mut free[page]),
-                    "page {} has one owner",
-                    page
-                );
-            }
+            prop_assert!(
+                all_free(&mut free[*page..page + pages]),
+                "pages at {} have one owner",
+                page
+            );
         }
         prop_assert_eq!(
             buddy.free_pages(),
@@ -196,13 +199,11 @@ mod tests {
         );
         for (page, order) in buddy.blocks() {
             prop_assert!(page.is_multiple_of(1 << order), "natural alignment");
-            for page in page..page + (1 << order) {
-                prop_assert!(
-                    std::mem::take(&mut free[page]),
-                    "page {} is free once",
-                    page
-                );
-            }
+            prop_assert!(
+                all_free(&mut free[page..page + (1 << order)]),
+                "pages at {} are free once",
+                page
+            );
             let sibling = page ^ 1 << order;
             let both = order + 1 < ORDERS && buddy.free[order].contains(sibling >> order);
             prop_assert!(!both, "buddies are merged");

@@ -82,8 +82,9 @@ impl Deref for Pages {
         //   keeps alive, and are initialised: memory of a memfd or of `alloc_zeroed`.
         // - `self` is their only owner in this process (`Pages::new`), so that a mutable view comes
         //   from `&mut self` alone and can not exist beside this one.
-        // - Other processes do not write: an arena's memfd is mapped by one process at a time, as
-        //   `Arena::memfd` and `Handed::attach` ask of their callers.
+        // - A memfd is mapped once in this process (`Sole`). That no other process writes to it, and
+        //   nobody through its descriptor, can not be checked here: `Arena::file` and `Handed::attach`
+        //   say so, as `FileMap` does of a mapped file.
         unsafe {
             core::slice::from_raw_parts(start.add(self.page * PAGE_SIZE), self.count * PAGE_SIZE)
         }

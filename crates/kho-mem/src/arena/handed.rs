@@ -88,7 +88,7 @@ impl Handed {
         let mut used = kept.clone();
         used.extend(&carved);
         self.carved = merged(carved);
-        let runs = merged(kept);
+        let kept = merged(kept);
         let used = merged(used);
         let mut buddy = self.inner.buddy.lock();
         // What is handed over and in no used run is free now.
@@ -107,8 +107,16 @@ impl Handed {
             if at < to {
                 buddy.free_run(at, to - at);
             }
+            // What was adopted, or freed, is not handed any more, whatever is asked to be kept.
+            let first = kept
+                .range(..=from)
+                .next_back()
+                .map_or(from, |(start, _)| *start);
+            let parts = kept
+                .range(first..to)
+                .map(|(start, end)| (from.max(*start), to.min(*end)));
+            self.runs.extend(parts.filter(|(start, end)| start < end));
         }
-        self.runs = runs;
         drop(buddy);
         Arena(Arc::clone(&self.inner))
     }
@@ -194,7 +202,7 @@ impl Handed {
         }
     }
 
-    /// The memfd of the arena; `None` for one on the heap.
+    /// The memfd of the arena: see [`Arena::file`]; `None` for one on the heap.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn file(&self) -> Option<&std::fs::File> {

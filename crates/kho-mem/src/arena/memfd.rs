@@ -1,7 +1,9 @@
 //! Arenas in memfds: memory that outlives the program, since an exec keeps the descriptor.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use memmap2::MmapOptions;
@@ -11,6 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap};
 use super::backing::Backing;
 use super::buddy::LARGEST;
 use super::{Arena, ArenaConfig, ArenaError, Handed, Inner};
+use crate::sync::Mutex;
 use crate::{PAGE_SIZE, PAGE_SIZE_U64};
 
 /// Whether an arena asks for huge pages.
@@ -42,16 +45,71 @@ fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> ArenaError {
     }
 }
 
-fn map(file: File, len: usize) -> Result<Backing, ArenaError> {
-    let map = MmapOptions::new()
-        .len(len)
-        .no_reserve_swap()
-        .map_raw(&file)
-        .map_err(|error| ArenaError::System {
-            what: "mapping the arena",
+/// The memfds that are mapped in this process, by device and inode: each once.
+static MAPPED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// The right to map a memfd: there is one per memfd and process.
+#[derive(Debug)]
+pub(crate) struct Sole((u64, u64));
+
+impl Sole {
+    fn new(file: &File) -> Result<Self, ArenaError> {
+        let meta = file.metadata().map_err(|error| ArenaError::System {
+            what: "the arena's memfd",
             error,
         })?;
-    Ok(Backing::Mapped { map, file })
+        let key = (meta.dev(), meta.ino());
+        if !MAPPED.lock().insert(key) {
+            let text = "this process has it already".to_owned();
+            return Err(ArenaError::NotAnArena(text));
+        }
+        Ok(Self(key))
+    }
+}
+
+impl Drop for Sole {
+    fn drop(&mut self) {
+        MAPPED.lock().remove(&self.0);
+    }
+}
+
+fn map(file: File, len: usize, huge: HugePages) -> Result<Backing, ArenaError> {
+    let sole = Sole::new(&file)?;
+    let mut options = MmapOptions::new();
+    options.len(len);
+    if huge != HugePages::Pool {
+        // The pool's pages are set aside now, or a later touch would end the process.
+        options.no_reserve_swap();
+    }
+    let map = options.map_raw(&file).map_err(|error| ArenaError::System {
+        what: "mapping the arena",
+        error,
+    })?;
+    let backing = Backing::Mapped {
+        map,
+        file,
+        huge,
+        sole,
+    };
+    backing.advise().map_err(|error| ArenaError::System {
+        what: "madvise(MADV_HUGEPAGE)",
+        error,
+    })?;
+    Ok(backing)
+}
+
+impl Backing {
+    /// Asks for huge pages, where they are wanted.
+    fn advise(&self) -> io::Result<()> {
+        match self {
+            Self::Mapped {
+                map,
+                huge: HugePages::Advise,
+                ..
+            } => map.advise(memmap2::Advice::HugePage),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Arena {
@@ -80,15 +138,7 @@ impl Arena {
         // A file that can not shrink can not end a reader with SIGBUS.
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
             .map_err(system("sealing the arena's size"))?;
-        let backing = map(file, len)?;
-        if let (HugePages::Advise, Backing::Mapped { map, .. }) = (config.huge, &backing)
-            && let Err(error) = map.advise(memmap2::Advice::HugePage)
-        {
-            return Err(ArenaError::System {
-                what: "madvise(MADV_HUGEPAGE)",
-                error,
-            });
-        }
+        let backing = map(file, len, config.huge)?;
         Ok(Self::fresh(backing, config))
     }
 
@@ -96,15 +146,23 @@ impl Arena {
     /// pages are touched. No memory is given back and no byte changes. Done before an exec, it makes
     /// the exec itself independent of how much memory was touched.
     ///
+    /// A system that can not map it again ends the process.
+    ///
     /// # Errors
     ///
-    /// The system refuses; the arena stays mapped as it was.
+    /// The advice to use huge pages is refused; everything else is done.
     #[allow(unsafe_code)]
     pub fn unmap(&self) -> io::Result<()> {
-        let Backing::Mapped { map, file } = &self.0.backing else {
+        let Backing::Mapped {
+            map, file, huge, ..
+        } = &self.0.backing
+        else {
             return Ok(());
         };
-        let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
+        let mut flags = MapFlags::SHARED | MapFlags::FIXED;
+        if *huge != HugePages::Pool {
+            flags |= MapFlags::NORESERVE;
+        }
         // SAFETY:
         // - The range is exactly that of a mapping that `self` owns and keeps alive; nothing else is
         //   replaced.
@@ -112,18 +170,17 @@ impl Arena {
         //   writable, as `map` made it. The system replaces a mapping as one step that no access sees
         //   the middle of: a fault in between waits for it. So the bytes under every view, shared or
         //   exclusive, on every thread, stay what they are.
+        // - Where the system fails half way there is no mapping under those views any more: the
+        //   process ends below, before anything else can be mapped there.
         // - The mapping's owner unmaps the same range in the end, whichever mapping it holds then.
         let mapped = unsafe {
-            mmap(
-                map.as_mut_ptr().cast(),
-                map.len(),
-                ProtFlags::READ | ProtFlags::WRITE,
-                flags,
-                file,
-                0,
-            )
+            let prot = ProtFlags::READ | ProtFlags::WRITE;
+            mmap(map.as_mut_ptr().cast(), map.len(), prot, flags, file, 0)
         };
-        mapped.map(|_| ()).map_err(Into::into)
+        if mapped.is_err() {
+            std::process::abort();
+        }
+        self.0.backing.advise()
     }
 
     /// Gives the memory of free largest blocks (4 MiB) back to the system; it is zero when it is
@@ -169,11 +226,12 @@ impl Handed {
     /// scratch areas are not looked at: they are learned from the handover).
     ///
     /// From here on the memory is this process's to read. The predecessor must not touch it any
-    /// more: it has ended, or it became this process by an exec. Nobody else may map it.
+    /// more: it has ended, or it became this process by an exec. Nobody else may map it, or write to
+    /// it: like a mapped file's, that is not this process's to check.
     ///
     /// # Errors
     ///
-    /// The configuration makes no sense, or the file is not a memfd of that size that can not be
+    /// The configuration makes no sense, this process has the arena mapped already, or the file is not a memfd of that size that can not be
     /// changed in size.
     pub fn attach(file: File, config: &ArenaConfig) -> Result<Self, ArenaError> {
         let len = config.check()?;
@@ -189,7 +247,7 @@ impl Handed {
         if found != config.size {
             return not(format!("it has {found:#x} bytes, not {:#x}", config.size));
         }
-        let backing = map(file, len)?;
+        let backing = map(file, len, config.huge)?;
         Ok(Self::new(Arc::new(Inner::new(backing, config.base))))
     }
 }

@@ -352,7 +352,11 @@ impl Arena {
         Ok(Handed::new(Arc::new(Inner::new(backing, base))))
     }
 
-    /// The memfd of the arena; `None` for one on the heap.
+    /// The memfd of the arena, to be passed on; `None` for one on the heap.
+    ///
+    /// Like `/proc/self/mem`, it is a way around the language's rules: who writes to the file, or
+    /// punches holes into it, changes bytes under views that others have. It is there to be inherited
+    /// and to be asked for its extents.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn file(&self) -> Option<&std::fs::File> {

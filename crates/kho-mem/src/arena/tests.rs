@@ -144,6 +144,38 @@ fn the_rest_is_freed_and_nothing_twice() {
     assert_eq!(arena.free_pages(), 1024);
 }
 
+#[test]
+fn what_is_somebodys_is_not_kept_a_second_time() {
+    let arena = Arena::heap(&config(4 << 20)).unwrap();
+    let run = PageRun {
+        pfn: BASE >> 12,
+        pages: 4,
+    };
+    let mut handed = arena.into_handed().unwrap();
+    handed.settle([run], &[]);
+    let owned = handed.adopt_pages(run).unwrap();
+    let arena = handed.settle([run], &[]);
+    assert!(handed.adopt_pages(run).is_err(), "it is owned");
+    let free = arena.alloc(Order::ZERO).unwrap();
+    handed.settle([free.run()], &[]);
+    assert!(handed.adopt_pages(free.run()).is_err(), "it was allocated");
+    handed.free_rest();
+    assert_eq!(arena.free_pages(), 1024 - 5);
+    drop(owned);
+}
+
+#[cfg(not(miri))]
+#[test]
+fn a_memfd_is_mapped_once() {
+    let config = config(4 << 20);
+    let arena = Arena::memfd(&config).unwrap();
+    let file = arena.file().unwrap().try_clone().unwrap();
+    let error = Handed::attach(file.try_clone().unwrap(), &config).unwrap_err();
+    assert!(error.to_string().contains("this process has it already"));
+    drop(arena);
+    Handed::attach(file, &config).unwrap();
+}
+
 #[cfg(not(miri))]
 #[test]
 fn a_memfd_arena_is_sparse_and_found_again() {
