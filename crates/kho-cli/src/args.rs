@@ -136,12 +136,13 @@ pub(crate) enum CompatCommand {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Generation 1 makes sessions of memfds in an arena, preserves them, freezes, and executes this program
-again: generation 2 finds the handover, checks and judges it, retrieves the files where they lie,
-verifies every checksum, and finishes. It is one process throughout, and nothing is copied.
+Generation 1 makes sessions of memfds in an arena, preserves them, freezes, and executes this
+program again: generation 2 finds the handover, checks and judges it, retrieves the files where
+they lie, verifies every checksum, and finishes. It is one process throughout, and nothing is
+copied.
 
-With --next the program that takes over has another version of one component. It refuses, and hands
-back: generation 1 goes on, with nothing lost.
+With --next the program that takes over has another version of one component. It refuses, and
+hands back: generation 1 goes on, with nothing lost.
 
 Examples:
   kho demo
@@ -174,9 +175,10 @@ pub(crate) struct DemoArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The program is started with a descriptor to this supervisor, to which it gives a copy of all that it
-hands over. If the program that takes over ends before it has finished, the one before is started
-again and finds everything as it handed it over. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
+The program is started with a descriptor to this supervisor, to which it gives a copy of all that
+it hands over. If the program that takes over ends before it has finished, the one before is
+started again and finds everything as it handed it over. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are
+passed on.
 
 The exit code is that of the last program; 128 and its signal's number if a signal ended it; 127 if
 there is no such program, 126 if it can not be executed.

@@ -411,9 +411,9 @@ fn human(plan: &Plan, host: &Host, updates: &[Value], last: &Value) -> std::io::
     let mut out = anstream::stdout().lock();
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
     let what = format!(
-        "{} files of {} sessions, {}",
-        plan.count(),
-        plan.sessions,
+        "{} of {}, {}",
+        plural(plan.count(), "file"),
+        plural(plan.sessions, "session"),
         size(plan.bytes())
     );
     if updates.is_empty() {
@@ -485,6 +485,11 @@ fn timeline(out: &mut dyn Write, update: &Value) -> std::io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn plural(count: u64, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// A time for people.

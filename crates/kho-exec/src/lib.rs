@@ -38,3 +38,8 @@ pub use ticket::{Mark, now};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+// The guide lies outside the crate; its examples are compiled with it.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide.md")]
+struct Guide;

@@ -62,19 +62,20 @@ fn run(args: &Args) -> Result<()> {
     let mut host = Host::start(args.config())?;
 
     // 2. Ask for everything by the token under which it was handed over. It can be read from now
-    //    on, where it lies, and not yet written. What is wrong with it is found here, while there
-    //    is a way back.
-    let taken = match Taken::retrieve(&mut host, args, hangups) {
-        Ok(taken) => taken,
+    //    on, where it lies, and not yet written. What is wrong with it is found here.
+    // 3. All is well: it is this program's own from here on, and the predecessor's way back ends.
+    let taken = Taken::retrieve(&mut host, args, hangups).and_then(|taken| {
+        host.finish()?;
+        Ok(taken)
+    });
+    let taken = match taken {
         Err(error) if host.is_incoming() => {
+            // The predecessor goes on. This returns only if that failed.
             let failed = host.hand_back(&error.to_string());
             return Err(format!("{error}; handing it back failed: {failed}").into());
         }
-        Err(error) => return Err(error),
+        taken => taken?,
     };
-
-    // 3. All is well: it is this program's own from here on, and the predecessor's way back ends.
-    host.finish()?;
 
     // 4. Serve. A SIGHUP that came during the exec waited, and is heard now.
     hangup().thread_unblock()?;
