@@ -61,7 +61,7 @@ impl Held {
         Self(Arc::new(RwLock::new(attached)))
     }
 
-    /// The handover, to be read.
+    /// The handover, to be read. Let go of it before anything is finished: finishing waits for it.
     pub fn read(&self) -> RwLockReadGuard<'_, Attached> {
         self.0
             .read()

@@ -102,9 +102,6 @@ pub enum IncomingError {
         /// Why.
         error: HandlerError,
     },
-    /// Parts of the handover's memory are still being read.
-    #[error("the handover's memory is still in use: {0}")]
-    InUse(&'static str),
 }
 
 /// A handover that was judged, admitted, and waits to be retrieved and finished.

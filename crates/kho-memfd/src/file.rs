@@ -297,6 +297,9 @@ impl MemFile {
     /// Looks at the contents of `len` bytes from `offset` on where they lie, piece by piece, in
     /// order. What is past the end is left out.
     ///
+    /// `look` is called under the file's lock, and that of the handover where it came with one: it
+    /// must not call this file, retrieve another, or finish, or it waits for itself.
+    ///
     /// # Errors
     ///
     /// The file was handed over.
