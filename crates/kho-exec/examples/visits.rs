@@ -1,5 +1,12 @@
 //! The smallest service that keeps its state: it counts its visitors, and after a SIGHUP the next
 //! visit is the last one that this program answers.
+//!
+//! ```console
+//! $ cargo run --release --example visits &
+//! listening on 127.0.0.1:7380
+//! $ cat </dev/tcp/127.0.0.1/7380
+//! visit 1, upgrade 0
+//! ```
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -16,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hangup = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hangup))?;
     let program = std::env::current_exe()?;
+    let address = std::env::args().nth(1);
 
     // 1. Take over what a predecessor left, or begin with an empty arena.
     let mut host = Host::start(Config::new())?;
@@ -28,7 +36,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let count = count.unwrap_or_else(|| Arc::new(MemFile::new(host.arena())));
     let socket = match socket {
         Some(socket) => socket,
-        None => Arc::new(FdFile::from(TcpListener::bind("127.0.0.1:7380")?)),
+        None => {
+            let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:7380"))?;
+            println!("listening on {}", listener.local_addr()?);
+            Arc::new(FdFile::from(listener))
+        }
     };
     let listener = TcpListener::from(socket.duplicate()?);
     loop {

@@ -1,7 +1,7 @@
-//! The example store, upgraded under its clients.
+//! The examples: most of all the store, upgraded under its clients.
 //!
-//! It is not built here: `cargo test` builds examples, and so does
-//! `cargo build -p kho-exec --example store`.
+//! They are not built here: `cargo test` builds examples, and so does
+//! `cargo build -p kho-exec --examples`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,17 +30,21 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 
-/// The example, as it lies beside this test.
-fn example() -> PathBuf {
+/// An example, as it lies beside this test.
+fn example_called(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    let example = profile.join("examples/store");
+    let example = profile.join("examples").join(name);
     assert!(
         example.exists(),
-        "{} is missing: cargo build -p kho-exec --example store",
+        "{} is missing: cargo build -p kho-exec --examples",
         example.display()
     );
     example
+}
+
+fn example() -> PathBuf {
+    example_called("store")
 }
 
 /// Copies the example, in a process of its own: what this one has open for writing, a child that
@@ -428,6 +432,43 @@ fn a_program_that_can_not_be_executed_changes_nothing_and_the_next_one_can() {
     assert_eq!((said.len(), failed.count()), (3, 2), "{said:?}");
 }
 
+/// A program that writes its index otherwise: the constant that says so lies in the program's code,
+/// on this architecture in one piece.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_that_does_not_know_the_data_hands_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    copy(&path);
+    let store = Store::at(&path, &[]);
+    let mut client = store.connect();
+    assert_eq!(client.ask("SET a b"), ok());
+    let odd = dir.path().join("odd");
+    let text = "sed s/kvindex1/kvindex2/g \"$1\" >\"$2\" && chmod +x \"$2\"";
+    let made = Command::new("sh")
+        .args(["-c", text, "sh"])
+        .args([&path, &odd])
+        .status();
+    assert!(made.unwrap().success());
+    assert_ne!(fs::read(&path).unwrap(), fs::read(&odd).unwrap());
+    fs::rename(&odd, &path).unwrap();
+    for _ in 0..2 {
+        let Reply::Error(text) = client.ask("UPGRADE") else {
+            panic!("it took over what it does not know")
+        };
+        assert!(
+            text.contains("the index's magic number at 0x0 is"),
+            "{text}"
+        );
+    }
+    assert_eq!(client.ask("GET a"), bulk("b"));
+    copy(&odd);
+    fs::rename(&odd, &path).unwrap();
+    assert_eq!(client.ask("UPGRADE"), ok());
+    assert_eq!(client.ask("GET a"), bulk("b"));
+    assert_eq!(client.ask("UPGRADES"), Reply::Integer(1));
+}
+
 #[test]
 fn a_store_that_is_full_says_so_and_can_be_upgraded() {
     let store = Store::start(&["--memory", "64"]);
@@ -569,4 +610,44 @@ fn the_command_line_is_checked() {
     let taken = run(&["--port", &store.port.to_string()]);
     assert_eq!(taken.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&taken.stderr).contains("in use"));
+}
+
+#[test]
+fn a_handler_of_ones_own_hands_over() {
+    let done = Command::new(example_called("handler")).output().unwrap();
+    let printed = String::from_utf8_lossy(&done.stdout);
+    let wanted: String = (0..=3)
+        .map(|n| format!("program {n}, upgrade {n}\n"))
+        .collect();
+    assert!(done.status.success() && printed == wanted, "{done:?}");
+}
+
+#[test]
+fn visits_are_counted_across_upgrades() {
+    let mut child = Command::new(example_called("visits"))
+        .arg("127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let mut store = Store {
+        child,
+        port,
+        said: None,
+    };
+    let visit = |store: &Store| {
+        let mut line = String::new();
+        let mut client = store.connect();
+        client.input.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(visit(&store), "visit 1, upgrade 0\n");
+    store.hang_up();
+    assert_eq!(visit(&store), "visit 2, upgrade 0\n");
+    assert_eq!(visit(&store), "visit 3, upgrade 1\n");
+    assert_eq!(visit(&store), "visit 4, upgrade 1\n");
+    assert!(store.child.try_wait().unwrap().is_none());
 }
