@@ -1,11 +1,12 @@
 //! What a handover contains, as plain data.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Compat, GrammarError};
+use crate::{Compat, Dialect, GrammarError, RegistryError, Side};
 
 /// What carries a compat string.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -128,6 +129,32 @@ impl Manifest {
             entries: Vec::new(),
             index: BTreeMap::new(),
         }
+    }
+
+    /// What `side` hands over when every component of it is in use, written in `dialect`: for
+    /// judging before there is a handover.
+    ///
+    /// # Errors
+    ///
+    /// A component's name is none that a compat string could hold.
+    pub fn written_by(side: &Side, dialect: Dialect) -> Result<Self, RegistryError> {
+        let mut manifest = Self::new();
+        for ability in side.abilities() {
+            let place = Place::new(0, format!("component `{}`", ability.name));
+            if let Some(carrier) = ability.carrier {
+                // Numbers and regions have no composites.
+                let dialect = match carrier {
+                    Carrier::Root | Carrier::Luo | Carrier::FileHandler => dialect,
+                    _ => Dialect::Plain,
+                };
+                let compat = side.compat(&ability.name, dialect)?.to_string();
+                manifest.add(carrier, &compat, place.clone());
+            }
+            if let Some(subtree) = &ability.subtree {
+                manifest.add(Carrier::Subtree, subtree, place);
+            }
+        }
+        Ok(manifest)
     }
 
     /// Adds one use of `found`. Strings that are there already are counted.

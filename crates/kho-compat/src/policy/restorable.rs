@@ -1,11 +1,10 @@
 //! The first policy: every string that carries data must be restorable by a linked component.
 
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 
-use super::Policy;
-use crate::{Carrier, Decision, Entry, Finding, Manifest, Outcome, Side, Verdict, consequence};
+use super::{Policy, Rule, judge_strings};
+use crate::{Compat, Manifest, Side, Verdict};
 
 /// The root, LUO and file-handler strings must be restorable by a linked component, each token of
 /// a composite included. What no linked component knows among subtrees and FLBs is reported and
@@ -23,117 +22,36 @@ impl Policy for Restorable {
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
-        let findings: Vec<_> = manifest
-            .entries()
-            .iter()
-            .map(|entry| finding(entry, side))
-            .collect();
-        let rejected = findings
-            .iter()
-            .any(|finding| finding.outcome == Outcome::Rejected);
-        let decision = if rejected {
-            Decision::Reject
-        } else {
-            Decision::Accept
-        };
-        Verdict {
-            policy: self.name(),
-            decision,
-            findings,
-        }
+        judge_strings(self.name(), self, manifest, side)
     }
 }
 
-fn finding(entry: &Entry, side: &Side) -> Finding {
-    let (restorable, expected, reason) = match entry.carrier {
-        Carrier::Subtree => {
-            let known: Vec<_> = side
-                .abilities()
-                .filter_map(|c| c.subtree.as_deref())
-                .collect();
-            let is_known = side.subtree(&entry.found).is_some();
-            let reason = if is_known {
-                ""
-            } else {
-                "no linked component knows this subtree"
-            };
-            (is_known, known.join(", "), reason.to_string())
-        }
-        carrier => match judge_string(entry, carrier, side) {
-            Ok(()) => (true, expected(carrier, side), String::new()),
-            Err(reason) => (false, expected(carrier, side), reason),
-        },
-    };
-    let mandatory = matches!(
-        entry.carrier,
-        Carrier::Root | Carrier::Luo | Carrier::FileHandler
-    );
-    let outcome = match (restorable, mandatory) {
-        (true, _) => Outcome::Restorable,
-        (false, false) => Outcome::LeftAlone,
-        (false, true) => Outcome::Rejected,
-    };
-    Finding {
-        carrier: entry.carrier,
-        found: entry.found.clone(),
-        expected: if expected.is_empty() {
-            "nothing".to_string()
-        } else {
-            expected
-        },
-        outcome,
-        reason,
-        place: entry.place.clone(),
-        uses: entry.uses,
-        consequence: if restorable {
-            ""
-        } else {
-            consequence(entry.carrier)
-        },
+impl Rule for Restorable {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        side.restorable_text(name)
     }
-}
 
-fn expected(carrier: Carrier, side: &Side) -> String {
-    let known: Vec<_> = side
-        .carried_in(carrier)
-        .map(|c| side.restorable_text(&c.name))
-        .collect();
-    known.join(" or ")
-}
-
-fn judge_string(entry: &Entry, carrier: Carrier, side: &Side) -> Result<(), String> {
-    let compat = entry
-        .compat()
-        .map_err(|e| format!("not a compat string: {e}"))?;
-    let base = compat.base();
-    match side.get(base.name()) {
-        None => return Err(format!("no linked component is called `{}`", base.name())),
-        Some(component) if component.carrier != Some(carrier) => {
-            return Err(format!(
-                "`{}` is not what a {} names",
-                base.name(),
-                carrier.title()
-            ));
+    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
+        for token in compat.tokens() {
+            let name = token.name();
+            if side.get(name).is_none() {
+                return Err(format!("no linked component is called `{name}`"));
+            }
+            if !side.restores(name, token.version()) {
+                let known = side.restorable_text(name);
+                return Err(format!("{token} is not restorable here, only {known}"));
+            }
         }
-        Some(_) => {}
+        Ok(())
     }
-    for token in compat.tokens() {
-        let name = token.name();
-        if side.get(name).is_none() {
-            return Err(format!("no linked component is called `{name}`"));
-        }
-        if !side.restores(name, token.version()) {
-            let known = side.restorable_text(name);
-            return Err(format!("{token} is not restorable here, only {known}"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
-    use crate::{Component, Place, Registry};
+    use crate::{Carrier, Component, Decision, Outcome, Place, Registry};
 
     static KHO: Component = Component::new("kho", 4, "^4")
         .carried_in(Carrier::Root)

@@ -1,0 +1,64 @@
+//! Global version: the root's number stands for everything.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use super::{Policy, Rule, judge_strings};
+use crate::{Carrier, Compat, Dialect, Manifest, Outcome, Side, Verdict};
+
+/// One number for all: the root's version must be the receiver's own. Where it is, every string whose
+/// component is known is taken as it stands, whatever its version says; where it is not, nothing is.
+///
+/// It promises nothing of a component that changes without the root's number.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalVersion;
+
+impl Policy for GlobalVersion {
+    fn name(&self) -> &'static str {
+        "global-version"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the root's version stands for everything, and must be the receiver's own"
+    }
+
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
+        let mut verdict = judge_strings(self.name(), self, manifest, side);
+        let root = |finding: &&crate::Finding| finding.carrier == Carrier::Root;
+        let same = verdict
+            .findings
+            .iter()
+            .filter(root)
+            .all(|finding| finding.outcome == Outcome::Restorable);
+        if !same {
+            let others = verdict
+                .findings
+                .iter_mut()
+                .filter(|finding| finding.outcome == Outcome::Restorable);
+            for finding in others {
+                finding.outcome = Outcome::Rejected;
+                finding.reason =
+                    "the root's version is another one, and stands for everything".to_string();
+                finding.consequence = crate::consequence(Carrier::Root);
+            }
+        }
+        verdict
+    }
+}
+
+impl Rule for GlobalVersion {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        side.compat(name, Dialect::Plain)
+            .map_or_else(|_| String::new(), |own| own.to_string())
+    }
+
+    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
+        let base = compat.base();
+        match side.get(base.name()) {
+            Some(own) if own.carrier == Some(Carrier::Root) && own.version != base.version() => {
+                Err(format!("{base} is not {}-v{}", base.name(), own.version))
+            }
+            _ => Ok(()),
+        }
+    }
+}
