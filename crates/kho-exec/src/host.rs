@@ -654,7 +654,7 @@ impl Host {
         };
         // While the program still serves: the exec would take its time otherwise.
         if let Err(error) = self.arena.unmap() {
-            tracing::debug!(%error, "no advice on huge pages");
+            tracing::debug!(%error, "the arena has no advice on huge pages");
         }
         let mut marks = Vec::new();
         mark(&mut marks, "freeze");
