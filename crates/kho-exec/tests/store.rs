@@ -646,7 +646,9 @@ fn visits_are_counted_across_upgrades() {
     };
     assert_eq!(visit(&store), "visit 1, upgrade 0\n");
     store.hang_up();
-    assert_eq!(visit(&store), "visit 2, upgrade 0\n");
+    // The signal may be seen at the end of the visit before, or of this one.
+    let second = visit(&store);
+    assert!(second.starts_with("visit 2, upgrade "), "{second}");
     assert_eq!(visit(&store), "visit 3, upgrade 1\n");
     assert_eq!(visit(&store), "visit 4, upgrade 1\n");
     assert!(store.child.try_wait().unwrap().is_none());
