@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::args::{DemoArgs, VersionOf};
 use crate::compat::registry;
 use crate::error::{Failure, RED};
-use crate::human::size;
+use crate::human::{count, size};
 use crate::progress::{Bar, interrupted};
 
 /// Where the arena lies; any address would do.
@@ -412,8 +412,8 @@ fn human(plan: &Plan, host: &Host, updates: &[Value], last: &Value) -> std::io::
     let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
     let what = format!(
         "{} of {}, {}",
-        plural(plan.count(), "file"),
-        plural(plan.sessions, "session"),
+        count(plan.count(), "file"),
+        count(plan.sessions, "session"),
         size(plan.bytes())
     );
     if updates.is_empty() {
@@ -485,11 +485,6 @@ fn timeline(out: &mut dyn Write, update: &Value) -> std::io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn plural(count: u64, what: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {what}{s}")
 }
 
 /// A time for people.

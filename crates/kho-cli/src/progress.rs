@@ -52,19 +52,8 @@ impl Bar {
 
     /// Shows that `done` of `total` bytes are done. Returns whether to go on.
     pub(crate) fn at(&mut self, done: u64, total: Option<u64>) -> bool {
-        let elapsed = self.since.elapsed();
-        if elapsed > self.next {
-            self.next = elapsed + TICK;
-            let bar = self.bar.get_or_insert_with(|| {
-                let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-                let template = "{prefix:>9} [{bar:24}] {binary_bytes}/{binary_total_bytes}  {msg}";
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style.progress_chars("=> "));
-                }
-                bar.set_prefix(self.label);
-                bar
-            });
-            bar.set_position(done);
+        let template = "{prefix:>9} [{bar:24}] {binary_bytes}/{binary_total_bytes}  {msg}";
+        if let Some((bar, elapsed)) = self.moved(done, total, template) {
             // From the start on, not from when the bar appeared.
             let rate = u128::from(done) * 1000 / elapsed.as_millis().max(1);
             bar.set_message(format!(
@@ -77,21 +66,34 @@ impl Bar {
 
     /// Shows that `done` of `total` files are done. Returns whether to go on.
     pub(crate) fn count(&mut self, done: u64, total: u64) -> bool {
-        let elapsed = self.since.elapsed();
-        if elapsed > self.next {
-            self.next = elapsed + TICK;
-            let bar = self.bar.get_or_insert_with(|| {
-                let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-                let template = "{prefix:>9} [{bar:24}] {human_pos}/{human_len} files";
-                if let Ok(style) = ProgressStyle::with_template(template) {
-                    bar.set_style(style.progress_chars("=> "));
-                }
-                bar.set_prefix(self.label);
-                bar
-            });
-            bar.set_position(done);
-        }
+        let template = "{prefix:>9} [{bar:24}] {human_pos}/{human_len} files";
+        self.moved(done, Some(total), template);
         !interrupted()
+    }
+
+    /// The bar, made where it is time for one and moved to `done`, and how long all took; `None` where
+    /// it need not move yet.
+    fn moved(
+        &mut self,
+        done: u64,
+        total: Option<u64>,
+        template: &str,
+    ) -> Option<(&ProgressBar, Duration)> {
+        let elapsed = self.since.elapsed();
+        if elapsed <= self.next {
+            return None;
+        }
+        self.next = elapsed + TICK;
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(self.label);
+            bar
+        });
+        bar.set_position(done);
+        Some((bar, elapsed))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::RestoreArgs;
 use crate::error::Failure;
-use crate::human::size;
+use crate::human::{count, size};
 use crate::inspect::{Hasher, open};
 use crate::progress::Bar;
 use crate::report::{flbs_json, memfd_json, name_json};
@@ -285,19 +285,12 @@ fn report(
                 .map_or(0, Vec::len)
         })
         .sum();
-    let plural = |n: usize, what: &str| {
-        if n == 1 {
-            format!("1 {what}")
-        } else {
-            format!("{n} {what}s")
-        }
-    };
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
         "restored {} of {}, {}, to {}",
-        plural(files, "file"),
-        plural(sessions.len(), "session"),
+        count(files as u64, "file"),
+        count(sessions.len() as u64, "session"),
         size(bytes),
         args.out.display()
     )

@@ -8,10 +8,12 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use common::kho;
 use kho_testkit::capture_path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -27,13 +29,6 @@ const CAPTURES: &[&str] = &[
     "reserve-odd",
     "chunks",
 ];
-
-fn kho(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kho"))
-        .args(args)
-        .output()
-        .unwrap()
-}
 
 fn image(name: &str) -> String {
     capture_path(&format!("{name}.core.zst"))

@@ -7,23 +7,15 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
+mod common;
+
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use common::{kho, text};
 use kho_testkit::{Builder, Built, MemfdSpec};
 use serde_json::Value;
-
-fn kho(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kho"))
-        .args(args)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 struct Temp(PathBuf);
 

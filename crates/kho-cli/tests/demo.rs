@@ -1,25 +1,15 @@
 //! `kho demo` and `kho run` as a user sees them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use std::process::{Command, Output};
+mod common;
 
+use common::{kho, text};
 use serde_json::Value;
-
-fn kho(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kho"))
-        .args(args)
-        .output()
-        .unwrap()
-}
 
 fn json(args: &[&str]) -> Value {
     let output = kho(args);
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]

@@ -8,13 +8,16 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
+mod common;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use common::{kho, text};
 use kho_testkit::{Builder, MemfdSpec, capture_path};
 use serde_json::{Value, json};
 
@@ -28,17 +31,6 @@ const CAPTURES: &[&str] = &[
     "reserve",
     "reserve-odd",
 ];
-
-fn kho(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kho"))
-        .args(args)
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// The command's standard output, where it went well.
 fn good(args: &[&str]) -> String {

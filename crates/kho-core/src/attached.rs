@@ -92,7 +92,7 @@ impl Attached {
         if let Some(arena) = &self.arena {
             return arena.clone();
         }
-        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let handover = self.handover();
         let preserved = handover.preserved();
         let page = |at: &PhysAddr| PageRun {
             pfn: at.pfn().get(),
@@ -127,13 +127,12 @@ impl Attached {
         addr: PhysAddr,
     ) -> Result<Folio, RestoreError> {
         self.require(admitted)?;
-        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let handover = self.handover();
         let folio = handover.preserved().folio_at(addr, "folio", addr)?;
         if folio.order > Order::MAX_FOLIO {
             let damage = Damage::new(Defect::BadOrder, "folio", addr).found(folio.order);
             return Err(damage.expected("a folio of order 0 to 10").into());
         }
-        drop(handover);
         self.settle();
         self.handed
             .adopt(addr, folio.order)
@@ -151,10 +150,9 @@ impl Attached {
         run: PageRun,
     ) -> Result<Pages, RestoreError> {
         self.require(admitted)?;
-        let handover = Handover::of(&self.handed, Arc::clone(&self.parts));
+        let handover = self.handover();
         let mut claims = kho_radix::Claims::new(handover.preserved());
         claims.pages(run.addr(), run.pages, "pages", run.addr())?;
-        drop(handover);
         self.settle();
         self.handed
             .adopt_pages(run)

@@ -172,11 +172,9 @@ struct State {
     scratch: Option<(Folio, u64)>,
 }
 
-/// A subtree and its blob. Preserved memory of another's (a header that LUO keeps) is named by its
-/// address.
+/// A subtree and its blob.
 struct Subtree {
     name: String,
-    addr: PhysAddr,
     size: u64,
     blob: PreservedFolio,
     // Whether it is the memblock FDT that lists the regions here.
@@ -280,11 +278,6 @@ impl Kho {
     ) -> Result<(), Failed<PreservedFolio, KhoError>> {
         let mut state = self.0.state.lock();
         let room = blob.len() as u64;
-        let listed = Listed {
-            name,
-            addr: blob.addr(),
-            size,
-        };
         let checked = if size == 0 || size > room {
             Err(KhoError::BadSize { size, room })
         } else if !blob.is_of(&self.0.preserver) {
@@ -295,22 +288,15 @@ impl Kho {
                 name: name.to_owned(),
             })
         } else {
-            self.0.write_root(&mut state, Some(listed), None)
+            Ok(())
         };
-        if let Err(error) = checked {
-            return Err(Failed {
+        match checked {
+            Ok(()) => self.0.insert(&mut state, name, blob, size, false),
+            Err(error) => Err(Failed {
                 error,
                 returned: blob,
-            });
+            }),
         }
-        state.subtrees.push(Subtree {
-            name: name.to_owned(),
-            addr: blob.addr(),
-            size,
-            blob,
-            regions: false,
-        });
-        Ok(())
     }
 
     /// Takes the subtree `name` out of the root FDT, and gives its blob back.
@@ -421,24 +407,12 @@ impl Kho {
                     Err(error) => return Err((error.into(), region)),
                 };
                 fill(&mut blob, &tree);
-                let addr = blob.addr();
-                let listed = Listed {
-                    name: MEMBLOCK_SUBTREE,
-                    addr,
-                    size,
-                };
-                if let Err(error) = self.0.write_root(&mut state, Some(listed), None) {
-                    drop(state);
-                    drop(blob);
-                    return Err((error, region));
+                let added = self
+                    .0
+                    .insert(&mut state, MEMBLOCK_SUBTREE, blob, size, true);
+                if let Err(failed) = added {
+                    return Err((failed.error, region));
                 }
-                state.subtrees.push(Subtree {
-                    name: MEMBLOCK_SUBTREE.to_owned(),
-                    addr,
-                    size,
-                    blob,
-                    regions: true,
-                });
             }
         }
         state.regions.push((name.to_owned(), region));
@@ -508,6 +482,35 @@ impl core::fmt::Debug for Kho {
 }
 
 impl Shared {
+    /// Adds a subtree, once the root FDT has room for it.
+    fn insert(
+        &self,
+        state: &mut State,
+        name: &str,
+        blob: PreservedFolio,
+        size: u64,
+        regions: bool,
+    ) -> Result<(), Failed<PreservedFolio, KhoError>> {
+        let listed = Listed {
+            name,
+            addr: blob.addr(),
+            size,
+        };
+        if let Err(error) = self.write_root(state, Some(listed), None) {
+            return Err(Failed {
+                error,
+                returned: blob,
+            });
+        }
+        state.subtrees.push(Subtree {
+            name: name.to_owned(),
+            size,
+            blob,
+            regions,
+        });
+        Ok(())
+    }
+
     /// Writes the root FDT with the subtrees there are, one more, or one less.
     fn write_root(
         &self,
@@ -524,7 +527,7 @@ impl Shared {
             .filter(|(index, _)| Some(*index) != less)
             .map(|(_, subtree)| Listed {
                 name: &subtree.name,
-                addr: subtree.addr,
+                addr: subtree.blob.addr(),
                 size: subtree.size,
             });
         let all: Vec<_> = there.chain(more).collect();

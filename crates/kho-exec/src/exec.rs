@@ -23,36 +23,28 @@ pub(crate) struct Prepared {
     directory: Option<PathBuf>,
 }
 
-fn text(text: impl AsRef<OsStr>) -> io::Result<CString> {
+/// `text` as the system takes it.
+pub(crate) fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
     CString::new(text.as_ref().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL in an argument"))
 }
 
 fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
-    text([name.as_bytes(), b"=", value.as_bytes()].concat().as_os())
-}
-
-trait AsOs {
-    fn as_os(&self) -> &OsStr;
-}
-
-impl AsOs for Vec<u8> {
-    fn as_os(&self) -> &OsStr {
-        OsStr::from_bytes(self)
-    }
+    let text = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    c_string(OsStr::from_bytes(&text))
 }
 
 impl Prepared {
-    /// What `command` would execute, with `more` in its environment.
+    /// What `command` would execute.
     ///
     /// # Errors
     ///
     /// There is no such program, or it can not be executed.
-    pub(crate) fn of(command: &Command, more: &[(&str, OsString)]) -> io::Result<Self> {
+    pub(crate) fn of(command: &Command) -> io::Result<Self> {
         let program = command.get_program();
-        let mut args = vec![text(program)?];
+        let mut args = vec![c_string(program)?];
         for arg in command.get_args() {
-            args.push(text(arg)?);
+            args.push(c_string(arg)?);
         }
         let mut env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         env.retain(|(name, _)| name != HANDOVER_ENV && name != RETURNED_ENV);
@@ -61,23 +53,18 @@ impl Prepared {
             env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
         }
         let directory = command.get_current_dir().map(ToOwned::to_owned);
-        Self::new(&find(program)?, args, env, directory, more)
+        Self::new(&find(program)?, args, env, directory)
     }
 
     pub(crate) fn new(
         path: &Path,
         args: Vec<CString>,
-        mut env: Vec<(OsString, OsString)>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
         directory: Option<PathBuf>,
-        more: &[(&str, OsString)],
     ) -> io::Result<Self> {
-        for (name, value) in more {
-            env.retain(|(other, _)| other != *name);
-            env.push((name.into(), value.clone()));
-        }
-        let env = env.iter().map(|(name, value)| variable(name, value));
+        let env = env.into_iter().map(|(name, value)| variable(&name, &value));
         Ok(Self {
-            path: text(path)?,
+            path: c_string(path)?,
             args,
             env: env.collect::<io::Result<_>>()?,
             directory,

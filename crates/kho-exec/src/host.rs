@@ -2,12 +2,11 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -23,13 +22,12 @@ use kho_mem::{
     ARENA_ALIGN, Arena, ArenaConfig, ArenaError, Handed, HugePages, PhysAddr, PhysRange,
 };
 use kho_memfd::MemfdHandler;
-use rustix::fs::MemfdFlags;
 
 use crate::Program;
 use crate::exec::{Prepared, RETURNED_ENV};
 use crate::store::{self, Store};
 use crate::supervise::Client;
-use crate::ticket::{FORMAT, Mark, Ticket, for_this_process, now};
+use crate::ticket::{FORMAT, Mark, Ticket, file_of, for_this_process, now};
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -300,13 +298,10 @@ impl WayBack {
             reason.push_str(" ...");
         }
         let go = || -> io::Result<io::Error> {
-            let file = File::from(rustix::fs::memfd_create("kho-ticket", MemfdFlags::CLOEXEC)?);
-            file.write_all_at(&self.ticket, 0)?;
-            let env = [
-                (HANDOVER_ENV, for_this_process(&file)),
-                (RETURNED_ENV, OsString::from(reason)),
-            ];
-            let program = self.program.prepared(&env)?;
+            let file = file_of(&self.ticket)?;
+            let mut program = self.program.prepared()?;
+            program.set(HANDOVER_ENV, &for_this_process(&file))?;
+            program.set(RETURNED_ENV, OsStr::new(&reason))?;
             let socket = supervisor.map(|client| client.socket.as_fd());
             let fds = self.fds.iter().map(|fd| fd.as_fd());
             let all: Vec<_> = fds.chain([file.as_fd()]).chain(socket).collect();
@@ -340,12 +335,12 @@ impl Host {
             tracing::debug!("{SUPERVISOR_ENV} is another process's");
         }
         let store = Store::from_env().filter(|_| supervisor.is_none());
-        let this = Program::this();
+        let this = Program::this().map_err(|error| StartError::System {
+            what: "opening this program",
+            error,
+        });
         if inherited.ticket().is_none() {
-            let (program, exe) = this.map_err(|error| StartError::System {
-                what: "opening this program",
-                error,
-            })?;
+            let (program, exe) = this?;
             return Self::fresh(config, program, exe, supervisor, store, marks);
         }
         let back = match std::env::var(RETURNED_ENV) {
@@ -356,12 +351,7 @@ impl Host {
             Err(_) => None,
         };
         let arrival = Arrival::new(inherited);
-        let opened = this
-            .map_err(|error| StartError::System {
-                what: "opening this program",
-                error,
-            })
-            .and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
+        let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
         let ((program, exe), opened) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -647,8 +637,7 @@ impl Host {
             return HandOverError::NotFinished;
         }
         let program = next.get_program().display().to_string();
-        let prepared = Prepared::of(&next, &[]);
-        let mut prepared = match prepared {
+        let mut prepared = match Prepared::of(&next) {
             Ok(prepared) => prepared,
             Err(error) => return HandOverError::Exec { program, error },
         };

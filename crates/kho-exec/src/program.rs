@@ -1,6 +1,6 @@
 //! A program that can be executed again, even where its file was replaced.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::exec::Prepared;
+use crate::exec::{Prepared, c_string};
 
 /// A program as it was started: its executable, open, its arguments, environment and directory.
 ///
@@ -82,23 +82,26 @@ impl Program {
         format!("/proc/self/fd/{}", self.exe).into()
     }
 
-    /// The program, to be executed by this process. Its executable's descriptor must be inheritable.
-    pub(crate) fn prepared(&self, more: &[(&str, OsString)]) -> io::Result<Prepared> {
-        let args = self.args.iter().map(|arg| {
-            CString::new(OsString::from(arg).into_vec())
-                .map_err(|_| io::Error::other("a NUL in an argument"))
-        });
-        let args = args.collect::<io::Result<_>>()?;
-        let env = self
-            .env
+    fn args(&self) -> impl Iterator<Item = OsString> {
+        self.args.iter().map(OsString::from)
+    }
+
+    fn env(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        self.env
             .iter()
             .map(|(name, value)| (name.into(), value.into()))
-            .collect();
-        let directory = self
-            .directory
+    }
+
+    fn directory(&self) -> Option<PathBuf> {
+        self.directory
             .as_ref()
-            .map(|dir| OsString::from(dir).into());
-        Prepared::new(&self.executable(), args, env, directory, more)
+            .map(|directory| OsString::from(directory).into())
+    }
+
+    /// The program, to be executed by this process. Its executable's descriptor must be inheritable.
+    pub(crate) fn prepared(&self) -> io::Result<Prepared> {
+        let args = self.args().map(c_string).collect::<io::Result<_>>()?;
+        Prepared::new(&self.executable(), args, self.env(), self.directory())
     }
 
     /// The command that starts it again as a child.
@@ -106,19 +109,13 @@ impl Program {
         use std::os::unix::process::CommandExt;
 
         let mut command = Command::new(self.executable());
-        let mut args = self.args.iter().map(OsString::from);
+        let mut args = self.args();
         if let Some(name) = args.next() {
             command.arg0(name);
         }
-        command.args(args);
-        command.env_clear();
-        command.envs(
-            self.env
-                .iter()
-                .map(|(name, value)| (OsString::from(name), OsString::from(value))),
-        );
-        if let Some(directory) = &self.directory {
-            command.current_dir(OsString::from(directory));
+        command.args(args).env_clear().envs(self.env());
+        if let Some(directory) = self.directory() {
+            command.current_dir(directory);
         }
         command
     }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, set_inheritable};
+use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, read_ticket, set_inheritable, ticket_body};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -235,7 +234,7 @@ impl Desk {
                     .next()
                     .ok_or_else(|| io::Error::other("no ticket"))?;
                 let text = read_ticket(ticket)?;
-                let ticket = Ticket::parse(&text).map_err(io::Error::other)?;
+                let ticket = Ticket::parse(ticket_body(&text)).map_err(io::Error::other)?;
                 if ticket.previous.is_none()
                     || ticket
                         .numbers()
@@ -266,18 +265,6 @@ impl Desk {
             }
         }
     }
-}
-
-fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
-    let file = File::from(fd);
-    let mut text = vec![0; usize::try_from(file.metadata()?.len().min(64 << 20)).unwrap_or(0)];
-    file.read_exact_at(&mut text, 0)?;
-    // Behind the line that lists the descriptors.
-    let line = text
-        .iter()
-        .position(|byte| *byte == b'\n')
-        .map_or(text.len(), |at| at + 1);
-    Ok(text.split_off(line))
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -118,11 +118,16 @@ impl Ticket {
 
     /// The ticket as a file, to be inherited.
     pub(crate) fn file(&self) -> io::Result<File> {
-        let memfd = rustix::fs::memfd_create("kho-ticket", MemfdFlags::CLOEXEC)?;
-        let mut file = File::from(memfd);
-        file.write_all(&self.text()?)?;
-        Ok(file)
+        file_of(&self.text()?)
     }
+}
+
+/// A ticket's file that holds `text`.
+pub(crate) fn file_of(text: &[u8]) -> io::Result<File> {
+    let memfd = rustix::fs::memfd_create("kho-ticket", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memfd);
+    file.write_all(text)?;
+    Ok(file)
 }
 
 /// What the environment says of a ticket for this very process.

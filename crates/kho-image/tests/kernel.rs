@@ -19,6 +19,7 @@ use kho_image::kernel::{
     Compression, Evidence, KernelImage, KernelKind, KernelOptions, KernelStrings, Standing,
     read_modules,
 };
+use kho_testkit::Random;
 
 const BANNER: &[u8] = b"Linux version 7.3.4 (a@b) (gcc) #1 SMP\n\0";
 const LIMIT: KernelOptions = KernelOptions {
@@ -1073,18 +1074,6 @@ fn much_that_looks_like_a_string_costs_no_more_than_its_bytes() {
     rest.extend(header(MAGIC, 1, false).repeat(1 << 18));
     let image = flat(b"ARM\x64", &rest);
     assert!(KernelImage::from_bytes(&image, &KernelOptions::default()).is_ok());
-}
-
-/// The same bytes for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
 }
 
 #[test]

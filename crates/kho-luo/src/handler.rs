@@ -367,7 +367,14 @@ pub struct Handlers {
 pub(crate) struct FlbEntry {
     pub(crate) handler: Arc<dyn AnyFlb>,
     // Components of the file handlers whose files depend on it.
-    pub(crate) users: Vec<String>,
+    users: Vec<String>,
+}
+
+impl FlbEntry {
+    /// Whether the files of `component`'s handler depend on it.
+    pub(crate) fn serves(&self, component: &str) -> bool {
+        self.users.iter().any(|user| user == component)
+    }
 }
 
 impl Handlers {

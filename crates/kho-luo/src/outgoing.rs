@@ -598,7 +598,7 @@ impl Shared {
                 .flbs
                 .iter()
                 .zip(0..)
-                .filter(|(entry, _)| entry.users.iter().any(|user| user == component))
+                .filter(|(entry, _)| entry.serves(component))
         };
         let mut taken = Vec::new();
         let mut step = || {
@@ -680,7 +680,7 @@ impl Shared {
             };
             handler.unpreserve(&file.file, file.state);
             for (at, entry) in self.handlers.flbs.iter().enumerate().rev() {
-                if entry.users.iter().any(|user| user == handler.component()) {
+                if entry.serves(handler.component()) {
                     self.release(&mut state.flbs, at);
                 }
             }

@@ -66,7 +66,7 @@ impl Inherited {
         if let Some(number) = ticket_number()
             && let Some(fd) = this.own(number)
         {
-            let text = read(fd)?;
+            let text = read_ticket(fd)?;
             for number in first_line(&text) {
                 if let Some(fd) = this.own(number) {
                     this.fds.insert(number, fd);
@@ -80,7 +80,7 @@ impl Inherited {
             for (name, number) in listed {
                 let Some(fd) = this.own(number) else { continue };
                 if name == STORED_TICKET {
-                    this.ticket = Some(read(fd)?);
+                    this.ticket = Some(read_ticket(fd)?);
                     this.stored = true;
                 } else {
                     this.fds.insert(number, fd);
@@ -124,12 +124,7 @@ impl Inherited {
     /// What the ticket says behind its first line; `None` where there is no ticket.
     #[must_use]
     pub fn ticket(&self) -> Option<&[u8]> {
-        let text = self.ticket.as_deref()?;
-        let line = text.iter().position(|byte| *byte == b'\n');
-        Some(
-            line.and_then(|line| text.get(line + 1..))
-                .unwrap_or_default(),
-        )
+        self.ticket.as_deref().map(ticket_body)
     }
 
     /// Whether the ticket came out of a service manager's store. Then descriptors have other
@@ -226,7 +221,20 @@ fn listed() -> Vec<(String, RawFd)> {
         .collect()
 }
 
-fn read(fd: OwnedFd) -> io::Result<Vec<u8>> {
+/// What a ticket says behind its first line.
+#[must_use]
+pub fn ticket_body(ticket: &[u8]) -> &[u8] {
+    let line = ticket.iter().position(|byte| *byte == b'\n');
+    line.and_then(|line| ticket.get(line + 1..))
+        .unwrap_or_default()
+}
+
+/// Reads a whole ticket, its first line included.
+///
+/// # Errors
+///
+/// It can not be read, or is longer than any that is written.
+pub fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
     let len = file.metadata()?.len();
     if len > TICKET_MAX {

@@ -32,6 +32,7 @@ use kho_mem::{
 };
 use kho_memfd::{FilePiece, MemFile, Memfd, MemfdHandler};
 use kho_radix::Key;
+use kho_testkit::Random;
 
 const SIZE: u64 = 8 << 20;
 /// Where the scratch area begins: the arena's second half.
@@ -39,35 +40,12 @@ const SCRATCH: u64 = 4 << 20;
 const PAGES: usize = SIZE as usize / PAGE_SIZE;
 const FLB: &str = "test-flb-v0";
 
-/// Pseudo-random numbers (xorshift64), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        // The first few numbers of small seeds are much alike.
-        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        (0..8).for_each(|_| _ = random.next());
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
+/// Pseudo-random numbers of their own for each seed.
+fn seeded(seed: u64) -> Random {
+    // The first few numbers of small seeds are much alike.
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    (0..8).for_each(|_| _ = random.next());
+    random
 }
 
 /// A folio that files depend on.
@@ -847,7 +825,7 @@ fn no_mutant_in_place_breaks_anything() {
     let (mut slowest, mut failures) = (Duration::ZERO, Vec::new());
     for index in 0..mutants {
         AT.store(index, Ordering::Relaxed);
-        let mut random = Random::new(seed << 40 | index);
+        let mut random = seeded(seed << 40 | index);
         let world = &mut worlds[(index % 4) as usize];
         pool.renew(world);
         assert!(world.sessions == 4 && world.file.as_raw_fd() > 2);

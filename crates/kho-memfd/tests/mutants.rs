@@ -16,27 +16,7 @@ use kho_core::{Entry, Handover, Memblock, Metadata};
 use kho_luo::Luo;
 use kho_mem::{PhysAddr, PhysRange};
 use kho_memfd::Memfd;
-use kho_testkit::{Anatomy, Builder, MemfdSpec, Memory};
-
-/// Pseudo-random numbers (xorshift64), the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-}
+use kho_testkit::{Anatomy, Builder, MemfdSpec, Memory, Random};
 
 /// A handover with some of everything, and where its metadata lies.
 fn subject() -> (Memory, u64, (u64, u64), Vec<u64>) {

@@ -9,10 +9,12 @@
 mod anatomy;
 mod builder;
 mod memory;
+mod random;
 
 pub use anatomy::{Anatomy, FileAt, NodeAt, SessionAt, node, prop};
 pub use builder::{Builder, Built, MemfdSpec};
 pub use memory::Memory;
+pub use random::Random;
 
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::{Policy, Rule, judge_strings};
-use crate::{Compat, Dialect, Manifest, Side, Verdict};
+use crate::{Compat, Manifest, Side, Verdict};
 
 /// Every string must be, byte for byte, what the receiving side itself writes: its own token alone, or
 /// with all that it needs. Nothing newer and nothing older is taken.
@@ -26,11 +26,6 @@ impl Policy for CompositeExact {
 }
 
 impl Rule for CompositeExact {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.compat(name, Dialect::Composite)
-            .map_or_else(|_| String::new(), |own| own.to_string())
-    }
-
     fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
         // A plain string says less, and is compared as what it is.
         let own = side.compat(compat.base().name(), compat.dialect());

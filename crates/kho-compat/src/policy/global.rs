@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use super::{Policy, Rule, judge_strings};
+use super::{Policy, Rule, judge_strings, own_text};
 use crate::{Carrier, Compat, Dialect, Manifest, Outcome, Side, Verdict};
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
@@ -48,8 +48,7 @@ impl Policy for GlobalVersion {
 
 impl Rule for GlobalVersion {
     fn expected(&self, name: &str, side: &Side) -> String {
-        side.compat(name, Dialect::Plain)
-            .map_or_else(|_| String::new(), |own| own.to_string())
+        own_text(name, side, Dialect::Plain)
     }
 
     fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {

@@ -15,7 +15,8 @@ pub use restorable::Restorable;
 pub use token::CompositeByToken;
 
 use crate::{
-    Carrier, Compat, Decision, Entry, Finding, Manifest, Outcome, Side, Verdict, consequence,
+    Ability, Carrier, Compat, Decision, Dialect, Entry, Finding, Manifest, Outcome, Side, Token,
+    Verdict, consequence,
 };
 
 /// Judges what is handed over against what the receiving side can restore.
@@ -48,11 +49,33 @@ pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
 
 /// What a policy has to say of one string, whose base is a known component of the right carrier.
 pub(crate) trait Rule {
-    /// What could have stood in `carrier`, were it the component `name`.
-    fn expected(&self, name: &str, side: &Side) -> String;
+    /// What the component `name` could have written instead: what this side itself writes, unless
+    /// the rule takes more or looks at less.
+    fn expected(&self, name: &str, side: &Side) -> String {
+        own_text(name, side, Dialect::Composite)
+    }
 
     /// Why `compat` can not be restored.
     fn check(&self, compat: &Compat, side: &Side) -> Result<(), String>;
+}
+
+/// The string that `side` writes for the component `name`.
+fn own_text(name: &str, side: &Side, dialect: Dialect) -> String {
+    side.compat(name, dialect)
+        .map_or_else(|_| String::new(), |own| own.to_string())
+}
+
+/// Judges each token of `compat` by what `side` knows of its component.
+fn each_token(
+    compat: &Compat,
+    side: &Side,
+    judge: impl Fn(&Ability, &Token) -> Result<(), String>,
+) -> Result<(), String> {
+    compat.tokens().try_for_each(|token| {
+        let ability = side.get(token.name());
+        let unknown = || format!("no linked component is called `{}`", token.name());
+        judge(ability.ok_or_else(unknown)?, token)
+    })
 }
 
 /// Judges every string by `rule`. What no policy can judge is the same for all: subtrees and FLBs that

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Policy, Rule, judge_strings};
+use super::{Policy, Rule, each_token, judge_strings};
 use crate::{Compat, Manifest, Side, Verdict};
 
 /// The root, LUO and file-handler strings must be restorable by a linked component, each token of
@@ -32,17 +32,13 @@ impl Rule for Restorable {
     }
 
     fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
-        for token in compat.tokens() {
-            let name = token.name();
-            if side.get(name).is_none() {
-                return Err(format!("no linked component is called `{name}`"));
+        each_token(compat, side, |own, token| {
+            if own.restores(token.version()) {
+                return Ok(());
             }
-            if !side.restores(name, token.version()) {
-                let known = side.restorable_text(name);
-                return Err(format!("{token} is not restorable here, only {known}"));
-            }
-        }
-        Ok(())
+            let known = side.restorable_text(token.name());
+            Err(format!("{token} is not restorable here, only {known}"))
+        })
     }
 }
 
