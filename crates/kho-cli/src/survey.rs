@@ -255,7 +255,7 @@ impl<'i> Survey<'i> {
             self.memfds = memfds;
         }
         self.unclaimed = Some(claims.unclaimed());
-        self.verdict = Some(registry.admit(&policy::Restorable, self.manifest.clone()));
+        self.verdict = Some(registry.admit(&policy::SemverRange, self.manifest.clone()));
         Ok(())
     }
 
@@ -290,5 +290,5 @@ fn is_memfd(registry: &Registry, compatible: &str) -> bool {
         kho_compat::Place::default(),
     );
     Compat::parse(compatible).is_ok_and(|compat| compat.base().name() == kho_memfd::abi::NAME)
-        && registry.admit(&policy::Restorable, manifest).is_ok()
+        && registry.admit(&policy::SemverRange, manifest).is_ok()
 }

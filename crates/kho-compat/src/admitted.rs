@@ -8,7 +8,7 @@ use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
 /// A handover that a policy did not reject: the right to restore from it.
 ///
 /// Only [`Registry::admit`] makes one, by a policy that did not reject: with
-/// [`Restorable`](crate::policy::Restorable), holding it proves that every mandatory string of the
+/// [`SemverRange`](crate::policy::SemverRange), holding it proves that every mandatory string of the
 /// manifest is restorable by a linked component. [`Admitted::require`] answers for a component
 /// and version that they were among those. It is about versions: it opens any handover that
 /// carries the same ones, and no other. A policy of one's own is trusted as code is.
@@ -57,15 +57,16 @@ impl Admitted {
             for part in compat.parts() {
                 parts.insert((part.name().to_string(), part.version()));
             }
-            // A plain string vouches for what it does not list.
+            // A plain string vouches for what neither it nor the table lists.
             let listed = |need: &str| compat.parts().iter().any(|part| part.name() == need);
             for need in registry
                 .needs(base.name())
                 .iter()
                 .filter(|need| !listed(need))
             {
-                if let Some(component) = registry.get(need) {
-                    parts.insert((need.to_string(), component.major()));
+                let own = registry.get(need).map(|component| component.major());
+                if let Some(version) = manifest.listed(need).or(own) {
+                    parts.insert((need.clone(), version));
                 }
             }
         }

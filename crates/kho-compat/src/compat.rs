@@ -13,8 +13,56 @@ use core::str::FromStr;
 pub enum Dialect {
     /// The base token alone: `luo-v5`. What Linux 7.2 and 7.3 write and read.
     Plain,
-    /// The base token and all it needs: `luo-v5;block-v1`.
+    /// The base token and all it needs, directly or not: `luo-v5;block-v1`.
     Composite,
+    /// The base token and what it needs itself: its needs' own needs are theirs to tell. The other
+    /// setting of the composite proposal. It differs from [`Dialect::Composite`] where something
+    /// needed needs something.
+    CompositeDirect,
+    /// Plain strings, and beside them a node in the root FDT with the version of every component in
+    /// use.
+    Table,
+    /// Plain strings, and beside them a node in the root FDT with the feature masks of every
+    /// component in use.
+    Features,
+}
+
+impl Dialect {
+    /// All dialects.
+    pub const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Composite,
+        Self::CompositeDirect,
+        Self::Table,
+        Self::Features,
+    ];
+
+    /// The dialect as commands take and print it.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Composite => "composite",
+            Self::CompositeDirect => "composite-direct",
+            Self::Table => "table",
+            Self::Features => "features",
+        }
+    }
+
+    /// The dialect that its strings are written in: plain where versions stand elsewhere.
+    #[must_use]
+    pub const fn of_strings(self) -> Self {
+        match self {
+            Self::Composite | Self::CompositeDirect => self,
+            Self::Plain | Self::Table | Self::Features => Self::Plain,
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
 }
 
 /// One component's name and version: `block-v1`.

@@ -2,8 +2,8 @@
 
 use semver::Version;
 
-use crate::Carrier;
 use crate::layout::{Constant, Layout};
+use crate::{Carrier, Features};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,6 +41,10 @@ pub struct Component {
     /// What this crate can read, as a semver requirement over the versions handed over. A
     /// handover names majors only, so `block-v1` is asked as 1.0.0.
     pub restores: &'static str,
+    /// Versions that this crate can write besides its own: older ones, for an older reader.
+    pub writes: &'static [u32],
+    /// Its feature masks: what it can restore, and what whoever restores must support.
+    pub features: Features,
     /// Names of the components that this one's format uses. A composite lists them.
     pub needs: &'static [&'static str],
     /// Whether a handover can do without it.
@@ -70,6 +74,8 @@ impl Component {
             name,
             version: Version::new(major as u64, 0, 0),
             restores,
+            writes: &[],
+            features: Features::BASE,
             needs: &[],
             presence: Presence::Mandatory,
             summary: "",
@@ -86,6 +92,20 @@ impl Component {
     #[must_use]
     pub const fn needs(mut self, needs: &'static [&'static str]) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Sets the versions that it can write besides its own.
+    #[must_use]
+    pub const fn writes(mut self, versions: &'static [u32]) -> Self {
+        self.writes = versions;
+        self
+    }
+
+    /// Sets its feature masks.
+    #[must_use]
+    pub const fn features(mut self, features: Features) -> Self {
+        self.features = features;
         self
     }
 

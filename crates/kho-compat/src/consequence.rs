@@ -15,6 +15,11 @@ pub const fn consequence(carrier: Carrier) -> &'static str {
             "Linux 7.3.4 fails every open of /dev/liveupdate with EIO: all sessions are lost"
         }
         Carrier::Metadata => "Linux 7.3.4 warns and restores everything else",
-        Carrier::Flb | Carrier::Memblock | Carrier::Region | Carrier::Subtree => "not measured",
+        Carrier::Flb
+        | Carrier::Memblock
+        | Carrier::Region
+        | Carrier::Subtree
+        | Carrier::Table
+        | Carrier::Features => "not measured",
     }
 }

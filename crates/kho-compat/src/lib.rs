@@ -29,7 +29,8 @@
 //!
 //! # Features
 //!
-//! `std` (default). Without it the crate is `no_std` + `alloc`.
+//! `std` (default). Without it the crate is `no_std` + `alloc`. `file` (off) adds manifests as JSON
+//! files and `answer_manifest!`.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -38,6 +39,10 @@ mod admitted;
 mod compat;
 mod component;
 mod consequence;
+mod cost;
+mod features;
+#[cfg(feature = "file")]
+pub mod file;
 mod layout;
 mod manifest;
 pub mod policy;
@@ -49,6 +54,7 @@ pub use admitted::{Admitted, NotAdmitted};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::consequence;
+pub use features::Features;
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;
@@ -56,7 +62,7 @@ pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, Ty
 pub use manifest::{Carrier, Entry, Manifest, Place};
 pub use policy::Policy;
 pub use registry::{Registry, RegistryError};
-pub use side::{Ability, Features, Side};
+pub use side::{Ability, Side};
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Compat, Dialect, GrammarError, RegistryError, Side};
+use crate::{Compat, Dialect, Features, GrammarError, RegistryError, Side, Token};
 
 /// What carries a compat string.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -28,9 +28,27 @@ pub enum Carrier {
     Region,
     /// A subtree of the root FDT, by its name: it has no string of its own.
     Subtree,
+    /// The version table in the root FDT: a property, here written as a token.
+    Table,
+    /// The feature masks in the root FDT: a property, by its component's name.
+    Features,
 }
 
 impl Carrier {
+    /// All carriers.
+    pub const ALL: [Self; 10] = [
+        Self::Root,
+        Self::Luo,
+        Self::FileHandler,
+        Self::Flb,
+        Self::Metadata,
+        Self::Memblock,
+        Self::Region,
+        Self::Subtree,
+        Self::Table,
+        Self::Features,
+    ];
+
     /// The carrier as programs see it, for instance `file-handler`.
     #[must_use]
     pub const fn id(self) -> &'static str {
@@ -43,6 +61,24 @@ impl Carrier {
             Self::Memblock => "memblock",
             Self::Region => "reserve-mem",
             Self::Subtree => "subtree",
+            Self::Table => "table",
+            Self::Features => "features",
+        }
+    }
+
+    /// The carrier of an [`id`](Self::id).
+    #[must_use]
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|carrier| carrier.id() == id)
+    }
+
+    /// The node of the root FDT that a table or masks stand in, one property per component.
+    #[must_use]
+    pub const fn node(self) -> Option<&'static str> {
+        match self {
+            Self::Table => Some("compat"),
+            Self::Features => Some("features"),
+            _ => None,
         }
     }
 
@@ -58,6 +94,8 @@ impl Carrier {
             Self::Memblock => "memblock FDT",
             Self::Region => "reserve_mem region",
             Self::Subtree => "subtree",
+            Self::Table => "version table",
+            Self::Features => "feature masks",
         }
     }
 }
@@ -97,11 +135,30 @@ pub struct Entry {
     pub found: String,
     /// How often: the number of files of a handler.
     pub uses: u64,
+    /// Whether its writer says that the rest is worth restoring without it. No string says so.
+    pub optional: bool,
+    /// The masks of an entry of [`Carrier::Features`], whose string is a name.
+    pub features: Option<Features>,
     /// Where it was seen first.
     pub place: Place,
 }
 
 impl Entry {
+    /// The component that it names; the whole string where that is not in the grammar.
+    #[must_use]
+    pub fn component(&self) -> &str {
+        match self.carrier {
+            Carrier::Features | Carrier::Subtree => &self.found,
+            // The base token's name, found without parsing the rest.
+            _ => {
+                let base = self.found.split(';').next().unwrap_or_default();
+                base.rfind("-v")
+                    .and_then(|end| base.get(..end))
+                    .unwrap_or(&self.found)
+            }
+        }
+    }
+
     /// The string parsed.
     ///
     /// # Errors
@@ -132,19 +189,34 @@ impl Manifest {
     }
 
     /// What `side` hands over when every component of it is in use, written in `dialect`: for
-    /// judging before there is a handover.
+    /// judging before there is a handover. In the order in which a reader meets them: the root
+    /// first, with the table or the masks that stand in it, then what LUO carries, then the rest.
     ///
     /// # Errors
     ///
     /// A component's name is none that a compat string could hold.
     pub fn written_by(side: &Side, dialect: Dialect) -> Result<Self, RegistryError> {
         let mut manifest = Self::new();
-        for ability in side.abilities() {
+        let rank = |carrier: Option<Carrier>| match carrier {
+            Some(Carrier::Root) => 0,
+            Some(Carrier::Luo) => 1,
+            Some(Carrier::FileHandler) => 2,
+            Some(_) => 3,
+            None => 4,
+        };
+        let mut abilities: Vec<_> = side.abilities().collect();
+        abilities.sort_by_key(|ability| rank(ability.carrier));
+        let mut listed = false;
+        for ability in abilities {
+            if !listed && ability.carrier != Some(Carrier::Root) {
+                listed = true;
+                manifest.list(side, dialect)?;
+            }
             let place = Place::new(0, format!("component `{}`", ability.name));
             if let Some(carrier) = ability.carrier {
                 // Numbers and regions have no composites.
                 let dialect = match carrier {
-                    Carrier::Root | Carrier::Luo | Carrier::FileHandler => dialect,
+                    Carrier::Root | Carrier::Luo | Carrier::FileHandler => dialect.of_strings(),
                     _ => Dialect::Plain,
                 };
                 let compat = side.compat(&ability.name, dialect)?.to_string();
@@ -154,7 +226,84 @@ impl Manifest {
                 manifest.add(Carrier::Subtree, subtree, place);
             }
         }
+        if !listed {
+            manifest.list(side, dialect)?;
+        }
         Ok(manifest)
+    }
+
+    /// Adds the table or the masks of all that `side` knows.
+    fn list(&mut self, side: &Side, dialect: Dialect) -> Result<(), RegistryError> {
+        let place = |name: &str| Place::new(0, format!("component `{name}`"));
+        for ability in side.abilities() {
+            let name = &ability.name;
+            match dialect {
+                Dialect::Table => {
+                    let token = Token::new(name, ability.version)
+                        .map_err(|error| RegistryError::Name(name.clone(), error))?;
+                    self.add_listed(&token, ability.is_optional(), place(name));
+                }
+                Dialect::Features => self.add_features(name, ability.features, place(name)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds an entry of the version table; `optional` is what its writer says of it.
+    pub fn add_listed(&mut self, token: &Token, optional: bool, place: Place) {
+        self.add(Carrier::Table, &token.to_string(), place);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.optional = optional;
+        }
+    }
+
+    /// Adds the feature masks of the component `name`.
+    pub fn add_features(&mut self, name: &str, features: Features, place: Place) {
+        self.add(Carrier::Features, name, place);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.features = Some(features);
+            entry.optional = features.required == 0;
+        }
+    }
+
+    /// The version that the table lists of the component `name`.
+    #[must_use]
+    pub fn listed(&self, name: &str) -> Option<u32> {
+        self.of(Carrier::Table)
+            .filter_map(|entry| entry.compat().ok())
+            .find(|compat| compat.base().name() == name)
+            .map(|compat| compat.base().version())
+    }
+
+    /// The feature masks of the component `name`.
+    #[must_use]
+    pub fn features(&self, name: &str) -> Option<Features> {
+        let mut entries = self.of(Carrier::Features);
+        entries.find(|entry| entry.found == name)?.features
+    }
+
+    /// The dialect that it is written in, recognised by what is there: masks, a table, a composite
+    /// string. Composites that list direct needs only look like those that list all.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        let has = |carrier| self.of(carrier).next().is_some();
+        let composite = |entry: &Entry| {
+            let strings = matches!(
+                entry.carrier,
+                Carrier::Root | Carrier::Luo | Carrier::FileHandler
+            );
+            strings && entry.found.contains(';')
+        };
+        if has(Carrier::Features) {
+            Dialect::Features
+        } else if has(Carrier::Table) {
+            Dialect::Table
+        } else if self.entries.iter().any(composite) {
+            Dialect::Composite
+        } else {
+            Dialect::Plain
+        }
     }
 
     /// Adds one use of `found`. Strings that are there already are counted.
@@ -177,6 +326,8 @@ impl Manifest {
                     carrier,
                     found: found.to_string(),
                     uses,
+                    optional: false,
+                    features: None,
                     place,
                 });
             }

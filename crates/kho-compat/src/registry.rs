@@ -44,6 +44,12 @@ pub enum RegistryError {
     /// A component that could not read what it writes.
     #[error("component `{0}` writes version {1} but restores {2} only")]
     NotOwnVersion(String, String, String),
+    /// A component that says it can write, besides its own, a version that is not older.
+    #[error("component `{0}` writes version {1} besides its own {2}, which is to be older")]
+    WritesNewer(String, u32, u32),
+    /// A component was asked to write a version that it can not.
+    #[error("{0} can not be written here, where version {1} is")]
+    NotWritable(String, u32),
     /// A compat string that is longer than its field.
     #[error("the string {1:?} of component `{0}` takes {2} bytes, its field has {3}")]
     TooLong(&'static str, String, usize, usize),
@@ -93,7 +99,7 @@ impl Registry {
             let Some(field) = component.field else {
                 continue;
             };
-            for dialect in [Dialect::Plain, Dialect::Composite] {
+            for dialect in Dialect::ALL {
                 let compat = side.compat(component.name, dialect)?;
                 if compat.field_len() > field {
                     let len = compat.field_len();

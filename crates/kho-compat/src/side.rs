@@ -6,18 +6,9 @@ use alloc::vec::Vec;
 
 use semver::{Version, VersionReq};
 
-use crate::{Carrier, Compat, Component, Dialect, GrammarError, Presence, RegistryError, Token};
-
-/// Feature masks of a component, as the draft of June 2026 has them: 64 bits each.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Features {
-    /// What it can restore.
-    pub supported: u64,
-    /// What whoever restores must support.
-    pub required: u64,
-    /// What is in use.
-    pub active: u64,
-}
+use crate::{
+    Carrier, Compat, Component, Dialect, Features, GrammarError, Presence, RegistryError, Token,
+};
 
 /// What one side knows of a component.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +20,8 @@ pub struct Ability {
     pub version: u32,
     /// The versions that it restores, asked as `N.0.0`.
     pub restores: VersionReq,
+    /// Versions that it can write besides its own, in order.
+    pub writes: Vec<u32>,
     /// Components that its format uses.
     pub needs: Vec<String>,
     /// Whether a handover can do without it.
@@ -62,11 +55,12 @@ impl Ability {
             restores: VersionReq {
                 comparators: alloc::vec![exactly],
             },
+            writes: Vec::new(),
             needs: Vec::new(),
             presence: Presence::Mandatory,
             carrier: None,
             subtree: None,
-            features: Features::default(),
+            features: Features::BASE,
         })
     }
 
@@ -77,9 +71,25 @@ impl Ability {
             .matches(&Version::new(u64::from(version), 0, 0))
     }
 
-    /// The versions up to its own that it restores, in order.
+    /// The versions that it restores, in order: those up to its own and, since a reader may know
+    /// what its writer does not write yet, a few above.
     pub fn restorable(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..=self.version).filter(|version| self.restores(*version))
+        // A requirement is no list: what it allows far above its own version is not worth naming.
+        let named = self.version.saturating_add(8);
+        let first = self.version.saturating_sub(64);
+        (first..=named).filter(|version| self.restores(*version))
+    }
+
+    /// The versions that it can write, in order.
+    pub fn writable(&self) -> impl Iterator<Item = u32> + '_ {
+        let older = self.writes.iter().copied().filter(|v| *v < self.version);
+        older.chain([self.version])
+    }
+
+    /// Whether it is worth restoring anything without it.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.presence == Presence::Optional
     }
 }
 
@@ -104,6 +114,10 @@ impl Side {
         let mut all = BTreeMap::new();
         for ability in abilities {
             let name = ability.name.clone();
+            if let Some(version) = ability.writes.iter().find(|v| **v >= ability.version) {
+                let (version, own) = (*version, ability.version);
+                return Err(RegistryError::WritesNewer(name, version, own));
+            }
             if !ability.restores(ability.version) {
                 let (version, restores) =
                     (ability.version.to_string(), ability.restores.to_string());
@@ -171,6 +185,52 @@ impl Side {
         tokens.join(" or ")
     }
 
+    /// What this side writes for `next`: of each component the newest version that it can write and
+    /// `next` restores. A component that has none in common, or that `next` does not have, stays at
+    /// its own version: a policy refuses it then.
+    ///
+    /// ```
+    /// use kho_compat::{Ability, Side};
+    ///
+    /// let mut block = Ability::new("block", 2)?;
+    /// block.writes = vec![1];
+    /// let ours = Side::new([block])?;
+    /// let next = Side::new([Ability::new("block", 1)?])?;
+    /// let written = ours.newest_common(&next);
+    /// assert_eq!(written.get("block").map(|block| block.version), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn newest_common(&self, next: &Self) -> Self {
+        let mut written = self.clone();
+        for ability in written.abilities.values_mut() {
+            let common = ability
+                .writable()
+                .filter(|version| next.restores(&ability.name, *version))
+                .max();
+            ability.version = common.unwrap_or(ability.version);
+        }
+        written
+    }
+
+    /// This side with `version` of the component `name` as the one that it writes.
+    ///
+    /// # Errors
+    ///
+    /// `name` is not known here, or it can not write that version.
+    pub fn writing(mut self, name: &str, version: u32) -> Result<Self, RegistryError> {
+        let ability = self
+            .abilities
+            .get_mut(name)
+            .ok_or_else(|| RegistryError::Unknown(name.to_string()))?;
+        if !ability.writable().any(|writable| writable == version) {
+            let token = alloc::format!("{name}-v{version}");
+            return Err(RegistryError::NotWritable(token, ability.version));
+        }
+        ability.version = version;
+        Ok(self)
+    }
+
     /// The compat string that the component `name` writes.
     ///
     /// # Errors
@@ -185,14 +245,13 @@ impl Side {
             token.map_err(|error| RegistryError::Name(name.to_string(), error))
         };
         let base = token(name)?;
-        let parts = match dialect {
-            Dialect::Plain => Vec::new(),
-            Dialect::Composite => self
-                .needs(name)
-                .iter()
-                .map(|need| token(need))
-                .collect::<Result<_, _>>()?,
+        let needs = match dialect {
+            Dialect::Plain | Dialect::Table | Dialect::Features => &[],
+            Dialect::Composite => self.needs(name),
+            Dialect::CompositeDirect => self.get(name).map_or(&[][..], |own| &own.needs),
         };
+        let parts = needs.iter().map(|need| token(need));
+        let parts = parts.collect::<Result<_, _>>()?;
         Compat::new(base, parts).map_err(|error| RegistryError::Name(name.to_string(), error))
     }
 }
@@ -207,6 +266,9 @@ impl TryFrom<&Component> for Ability {
         ability.restores = VersionReq::parse(component.restores).map_err(|error| {
             RegistryError::Restores(name, component.restores.to_string(), error.to_string())
         })?;
+        ability.writes = component.writes.to_vec();
+        ability.writes.sort_unstable();
+        ability.features = component.features;
         ability.needs = component.needs.iter().map(ToString::to_string).collect();
         ability.presence = component.presence;
         ability.carrier = component.carrier;

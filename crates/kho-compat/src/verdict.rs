@@ -36,17 +36,20 @@ pub enum Outcome {
     Restorable,
     /// Nobody here knows it, and nothing here touches it.
     LeftAlone,
+    /// It can not be restored, and the rest is worth restoring without it: what it carries is lost.
+    Lost,
     /// It can not be restored, and without it the handover is not worth having.
     Rejected,
 }
 
 impl Outcome {
-    /// `restorable`, `left-alone` or `rejected`.
+    /// `restorable`, `left-alone`, `lost` or `rejected`.
     #[must_use]
     pub const fn id(self) -> &'static str {
         match self {
             Self::Restorable => "restorable",
             Self::LeftAlone => "left-alone",
+            Self::Lost => "lost",
             Self::Rejected => "rejected",
         }
     }
@@ -104,6 +107,26 @@ impl Verdict {
         self.findings
             .iter()
             .filter(|finding| finding.outcome == Outcome::Rejected)
+    }
+
+    /// The findings about what is optional and lost.
+    pub fn lost(&self) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.outcome == Outcome::Lost)
+    }
+
+    /// The decision that these findings make: reject if one is rejected, degrade if one is lost.
+    #[must_use]
+    pub fn decide(findings: &[Finding]) -> Decision {
+        let has = |outcome| findings.iter().any(|finding| finding.outcome == outcome);
+        if has(Outcome::Rejected) {
+            Decision::Reject
+        } else if has(Outcome::Lost) {
+            Decision::Degrade
+        } else {
+            Decision::Accept
+        }
     }
 
     /// The findings about what is left alone.

@@ -3,7 +3,8 @@
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Decision, Dialect, Finding, Manifest, Place, Policy, Presence, Side, Verdict,
+    Ability, Carrier, Decision, Dialect, Features, Finding, Manifest, Place, Policy, Presence,
+    Side, Verdict,
 };
 use proptest::prelude::*;
 
@@ -37,7 +38,7 @@ fn sides() -> impl Strategy<Value = Side> {
 }
 
 fn dialects() -> impl Strategy<Value = Dialect> {
-    prop_oneof![Just(Dialect::Plain), Just(Dialect::Composite)]
+    prop::sample::select(&Dialect::ALL[..])
 }
 
 fn accepts(name: &str, manifest: &Manifest, side: &Side) -> bool {
@@ -52,7 +53,20 @@ proptest! {
     #[test]
     fn a_policy_is_deterministic_and_takes_what_its_own_side_wrote(side in sides(), other in sides(), dialect in dialects()) {
         let own = Manifest::written_by(&side, dialect).unwrap();
+        prop_assert_eq!(own.dialect().of_strings(), match dialect {
+            Dialect::CompositeDirect => Dialect::Composite,
+            other => other.of_strings(),
+        });
         for policy in ALL {
+            // In the dialect that the policy writes, too, and whoever the next side is.
+            for next in [None, Some(&side)] {
+                let written = policy.write(&side, next).unwrap();
+                prop_assert_eq!(policy.judge(&written, &side).decision, Decision::Accept, "{}", policy.name());
+            }
+            let written = policy.write(&side, Some(&other)).unwrap();
+            let verdict = policy.judge(&written, &other);
+            prop_assert_eq!(&verdict, &policy.judge(&written, &other));
+            prop_assert_eq!(verdict.findings.len(), written.entries().len());
             prop_assert_eq!(policy.judge(&own, &side).decision, Decision::Accept, "{}", policy.name());
             let verdict = policy.judge(&own, &other);
             prop_assert_eq!(&verdict, &policy.judge(&own, &other));
@@ -65,9 +79,13 @@ proptest! {
 
     #[test]
     fn an_unknown_mandatory_component_is_rejected_by_every_policy(side in sides(), dialect in dialects()) {
-        for carrier in [Carrier::Root, Carrier::Luo, Carrier::FileHandler] {
+        for carrier in [Carrier::Root, Carrier::Luo, Carrier::FileHandler, Carrier::Table, Carrier::Features] {
             let mut manifest = Manifest::written_by(&side, dialect).unwrap();
-            manifest.add(carrier, "other-v1", Place::default());
+            match carrier {
+                Carrier::Table => manifest.add_listed(&"other-v1".parse().unwrap(), false, Place::default()),
+                Carrier::Features => manifest.add_features("other", Features::of(3, 2), Place::default()),
+                _ => manifest.add(carrier, "other-v1", Place::default()),
+            }
             for policy in ALL {
                 prop_assert_eq!(policy.judge(&manifest, &side).decision, Decision::Reject, "{}", policy.name());
             }
@@ -79,7 +97,7 @@ proptest! {
         let manifest = Manifest::written_by(&a, dialect).unwrap();
         let takes = |name| accepts(name, &manifest, &b);
         prop_assert!(!takes("composite-exact") || takes("composite-by-token"));
-        prop_assert!(!takes("composite-by-token") || takes("restorable"));
+        prop_assert!(!takes("composite-by-token") || takes("semver-range"));
     }
 }
 
@@ -98,20 +116,27 @@ fn the_policies_differ_where_a_part_changes() {
         [
             "global-version",
             "composite-exact",
+            "composite-exact-direct",
             "composite-by-token",
-            "restorable"
+            "composite-by-token-direct",
+            "semver-range",
+            "newest-common",
+            "check-at-restore",
+            "feature-masks"
         ]
     );
     use Decision::{Accept, Reject};
     // A plain string does not say which blocks it means: nobody can see the difference.
     let plain = Manifest::written_by(&older, Dialect::Plain).unwrap();
-    assert_eq!(decide(&plain), [Accept, Accept, Accept, Accept]);
+    assert_eq!(decide(&plain), [Accept; 9]);
     // A composite does; the global version does not look.
     let composite = Manifest::written_by(&older, Dialect::Composite).unwrap();
-    assert_eq!(decide(&composite), [Accept, Reject, Reject, Reject]);
+    let mut expected = [Reject; 9];
+    expected[0] = Accept;
+    assert_eq!(decide(&composite), expected);
     // Another root is another everything.
     let other_root = Manifest::written_by(&side(3, 1, 1, 5, 2, 2), Dialect::Composite).unwrap();
-    assert_eq!(decide(&other_root), [Reject, Reject, Reject, Reject]);
+    assert_eq!(decide(&other_root), [Reject; 9]);
     let global = policy::by_name("global-version")
         .unwrap()
         .judge(&other_root, &newer_block);
@@ -137,7 +162,7 @@ fn what_can_restore_an_older_version_says_so() {
         .cloned();
     let both = Side::new(others.chain([block])).unwrap();
     let manifest = Manifest::written_by(&older, Dialect::Composite).unwrap();
-    assert!(accepts("restorable", &manifest, &both));
+    assert!(accepts("semver-range", &manifest, &both));
     assert!(!accepts("composite-by-token", &manifest, &both));
     assert!(!accepts("composite-exact", &manifest, &both));
     assert_eq!(both.restorable_text("block"), "block-v1 or block-v2");
@@ -156,7 +181,7 @@ fn a_policy_of_ones_own_is_one_type() {
             "nothing on a Friday"
         }
         fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
-            let verdict = policy::Restorable.judge(manifest, side);
+            let verdict = policy::SemverRange.judge(manifest, side);
             let decision = if self.0 {
                 Decision::Reject
             } else {
@@ -198,4 +223,228 @@ fn what_is_no_side_is_refused() {
         "component `luo` writes version 5 but restores ^4 only"
     );
     assert!(Ability::new("Luo", 5).is_err());
+}
+
+/// A side with one more component, whose string or place in the table is all that differs.
+fn with(side: &Side, change: impl FnOnce(&mut Ability), name: &str) -> Side {
+    let mut abilities: Vec<_> = side.abilities().cloned().collect();
+    change(
+        abilities
+            .iter_mut()
+            .find(|ability| ability.name == name)
+            .unwrap(),
+    );
+    Side::new(abilities).unwrap()
+}
+
+fn judged(name: &str, from: &Side, to: &Side) -> Verdict {
+    let policy = policy::by_name(name).unwrap();
+    policy.judge(&policy.write(from, Some(to)).unwrap(), to)
+}
+
+#[test]
+fn the_newest_common_version_is_the_one_written() {
+    let old = side(4, 1, 1, 5, 1, 2);
+    let new = with(
+        &side(4, 1, 1, 5, 2, 2),
+        |block| {
+            block.writes = vec![1];
+            block.restores = semver::VersionReq::parse(">=1, <3").unwrap();
+        },
+        "block",
+    );
+    let newest = policy::by_name("newest-common").unwrap();
+    let written = |from: &Side, to: Option<&Side>| newest.write(from, to).unwrap().listed("block");
+    assert_eq!(written(&new, Some(&old)), Some(1));
+    assert_eq!(written(&new, Some(&new)), Some(2));
+    assert_eq!(written(&new, None), Some(2));
+    assert_eq!(written(&old, Some(&new)), Some(1));
+    // Down and up again, where the semver range goes up only.
+    assert_eq!(
+        judged("newest-common", &new, &old).decision,
+        Decision::Accept
+    );
+    assert_eq!(
+        judged("newest-common", &old, &new).decision,
+        Decision::Accept
+    );
+    assert_eq!(
+        judged("semver-range", &new, &old).decision,
+        Decision::Reject
+    );
+    assert_eq!(
+        judged("semver-range", &old, &new).decision,
+        Decision::Accept
+    );
+    // Nothing in common: refused, and nothing made up.
+    let far = side(4, 1, 1, 5, 3, 2);
+    assert_eq!(written(&new, Some(&far)), Some(2));
+    assert_eq!(
+        judged("newest-common", &new, &far).decision,
+        Decision::Reject
+    );
+    assert!(new.clone().writing("block", 1).is_ok());
+    let error = new.clone().writing("block", 3).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "block-v3 can not be written here, where version 2 is"
+    );
+}
+
+#[test]
+fn masks_are_judged_by_what_is_required() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    let masks = |supported, required| {
+        with(
+            &base,
+            |memfd| memfd.features = Features::of(supported, required),
+            "memfd",
+        )
+    };
+    let decide = |from: &Side, to: &Side| judged("feature-masks", from, to).decision;
+    // An addition that a reader may ignore: both ways.
+    let more = masks(0b11, 0b01);
+    assert_eq!(decide(&base, &more), Decision::Accept);
+    assert_eq!(decide(&more, &base), Decision::Accept);
+    // One that it must know: up only.
+    let must = masks(0b11, 0b11);
+    assert_eq!(decide(&must, &base), Decision::Reject);
+    assert_eq!(decide(&base, &must), Decision::Reject);
+    assert_eq!(decide(&must, &more), Decision::Accept);
+    let verdict = judged("feature-masks", &must, &base);
+    let finding = verdict.rejected().next().unwrap();
+    assert_eq!(
+        finding.found,
+        "memfd supported 0x3, required 0x3, active 0x3"
+    );
+    assert_eq!(finding.expected, "supported 0x1, required 0x1");
+    assert_eq!(
+        finding.reason,
+        "features 0x2 are required and not supported here"
+    );
+    // The number is not looked at where there is a mask, and is where there is none.
+    let other_number = side(4, 1, 1, 5, 1, 3);
+    assert_eq!(decide(&other_number, &base), Decision::Accept);
+    let plain = Manifest::written_by(&other_number, Dialect::Plain).unwrap();
+    assert!(!accepts("feature-masks", &plain, &base));
+}
+
+#[test]
+fn what_is_optional_is_lost_and_the_rest_is_kept() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    let optional = |version| {
+        with(
+            &side(4, 1, 1, 5, 1, version),
+            |memfd| memfd.presence = Presence::Optional,
+            "memfd",
+        )
+    };
+    for policy in [
+        "composite-exact",
+        "composite-by-token",
+        "semver-range",
+        "check-at-restore",
+    ] {
+        let verdict = judged(policy, &base, &optional(3));
+        assert_eq!(verdict.decision, Decision::Degrade, "{policy}");
+        assert!(
+            verdict
+                .lost()
+                .all(|finding| finding.found.starts_with("memfd-v2"))
+        );
+    }
+    // In a table its writer says so, to a reader that never heard of it.
+    let mut manifest = Manifest::written_by(&base, Dialect::Table).unwrap();
+    manifest.add_listed(&"other-v1".parse().unwrap(), true, Place::default());
+    let verdict = policy::SemverRange.judge(&manifest, &base);
+    assert_eq!(verdict.decision, Decision::Degrade);
+    // Metadata of another version is lost, and nothing else.
+    let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Dialect::Plain).unwrap();
+    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    let verdict = policy::SemverRange.judge(&manifest, &base);
+    assert_eq!(verdict.decision, Decision::Degrade);
+}
+
+#[test]
+fn what_a_need_needs_is_seen_or_not() {
+    let plain = side(4, 1, 1, 5, 1, 2);
+    let slab = |version| {
+        let others = plain.abilities().filter(|ability| ability.name != "radix");
+        let radix = ability("radix", 1, None, &["slab"]);
+        let all = others
+            .cloned()
+            .chain([radix, ability("slab", version, None, &[])]);
+        Side::new(all).unwrap()
+    };
+    let plain = {
+        let abilities = plain.abilities().cloned();
+        Side::new(abilities.chain([ability("slab", 1, None, &[])])).unwrap()
+    };
+    let text = |side: &Side, dialect| side.compat("kho", dialect).unwrap().to_string();
+    assert_eq!(
+        text(&slab(1), Dialect::Composite),
+        "kho-v4;radix-v1;slab-v1;vmalloc-v1"
+    );
+    assert_eq!(
+        text(&slab(1), Dialect::CompositeDirect),
+        "kho-v4;radix-v1;vmalloc-v1"
+    );
+    assert_eq!(text(&slab(1), Dialect::Table), "kho-v4");
+    // The new need changes its users' users where they see it.
+    assert_eq!(
+        judged("composite-exact", &plain, &slab(1)).decision,
+        Decision::Reject
+    );
+    assert_eq!(
+        judged("composite-exact-direct", &plain, &slab(1)).decision,
+        Decision::Accept
+    );
+    // And so does its version, or nobody sees that.
+    assert_eq!(
+        judged("composite-by-token", &slab(1), &slab(2)).decision,
+        Decision::Reject
+    );
+    assert_eq!(
+        judged("composite-by-token-direct", &slab(1), &slab(2)).decision,
+        Decision::Accept
+    );
+    let edits = |name| {
+        policy::by_name(name)
+            .unwrap()
+            .forced_edits(&slab(1), "slab")
+    };
+    assert_eq!(
+        (edits("composite-exact"), edits("composite-exact-direct")),
+        (1, 0)
+    );
+    assert_eq!((edits("global-version"), edits("newest-common")), (1, 0));
+}
+
+#[test]
+fn bytes_are_those_of_the_formats() {
+    let side = side(4, 1, 1, 5, 1, 2);
+    let bytes = |dialect| Manifest::written_by(&side, dialect).unwrap().bytes();
+    // kho-v4 and its NUL take 8, luo-v5 8, a file's handler 48, the metadata's number 4.
+    assert_eq!(bytes(Dialect::Plain), 8 + 8 + 48 + 4);
+    // kho-v4;radix-v1;vmalloc-v1 and its NUL take 28, luo-v5;block-v1 16.
+    assert_eq!(bytes(Dialect::Composite), 28 + 16 + 48 + 4);
+    // Per property 12, the value, the name and its NUL; the node 8 and its name.
+    let names = [
+        "kho",
+        "radix",
+        "vmalloc",
+        "luo",
+        "block",
+        "memfd",
+        "kexec-metadata",
+    ];
+    let names: u64 = names.iter().map(|name| name.len() as u64 + 1).sum();
+    assert_eq!(
+        bytes(Dialect::Table),
+        bytes(Dialect::Plain) + 16 + names + 7 * (12 + 8)
+    );
+    assert_eq!(
+        bytes(Dialect::Features),
+        bytes(Dialect::Plain) + 20 + names + 7 * (12 + 24)
+    );
 }

@@ -4,7 +4,7 @@
 //! Property values that KHO defines are little-endian `u64`s, not the big-endian cells of other
 //! device trees, and 4-byte aligned at best.
 
-use kho_compat::{AbiLayout, Carrier, Component, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use kho_mem::{PAGE_SIZE, PAGE_SIZE_U64};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -88,11 +88,16 @@ pub const CHOSEN_FDT: &str = "linux,kho-fdt";
 /// Property of `/chosen` on device-tree platforms: the scratch table's address and size.
 pub const CHOSEN_SCRATCH: &str = "linux,kho-scratch";
 
+/// Feature bits of the root: the tracker is a radix tree (since kho-v2), subtrees have their size
+/// (since kho-v3), linked blocks may be used (since kho-v4). Bit 0 is what every component has.
+pub const FEATURES: Features = Features::of(0b1111, 0b1111);
+
 /// The root as a component.
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
     .summary("root FDT, subtrees, scratch table")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Root)
+    .features(FEATURES)
     // By their crates' own names, which links them: the linker drops what nothing refers to.
     .needs(&[kho_radix::abi::NAME, kho_vmalloc::abi::NAME])
     .layouts(&[ScratchEntry::layout, SetupData::layout, KhoData::layout])

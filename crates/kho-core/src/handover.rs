@@ -123,7 +123,7 @@ impl<'m> Handover<'m> {
     pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
         let mut manifest = Manifest::new();
         root.add_to(&mut manifest);
-        registry.admit(&policy::Restorable, manifest)
+        registry.admit(&policy::SemverRange, manifest)
     }
 
     /// The last step: checks what the steps before it read against each other.

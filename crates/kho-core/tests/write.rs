@@ -1002,7 +1002,7 @@ fn what_is_handed_over_is_restored_once() {
     let admitted = admitted(&attached.handover());
     let nothing = Registry::linked()
         .unwrap()
-        .admit(&policy::Restorable, Manifest::new())
+        .admit(&policy::SemverRange, Manifest::new())
         .unwrap();
     let (pages, all) = (attached.handed().pages(), 2048);
     assert_eq!(pages, all, "nothing is freed before it is asked for");

@@ -61,7 +61,7 @@ impl Config {
             dialect: Dialect::Composite,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             registry: None,
-            policy: Arc::new(policy::Restorable),
+            policy: Arc::new(policy::SemverRange),
             handlers: Handlers::new(),
             hand_back: true,
         }

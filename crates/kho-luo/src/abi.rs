@@ -1,6 +1,6 @@
 //! What lies in memory: the LUO header and the entries of its block sets.
 
-use kho_compat::{AbiLayout, Carrier, Component, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -135,11 +135,16 @@ pub struct FlbSer {
 
 const _: () = assert!(size_of::<FlbSer>() == 64);
 
+/// Feature bits of LUO: FLBs (bit 1, which a reader without any may ignore), sessions and files without
+/// limit in linked blocks (bit 2). Bit 0 is what every component has.
+pub const FEATURES: Features = Features::of(0b111, 0b101);
+
 /// LUO as a component.
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
     .summary("live update orchestrator: sessions, files, FLBs")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Luo)
+    .features(FEATURES)
     .subtree(SUBTREE)
     .needs(&[kho_block::abi::NAME])
     .layouts(&[

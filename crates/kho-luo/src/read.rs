@@ -179,7 +179,7 @@ fn read(
     let mut manifest = Manifest::new();
     luo.add_to(&mut manifest);
     let known = Registry::linked().is_ok_and(|registry| {
-        policy::Restorable
+        policy::SemverRange
             .judge(&manifest, registry.side())
             .rejected()
             .next()

@@ -589,7 +589,7 @@ fn attack(world: &World, entry: Entry, pool: &Pool, random: &mut Random, n: &mut
     let registry = Registry::linked().unwrap();
     let handlers = handlers(&pool.table);
     let mut incoming =
-        match Incoming::take_over(attached, registry, &policy::Restorable, handlers.clone()) {
+        match Incoming::take_over(attached, registry, &policy::SemverRange, handlers.clone()) {
             Ok(incoming) => incoming,
             Err(failed) => {
                 n.not_taken += 1;
@@ -680,7 +680,7 @@ fn attack(world: &World, entry: Entry, pool: &Pool, random: &mut Random, n: &mut
             let reopened = Attached::open(handed, entry);
             let reopened = reopened.map_err(|failed| failed.error).expect("as it was");
             let taken =
-                Incoming::take_over(reopened, registry, &policy::Restorable, handlers.clone());
+                Incoming::take_over(reopened, registry, &policy::SemverRange, handlers.clone());
             incoming = taken.map_err(|failed| failed.error).expect("as it was");
             continue;
         }

@@ -71,7 +71,7 @@ fn files_live_through_updates_again_and_again() {
         let attached = Attached::open(gone.into_handed().unwrap(), entry).unwrap();
         let registry = Registry::linked().unwrap();
         let incoming =
-            Incoming::take_over(attached, registry, &policy::Restorable, handlers()).unwrap();
+            Incoming::take_over(attached, registry, &policy::SemverRange, handlers()).unwrap();
         assert_eq!(
             (incoming.number(), incoming.kexec_count()),
             (generation + 1, Some(generation as u32))

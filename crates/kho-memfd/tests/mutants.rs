@@ -124,7 +124,7 @@ fn read(mem: &Memory, entry: Entry) -> bool {
     luo.add_to(&mut manifest);
     let Ok(admitted) = Registry::linked()
         .unwrap()
-        .admit(&policy::Restorable, manifest)
+        .admit(&policy::SemverRange, manifest)
     else {
         return false;
     };

@@ -71,7 +71,7 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
     luo.add_to(&mut manifest);
     let admitted = Registry::linked()
         .unwrap()
-        .admit(&policy::Restorable, manifest)
+        .admit(&policy::SemverRange, manifest)
         .unwrap();
     let sessions = luo.restore(&admitted).unwrap();
     let session = sessions.get(b"s").unwrap();

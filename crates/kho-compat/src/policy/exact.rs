@@ -1,23 +1,42 @@
-//! Composite exact: the string is the one that this side would write.
+//! Composite exact: the strings are compared byte for byte.
 
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use super::{Policy, Rule, judge_strings};
-use crate::{Compat, Manifest, Side, Verdict};
+use super::{Needs, Policy, Rule, judge_strings, own_text};
+use crate::{Compat, Dialect, Manifest, Side, Verdict};
 
-/// Every string must be, byte for byte, what the receiving side itself writes: its own token alone, or
-/// with all that it needs. Nothing newer and nothing older is taken.
+/// Every string must be, byte for byte, the one that the receiving side writes: the base token and all
+/// that it needs, in alphabetical order. A plain string says less, and is compared as what it is.
+///
+/// The proposal of June 2026: no parser, a comparison of strings.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CompositeExact;
+pub struct CompositeExact(
+    /// What a string lists.
+    pub Needs,
+);
 
 impl Policy for CompositeExact {
     fn name(&self) -> &'static str {
-        "composite-exact"
+        match self.0 {
+            Needs::Transitive => "composite-exact",
+            Needs::Direct => "composite-exact-direct",
+        }
     }
 
     fn summary(&self) -> &'static str {
-        "every string must be, byte for byte, the one that the receiver writes"
+        match self.0 {
+            Needs::Transitive => {
+                "every string must be, byte for byte, the one that the receiver writes"
+            }
+            Needs::Direct => {
+                "as composite-exact, with strings that list what a component needs itself"
+            }
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
@@ -26,9 +45,16 @@ impl Policy for CompositeExact {
 }
 
 impl Rule for CompositeExact {
-    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
-        // A plain string says less, and is compared as what it is.
-        let own = side.compat(compat.base().name(), compat.dialect());
+    fn expected(&self, name: &str, side: &Side) -> String {
+        own_text(name, side, self.0.dialect())
+    }
+
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+        let dialect = match compat.dialect() {
+            Dialect::Plain => Dialect::Plain,
+            _ => self.0.dialect(),
+        };
+        let own = side.compat(compat.base().name(), dialect);
         let own = own.map_err(|error| error.to_string())?.to_string();
         if own == compat.to_string() {
             return Ok(());

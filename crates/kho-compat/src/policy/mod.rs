@@ -1,25 +1,96 @@
-//! Policies: how a handover is judged. One file each behind one trait.
+//! Policies: how versions are written, and how a handover is judged. One file each behind one trait.
+//!
+//! | policy | written as | found |
+//! |---|---|---|
+//! | [`GlobalVersion`] | the root's number | before anything is restored |
+//! | [`CompositeExact`] | composite strings | before anything is restored |
+//! | [`CompositeByToken`] | composite strings | before anything is restored |
+//! | [`SemverRange`] | composite strings | before anything is restored |
+//! | [`NewestCommon`] | a table of integers, the newest that both sides know | before anything is restored |
+//! | [`CheckAtRestore`] | a table of integers | by each component, when its turn comes |
+//! | [`FeatureMasks`] | masks in place of numbers | before anything is restored |
+//!
+//! What is found before anything is restored can be found before leaving as well, where the next side
+//! is known: the judgement is the same.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 mod exact;
 mod global;
-mod restorable;
+mod late;
+mod masks;
+mod newest;
+mod range;
 mod token;
 
 pub use exact::CompositeExact;
 pub use global::GlobalVersion;
-pub use restorable::Restorable;
+pub use late::CheckAtRestore;
+pub use masks::FeatureMasks;
+pub use newest::NewestCommon;
+pub use range::SemverRange;
 pub use token::CompositeByToken;
 
 use crate::{
-    Ability, Carrier, Compat, Decision, Dialect, Entry, Finding, Manifest, Outcome, Side, Token,
-    Verdict, consequence,
+    Ability, Carrier, Compat, Dialect, Entry, Finding, Manifest, Outcome, RegistryError, Side,
+    Token, Verdict, consequence,
 };
 
-/// Judges what is handed over against what the receiving side can restore.
+/// When a policy finds a mismatch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum When {
+    /// Before anything is restored, and so before leaving too, where the next side is known.
+    BeforeRestoring,
+    /// While restoring: each component looks at its own version when its turn comes.
+    WhileRestoring,
+}
+
+impl When {
+    /// `before-restoring` or `while-restoring`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::BeforeRestoring => "before-restoring",
+            Self::WhileRestoring => "while-restoring",
+        }
+    }
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+/// Whether a component sees what the components that it needs need themselves: a setting of the
+/// policies that write composite strings. Both were proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Needs {
+    /// A string lists all that its component needs, directly or not.
+    #[default]
+    Transitive,
+    /// A string lists what its component needs itself. A component that starts to need another one
+    /// leaves its users' strings as they are.
+    Direct,
+}
+
+impl Needs {
+    /// The dialect that writes them.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Transitive => Dialect::Composite,
+            Self::Direct => Dialect::CompositeDirect,
+        }
+    }
+}
+
+/// How versions are written, and how what is handed over is judged against what the receiving side
+/// can restore.
 ///
 /// A policy is deterministic: the same manifest and side give the same verdict.
 pub trait Policy {
@@ -29,6 +100,33 @@ pub trait Policy {
     /// What it promises, in a line.
     fn summary(&self) -> &'static str;
 
+    /// How versions are written where this policy judges.
+    fn dialect(&self) -> Dialect {
+        Dialect::Composite
+    }
+
+    /// When it finds a mismatch.
+    fn when(&self) -> When {
+        When::BeforeRestoring
+    }
+
+    /// What `side` writes if all that it knows is in use. `next` is who is to read it, where that is
+    /// known before leaving.
+    ///
+    /// # Errors
+    ///
+    /// A component's name is none that a compat string could hold.
+    fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
+        let _ = next;
+        Manifest::written_by(side, self.dialect())
+    }
+
+    /// How many other components' strings, table entries or masks a new version of `component` makes
+    /// a maintainer of `side` change.
+    fn forced_edits(&self, side: &Side, component: &str) -> usize {
+        edits(side, component, self.dialect())
+    }
+
     /// Judges `manifest`: one finding per entry, in the manifest's order.
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict;
 }
@@ -36,15 +134,33 @@ pub trait Policy {
 /// The policies of this crate: adding one adds a file and a line here.
 pub const ALL: &[&(dyn Policy + Sync)] = &[
     &GlobalVersion,
-    &CompositeExact,
-    &CompositeByToken,
-    &Restorable,
+    &CompositeExact(Needs::Transitive),
+    &CompositeExact(Needs::Direct),
+    &CompositeByToken(Needs::Transitive),
+    &CompositeByToken(Needs::Direct),
+    &SemverRange,
+    &NewestCommon,
+    &CheckAtRestore,
+    &FeatureMasks,
 ];
 
 /// The policy `name` of this crate.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
     ALL.iter().copied().find(|policy| policy.name() == name)
+}
+
+/// Other components of `side` whose strings change in `dialect` with the version of `component`.
+fn edits(side: &Side, component: &str, dialect: Dialect) -> usize {
+    let names = |owner: &&Ability| {
+        let needs = match dialect {
+            Dialect::Composite => side.needs(&owner.name),
+            Dialect::CompositeDirect => &owner.needs,
+            Dialect::Plain | Dialect::Table | Dialect::Features => &[],
+        };
+        owner.carrier.is_some() && needs.iter().any(|need| need == component)
+    };
+    side.abilities().filter(names).count()
 }
 
 /// What a policy has to say of one string, whose base is a known component of the right carrier.
@@ -56,7 +172,7 @@ pub(crate) trait Rule {
     }
 
     /// Why `compat` can not be restored.
-    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String>;
+    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String>;
 }
 
 /// The string that `side` writes for the component `name`.
@@ -73,13 +189,26 @@ fn each_token(
 ) -> Result<(), String> {
     compat.tokens().try_for_each(|token| {
         let ability = side.get(token.name());
-        let unknown = || format!("no linked component is called `{}`", token.name());
-        judge(ability.ok_or_else(unknown)?, token)
+        judge(ability.ok_or_else(|| unknown(token.name()))?, token)
     })
 }
 
+fn unknown(name: &str) -> String {
+    format!("no linked component is called `{name}`")
+}
+
+/// Whether `own` restores the version of `token`.
+fn in_range(own: &Ability, token: &Token, side: &Side) -> Result<(), String> {
+    if own.restores(token.version()) {
+        return Ok(());
+    }
+    let known = side.restorable_text(token.name());
+    Err(format!("{token} is not restorable here, only {known}"))
+}
+
 /// Judges every string by `rule`. What no policy can judge is the same for all: subtrees and FLBs that
-/// nobody here knows are left alone, as are metadata and memblock regions that can not be restored.
+/// nobody here knows are left alone; metadata and memblock regions that can not be restored are lost.
+/// Masks are judged by their bits, whoever judges.
 pub(crate) fn judge_strings(
     policy: &'static str,
     rule: &dyn Rule,
@@ -87,22 +216,47 @@ pub(crate) fn judge_strings(
     side: &Side,
 ) -> Verdict {
     let entries = manifest.entries().iter();
-    let findings: Vec<_> = entries.map(|entry| finding(rule, entry, side)).collect();
-    let rejected = findings
-        .iter()
-        .any(|finding| finding.outcome == Outcome::Rejected);
+    let optional = Optional::of(manifest, side);
+    let findings: Vec<_> = entries
+        .map(|entry| finding(rule, entry, manifest, side, &optional))
+        .collect();
     Verdict {
         policy,
-        decision: if rejected {
-            Decision::Reject
-        } else {
-            Decision::Accept
-        },
+        decision: Verdict::decide(&findings),
         findings,
     }
 }
 
-fn finding(rule: &dyn Rule, entry: &Entry, side: &Side) -> Finding {
+/// The components that the rest is worth restoring without: by what this side knows of them, or by
+/// what the other one says.
+struct Optional<'a> {
+    side: &'a Side,
+    listed: BTreeSet<&'a str>,
+}
+
+impl<'a> Optional<'a> {
+    fn of(manifest: &'a Manifest, side: &'a Side) -> Self {
+        let listed = manifest.of(Carrier::Table).filter(|entry| entry.optional);
+        Self {
+            side,
+            listed: listed.map(Entry::component).collect(),
+        }
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        let name = entry.component();
+        let known = self.side.get(name);
+        entry.optional || self.listed.contains(name) || known.is_some_and(Ability::is_optional)
+    }
+}
+
+fn finding(
+    rule: &dyn Rule,
+    entry: &Entry,
+    manifest: &Manifest,
+    side: &Side,
+    optional: &Optional<'_>,
+) -> Finding {
     let (restorable, expected, reason) = match entry.carrier {
         Carrier::Subtree => {
             let known: Vec<_> = side
@@ -117,29 +271,46 @@ fn finding(rule: &dyn Rule, entry: &Entry, side: &Side) -> Finding {
             };
             (is_known, known.join(", "), reason.to_string())
         }
+        Carrier::Features => {
+            let (expected, judged) = masks::judge(entry, side);
+            let reason = judged.clone().err().unwrap_or_default();
+            (judged.is_ok(), expected, reason)
+        }
         carrier => {
-            let known = side
-                .carried_in(carrier)
-                .map(|c| rule.expected(&c.name, side));
-            let expected = known.collect::<Vec<_>>().join(" or ");
-            match judge_string(rule, entry, carrier, side) {
+            let expected = if carrier == Carrier::Table {
+                let name = entry.component();
+                side.get(name)
+                    .map_or_else(String::new, |own| rule.expected(&own.name, side))
+            } else {
+                let known = side
+                    .carried_in(carrier)
+                    .map(|c| rule.expected(&c.name, side));
+                known.collect::<Vec<_>>().join(" or ")
+            };
+            match judge_string(rule, entry, carrier, manifest, side) {
                 Ok(()) => (true, expected, String::new()),
                 Err(reason) => (false, expected, reason),
             }
         }
     };
-    let mandatory = matches!(
-        entry.carrier,
-        Carrier::Root | Carrier::Luo | Carrier::FileHandler
-    );
-    let outcome = match (restorable, mandatory) {
-        (true, _) => Outcome::Restorable,
-        (false, false) => Outcome::LeftAlone,
-        (false, true) => Outcome::Rejected,
+    let outcome = match entry.carrier {
+        _ if restorable => Outcome::Restorable,
+        Carrier::Subtree => Outcome::LeftAlone,
+        // An object that nobody here knows is its owner's affair; one of another version is lost.
+        Carrier::Flb if side.get(entry.component()).is_none() => Outcome::LeftAlone,
+        Carrier::Flb | Carrier::Metadata | Carrier::Memblock | Carrier::Region => Outcome::Lost,
+        Carrier::Root | Carrier::Luo => Outcome::Rejected,
+        Carrier::FileHandler | Carrier::Table | Carrier::Features if optional.has(entry) => {
+            Outcome::Lost
+        }
+        Carrier::FileHandler | Carrier::Table | Carrier::Features => Outcome::Rejected,
     };
     Finding {
         carrier: entry.carrier,
-        found: entry.found.clone(),
+        found: match entry.features {
+            Some(features) => format!("{} {features}", entry.found),
+            None => entry.found.clone(),
+        },
         expected: if expected.is_empty() {
             "nothing".to_string()
         } else {
@@ -161,6 +332,7 @@ fn judge_string(
     rule: &dyn Rule,
     entry: &Entry,
     carrier: Carrier,
+    manifest: &Manifest,
     side: &Side,
 ) -> Result<(), String> {
     let compat = entry
@@ -168,12 +340,10 @@ fn judge_string(
         .map_err(|e| format!("not a compat string: {e}"))?;
     let base = compat.base();
     match side.get(base.name()) {
-        None => Err(format!("no linked component is called `{}`", base.name())),
-        Some(component) if component.carrier != Some(carrier) => Err(format!(
-            "`{}` is not what a {} names",
-            base.name(),
-            carrier.title()
-        )),
-        Some(_) => rule.check(&compat, side),
+        None => Err(unknown(base.name())),
+        Some(component) if carrier != Carrier::Table && component.carrier != Some(carrier) => Err(
+            format!("`{}` is not what a {} names", base.name(), carrier.title()),
+        ),
+        Some(_) => rule.check(&compat, manifest, side),
     }
 }

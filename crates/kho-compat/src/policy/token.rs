@@ -3,22 +3,37 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{Policy, Rule, each_token, judge_strings};
-use crate::{Compat, Manifest, Side, Verdict};
+use super::{Needs, Policy, Rule, each_token, judge_strings, own_text};
+use crate::{Compat, Dialect, Manifest, Side, Verdict};
 
 /// Each token of a string must name a component that the receiving side has in that very version. A
 /// component that a string does not list is not looked at; one that it lists and this side does not
 /// need may be there all the same.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CompositeByToken;
+pub struct CompositeByToken(
+    /// What a string lists.
+    pub Needs,
+);
 
 impl Policy for CompositeByToken {
     fn name(&self) -> &'static str {
-        "composite-by-token"
+        match self.0 {
+            Needs::Transitive => "composite-by-token",
+            Needs::Direct => "composite-by-token-direct",
+        }
     }
 
     fn summary(&self) -> &'static str {
-        "each token of a string must be one that the receiver writes"
+        match self.0 {
+            Needs::Transitive => "each token of a string must be one that the receiver writes",
+            Needs::Direct => {
+                "as composite-by-token, with strings that list what a component needs itself"
+            }
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
@@ -27,7 +42,11 @@ impl Policy for CompositeByToken {
 }
 
 impl Rule for CompositeByToken {
-    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        own_text(name, side, self.0.dialect())
+    }
+
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
         each_token(compat, side, |own, token| {
             if own.version == token.version() {
                 return Ok(());

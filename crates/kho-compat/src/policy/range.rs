@@ -1,20 +1,22 @@
-//! The first policy: every string that carries data must be restorable by a linked component.
+//! Semver range: every component says which versions it restores, and is asked.
 
-use alloc::format;
 use alloc::string::String;
 
-use super::{Policy, Rule, each_token, judge_strings};
+use super::{Policy, Rule, each_token, in_range, judge_strings};
 use crate::{Compat, Manifest, Side, Verdict};
 
 /// The root, LUO and file-handler strings must be restorable by a linked component, each token of
-/// a composite included. What no linked component knows among subtrees and FLBs is reported and
-/// left alone, as are metadata and memblock regions of another version.
+/// a composite included, and so must the versions of a table. What no linked component knows among
+/// subtrees and FLBs is reported and left alone; metadata and memblock regions of another version are
+/// lost.
+///
+/// A component that can read what older ones wrote says so, and is believed.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Restorable;
+pub struct SemverRange;
 
-impl Policy for Restorable {
+impl Policy for SemverRange {
     fn name(&self) -> &'static str {
-        "restorable"
+        "semver-range"
     }
 
     fn summary(&self) -> &'static str {
@@ -26,19 +28,13 @@ impl Policy for Restorable {
     }
 }
 
-impl Rule for Restorable {
+impl Rule for SemverRange {
     fn expected(&self, name: &str, side: &Side) -> String {
         side.restorable_text(name)
     }
 
-    fn check(&self, compat: &Compat, side: &Side) -> Result<(), String> {
-        each_token(compat, side, |own, token| {
-            if own.restores(token.version()) {
-                return Ok(());
-            }
-            let known = side.restorable_text(token.name());
-            Err(format!("{token} is not restorable here, only {known}"))
-        })
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+        each_token(compat, side, |own, token| in_range(own, token, side))
     }
 }
 
@@ -66,7 +62,7 @@ mod tests {
         for (carrier, found) in entries {
             manifest.add(*carrier, found, Place::new(0x1000, "here"));
         }
-        Restorable.judge(&manifest, registry.side())
+        SemverRange.judge(&manifest, registry.side())
     }
 
     #[test]
@@ -112,12 +108,12 @@ mod tests {
         manifest.add(Carrier::FileHandler, "memfd-v1", Place::default());
         let mut both = manifest.clone();
         both.add(Carrier::FileHandler, "memfd-v2", Place::default());
-        let both = registry.admit(&Restorable, both).unwrap();
+        let both = registry.admit(&SemverRange, both).unwrap();
         assert_eq!(
             (both.require("memfd", 1), both.require("memfd", 2)),
             (Ok(()), Ok(()))
         );
-        let admitted = registry.admit(&Restorable, manifest).unwrap();
+        let admitted = registry.admit(&SemverRange, manifest).unwrap();
         assert_eq!(admitted.require("kho", 4), Ok(()));
         assert_eq!(admitted.require("radix", 1), Ok(()));
         assert_eq!(admitted.require("memfd", 1), Ok(()));

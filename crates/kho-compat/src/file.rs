@@ -1,0 +1,435 @@
+//! A side, and what is in use of it, as a file: what a program answers when it is asked, what a release
+//! is described by.
+
+use std::collections::BTreeMap;
+use std::string::{String, ToString};
+use std::vec::Vec;
+
+use semver::VersionReq;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Ability, Carrier, Dialect, Features, Manifest, Place, Presence, Registry, RegistryError, Side,
+};
+
+/// The format's name, in [`ManifestFile::format`].
+pub const FORMAT: &str = "kho-manifest-v1";
+/// The environment variable that asks a program for its manifest: `1`.
+pub const ASK_ENV: &str = "KHO_MANIFEST";
+/// Stands in every program that answers: a program without it is not worth asking, since it would do
+/// its work instead.
+pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
+
+/// A manifest file, in JSON.
+///
+/// ```
+/// use kho_compat::file::ManifestFile;
+///
+/// let file = ManifestFile::parse(
+///     r#"{
+///         "format": "kho-manifest-v1",
+///         "name": "my-service 1.2",
+///         "components": {
+///             "block": { "version": 2, "restores": ">=1, <3", "writes": [1] },
+///             "luo": { "version": 5, "needs": ["block"], "carrier": "luo", "subtree": "LUO" }
+///         }
+///     }"#,
+/// )?;
+/// assert!(file.side()?.restores("block", 1));
+/// assert!(!file.side()?.restores("luo", 4));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ManifestFile {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Whose it is: a program and its version, a release.
+    pub name: String,
+    /// How its versions are written: `plain`, `composite` and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// The components by name.
+    pub components: BTreeMap<String, ComponentFile>,
+    /// What is in use, where that is known: only this is judged then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
+}
+
+/// A component in a manifest file.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ComponentFile {
+    /// The version written.
+    pub version: u32,
+    /// What it restores, as a semver requirement. Without it its own version alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<String>,
+    /// Versions that it can write besides its own: older ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<u32>,
+    /// Components that its format uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// Whether a handover can do without it.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub optional: bool,
+    /// What carries its string: `root`, `luo`, `file-handler` and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    /// Its subtree of the root FDT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtree: Option<String>,
+    /// Its feature masks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<FeaturesFile>,
+}
+
+/// Feature masks in a manifest file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeaturesFile {
+    /// What it can restore.
+    pub supported: u64,
+    /// What whoever restores must support.
+    pub required: u64,
+    /// What is in use; all that is supported where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<u64>,
+}
+
+/// What is in use of a side.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct InUse {
+    /// The strings, as they are handed over.
+    pub strings: Vec<UseFile>,
+    /// Sessions in all.
+    #[serde(default)]
+    pub sessions: u64,
+    /// Files in all.
+    #[serde(default)]
+    pub files: u64,
+    /// Bytes of the files, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// A string in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct UseFile {
+    /// What carries it: `root`, `luo`, `file-handler` and so on.
+    pub carrier: String,
+    /// The string.
+    pub found: String,
+    /// How often: the number of files of a handler.
+    #[serde(default = "one")]
+    pub uses: u64,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// A file that is no manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestFileError {
+    /// It is not JSON, or has not the members of a manifest.
+    #[error("not a manifest file: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is of another format.
+    #[error("its format is `{0}`, expected `{FORMAT}`")]
+    Format(String),
+    /// A member that is named, and what is wrong with it.
+    #[error("{0}: {1}")]
+    Member(String, String),
+    /// Its components contradict each other.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl ManifestFile {
+    /// The manifest of a program: all that `registry` knows.
+    #[must_use]
+    pub fn of(name: &str, registry: &Registry) -> Self {
+        let components = registry.side().abilities();
+        Self {
+            format: FORMAT.to_string(),
+            name: name.to_string(),
+            dialect: None,
+            components: components
+                .map(|ability| (ability.name.clone(), ComponentFile::from(ability)))
+                .collect(),
+            in_use: None,
+        }
+    }
+
+    /// Parses a manifest file.
+    ///
+    /// # Errors
+    ///
+    /// It is not JSON, lacks a member, has an unknown one, or is of another format.
+    pub fn parse(text: &str) -> Result<Self, ManifestFileError> {
+        let file: Self = serde_json::from_str(text)?;
+        if file.format != FORMAT {
+            return Err(ManifestFileError::Format(file.format));
+        }
+        Ok(file)
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    ///
+    /// Never: there is nothing in it that JSON could not hold.
+    pub fn to_json(&self) -> Result<String, ManifestFileError> {
+        Ok(serde_json::to_string_pretty(self)?)
+    }
+
+    /// The side that it describes.
+    ///
+    /// # Errors
+    ///
+    /// A component is none, or they contradict each other.
+    pub fn side(&self) -> Result<Side, ManifestFileError> {
+        let abilities = self
+            .components
+            .iter()
+            .map(|(name, component)| component.ability(name));
+        Ok(Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?)
+    }
+
+    /// The dialect that it says its versions are written in.
+    ///
+    /// # Errors
+    ///
+    /// It names none that there is.
+    pub fn dialect(&self) -> Result<Option<Dialect>, ManifestFileError> {
+        let find = |id: &String| {
+            let found = Dialect::ALL.into_iter().find(|dialect| dialect.id() == id);
+            found.ok_or_else(|| {
+                let expected = Dialect::ALL.map(Dialect::id).join(", ");
+                ManifestFileError::Member(
+                    "dialect".to_string(),
+                    format!("`{id}` is none of {expected}"),
+                )
+            })
+        };
+        self.dialect.as_ref().map(find).transpose()
+    }
+
+    /// What it says is in use.
+    ///
+    /// # Errors
+    ///
+    /// A carrier is none.
+    pub fn in_use(&self) -> Result<Option<Manifest>, ManifestFileError> {
+        let Some(in_use) = &self.in_use else {
+            return Ok(None);
+        };
+        let mut manifest = Manifest::new();
+        for (index, used) in in_use.strings.iter().enumerate() {
+            let member = format!("in_use.strings[{index}].carrier");
+            let carrier = carrier(&member, &used.carrier)?;
+            let place = Place::new(0, format!("in_use.strings[{index}]"));
+            manifest.add_uses(carrier, &used.found, place, used.uses);
+        }
+        Ok(Some(manifest))
+    }
+}
+
+fn carrier(member: &str, id: &str) -> Result<Carrier, ManifestFileError> {
+    Carrier::by_id(id).ok_or_else(|| {
+        let expected = Carrier::ALL.map(Carrier::id).join(", ");
+        ManifestFileError::Member(member.to_string(), format!("`{id}` is none of {expected}"))
+    })
+}
+
+impl ComponentFile {
+    /// The component `name` as one side knows it.
+    ///
+    /// # Errors
+    ///
+    /// The name, the requirement or the carrier is none.
+    pub fn ability(&self, name: &str) -> Result<Ability, ManifestFileError> {
+        let member = |member: &str, text: String| {
+            ManifestFileError::Member(format!("components.{name}{member}"), text)
+        };
+        let mut ability = Ability::new(name, self.version)
+            .map_err(|error| member("", format!("no component's name: {error}")))?;
+        if let Some(restores) = &self.restores {
+            ability.restores = VersionReq::parse(restores).map_err(|error| {
+                let text = format!("{restores:?} is no version requirement: {error}");
+                member(".restores", text)
+            })?;
+        }
+        ability.writes.clone_from(&self.writes);
+        ability.writes.sort_unstable();
+        ability.needs.clone_from(&self.needs);
+        if self.optional {
+            ability.presence = Presence::Optional;
+        }
+        if let Some(id) = &self.carrier {
+            ability.carrier = Some(carrier(&format!("components.{name}.carrier"), id)?);
+        }
+        ability.subtree.clone_from(&self.subtree);
+        if let Some(features) = self.features {
+            ability.features = Features {
+                supported: features.supported,
+                required: features.required,
+                active: features.active.unwrap_or(features.supported),
+            };
+        }
+        Ok(ability)
+    }
+}
+
+impl From<&Ability> for ComponentFile {
+    fn from(ability: &Ability) -> Self {
+        let features = ability.features;
+        Self {
+            version: ability.version,
+            restores: Some(ability.restores.to_string()),
+            writes: ability.writes.clone(),
+            needs: ability.needs.clone(),
+            optional: ability.is_optional(),
+            carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
+            subtree: ability.subtree.clone(),
+            features: (features != Features::BASE).then_some(FeaturesFile {
+                supported: features.supported,
+                required: features.required,
+                active: (features.active != features.supported).then_some(features.active),
+            }),
+        }
+    }
+}
+
+/// Answers `KHO_MANIFEST=1`: prints this program's manifest and exits. Without the variable nothing
+/// happens. To be called by [`answer_manifest!`](crate::answer_manifest), first in `main`.
+#[doc(hidden)]
+pub fn answer(name: &str, version: &str) {
+    if std::env::var_os(ASK_ENV).is_none_or(|value| value != "1") {
+        return;
+    }
+    // What shows that this program answers must not be optimised away.
+    std::hint::black_box(MARKER);
+    let answer = Registry::linked()
+        .map_err(ToString::to_string)
+        .map(|registry| ManifestFile::of(&format!("{name} {version}"), registry))
+        .and_then(|file| file.to_json().map_err(|error| error.to_string()));
+    let code = match answer {
+        Ok(text) => {
+            use std::io::Write;
+            let written = writeln!(std::io::stdout(), "{text}");
+            i32::from(written.is_err())
+        }
+        Err(error) => {
+            // Nobody else could be told.
+            eprintln!("{name}: {error}");
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+/// Lets a program be asked what it can restore: the first line of its `main`.
+///
+/// With `KHO_MANIFEST=1` in its environment it prints its manifest (a
+/// [`ManifestFile`](crate::file::ManifestFile)) and exits with 0. So `kho preflight` knows what a program takes over before it is started for that.
+///
+/// ```
+/// kho_compat::answer_manifest!();
+/// // What the program is for.
+/// ```
+#[macro_export]
+macro_rules! answer_manifest {
+    () => {
+        $crate::file::answer(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Component;
+
+    static BLOCK: Component = Component::new("block", 2, ">=1, <3").writes(&[1]);
+    static LUO: Component = Component::new("luo", 5, "^5")
+        .needs(&["block"])
+        .carried_in(Carrier::Luo)
+        .subtree("LUO")
+        .features(Features::of(0b11, 0b01));
+    static EXTRA: Component = Component::new("extra", 1, "^1").optional();
+
+    #[test]
+    fn a_registry_goes_into_a_file_and_comes_back() {
+        let registry = Registry::new([&BLOCK, &LUO, &EXTRA]).unwrap();
+        let file = ManifestFile::of("test 1.0", &registry);
+        let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
+        assert_eq!(back, file);
+        assert_eq!(&back.side().unwrap(), registry.side());
+        assert_eq!(back.in_use().unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused_where_it_is_wrong() {
+        let error = |text: &str| {
+            let file = match ManifestFile::parse(text) {
+                Ok(file) => file,
+                Err(error) => return error.to_string(),
+            };
+            match file.side() {
+                Err(error) => error.to_string(),
+                Ok(_) => file.in_use().unwrap_err().to_string(),
+            }
+        };
+        let with = |rest: &str| {
+            format!(r#"{{"format": "kho-manifest-v1", "name": "x", "components": {rest}}}"#)
+        };
+        for (text, expected) in [
+            ("{".to_owned(), "EOF while parsing"),
+            (
+                with("{}").replace("-v1", "-v2"),
+                "its format is `kho-manifest-v2`",
+            ),
+            (with("{\"a\": {}}"), "missing field `version`"),
+            (
+                with("{\"a\": {\"version\": 1, \"x\": 2}}"),
+                "unknown field `x`",
+            ),
+            (
+                with("{\"A\": {\"version\": 1}}"),
+                "components.A: no component's name: byte 0",
+            ),
+            (
+                with("{\"a\": {\"version\": 1, \"restores\": \"one\"}}"),
+                "components.a.restores: \"one\" is no version requirement",
+            ),
+            (
+                with("{\"a\": {\"version\": 1, \"carrier\": \"none\"}}"),
+                "components.a.carrier: `none` is none of root, luo,",
+            ),
+            (
+                with("{\"a\": {\"version\": 1, \"needs\": [\"b\"]}}"),
+                "component `a` needs `b`",
+            ),
+            (
+                with("{\"a\": {\"version\": 1, \"writes\": [1]}}"),
+                "writes version 1 besides its own 1",
+            ),
+            (
+                with("{}, \"in_use\": {\"strings\": [{\"carrier\": \"x\", \"found\": \"y\"}]}"),
+                "in_use.strings[0].carrier: `x` is none of",
+            ),
+        ] {
+            let error = error(&text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Check at restore: each component judges its own version, when its turn comes.
+
+use alloc::string::String;
+
+use super::{Policy, Rule, When, each_token, in_range, judge_strings};
+use crate::{Compat, Dialect, Manifest, Side, Verdict};
+
+/// The versions travel in a table of the root FDT, and nobody looks at all of them: each component
+/// compares its own when it is restored. What came before it is restored by then.
+///
+/// The verdict is the one that its components would reach together; when they reach it is what sets it
+/// apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckAtRestore;
+
+impl Policy for CheckAtRestore {
+    fn name(&self) -> &'static str {
+        "check-at-restore"
+    }
+
+    fn summary(&self) -> &'static str {
+        "each component judges its own version when it is restored"
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Table
+    }
+
+    fn when(&self) -> When {
+        When::WhileRestoring
+    }
+
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
+        judge_strings(self.name(), self, manifest, side)
+    }
+}
+
+impl Rule for CheckAtRestore {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        side.restorable_text(name)
+    }
+
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+        each_token(compat, side, |own, token| in_range(own, token, side))
+    }
+}

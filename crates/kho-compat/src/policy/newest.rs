@@ -1,0 +1,49 @@
+//! Newest common version: integers that both sides list.
+
+use alloc::string::String;
+
+use super::{Policy, Rule, each_token, in_range, judge_strings};
+use crate::{Compat, Dialect, Manifest, RegistryError, Side, Verdict};
+
+/// Versions are integers in order. Before leaving, the writer takes of each component the newest
+/// version that it can write and the next side restores, and writes that one; the table in the root
+/// FDT says which. The reader judges each number by what it restores.
+///
+/// It needs to know the next side. Where it does not, it writes its own newest versions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewestCommon;
+
+impl Policy for NewestCommon {
+    fn name(&self) -> &'static str {
+        "newest-common"
+    }
+
+    fn summary(&self) -> &'static str {
+        "the newest version of each component that both sides know is written"
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Table
+    }
+
+    fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
+        match next {
+            Some(next) => Manifest::written_by(&side.newest_common(next), self.dialect()),
+            None => Manifest::written_by(side, self.dialect()),
+        }
+    }
+
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
+        judge_strings(self.name(), self, manifest, side)
+    }
+}
+
+impl Rule for NewestCommon {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        side.restorable_text(name)
+    }
+
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+        each_token(compat, side, |own, token| in_range(own, token, side))
+    }
+}
