@@ -187,6 +187,9 @@ pub struct Compat {
     parts: Vec<Token>,
 }
 
+/// Bytes that a compat string may take anywhere, NUL included: what carries one is a page at most.
+const MAX_FIELD: usize = 4096;
+
 impl Compat {
     /// The string of `base` and `parts`, which are sorted and kept once each.
     ///
@@ -201,12 +204,34 @@ impl Compat {
         Self::parse(&compat.to_string())
     }
 
-    /// Parses a compat string of either dialect.
+    /// Parses a compat string, plain or composite.
     ///
     /// # Errors
     ///
-    /// The string is not in the grammar; the error points at the byte.
+    /// The string is not in the grammar, or longer than a page; the error points at the byte.
     pub fn parse(text: &str) -> Result<Self, GrammarError> {
+        Self::parse_in(text, MAX_FIELD)
+    }
+
+    /// Parses a compat string that a field of `field` bytes carries, its NUL included.
+    ///
+    /// ```
+    /// use kho_compat::Compat;
+    ///
+    /// assert!(Compat::parse_in("luo-v5", 8).is_ok());
+    /// let error = Compat::parse_in("luo-v5;block-v1", 8).unwrap_err();
+    /// assert_eq!(error.to_string(), "byte 7: a NUL is expected here at the latest, in a field of 8 bytes");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The string is not in the grammar, or does not fit; the error points at the byte.
+    pub fn parse_in(text: &str, field: usize) -> Result<Self, GrammarError> {
+        if text.len() >= field {
+            let kind = GrammarErrorKind::TooLong(field);
+            let at = field.saturating_sub(1);
+            return Err(GrammarError { at, kind });
+        }
         if text.is_empty() {
             return Err(GrammarError {
                 at: 0,
@@ -345,6 +370,9 @@ pub enum GrammarErrorKind {
     /// A version above 2^32 - 1.
     #[error("a version is at most 4294967295")]
     VersionTooLarge,
+    /// More bytes than the field has that carries the string, which are given.
+    #[error("a NUL is expected here at the latest, in a field of {0} bytes")]
+    TooLong(usize),
     /// A component that the string lists already.
     #[error("`{0}` is listed twice")]
     Repeated(String),

@@ -236,7 +236,9 @@ struct Optional<'a> {
 
 impl<'a> Optional<'a> {
     fn of(manifest: &'a Manifest, side: &'a Side) -> Self {
-        let listed = manifest.of(Carrier::Table).filter(|entry| entry.optional);
+        let lists = |entry: &&Entry| matches!(entry.carrier, Carrier::Table | Carrier::Features);
+        let listed = manifest.entries().iter().filter(lists);
+        let listed = listed.filter(|entry| entry.optional);
         Self {
             side,
             listed: listed.map(Entry::component).collect(),

@@ -1,0 +1,318 @@
+//! A history: releases with the versions and layouts of their components.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError};
+use kho_compat::{RegistryError, Side};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::{Layout, LayoutError};
+
+/// The format's name, in a history's `format`.
+pub const FORMAT: &str = "kho-history-v1";
+
+/// A history file, as it stands there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryFile {
+    format: String,
+    name: String,
+    title: String,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    layouts: BTreeMap<String, Layout>,
+    #[serde(rename = "release")]
+    releases: Vec<ReleaseFile>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseFile {
+    name: String,
+    #[serde(default)]
+    date: String,
+    #[serde(default)]
+    text: String,
+    source: String,
+    #[serde(default)]
+    like: Option<String>,
+    #[serde(default)]
+    without: Vec<String>,
+    #[serde(default)]
+    components: BTreeMap<String, ReleaseComponent>,
+}
+
+/// A component in a release, as it stands in the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseComponent {
+    version: u32,
+    layout: String,
+    #[serde(default)]
+    restores: Option<String>,
+    #[serde(default)]
+    writes: Vec<u32>,
+    #[serde(default)]
+    knows: BTreeMap<String, String>,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    optional: bool,
+    #[serde(default)]
+    carrier: Option<String>,
+    #[serde(default)]
+    subtree: Option<String>,
+    #[serde(default)]
+    features: Option<FeaturesFile>,
+}
+
+/// A history that is none.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// It is not TOML, or lacks a member, or has an unknown one. The text has line and column.
+    #[error("not a history file: {0}")]
+    Toml(#[from] toml::de::Error),
+    /// It is of another format.
+    #[error("its format is `{0}`, expected `{FORMAT}`")]
+    Format(String),
+    /// There are no releases, or too many to compare each with each.
+    #[error("it has {0} releases, expected 1 to {MAX_RELEASES}")]
+    Count(usize),
+    /// Two releases have one name.
+    #[error("release `{0}` is listed twice")]
+    Twice(String),
+    /// A release is like one that is not before it.
+    #[error("release `{0}` is like `{1}`, which is no release before it")]
+    Like(String, String),
+    /// A release leaves out, or a version's layout belongs to, what is not there.
+    #[error("release `{0}`: {1}")]
+    Release(String, String),
+    /// A component names a layout that is not in the file.
+    #[error("release `{0}`, component `{1}`: no layout `{2}` in this file")]
+    UnknownLayout(String, String, String),
+    /// A layout is none.
+    #[error("layout `{0}`: {1}")]
+    Layout(String, LayoutError),
+    /// A component is none.
+    #[error("release `{0}`: {1}")]
+    Component(String, ManifestFileError),
+    /// The components of a release contradict each other.
+    #[error("release `{0}`: {1}")]
+    Side(String, RegistryError),
+}
+
+/// Releases in a history, at most: every policy looks at every pair.
+pub const MAX_RELEASES: usize = 256;
+
+/// Releases with the versions and layouts of their components, in order.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// A name for files: `linux`.
+    pub name: String,
+    /// What it is, in a line.
+    pub title: String,
+    /// What it tells.
+    pub text: String,
+    /// The layouts by name.
+    pub layouts: BTreeMap<String, Layout>,
+    /// The releases, the oldest first.
+    pub releases: Vec<Release>,
+}
+
+/// A release of a history.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Its name: `7.3`.
+    pub name: String,
+    /// When it came out, where that is known.
+    pub date: String,
+    /// What is particular about it.
+    pub text: String,
+    /// Where its facts come from.
+    pub source: String,
+    /// Its components.
+    pub side: Side,
+    /// The layouts of its components, by component.
+    pub layouts: BTreeMap<String, Known>,
+}
+
+/// The layouts that a release knows of a component, by their names in the history.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Known {
+    /// The one of the version that it writes.
+    pub own: String,
+    /// Those of other versions, which it restores or can write.
+    pub others: BTreeMap<u32, String>,
+}
+
+impl Known {
+    /// The name of the layout of `version`, where `own` is the version written.
+    #[must_use]
+    pub fn of(&self, version: u32, own: u32) -> Option<&str> {
+        if version == own {
+            return Some(&self.own);
+        }
+        self.others.get(&version).map(String::as_str)
+    }
+
+    /// Those that `side` reads of the component `name`, the own one first: it may know others only
+    /// to write them.
+    pub(crate) fn readable<'k>(
+        &'k self,
+        side: &'k Side,
+        name: &'k str,
+    ) -> impl Iterator<Item = &'k str> {
+        let others = self.others.iter();
+        let others = others.filter(|(version, _)| side.restores(name, **version));
+        std::iter::once(self.own.as_str()).chain(others.map(|(_, layout)| layout.as_str()))
+    }
+}
+
+impl History {
+    /// Parses a history file: TOML, described in the crate's README.
+    ///
+    /// # Errors
+    ///
+    /// It is not TOML or lacks a member; a release is listed twice; a layout or component is none;
+    /// the components of a release contradict each other.
+    pub fn parse(text: &str) -> Result<Self, HistoryError> {
+        let file: HistoryFile = toml::from_str(text)?;
+        if file.format != FORMAT {
+            return Err(HistoryError::Format(file.format));
+        }
+        if file.releases.is_empty() || file.releases.len() > MAX_RELEASES {
+            return Err(HistoryError::Count(file.releases.len()));
+        }
+        for (name, layout) in &file.layouts {
+            let checked = layout.check();
+            checked.map_err(|error| HistoryError::Layout(name.clone(), error))?;
+        }
+        let mut whole: BTreeMap<String, BTreeMap<String, ReleaseComponent>> = BTreeMap::new();
+        let mut releases = Vec::new();
+        for release in file.releases {
+            let components = release.components(&whole)?;
+            releases.push(release.checked(&components, &file.layouts)?);
+            if whole.insert(release.name.clone(), components).is_some() {
+                return Err(HistoryError::Twice(release.name));
+            }
+        }
+        Ok(Self {
+            name: file.name,
+            title: file.title,
+            text: file.text.trim().to_owned(),
+            layouts: file.layouts,
+            releases,
+        })
+    }
+
+    /// The release `name`, and its place in the order.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.releases
+            .iter()
+            .position(|release| release.name == name)
+    }
+}
+
+impl ReleaseFile {
+    /// Its components with those that it has from another release.
+    fn components(
+        &self,
+        before: &BTreeMap<String, BTreeMap<String, ReleaseComponent>>,
+    ) -> Result<BTreeMap<String, ReleaseComponent>, HistoryError> {
+        let mut components = match &self.like {
+            Some(like) => before
+                .get(like)
+                .cloned()
+                .ok_or_else(|| HistoryError::Like(self.name.clone(), like.clone()))?,
+            None => BTreeMap::new(),
+        };
+        for name in &self.without {
+            if components.remove(name).is_none() {
+                let text = format!("it is without `{name}`, which it would not have anyway");
+                return Err(HistoryError::Release(self.name.clone(), text));
+            }
+        }
+        components.extend(self.components.clone());
+        Ok(components)
+    }
+
+    fn checked(
+        &self,
+        components: &BTreeMap<String, ReleaseComponent>,
+        layouts: &BTreeMap<String, Layout>,
+    ) -> Result<Release, HistoryError> {
+        let mut abilities = Vec::new();
+        let mut known = BTreeMap::new();
+        for (name, component) in components {
+            let mut file = ComponentFile::default();
+            file.version = component.version;
+            file.restores.clone_from(&component.restores);
+            file.writes.clone_from(&component.writes);
+            file.needs.clone_from(&component.needs);
+            file.optional = component.optional;
+            file.carrier.clone_from(&component.carrier);
+            file.subtree.clone_from(&component.subtree);
+            file.features = component.features;
+            let ability = file.ability(name);
+            abilities.push(ability.map_err(|e| HistoryError::Component(self.name.clone(), e))?);
+            known.insert(name.clone(), self.known(name, component, layouts)?);
+        }
+        let side = Side::new(abilities);
+        Ok(Release {
+            name: self.name.clone(),
+            date: self.date.clone(),
+            text: self.text.trim().to_owned(),
+            source: self.source.clone(),
+            side: side.map_err(|error| HistoryError::Side(self.name.clone(), error))?,
+            layouts: known,
+        })
+    }
+
+    fn known(
+        &self,
+        name: &str,
+        component: &ReleaseComponent,
+        layouts: &BTreeMap<String, Layout>,
+    ) -> Result<Known, HistoryError> {
+        let exists = |layout: &String| {
+            let unknown =
+                || HistoryError::UnknownLayout(self.name.clone(), name.to_owned(), layout.clone());
+            layouts
+                .get(layout)
+                .map(|_| layout.clone())
+                .ok_or_else(unknown)
+        };
+        let mut others = BTreeMap::new();
+        for (version, layout) in &component.knows {
+            let number = version.parse::<u32>().map_err(|_| {
+                let text =
+                    format!("component `{name}` knows version `{version}`, which is no number");
+                HistoryError::Release(self.name.clone(), text)
+            })?;
+            if number == component.version {
+                let text = format!("component `{name}` knows its own version {number} twice");
+                return Err(HistoryError::Release(self.name.clone(), text));
+            }
+            others.insert(number, exists(layout)?);
+        }
+        let without: BTreeSet<_> = component
+            .writes
+            .iter()
+            .filter(|version| !others.contains_key(version))
+            .collect();
+        if let Some(version) = without.first() {
+            let text = format!(
+                "component `{name}` writes version {version}, whose layout it does not know"
+            );
+            return Err(HistoryError::Release(self.name.clone(), text));
+        }
+        Ok(Known {
+            own: exists(&component.layout)?,
+            others,
+        })
+    }
+}

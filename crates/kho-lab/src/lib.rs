@@ -1,0 +1,24 @@
+//! A laboratory for versioning policies of Kexec HandOver (KHO).
+//!
+//! A [`History`] is a list of releases, with the versions and layouts of their components. [`Run`] sends
+//! every policy over every ordered pair of releases, and compares what it decides with what happens
+//! when the one's structures are written and read with the other's layouts. [`plan()`] finds the
+//! shortest chain of updates that a policy allows.
+
+mod builtin;
+mod history;
+mod layout;
+mod plan;
+mod report;
+mod run;
+
+pub use builtin::{BUILTIN, builtin};
+pub use history::{FORMAT, History, HistoryError, Known, MAX_RELEASES, Release};
+pub use layout::{Field, Layout, LayoutError, Property, Struct};
+pub use plan::{NoPlan, Plan, Step, plan};
+pub use report::{heat_map, report};
+pub use run::{Cell, Kind, Matrix, Run, Totals};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

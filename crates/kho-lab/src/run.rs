@@ -1,0 +1,483 @@
+//! Every policy over every ordered pair of releases.
+
+use std::collections::BTreeMap;
+
+use kho_compat::policy::When;
+use kho_compat::{Carrier, Decision, Finding, Manifest, Outcome, Policy, RegistryError, Side};
+use serde::Serialize;
+
+use crate::history::{History, Release};
+
+/// What becomes of an update from one release to another under a policy.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Accepted, and everything is read as it was written.
+    Accepted,
+    /// Accepted without its optional components, and the rest is read as it was written.
+    Degraded,
+    /// Refused before anything was restored.
+    Rejected,
+    /// Refused after some components were restored.
+    Late,
+    /// Accepted, and something is read that was not written so.
+    Silent,
+}
+
+impl Kind {
+    /// All kinds, the best first.
+    pub const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Degraded,
+        Self::Rejected,
+        Self::Late,
+        Self::Silent,
+    ];
+
+    /// The kind as programs see it.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Degraded => "degraded",
+            Self::Rejected => "rejected",
+            Self::Late => "late",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// The kind in a sentence.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Degraded => "degraded",
+            Self::Rejected => "rejected upfront",
+            Self::Late => "failed late",
+            Self::Silent => "silently wrong",
+        }
+    }
+}
+
+/// An update from one release to another under a policy.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Cell {
+    /// What becomes of it.
+    pub kind: Kind,
+    /// Components that were restored before it failed, where it failed late.
+    pub restored: usize,
+    /// Whether it was refused although the next release has a reader for everything mandatory.
+    pub false_reject: bool,
+    /// Bytes that the versions take in memory.
+    pub bytes: u64,
+    /// Why it is not accepted, or what goes wrong.
+    pub why: Vec<String>,
+}
+
+/// A policy's cells.
+#[derive(Clone, Debug, Serialize)]
+pub struct Matrix {
+    /// The policy's name.
+    pub policy: &'static str,
+    /// What it promises, in a line.
+    pub summary: &'static str,
+    /// How it writes versions.
+    pub dialect: &'static str,
+    /// When it finds a mismatch.
+    pub when: &'static str,
+    /// The cells: by the release that hands over, then by the one that takes over.
+    pub cells: Vec<Vec<Cell>>,
+    /// The totals.
+    pub totals: Totals,
+}
+
+/// What a policy's cells come to. Every ordered pair of releases counts, a release and itself included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Pairs.
+    pub pairs: usize,
+    /// Accepted and right.
+    pub accepted: usize,
+    /// Accepted without optional components, and right.
+    pub degraded: usize,
+    /// Refused upfront.
+    pub rejected: usize,
+    /// Failed late.
+    pub late: usize,
+    /// Silently wrong: false accepts.
+    pub silent: usize,
+    /// Refused, upfront or late, although it would have worked.
+    pub false_rejects: usize,
+    /// Bytes that the versions of the newest release take.
+    pub bytes: u64,
+    /// The fewest and the most bytes that the versions of any release take.
+    pub bytes_range: (u64, u64),
+    /// Strings, entries or masks of other components that had to be edited over the history, because a
+    /// component changed its version or its features.
+    pub edits: usize,
+}
+
+/// Every policy over a history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The history's name.
+    pub history: String,
+    /// What it is, in a line.
+    pub title: String,
+    /// What it tells.
+    pub text: String,
+    /// The releases' names, the oldest first.
+    pub releases: Vec<String>,
+    /// By release: its date, its source, and what is particular about it.
+    pub notes: Vec<(String, String, String)>,
+    /// Pairs of components' layouts that were written and read, and that were compared by hash.
+    pub trials: (usize, usize),
+    /// A matrix per policy.
+    pub policies: Vec<Matrix>,
+}
+
+impl Run {
+    /// Sends `policies` over `history`. `progress` is told pairs done and pairs in all, and says
+    /// whether to go on; `None` where it said no.
+    ///
+    /// # Errors
+    ///
+    /// A component's name is none that a compat string could hold.
+    pub fn new(
+        history: &History,
+        policies: &[&dyn Policy],
+        progress: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Self>, RegistryError> {
+        let mut trials = Trials::new(history);
+        let all = history.releases.len();
+        let total = all * all * policies.len();
+        let mut matrices = Vec::new();
+        for policy in policies {
+            let mut cells = Vec::new();
+            for from in &history.releases {
+                let mut row = Vec::new();
+                for to in &history.releases {
+                    row.push(trials.cell(*policy, from, to)?);
+                    let done = matrices.len() * all * all + cells.len() * all + row.len();
+                    if !progress(done, total) {
+                        return Ok(None);
+                    }
+                }
+                cells.push(row);
+            }
+            let totals = totals(history, *policy, &cells);
+            matrices.push(Matrix {
+                policy: policy.name(),
+                summary: policy.summary(),
+                dialect: policy.dialect().id(),
+                when: policy.when().id(),
+                cells,
+                totals,
+            });
+        }
+        let notes = history.releases.iter();
+        let notes = notes.map(|r| (r.date.clone(), r.source.clone(), r.text.clone()));
+        Ok(Some(Self {
+            history: history.name.clone(),
+            title: history.title.clone(),
+            text: history.text.clone(),
+            releases: history.releases.iter().map(|r| r.name.clone()).collect(),
+            notes: notes.collect(),
+            trials: trials.counts(),
+            policies: matrices,
+        }))
+    }
+
+    /// The matrix of the policy `name`.
+    #[must_use]
+    pub fn matrix(&self, name: &str) -> Option<&Matrix> {
+        self.policies.iter().find(|matrix| matrix.policy == name)
+    }
+}
+
+impl Matrix {
+    /// The cell of the update from release `from` to release `to`, by their places in the history.
+    #[must_use]
+    pub fn cell(&self, from: usize, to: usize) -> Option<&Cell> {
+        self.cells.get(from)?.get(to)
+    }
+}
+
+fn totals(history: &History, policy: &dyn Policy, cells: &[Vec<Cell>]) -> Totals {
+    let all = || cells.iter().flatten();
+    let count = |kind| all().filter(|cell| cell.kind == kind).count();
+    let own = |index: usize| Some(cells.get(index)?.get(index)?.bytes);
+    let bytes = || (0..cells.len()).filter_map(own);
+    let pairs = history.releases.iter().zip(history.releases.iter().skip(1));
+    let edits = |(before, after): (&Release, &Release)| -> usize {
+        let changed = after.side.abilities().filter(|ability| {
+            let before = before.side.get(&ability.name);
+            before.is_some_and(|b| b.version != ability.version)
+        });
+        changed
+            .map(|ability| policy.forced_edits(&after.side, &ability.name))
+            .sum()
+    };
+    Totals {
+        pairs: all().count(),
+        accepted: count(Kind::Accepted),
+        degraded: count(Kind::Degraded),
+        rejected: count(Kind::Rejected),
+        late: count(Kind::Late),
+        silent: count(Kind::Silent),
+        false_rejects: all().filter(|cell| cell.false_reject).count(),
+        bytes: own(cells.len().saturating_sub(1)).unwrap_or(0),
+        bytes_range: (bytes().min().unwrap_or(0), bytes().max().unwrap_or(0)),
+        edits: pairs.map(edits).sum(),
+    }
+}
+
+/// Layouts written and read, each pair once.
+struct Trials<'h> {
+    history: &'h History,
+    done: BTreeMap<(&'h str, &'h str), Vec<String>>,
+}
+
+impl<'h> Trials<'h> {
+    const fn new(history: &'h History) -> Self {
+        Self {
+            history,
+            done: BTreeMap::new(),
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        let known = |name: &str| self.history.layouts.get(name).is_some_and(|l| l.is_known());
+        let written = self
+            .done
+            .keys()
+            .filter(|(one, other)| known(one) && known(other));
+        let written = written.count();
+        (written, self.done.len() - written)
+    }
+
+    fn misread(&mut self, written: &'h str, read: &'h str) -> &[String] {
+        let layouts = &self.history.layouts;
+        self.done.entry((written, read)).or_insert_with(|| {
+            match (layouts.get(written), layouts.get(read)) {
+                (Some(one), Some(other)) => one.misread_by(other),
+                _ => Vec::new(),
+            }
+        })
+    }
+
+    fn cell(
+        &mut self,
+        policy: &dyn Policy,
+        from: &'h Release,
+        to: &'h Release,
+    ) -> Result<Cell, RegistryError> {
+        let manifest = policy.write(&from.side, Some(&to.side))?;
+        let verdict = policy.judge(&manifest, &to.side);
+        let refused: Vec<_> = verdict.rejected().map(component).collect();
+        let lost: Vec<_> = verdict.lost().map(component).collect();
+        let lost = with_needs(&from.side, lost);
+        let mut cell = Cell {
+            kind: Kind::Accepted,
+            restored: 0,
+            false_reject: false,
+            bytes: manifest.bytes(),
+            why: Vec::new(),
+        };
+        if verdict.decision == Decision::Reject {
+            let before = match policy.when() {
+                When::BeforeRestoring => 0,
+                When::WhileRestoring => {
+                    let order = restore_order(&from.side);
+                    let failing = |name: &&str| refused.iter().any(|refused| refused == name);
+                    order
+                        .iter()
+                        .take_while(|name| !failing(name))
+                        .filter(|name| !lost.contains(*name))
+                        .count()
+                }
+            };
+            cell.kind = if before == 0 {
+                Kind::Rejected
+            } else {
+                Kind::Late
+            };
+            cell.restored = before;
+            cell.false_reject = self.could_be_read(from, to);
+            cell.why = verdict
+                .rejected()
+                .map(|finding| match finding.reason.as_str() {
+                    "" => format!("{}, expected {}", finding.found, finding.expected),
+                    reason => format!("{}: {reason}", finding.found),
+                })
+                .collect();
+            once(&mut cell.why);
+            return Ok(cell);
+        }
+        for ability in from.side.abilities() {
+            let name = ability.name.as_str();
+            if lost.contains(&name) {
+                continue;
+            }
+            let version = said(&manifest, name);
+            let Some(written) = from.layouts.get(name) else {
+                continue;
+            };
+            // A version that it can write besides its own is written with that version's layout.
+            let number = version.unwrap_or(ability.version);
+            let written = written.of(number, ability.version).unwrap_or(&written.own);
+            let Some(known) = to.layouts.get(name) else {
+                // Metadata and the like: what nobody reads is not read wrongly.
+                if !ability.is_optional() {
+                    cell.why
+                        .push(format!("{name}: nothing in {} reads it", to.name));
+                }
+                continue;
+            };
+            let own = to.side.get(name).map_or(0, |ability| ability.version);
+            let seen = match version {
+                // A version that it knows only to write it is not read.
+                Some(version) if to.side.restores(name, version) => known.of(version, own),
+                Some(_) => None,
+                // Masks that differ say which layout it is, where it is known at all.
+                None if manifest.features(name).is_some_and(|found| {
+                    to.side.get(name).is_some_and(|own| own.features != found)
+                }) =>
+                {
+                    known
+                        .readable(&to.side, name)
+                        .find(|layout| self.misread(written, layout).is_empty())
+                }
+                None => None,
+            };
+            let wrong = self.misread(written, seen.unwrap_or(&known.own));
+            cell.why
+                .extend(wrong.iter().map(|wrong| format!("{name}: {wrong}")));
+        }
+        cell.kind = match (cell.why.is_empty(), verdict.decision) {
+            (false, _) => Kind::Silent,
+            (true, Decision::Degrade) => Kind::Degraded,
+            (true, _) => Kind::Accepted,
+        };
+        if cell.kind == Kind::Degraded {
+            let lost = verdict
+                .findings
+                .iter()
+                .filter(|f| f.outcome == Outcome::Lost);
+            cell.why = lost
+                .map(|finding| format!("{} is lost", finding.found))
+                .collect();
+            once(&mut cell.why);
+        }
+        Ok(cell)
+    }
+
+    /// Whether `to` has a reader for everything mandatory that `from` writes by itself.
+    fn could_be_read(&mut self, from: &'h Release, to: &'h Release) -> bool {
+        from.side
+            .abilities()
+            .filter(|a| !a.is_optional())
+            .all(|ability| {
+                let written = from.layouts.get(&ability.name);
+                let known = to.layouts.get(&ability.name);
+                let (Some(written), Some(known)) = (written, known) else {
+                    return false;
+                };
+                known
+                    .readable(&to.side, &ability.name)
+                    .any(|layout| self.misread(&written.own, layout).is_empty())
+            })
+    }
+}
+
+/// Keeps the first of what is there more than once.
+fn once(why: &mut Vec<String>) {
+    let mut seen = std::collections::BTreeSet::new();
+    why.retain(|why| seen.insert(why.clone()));
+}
+
+/// The component that a finding is about: a token's name, or a name in front of masks.
+fn component(finding: &Finding) -> &str {
+    let first = finding.found.split([';', ' ']).next().unwrap_or_default();
+    if finding.carrier == Carrier::Features {
+        return first;
+    }
+    first
+        .rfind("-v")
+        .and_then(|end| first.get(..end))
+        .unwrap_or(first)
+}
+
+/// What is lost, with what nobody else needs: a component without a string of its own all of whose users are
+/// lost is not read.
+fn with_needs<'a>(side: &'a Side, mut lost: Vec<&'a str>) -> Vec<&'a str> {
+    loop {
+        let more = side.abilities().find(|ability| {
+            let name = ability.name.as_str();
+            let mut users = side
+                .abilities()
+                .filter(|user| user.needs.iter().any(|need| need == name))
+                .peekable();
+            ability.carrier.is_none()
+                && !lost.contains(&name)
+                && users.peek().is_some()
+                && users.all(|user| lost.contains(&user.name.as_str()))
+        });
+        match more {
+            Some(ability) => lost.push(&ability.name),
+            None => return lost,
+        }
+    }
+}
+
+/// The version that the handover says of the component `name`: the table's, or that of its own string,
+/// or that of a string which lists it. Where there are masks, numbers are not looked at.
+fn said(manifest: &Manifest, name: &str) -> Option<u32> {
+    if manifest.features(name).is_some() {
+        return None;
+    }
+    if let Some(version) = manifest.listed(name) {
+        return Some(version);
+    }
+    let strings = manifest
+        .entries()
+        .iter()
+        .filter(|entry| entry.carrier != Carrier::Subtree)
+        .filter_map(|entry| entry.compat().ok());
+    let mut tokens = strings.flat_map(|compat| compat.tokens().cloned().collect::<Vec<_>>());
+    tokens
+        .find(|token| token.name() == name)
+        .map(|token| token.version())
+}
+
+/// The order in which components are restored: the root, LUO, file handlers, the rest; what each needs
+/// comes before it is used, and after its first user was looked at.
+fn restore_order(side: &Side) -> Vec<&str> {
+    let rank = |carrier: Option<Carrier>| match carrier {
+        Some(Carrier::Root) => 0,
+        Some(Carrier::Luo) => 1,
+        Some(Carrier::FileHandler) => 2,
+        Some(_) => 3,
+        None => 4,
+    };
+    let mut users: Vec<_> = side.abilities().collect();
+    users.sort_by_key(|ability| rank(ability.carrier));
+    let mut order: Vec<&str> = Vec::new();
+    for user in users {
+        let mut pending = vec![user.name.as_str()];
+        pending.extend(side.needs(&user.name).iter().map(String::as_str));
+        // A user before what it needs.
+        while !pending.is_empty() {
+            let first = pending.iter().position(|name| {
+                !pending
+                    .iter()
+                    .any(|other| side.needs(other).iter().any(|need| need == name))
+            });
+            let name = pending.remove(first.unwrap_or(0));
+            if !order.contains(&name) {
+                order.push(name);
+            }
+        }
+    }
+    order
+}
