@@ -113,7 +113,7 @@ pub struct Totals {
     /// The fewest and the most bytes that the versions of any release take.
     pub bytes_range: (u64, u64),
     /// Strings, entries or masks of other components that had to be edited over the history, because a
-    /// component changed its version or its features.
+    /// component changed its version.
     pub edits: usize,
 }
 

@@ -20,7 +20,7 @@ impl Policy for SemverRange {
     }
 
     fn summary(&self) -> &'static str {
-        "the root, LUO and every file handler must be restorable by a linked component"
+        "every component says which versions it restores, and is asked about each that is listed"
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

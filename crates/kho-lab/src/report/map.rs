@@ -17,7 +17,7 @@ const AXIS: f64 = 18.0;
 /// Pixels of the side of a square of cells, about.
 const SIDE: u32 = 560;
 /// The side of a cell.
-const CELL: (u32, u32) = (4, 36);
+const CELL: (u32, u32) = (3, 36);
 /// Releases with a glyph in every cell, at most; beyond it a row's cells of one kind are one shape.
 const SINGLE: usize = 48;
 /// Releases that have room for long tooltips, at most.
@@ -497,7 +497,7 @@ fn strips(frame: &Frame, releases: &[String], cells: &[(usize, usize, &Cell)]) -
     html! {
         @for kind in Kind::ALL {
             @let of: Vec<_> = cells.iter().filter(|cell| cell.2.kind == kind).collect();
-            g class=(kind.id()) {
+            g class=(kind.id()) shape-rendering="crispEdges" {
                 @for row in of.chunk_by(|one, other| one.0 == other.0) {
                     @let from = row.first().map_or(0, |cell| cell.0);
                     @let runs = runs(row);

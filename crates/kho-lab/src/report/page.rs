@@ -17,8 +17,8 @@ const HEADING: usize = 300;
 const REASONS: usize = 6;
 /// Sets of updates in a list's item, at most.
 const PAIRS: usize = 4;
-/// Releases on a side of such a set, at most.
-const NAMES: usize = 8;
+/// Spans of releases on a side of such a set, at most.
+const SPANS: usize = 6;
 
 /// The page of `run`.
 pub(super) fn page(run: &Run) -> Markup {
@@ -75,7 +75,7 @@ fn head(run: &Run, title: &str) -> Markup {
     let count = run.releases.len();
     let span = match (run.releases.first(), run.releases.last()) {
         (Some(first), Some(last)) if count > 1 => {
-            format!(" ({} to {})", name(first, 24), name(last, 24))
+            format!(" ({} to {})", name(first, 40), name(last, 40))
         }
         _ => String::new(),
     };
@@ -228,7 +228,7 @@ fn columns(run: &Run, dialects: &BTreeSet<&str>) -> Markup {
                 dt { "Forced edits" }
                 dd {
                     "Strings, entries or masks of other components that had to be edited over the history, \
-                     because a component changed its version or its features."
+                     because a component changed its version."
                 }
             }
             div {
@@ -406,10 +406,18 @@ fn found(
 }
 
 fn pairs(run: &Run, group: &Group) -> Markup {
+    let of = |index: &usize| name(run.releases.get(*index).map_or("", String::as_str), 40);
+    // Neighbours in the history are named by the first and the last one.
+    let span = |run: &[usize]| match run {
+        [one] => of(one),
+        [one, other] => format!("{}, {}", of(one), of(other)),
+        [one, .., last] => format!("{} … {}", of(one), of(last)),
+        [] => String::new(),
+    };
     let names = |all: &[usize]| {
-        let of = |index: &usize| name(run.releases.get(*index).map_or("", String::as_str), 32);
-        let first: Vec<_> = all.iter().take(NAMES).map(of).collect();
-        match all.len().saturating_sub(first.len()) {
+        let spans = || all.chunk_by(|one, next| one.saturating_add(1) == *next);
+        let first: Vec<_> = spans().take(SPANS).map(span).collect();
+        match spans().skip(SPANS).map(<[usize]>::len).sum() {
             0 => first.join(", "),
             more => format!("{} and {more} more", first.join(", ")),
         }
@@ -466,7 +474,8 @@ fn guide() -> Markup {
                  below it ways back to older ones, and on it a release that hands over to itself. Each \
                  cell is one update; its sign and colour say what becomes of it, as under "
                 a href="#columns" { "the columns" } ", and its tooltip says why. A marked corner means \
-                 that the update is refused although it could have been read."
+                 that the update is refused although it could have been read. In the lists beside \
+                 the maps, dots between two releases stand for all between them."
             }
             p {
                 "What is accepted is tried, not assumed: elements of every structure are written with the \

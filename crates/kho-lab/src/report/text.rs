@@ -6,6 +6,8 @@ use maud::{Markup, html};
 pub(super) const NAME: usize = 60;
 /// A reason, in characters.
 pub(super) const WHY: usize = 240;
+/// A paragraph, in characters.
+const PARAGRAPH: usize = 4000;
 
 /// `text` on one line, without characters that XML does not allow or that change what stands around
 /// them: control characters, and those that turn the direction of writing.
@@ -96,11 +98,22 @@ pub(super) fn code(text: &str) -> Markup {
     }
 }
 
-/// The paragraphs of `text`.
+/// The paragraphs of `text`, and its lists: lines that begin with `- `.
 pub(super) fn prose(text: &str) -> Markup {
+    let text = text.replace("\r\n", "\n");
+    let blocks = text.split("\n\n").map(str::trim);
     html! {
-        @for paragraph in text.replace("\r\n", "\n").split("\n\n").map(str::trim).take(100) {
-            @if !paragraph.is_empty() { p { (code(&bounded(paragraph, 4000))) } }
+        @for block in blocks.filter(|block| !block.is_empty()).take(100) {
+            @let mut items = format!("\n{block}");
+            @let list = items.split_off(items.find("\n- ").unwrap_or(items.len()));
+            @if !items.trim().is_empty() { p { (code(&bounded(&items, PARAGRAPH))) } }
+            @if !list.is_empty() {
+                ul {
+                    @for item in list.split("\n- ").skip(1).take(100) {
+                        li { (code(&bounded(item, PARAGRAPH))) }
+                    }
+                }
+            }
         }
     }
 }
@@ -156,6 +169,16 @@ mod tests {
             !hostile.contains("<script") && !hostile.contains("\"><"),
             "{hostile}"
         );
+    }
+
+    #[test]
+    fn lists_are_lists() {
+        assert_eq!(
+            prose("One\nline:\n- a\n  b\n- `c`\n\n- d\n\n\n\nEnd - here.").into_string(),
+            "<p>One line:</p><ul><li>a   b</li><li><code>c</code></li></ul><ul><li>d</li></ul>\
+             <p>End - here.</p>"
+        );
+        assert_eq!(prose(" \n\n").into_string(), "");
     }
 
     #[test]
