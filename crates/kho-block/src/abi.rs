@@ -30,7 +30,10 @@ pub struct BlockHeader {
 
 const _: () = assert!(size_of::<BlockHeader>() == 16);
 
-/// Entries of `entry_size` bytes that fit a block; 0 where not even one does, and for entries
+/// The most bytes that a header has, in any version of the format.
+pub const MAX_HEADER: usize = 24;
+
+/// Entries of `entry_size` bytes that fit a block of version 1; 0 where not even one does, and for entries
 /// without bytes.
 ///
 /// ```

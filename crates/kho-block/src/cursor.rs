@@ -4,7 +4,6 @@ use kho_mem::{Damage, PhysAddr, PhysMemExt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
-use crate::abi::{BlockHeader, count_per_block};
 
 /// A place between two entries of a set: see [`BlockSet::cursor`]. Moving it changes nothing in
 /// the set.
@@ -22,14 +21,14 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     ///
     /// Memory that does not keep its word: the entry was there when the set was read.
     pub fn get(&self, index: u64) -> Option<Result<(PhysAddr, T), Damage>> {
-        let per_block = count_per_block(size_of::<T>()) as u64;
+        let per_block = self.format.count_per_block(size_of::<T>()) as u64;
         let block = usize::try_from(index.checked_div(per_block)?).ok()?;
         let block = self.blocks.get(block)?;
         let slot = index % per_block;
         if slot >= block.count as u64 {
             return None;
         }
-        let offset = size_of::<BlockHeader>() as u64 + slot * size_of::<T>() as u64;
+        let offset = self.format.header_len() as u64 + slot * size_of::<T>() as u64;
         let addr = PhysAddr::new(block.addr.get() + offset);
         let entry = self.mem.read(addr).map(|entry| (addr, entry));
         Some(entry.map_err(|error| error.damage(self.name, addr)))

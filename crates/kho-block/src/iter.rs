@@ -6,7 +6,6 @@ use kho_mem::{Damage, PhysAddr, PhysMemExt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
-use crate::abi::BlockHeader;
 
 /// Iterator over a set's entries in order: see [`BlockSet::iter`]. Reading it changes nothing.
 pub struct Entries<'s, 'm, T> {
@@ -48,7 +47,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_
             self.next += 1;
             self.offset = 0;
             // The block is a preserved page, which was found to lie in memory.
-            self.addr = PhysAddr::new(block.addr.get() + size_of::<BlockHeader>() as u64);
+            self.addr = PhysAddr::new(block.addr.get() + self.set.format.header_len() as u64);
             match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
                 Ok(bytes) => self.bytes = bytes,
                 Err(error) => {

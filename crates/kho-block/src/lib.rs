@@ -5,20 +5,32 @@
 //! [`OutgoingSet`] is a set that is being made. All are typed over the entry: no caller computes an
 //! offset.
 //!
+//! A [`Format`] is a version of the header. A set is read as the version that was handed over, and
+//! written as the one that its handover says.
+//!
 //! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
+//!
+//! # Features
+//!
+//! `std` (default). Without it the crate is `no_std` + `alloc`. `experimental-v2` (off) adds version 2
+//! of the format, `v2`, which no kernel knows.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 pub mod abi;
 mod cursor;
+mod format;
 mod iter;
 mod read;
 mod restore;
+#[cfg(feature = "experimental-v2")]
+pub mod v2;
 mod write;
 
 pub use cursor::Cursor;
+pub use format::Format;
 pub use iter::Entries;
 pub use read::BlockSet;
 pub use write::{BlockError, OutgoingSet};

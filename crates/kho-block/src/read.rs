@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMem};
 use kho_radix::Claims;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::Entries;
-use crate::abi::{BlockHeader, MAX_BLOCKS, count_per_block};
+use crate::abi::{BlockHeader, MAX_BLOCKS};
+use crate::{Entries, Format};
 
 /// A set of entries of type `T` in a predecessor's memory, checked as a whole.
 ///
@@ -20,6 +20,7 @@ pub struct BlockSet<'m, T> {
     pub(crate) mem: &'m dyn PhysMem,
     pub(crate) blocks: Vec<Block>,
     pub(crate) name: &'static str,
+    pub(crate) format: Format,
     entries: u64,
     entry: PhantomData<fn() -> T>,
 }
@@ -33,14 +34,32 @@ pub(crate) struct Block {
 
 impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// Reads the set whose head address `head` was found at `at`, and claims its blocks. A head of
-    /// 0 is a set without entries. `name` is what errors call the set.
+    /// 0 is a set without entries. `name` is what errors call the set. Its blocks are of version 1:
+    /// see [`BlockSet::read_as`].
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockSet::read_as`].
+    pub fn read(
+        mem: &'m dyn PhysMem,
+        claims: &mut Claims,
+        head: PhysAddr,
+        at: PhysAddr,
+        name: &'static str,
+    ) -> Result<Self, Damage> {
+        Self::read_as(Format::V1, mem, claims, head, at, name)
+    }
+
+    /// As [`BlockSet::read`], where the blocks are of `format`.
     ///
     /// # Errors
     ///
     /// A block that is unaligned, outside memory, not preserved as a single page, or in use
     /// elsewhere; a chain that comes back to itself or is too long; a count of 0, above what a
-    /// block holds, or below that in a block that is not the last.
-    pub fn read(
+    /// block holds, or below that in a block that is not the last. Entries of another size, where a
+    /// header says one.
+    pub fn read_as(
+        format: Format,
         mem: &'m dyn PhysMem,
         claims: &mut Claims,
         head: PhysAddr,
@@ -51,6 +70,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             mem,
             blocks: Vec::new(),
             name,
+            format,
             entries: 0,
             entry: PhantomData,
         };
@@ -65,7 +85,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     }
 
     fn chain(&mut self, claims: &mut Claims, head: PhysAddr, at: PhysAddr) -> Result<(), Damage> {
-        let full = count_per_block(size_of::<T>());
+        let full = self.format.count_per_block(size_of::<T>());
         let (mut addr, mut addr_at) = (head, at);
         while !addr.is_null() {
             if self.blocks.len() == MAX_BLOCKS {
@@ -82,20 +102,20 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
                     None => damage,
                 }
             })?;
-            let header: BlockHeader = self
-                .mem
-                .read(addr)
-                .map_err(|error| error.damage("block", addr_at))?;
-            let next = PhysAddr::new(header.next.get());
-            let count = usize::try_from(header.count.get()).unwrap_or(usize::MAX);
+            let header = self
+                .format
+                .header(self.mem, addr, addr_at, size_of::<T>())?;
+            let next = header.next;
+            // Both stand where version 1 has them, in every version.
+            let count = usize::try_from(header.count).unwrap_or(usize::MAX);
             let last = next.is_null();
             if count == 0 || count > full || (count < full && !last) {
                 let at = PhysAddr::new(addr.get() + offset_of!(BlockHeader, count) as u64);
                 return Err(Damage::new(Defect::BadCount, "count", at)
                     .found(if last {
-                        format!("{}", header.count.get())
+                        format!("{}", header.count)
                     } else {
-                        format!("{}, with {next} as the next block", header.count.get())
+                        format!("{}, with {next} as the next block", header.count)
                     })
                     .expected(if last {
                         format!("1 to {full}")
@@ -109,6 +129,12 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             addr = next;
         }
         Ok(())
+    }
+
+    /// The version of its blocks.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
     }
 
     /// Entries in the set.

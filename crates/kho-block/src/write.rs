@@ -8,7 +8,8 @@ use kho_core::{PreservedFolio, Preserver, TrackerError};
 use kho_mem::PhysAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
+use crate::Format;
+use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, MAX_HEADER, count_per_block};
 
 /// What a set refuses. It is as it was then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -61,27 +62,56 @@ pub enum BlockError {
 /// ```
 pub struct OutgoingSet<T> {
     preserver: Preserver,
+    format: Format,
     blocks: Vec<PreservedFolio>,
     len: usize,
     entry: PhantomData<fn() -> T>,
 }
 
 impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet<T> {
-    /// Entries that fit a block.
+    /// Entries that fit a block of version 1.
     pub const PER_BLOCK: usize = count_per_block(size_of::<T>());
-    /// Entries that fit a set.
+    /// Entries that fit a set of version 1.
     pub const MAX: usize = Self::PER_BLOCK * MAX_BLOCKS;
 
-    /// A set without blocks. An entry that fits no block does not compile.
+    /// A set without blocks, which will be of version 1. An entry that fits no block does not compile.
     #[must_use]
     pub const fn new(preserver: Preserver) -> Self {
         const { assert!(count_per_block(size_of::<T>()) > 0, "an entry fits a block") }
+        Self::of(preserver, Format::V1)
+    }
+
+    /// A set without blocks, which will be of `format`: see [`Format::written_by`]. An entry that does
+    /// not fit a block of every version does not compile.
+    #[must_use]
+    pub const fn with_format(preserver: Preserver, format: Format) -> Self {
+        const {
+            let fits = size_of::<T>() > 0 && size_of::<T>() <= BLOCK_SIZE - MAX_HEADER;
+            assert!(fits, "an entry fits a block of every version");
+        }
+        Self::of(preserver, format)
+    }
+
+    const fn of(preserver: Preserver, format: Format) -> Self {
         Self {
             preserver,
+            format,
             blocks: Vec::new(),
             len: 0,
             entry: PhantomData,
         }
+    }
+
+    /// The version of its blocks.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Entries that fit one of its blocks.
+    const fn per_block(&self) -> usize {
+        // At least 1: an entry that fits no block does not compile.
+        self.format.count_per_block(size_of::<T>())
     }
 
     /// Entries that were reserved.
@@ -105,7 +135,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// Entries that the blocks hold.
     #[must_use]
     pub const fn capacity(&self) -> usize {
-        self.blocks.len() * Self::PER_BLOCK
+        self.blocks.len() * self.per_block()
     }
 
     /// The address of the first block, which the set's user hands over; 0 for a set without
@@ -122,15 +152,16 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     ///
     /// More than the format's 10000 blocks, or no page is left.
     pub fn grow(&mut self, count: usize) -> Result<(), BlockError> {
-        if count > Self::MAX {
+        let max = self.per_block() * MAX_BLOCKS;
+        if count > max {
             return Err(BlockError::TooMany {
                 asked: count,
-                max: Self::MAX,
+                max,
                 entry_size: size_of::<T>(),
             });
         }
         let before = self.blocks.len();
-        let needed = count.div_ceil(Self::PER_BLOCK);
+        let needed = count.div_ceil(self.per_block());
         if needed <= before {
             return Ok(());
         }
@@ -155,12 +186,13 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         while self.len > count {
             self.prev();
         }
-        self.blocks.truncate(count.div_ceil(Self::PER_BLOCK));
+        let needed = count.div_ceil(self.per_block());
+        self.blocks.truncate(needed);
     }
 
     /// Forgets all entries: counts and contents are 0 then. The blocks stay.
     pub fn clear(&mut self) {
-        let used = self.len.div_ceil(Self::PER_BLOCK);
+        let used = self.len.div_ceil(self.per_block());
         self.blocks
             .iter_mut()
             .take(used)
@@ -182,7 +214,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         }
         let index = self.len;
         self.len += 1;
-        self.sync(index / Self::PER_BLOCK);
+        self.sync(index / self.per_block());
         self.get_mut(index).ok_or(full)
     }
 
@@ -194,7 +226,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         let entry = T::read_from_bytes(last.as_bytes()).ok()?;
         last.zero();
         self.len = index;
-        self.sync(index / Self::PER_BLOCK);
+        self.sync(index / self.per_block());
         Some(entry)
     }
 
@@ -203,8 +235,8 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     pub fn get(&self, index: usize) -> Option<&T> {
         let bytes = self
             .blocks
-            .get(index / Self::PER_BLOCK)?
-            .get(Self::slot(index))?;
+            .get(index / self.per_block())?
+            .get(self.slot(index))?;
         (index < self.len)
             .then(|| T::ref_from_bytes(bytes).ok())
             .flatten()
@@ -212,10 +244,8 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
 
     /// The entry `index`, to be changed.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        let bytes = self
-            .blocks
-            .get_mut(index / Self::PER_BLOCK)?
-            .get_mut(Self::slot(index))?;
+        let (block, slot) = (index / self.per_block(), self.slot(index));
+        let bytes = self.blocks.get_mut(block)?.get_mut(slot)?;
         (index < self.len)
             .then(|| T::mut_from_bytes(bytes).ok())
             .flatten()
@@ -231,16 +261,19 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         self.blocks.into_iter().for_each(PreservedFolio::hand_over);
     }
 
-    fn slot(index: usize) -> core::ops::Range<usize> {
-        let at = size_of::<BlockHeader>() + index % Self::PER_BLOCK * size_of::<T>();
+    const fn slot(&self, index: usize) -> core::ops::Range<usize> {
+        let at = self.format.header_len() + index % self.per_block() * size_of::<T>();
         at..at + size_of::<T>()
     }
 
     /// Writes the count of the block `index`, and the link that leads to it.
     fn sync(&mut self, index: usize) {
-        let count = self.len.saturating_sub(index * Self::PER_BLOCK);
+        let count = self.len.saturating_sub(index * self.per_block());
         let addr = self.blocks.get(index).map_or(0, |block| block.addr().get());
         self.header(index, offset_of!(BlockHeader, count), count as u64);
+        if let Some(block) = self.blocks.get_mut(index) {
+            self.format.describe(block, count as u64, size_of::<T>());
+        }
         if let Some(before) = index.checked_sub(1) {
             let next = if count > 0 { addr } else { 0 };
             self.header(before, offset_of!(BlockHeader, next), next);

@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kho_block::{BlockError, BlockSet, OutgoingSet};
+use kho_block::{BlockError, BlockSet, Format, OutgoingSet};
 use kho_core::{Preserver, TrackerError};
 use kho_mem::{
     Arena, ArenaConfig, Chunk, Handed, MemError, MemErrorKind, OutOfMemory, PhysAddr, PhysMem,
@@ -83,9 +83,9 @@ proptest! {
     #![proptest_config(config(192))]
 
     #[test]
-    fn a_set_is_a_vector_in_blocks(steps in steps()) {
+    fn a_set_is_a_vector_in_blocks(steps in steps(), format in prop::sample::select(Format::ALL)) {
         let (arena, preserver) = preserver(8 << 20);
-        let mut set = OutgoingSet::<Entry>::new(preserver.clone());
+        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), format);
         let nodes = || preserver.tracker(|tracker| tracker.nodes().collect::<Vec<_>>());
         // The model: entries, blocks, the address of the first block, and the allocations that go
         // well before one fails.
@@ -184,7 +184,8 @@ proptest! {
         let (mem, root) = handed(arena, preserver);
         let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
         let mut claims = Claims::new(&preserved);
-        let set = BlockSet::<Entry>::read(&mem, &mut claims, head, PhysAddr::NULL, "set").unwrap();
+        let at = PhysAddr::NULL;
+        let set = BlockSet::<Entry>::read_as(format, &mem, &mut claims, head, at, "set").unwrap();
         let linked = model.len().div_ceil(PER_BLOCK);
         prop_assert_eq!((set.len(), set.blocks()), (model.len() as u64, linked));
         let empty = (blocks - linked) as u64;

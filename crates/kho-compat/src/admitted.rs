@@ -64,9 +64,13 @@ impl Admitted {
                 .iter()
                 .filter(|need| !listed(need))
             {
-                let own = registry.get(need).map(|component| component.major());
-                if let Some(version) = manifest.listed(need).or(own) {
-                    parts.insert((need.clone(), version));
+                match (manifest.listed(need), registry.side().get(need)) {
+                    (Some(version), _) => drop(parts.insert((need.clone(), version))),
+                    // Which of those that can be restored it is, the format's reader has to know.
+                    (None, Some(own)) => {
+                        parts.extend(own.restorable().map(|version| (need.clone(), version)));
+                    }
+                    (None, None) => {}
                 }
             }
         }

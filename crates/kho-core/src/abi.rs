@@ -92,6 +92,51 @@ pub const CHOSEN_SCRATCH: &str = "linux,kho-scratch";
 /// (since kho-v3), linked blocks may be used (since kho-v4). Bit 0 is what every component has.
 pub const FEATURES: Features = Features::of(0b1111, 0b1111);
 
+/// A component in the version table: the value of its property in the node `compat` of the root FDT.
+///
+/// No kernel writes the table: it is a dialect, not a part of `kho-v4`.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+#[abi(constants(LISTED_OPTIONAL))]
+pub struct ListedVersion {
+    /// The version that was written.
+    pub version: U32,
+    /// [`LISTED_OPTIONAL`] or nothing.
+    pub flags: U32,
+}
+
+const _: () = assert!(size_of::<ListedVersion>() == 8);
+const _: () = assert!(core::mem::offset_of!(ListedVersion, flags) == 4);
+
+/// The longest name of a component that can be listed: a property's, by the device tree
+/// specification.
+pub const LISTED_NAME_MAX: usize = 31;
+
+/// Flag of [`ListedVersion::flags`]: the rest is worth restoring without this component.
+pub const LISTED_OPTIONAL: u32 = 1;
+
+/// The masks of a component: the value of its property in the node `features` of the root FDT.
+///
+/// No kernel writes them: they are a dialect, not a part of `kho-v4`.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+pub struct ListedFeatures {
+    /// What the writer can restore.
+    pub supported: U64,
+    /// What whoever restores must support.
+    pub required: U64,
+    /// What is in use.
+    pub active: U64,
+}
+
+const _: () = assert!(size_of::<ListedFeatures>() == 24);
+const _: () = assert!(core::mem::offset_of!(ListedFeatures, required) == 8);
+const _: () = assert!(core::mem::offset_of!(ListedFeatures, active) == 16);
+
 /// The root as a component.
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
     .summary("root FDT, subtrees, scratch table")

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, NotAdmitted};
+use kho_compat::{Admitted, NotAdmitted, Registry};
 use kho_mem::{
     Arena, Damage, Defect, Folio, Handed, Order, PAGE_SIZE_U64, PageRun, Pages, PhysAddr,
 };
@@ -55,7 +55,26 @@ impl Attached {
     ///
     /// As [`Handover::open`]. The memory comes back as it was.
     pub fn open(handed: Handed, entry: Entry) -> Result<Self, Failed<Handed, OpenError>> {
-        match Handover::open(&handed, entry).map(Handover::into_parts) {
+        match Registry::linked() {
+            Ok(registry) => Self::open_with(handed, entry, registry),
+            Err(error) => Err(Failed {
+                error: error.clone().into(),
+                returned: handed,
+            }),
+        }
+    }
+
+    /// As [`Attached::open`], with the components of `registry` instead of those that are linked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::open`]. The memory comes back as it was.
+    pub fn open_with(
+        handed: Handed,
+        entry: Entry,
+        registry: &Registry,
+    ) -> Result<Self, Failed<Handed, OpenError>> {
+        match Handover::open_with(&handed, entry, registry).map(Handover::into_parts) {
             Ok(parts) => Ok(Self {
                 handed,
                 parts,

@@ -4,12 +4,14 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, Carrier, Manifest, Place, Refused, Registry, RegistryError, policy};
+use kho_compat::{
+    Admitted, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
+};
 use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysRange, is_backed};
 use kho_radix::{Claims, Preserved};
 
 use crate::abi::FDT_SIZE;
-use crate::{RootFdt, ScratchTable, Subtree};
+use crate::{Listed, RootFdt, Said, ScratchTable, Subtree};
 
 /// What the boot parameters carry: where the handover begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +78,7 @@ pub(crate) struct Parts {
     preserved: Preserved,
     scratch: Option<ScratchTable>,
     subtrees: Vec<Subtree>,
+    listed: Vec<Listed>,
 }
 
 impl<'m> Handover<'m> {
@@ -85,8 +88,21 @@ impl<'m> Handover<'m> {
     ///
     /// The memory is damaged, or the root's version is not one that a linked component reads.
     pub fn open(mem: &'m dyn PhysMem, entry: Entry) -> Result<Self, OpenError> {
-        let root = Self::read_root(mem, entry)?;
         let registry = Registry::linked().map_err(Clone::clone)?;
+        Self::open_with(mem, entry, registry)
+    }
+
+    /// As [`Handover::open`], with the components of `registry` instead of those that are linked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handover::open`].
+    pub fn open_with(
+        mem: &'m dyn PhysMem,
+        entry: Entry,
+        registry: &Registry,
+    ) -> Result<Self, OpenError> {
+        let root = Self::read_root(mem, entry)?;
         Self::admit_root(registry, &root)?;
         let preserved = Preserved::read(mem, root.tracker()?, root.at())?;
         let scratch = match entry.scratch {
@@ -115,14 +131,21 @@ impl<'m> Handover<'m> {
         RootFdt::read(mem, entry.fdt_addr)
     }
 
-    /// The second step: whether the linked components can read what `root` leads to.
+    /// The second step: whether the components of `registry` can read what `root` leads to: its own
+    /// version, and those of what it needs, where it lists them. What else it lists is judged with
+    /// the rest of the handover.
     ///
     /// # Errors
     ///
     /// They can not.
     pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
+        let base = Compat::parse(root.compatible()).ok();
+        let base = base.as_ref().map_or("", |compat| compat.base().name());
+        let needs = registry.needs(base);
         let mut manifest = Manifest::new();
-        root.add_to(&mut manifest);
+        root.add_some(&mut manifest, |name| {
+            name == base || needs.iter().any(|need| need == name)
+        });
         registry.admit(&policy::SemverRange, manifest)
     }
 
@@ -131,7 +154,7 @@ impl<'m> Handover<'m> {
     /// # Errors
     ///
     /// A scratch area lies over preserved memory; a subtree's blob is not preserved or shares
-    /// memory with another; the FDT is used as something else.
+    /// memory with another; the FDT is used as something else, or what it lists is damaged.
     pub fn assemble(
         mem: &'m dyn PhysMem,
         entry: Entry,
@@ -147,6 +170,7 @@ impl<'m> Handover<'m> {
                 .found("a page that is a node of the tracker as well")
                 .expected("a page of its own"));
         }
+        let listed = root.listed()?;
         let subtrees = root.subtrees()?;
         let parts = Parts {
             entry,
@@ -154,6 +178,7 @@ impl<'m> Handover<'m> {
             preserved,
             scratch,
             subtrees,
+            listed,
         };
         let handover = Self::of(mem, Arc::new(parts));
         handover.claims()?;
@@ -215,6 +240,35 @@ impl<'m> Handover<'m> {
             .find(|subtree| subtree.name == name)
     }
 
+    /// The components that the root FDT lists, in its order.
+    #[must_use]
+    pub fn listed(&self) -> &[Listed] {
+        &self.parts.listed
+    }
+
+    /// The version of the component `need` that was written: what the string `compatible`, which may
+    /// be any of this handover, says of it, or else the version table. `None` where neither does: then
+    /// it is the one that plain strings stand for.
+    ///
+    /// It is said, not judged: whether it is restorable is a policy's to say.
+    #[must_use]
+    pub fn version_of(&self, need: &str, compatible: &str) -> Option<u32> {
+        let compat = Compat::parse(compatible).ok();
+        let mut tokens = compat.iter().flat_map(Compat::tokens);
+        if let Some(token) = tokens.find(|token| token.name() == need) {
+            return Some(token.version());
+        }
+        let mut listed = self
+            .parts
+            .listed
+            .iter()
+            .filter(|listed| listed.name == need);
+        listed.find_map(|listed| match listed.said {
+            Said::Version { version, .. } => Some(version),
+            Said::Features(_) => None,
+        })
+    }
+
     /// Claims on this handover's memory in which the core's own are made: the root FDT and every
     /// subtree's blob. One for a check that changes nothing, one for restoring.
     ///
@@ -246,7 +300,7 @@ impl<'m> Handover<'m> {
         Ok(claims)
     }
 
-    /// Adds the root's string and the subtrees' names to `manifest`.
+    /// Adds the root's string, what it lists, and the subtrees' names to `manifest`.
     pub fn add_to(&self, manifest: &mut Manifest) {
         self.parts.root.add_to(manifest);
         for subtree in &self.parts.subtrees {

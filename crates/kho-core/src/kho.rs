@@ -1,11 +1,12 @@
 //! A handover that is being made.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Dialect, Registry, RegistryError};
+use kho_compat::{Compat, Dialect, Registry, RegistryError, Side};
 use kho_mem::sync::Mutex;
 use kho_mem::{
     Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange, is_printable,
@@ -17,10 +18,12 @@ use zerocopy::little_endian::{U32, U64};
 
 use crate::Entry;
 use crate::abi::{
-    FDT_SIZE, KexecMetadata, MEMBLOCK, MEMBLOCK_SUBTREE, METADATA_SUBTREE, METADATA_VERSION, NAME,
-    PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_SIZE, PROP_START, PROP_TRACKER, REGION,
-    RELEASE_LEN, SCRATCH_ALIGN, ScratchEntry,
+    FDT_SIZE, KexecMetadata, LISTED_NAME_MAX, MEMBLOCK, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION,
+    METADATA, METADATA_SUBTREE, METADATA_VERSION, NAME, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE,
+    PROP_SIZE, PROP_START, PROP_TRACKER, REGION, REGION_VERSION, RELEASE_LEN, SCRATCH_ALIGN,
+    ScratchEntry, VERSION,
 };
+use crate::listed;
 use crate::scratch::{MAX_AREAS, PHYS_LIMIT};
 
 /// What a handover that is being made refuses. It is as it was then.
@@ -48,6 +51,23 @@ pub enum KhoError {
     /// A device tree has no node of that name.
     #[error("`{0}` is no name of a device tree's node")]
     BadName(String),
+    /// A node of that name lists components, and is no subtree.
+    #[error("`{0}` is no name for a subtree: the node lists components")]
+    Reserved(String),
+    /// A component whose name no property of a device tree can have.
+    #[error(
+        "component `{0}` can not be listed: a property's name has at most {LISTED_NAME_MAX} bytes"
+    )]
+    Unlistable(String),
+    /// The version of a component that has no string of its own, and that nothing in this dialect
+    /// would say: its reader would take it for the one that plain strings stand for.
+    #[error("{token} can not be said in the {dialect} dialect")]
+    Unsaid {
+        /// The component and the version that is to be written, as a token.
+        token: String,
+        /// The dialect.
+        dialect: Dialect,
+    },
     /// A blob has at least one byte, and no more than its folio.
     #[error("a blob of {size} bytes in a folio of {room}")]
     BadSize {
@@ -82,6 +102,7 @@ pub enum KhoError {
 #[derive(Clone, Debug)]
 pub struct KhoConfig {
     dialect: Dialect,
+    side: Option<Side>,
     scratch: Vec<PhysRange>,
     metadata: Option<(String, u32)>,
     boundaries: Vec<u64>,
@@ -94,21 +115,30 @@ impl Default for KhoConfig {
 }
 
 impl KhoConfig {
-    /// The plain dialect, no scratch areas, no kexec metadata.
+    /// The plain dialect, what the linked components write, no scratch areas, no kexec metadata.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             dialect: Dialect::Plain,
+            side: None,
             scratch: Vec::new(),
             metadata: None,
             boundaries: Vec::new(),
         }
     }
 
-    /// How compat strings are written.
+    /// How versions are written.
     #[must_use]
     pub const fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
+        self
+    }
+
+    /// Which versions are written, instead of those of the linked components: this side's own, or the
+    /// newest that the next side reads as well ([`Side::newest_common`]).
+    #[must_use]
+    pub fn side(mut self, side: Side) -> Self {
+        self.side = Some(side);
         self
     }
 
@@ -159,6 +189,7 @@ pub struct Kho(Arc<Shared>);
 struct Shared {
     preserver: Preserver,
     dialect: Dialect,
+    side: Side,
     compatible: String,
     state: Mutex<State>,
 }
@@ -168,6 +199,8 @@ struct State {
     fdt: PreservedFolio,
     subtrees: Vec<Subtree>,
     regions: Vec<(String, PreservedPages)>,
+    // Components beside those that the root and the subtrees bring, with how often each was listed.
+    listed: Counts,
     // Not preserved: the next kernel reads it before anything else.
     scratch: Option<(Folio, u64)>,
 }
@@ -181,11 +214,15 @@ struct Subtree {
     regions: bool,
 }
 
+/// How often components were listed.
+type Counts = BTreeMap<String, u64>;
+
 /// What a root FDT says of a subtree.
-struct Listed<'s> {
+struct Blob<'s> {
     name: &'s str,
     addr: PhysAddr,
     size: u64,
+    regions: bool,
 }
 
 impl Kho {
@@ -193,10 +230,19 @@ impl Kho {
     ///
     /// # Errors
     ///
-    /// No page is left, the release is none, or the linked components contradict each other.
+    /// No page is left, the release is none, the linked components contradict each other, the side
+    /// is to write a version that this crate does not, or one that the dialect can not say.
     pub fn new(arena: Arena, config: &KhoConfig) -> Result<Self, KhoError> {
-        let registry = Registry::linked().map_err(Clone::clone)?;
-        let compatible = registry.compat(NAME, config.dialect)?.to_string();
+        let side = match &config.side {
+            Some(side) => side.clone(),
+            None => Registry::linked().map_err(Clone::clone)?.side().clone(),
+        };
+        check_written(&side)?;
+        if let Some(token) = listed::unsaid(&side, config.dialect) {
+            let dialect = config.dialect;
+            return Err(KhoError::Unsaid { token, dialect });
+        }
+        let compatible = side.compat(NAME, config.dialect.of_strings())?.to_string();
         let tracker = Tracker::new(arena.clone())?.with_boundaries(config.boundaries.clone());
         let preserver = Preserver::with(arena, tracker);
         let scratch = scratch_table(preserver.arena(), &config.scratch)?;
@@ -205,11 +251,13 @@ impl Kho {
             fdt,
             subtrees: Vec::new(),
             regions: Vec::new(),
+            listed: Counts::new(),
             scratch,
         };
         let kho = Self(Arc::new(Shared {
             preserver,
             dialect: config.dialect,
+            side,
             compatible,
             state: Mutex::new(state),
         }));
@@ -258,17 +306,89 @@ impl Kho {
         self.0.preserver.arena()
     }
 
-    /// How this handover writes compat strings.
+    /// How this handover writes versions.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.0.dialect
     }
 
-    /// Hands `size` bytes of `blob` over as the subtree `name`.
+    /// Which versions this handover writes.
+    #[must_use]
+    pub fn side(&self) -> &Side {
+        &self.0.side
+    }
+
+    /// The compat string of the component `name`, as this handover writes it.
     ///
     /// # Errors
     ///
-    /// The name is taken or is none, the size is 0 or more than the folio has, or the root FDT is
+    /// The side does not know it.
+    pub fn compat(&self, name: &str) -> Result<Compat, RegistryError> {
+        self.0.side.compat(name, self.0.dialect.of_strings())
+    }
+
+    /// Says that the components `names` are in use, and all that they need: the table or the masks
+    /// list them from here on, where the dialect has them. The root, the owners of subtrees and the
+    /// regions are listed without being asked for.
+    ///
+    /// Listed twice, a component is to be [unlisted](Self::unlist) twice.
+    ///
+    /// ```
+    /// use kho_compat::Dialect;
+    /// use kho_core::{Handover, Kho, KhoConfig};
+    /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+    ///
+    /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+    /// let kho = Kho::new(arena, &KhoConfig::new().dialect(Dialect::Table))?;
+    /// kho.list(&["memblock"])?;
+    ///
+    /// let entry = kho.entry();
+    /// let handed = kho.hand_over().unwrap().into_handed().unwrap();
+    /// let handover = Handover::open(&handed, entry)?;
+    /// let names: Vec<_> = handover.listed().iter().map(|listed| listed.name.as_str()).collect();
+    /// assert_eq!(names, ["kho", "memblock", "radix", "vmalloc"]);
+    /// assert_eq!(handover.version_of("memblock", ""), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The side does not know one, or the root FDT is full: it is one page. Nothing is listed then
+    /// that was not.
+    pub fn list(&self, names: &[&str]) -> Result<(), KhoError> {
+        if let Some(name) = names.iter().find(|name| self.0.side.get(name).is_none()) {
+            return Err(RegistryError::Unknown((*name).to_owned()).into());
+        }
+        let mut state = self.0.state.lock();
+        let mut listed = state.listed.clone();
+        for name in names {
+            *listed.entry((*name).to_owned()).or_insert(0) += 1;
+        }
+        self.0.relist(&mut state, listed)
+    }
+
+    /// Takes back what one [`Kho::list`] of `names` did. A name that is not listed stays so.
+    pub fn unlist(&self, names: &[&str]) {
+        let mut state = self.0.state.lock();
+        let mut listed = state.listed.clone();
+        for name in names {
+            match listed.get_mut(*name) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(listed.remove(*name)),
+            }
+        }
+        // Smaller than what is there: it fits.
+        if let Err(error) = self.0.relist(&mut state, listed) {
+            tracing::debug!(%error, "still listed");
+        }
+    }
+
+    /// Hands `size` bytes of `blob` over as the subtree `name`. The component that owns it is listed
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// The name is taken, reserved, or is none, the size is 0 or more than the folio has, or the root FDT is
     /// full: it is one page. The blob comes back, and the root FDT is as it was.
     pub fn add_subtree(
         &self,
@@ -282,6 +402,8 @@ impl Kho {
             Err(KhoError::BadSize { size, room })
         } else if !blob.is_of(&self.0.preserver) {
             Err(KhoError::Foreign)
+        } else if listed::is_reserved(name) {
+            Err(KhoError::Reserved(name.to_owned()))
         } else if state.subtrees.iter().any(|subtree| subtree.name == name) {
             Err(KhoError::Duplicate {
                 what: "subtree",
@@ -451,6 +573,7 @@ impl Kho {
             subtrees,
             regions,
             scratch,
+            listed: _,
         } = state.into_inner();
         fdt.hand_over();
         subtrees
@@ -491,12 +614,13 @@ impl Shared {
         size: u64,
         regions: bool,
     ) -> Result<(), Failed<PreservedFolio, KhoError>> {
-        let listed = Listed {
+        let added = Blob {
             name,
             addr: blob.addr(),
             size,
+            regions,
         };
-        if let Err(error) = self.write_root(state, Some(listed), None) {
+        if let Err(error) = self.write_root(state, Some(added), None) {
             return Err(Failed {
                 error,
                 returned: blob,
@@ -511,27 +635,71 @@ impl Shared {
         Ok(())
     }
 
+    /// Lists `listed` instead of what was listed, once the root FDT has room for it.
+    fn relist(&self, state: &mut State, listed: Counts) -> Result<(), KhoError> {
+        let before = core::mem::replace(&mut state.listed, listed);
+        if listed::lists(self.dialect).is_none() {
+            return Ok(());
+        }
+        let written = self.write_root(state, None, None);
+        if written.is_err() {
+            state.listed = before;
+        }
+        written
+    }
+
+    /// The components in use, in alphabetical order: the root, the owners of subtrees, the regions,
+    /// those that were listed, and all that they need.
+    fn in_use<'s>(&'s self, subtrees: &[Blob<'_>], listed: &'s Counts) -> BTreeSet<&'s str> {
+        let owners = subtrees.iter().flat_map(|subtree| {
+            let region = subtree.regions.then(|| self.side.get(REGION.name));
+            let owner = self.side.subtree(subtree.name);
+            [owner, region.flatten()].into_iter().flatten()
+        });
+        let users = owners.map(|owner| owner.name.as_str());
+        let users = users.chain([NAME]).chain(listed.keys().map(String::as_str));
+        let all = users.flat_map(|user| {
+            let needs = self.side.needs(user).iter().map(String::as_str);
+            needs.chain([user])
+        });
+        all.collect()
+    }
+
     /// Writes the root FDT with the subtrees there are, one more, or one less.
     fn write_root(
         &self,
         state: &mut State,
-        more: Option<Listed<'_>>,
+        more: Option<Blob<'_>>,
         less: Option<usize>,
     ) -> Result<(), KhoError> {
-        let name = more
-            .as_ref()
-            .map_or(PROP_COMPATIBLE, |listed| listed.name)
-            .to_owned();
         let there = state.subtrees.iter().enumerate();
         let there = there
             .filter(|(index, _)| Some(*index) != less)
-            .map(|(_, subtree)| Listed {
+            .map(|(_, subtree)| Blob {
                 name: &subtree.name,
                 addr: subtree.blob.addr(),
                 size: subtree.size,
+                regions: subtree.regions,
             });
+        let name = more.as_ref().map(|more| more.name.to_owned());
         let all: Vec<_> = there.chain(more).collect();
-        let tree = root_fdt(&self.compatible, self.preserver.root(), &all)
+        let list = listed::lists(self.dialect).map(|carrier| {
+            let in_use = self.in_use(&all, &state.listed);
+            listed::Node::of(&self.side, carrier, in_use)
+        });
+        if let Some(node) = &list
+            && let Some((name, _)) = node
+                .properties
+                .iter()
+                .find(|(name, _)| name.len() > LISTED_NAME_MAX)
+        {
+            return Err(KhoError::Unlistable((*name).to_owned()));
+        }
+        let name = name.unwrap_or_else(|| match &list {
+            Some(node) => node.name.to_owned(),
+            None => PROP_COMPATIBLE.to_owned(),
+        });
+        let tree = root_fdt(&self.compatible, self.preserver.root(), list, &all)
             .map_err(|_| KhoError::BadName(name.clone()))?;
         if tree.len() > FDT_SIZE {
             return Err(KhoError::FdtFull {
@@ -545,16 +713,43 @@ impl Shared {
     }
 }
 
+/// Whether `side` writes what this crate does, of the components that it knows.
+fn check_written(side: &Side) -> Result<(), RegistryError> {
+    let written = [
+        (NAME, VERSION),
+        (kho_radix::abi::NAME, kho_radix::abi::VERSION),
+        (METADATA.name, METADATA_VERSION),
+        (MEMBLOCK.name, MEMBLOCK_VERSION),
+        (REGION.name, REGION_VERSION),
+    ];
+    written.into_iter().try_for_each(|(name, version)| {
+        let asked = side.get(name).map_or(version, |ability| ability.version);
+        if asked == version {
+            return Ok(());
+        }
+        let token = alloc::format!("{name}-v{asked}");
+        Err(RegistryError::NotWritable(token, version))
+    })
+}
+
 fn root_fdt(
     compatible: &str,
     tracker: PhysAddr,
-    subtrees: &[Listed<'_>],
+    list: Option<listed::Node<'_>>,
+    subtrees: &[Blob<'_>],
 ) -> Result<Vec<u8>, vm_fdt::Error> {
     let mut fdt = FdtWriter::new()?;
     let root = fdt.begin_node("")?;
     fdt.property_string(PROP_COMPATIBLE, compatible)?;
     // Little-endian, unlike the cells of other device trees.
     fdt.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
+    if let Some(list) = list {
+        let node = begin(&mut fdt, list.name)?;
+        for (name, value) in list.properties {
+            fdt.property(name, &value)?;
+        }
+        fdt.end_node(node)?;
+    }
     for subtree in subtrees {
         let node = begin(&mut fdt, subtree.name)?;
         fdt.property(PROP_BLOB, &subtree.addr.get().to_le_bytes())?;

@@ -22,6 +22,7 @@ mod attached;
 mod fdt;
 mod handover;
 mod kho;
+mod listed;
 mod memblock;
 mod metadata;
 mod restore;
@@ -34,6 +35,7 @@ pub use kho::{Kho, KhoConfig, KhoError};
 pub use kho_radix::{
     Failed, PreservedFolio, PreservedPages, Preserver, RestoreError, TrackerError,
 };
+pub use listed::{Listed, Said};
 pub use memblock::{Memblock, Region};
 pub use metadata::Metadata;
 pub use restore::Restored;

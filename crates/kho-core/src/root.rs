@@ -3,12 +3,14 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use dtoolkit::Node;
+use dtoolkit::fdt::FdtNode;
+use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
 use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt};
 
 use crate::abi::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 use crate::fdt::Tree;
+use crate::listed::Listed;
 
 /// A subtree of the root FDT: a blob that some component preserved under its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +33,15 @@ pub struct RootFdt {
 }
 
 const NAME: &str = "root FDT";
+
+/// What the node lists components as; `None` for a subtree.
+fn lists(node: &FdtNode<'_>) -> Option<Carrier> {
+    let carrier = Carrier::ALL
+        .into_iter()
+        .find(|carrier| carrier.node() == Some(node.name()))?;
+    let is_blob = node.properties().any(|found| found.name() == PROP_BLOB);
+    (!is_blob).then_some(carrier)
+}
 
 impl RootFdt {
     /// Reads the root FDT at `at`, one page.
@@ -74,10 +85,58 @@ impl RootFdt {
         &self.compatible
     }
 
-    /// Adds its compat string to `manifest`.
+    /// Adds its compat string to `manifest`, and the components that it lists. Of a damaged list it
+    /// adds nothing: [`RootFdt::listed`] says what is wrong with it, and a handover does not open.
     pub fn add_to(&self, manifest: &mut Manifest) {
+        self.add_some(manifest, |_| true);
+    }
+
+    /// As [`RootFdt::add_to`], of what it lists those components alone whose names `keep` takes.
+    pub(crate) fn add_some(&self, manifest: &mut Manifest, keep: impl Fn(&str) -> bool) {
         let place = Place::new(self.at.get(), "root FDT, compatible");
         manifest.add(Carrier::Root, &self.compatible, place);
+        let listed = self.listed().unwrap_or_default();
+        for listed in listed.iter().filter(|listed| keep(&listed.name)) {
+            listed.add_to(manifest, self.at.get());
+        }
+    }
+
+    /// The components that it lists, in the nodes `compat` (the version table) and `features` (the
+    /// feature masks). A node of that name with a blob is a subtree like any other.
+    ///
+    /// # Errors
+    ///
+    /// A property is no component's name, or has another size than its node's values have, or flags
+    /// that are not known; a node lists nothing, or has a node of its own.
+    pub fn listed(&self) -> Result<Vec<Listed>, Damage> {
+        let tree = self.tree()?;
+        let mut all = Vec::new();
+        for node in tree.children() {
+            let Some(carrier) = lists(&node) else {
+                continue;
+            };
+            let damage = |defect, what: String| Damage::new(defect, what, self.at).within(NAME);
+            if let Some(child) = node.children().next() {
+                let what = alloc::format!("node `{}` of node `{}`", child.name(), node.name());
+                return Err(damage(Defect::Malformed, what)
+                    .found("a node")
+                    .expected("a property per component"));
+            }
+            let before = all.len();
+            for property in node.properties() {
+                let listed = Listed::read(carrier, property.name(), property.value());
+                all.push(listed.map_err(|(defect, found, expected)| {
+                    let (name, node) = (property.name(), node.name());
+                    let what = alloc::format!("property `{name}` of node `{node}`");
+                    damage(defect, what).found(found).expected(expected)
+                })?);
+            }
+            if all.len() == before {
+                let what = alloc::format!("node `{}`", node.name());
+                return Err(damage(Defect::Empty, what).expected("a property per component"));
+            }
+        }
+        Ok(all)
     }
 
     fn tree(&self) -> Result<Tree<'_>, Damage> {
@@ -102,6 +161,7 @@ impl RootFdt {
     pub fn subtrees(&self) -> Result<Vec<Subtree>, Damage> {
         let tree = self.tree()?;
         tree.children()
+            .filter(|node| lists(node).is_none())
             .map(|node| {
                 let name = node.name().to_string();
                 let addr = PhysAddr::new(tree.u64(&node, PROP_BLOB)?);

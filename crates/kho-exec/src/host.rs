@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::Arc;
 
-use kho_compat::{Dialect, Policy, Registry, RegistryError, Verdict, policy};
+use kho_compat::{Dialect, Policy, Registry, RegistryError, Side, Verdict, policy};
 use kho_core::{Attached, Kho, KhoConfig, KhoError, OpenError};
 use kho_fd::{FdHandler, FdTable};
 use kho_luo::{
@@ -38,6 +38,9 @@ pub struct Config {
     dialect: Dialect,
     release: String,
     registry: Option<&'static Registry>,
+    side: Option<Side>,
+    next: Option<Side>,
+    degrade: bool,
     policy: Arc<dyn Policy + Send + Sync>,
     handlers: Handlers,
     hand_back: bool,
@@ -61,6 +64,9 @@ impl Config {
             dialect: Dialect::Composite,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             registry: None,
+            side: None,
+            next: None,
+            degrade: false,
             policy: Arc::new(policy::SemverRange),
             handlers: Handlers::new(),
             hand_back: true,
@@ -84,7 +90,7 @@ impl Config {
         self
     }
 
-    /// How compat strings are written. The composite dialect, which is the default, lets the next
+    /// How versions are written. The composite dialect, which is the default, lets the next
     /// program see every component's version.
     #[must_use]
     pub const fn dialect(mut self, dialect: Dialect) -> Self {
@@ -99,10 +105,39 @@ impl Config {
         self
     }
 
-    /// The components by which a handover is judged, instead of those that are linked.
+    /// The components by which a handover is read and judged, instead of those that are linked. What
+    /// this program hands over is of their versions, unless [`Config::side`] says otherwise.
     #[must_use]
     pub const fn registry(mut self, registry: &'static Registry) -> Self {
         self.registry = Some(registry);
+        self
+    }
+
+    /// Which versions this program writes, instead of those of its registry.
+    #[must_use]
+    pub fn side(mut self, side: Side) -> Self {
+        self.side = Some(side);
+        self
+    }
+
+    /// Who is to take over from this program, where that is known: of each component the newest
+    /// version is written that this program can write and `next` restores. Without it, this program's
+    /// own versions are.
+    #[must_use]
+    pub fn next(mut self, next: Side) -> Self {
+        self.next = Some(next);
+        self
+    }
+
+    /// Whether a handover is taken over of which optional parts are lost. It is refused, unless this
+    /// says otherwise. Where it is taken over, [`Host::verdict`] says what is lost; files of it can
+    /// not be retrieved, and their memory is freed when the handover is finished.
+    ///
+    /// Kexec metadata and `reserve_mem` regions of another version are no reason to refuse: a host
+    /// makes no use of them.
+    #[must_use]
+    pub const fn degrade(mut self, degrade: bool) -> Self {
+        self.degrade = degrade;
         self
     }
 
@@ -499,7 +534,7 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// The file is damaged, or of another kind.
+    /// The file is damaged, of another kind, or lost.
     pub fn retrieve<T: Any + Send + Sync>(
         &mut self,
         session: impl AsRef<[u8]>,
@@ -524,6 +559,13 @@ impl Host {
             Err(IncomingError::NoFile { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// How many files are lost of what was handed over: see [`Config::degrade`]. They count neither as
+    /// retrieved nor as waiting.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.incoming.as_ref().map_or(0, Incoming::lost)
     }
 
     /// Ends the handover that this program came from: everything that was retrieved is its own. There
@@ -586,13 +628,15 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// What came in is not finished, or no memory is left.
+    /// What came in is not finished, no memory is left, or this program is to write versions that it
+    /// can not.
     pub fn orchestrator(&self) -> Result<Orchestrator, HandOverError> {
         if self.incoming.is_some() {
             return Err(HandOverError::NotFinished);
         }
         let config = KhoConfig::new()
             .dialect(self.config.dialect)
+            .side(self.written()?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);
         let kho = Kho::new(self.arena.clone(), &config)?;
@@ -601,6 +645,19 @@ impl Host {
             self.handlers.clone(),
             self.generation,
         )?)
+    }
+
+    /// The versions that this program writes.
+    fn written(&self) -> Result<Side, KhoError> {
+        let side = match (&self.config.side, self.config.registry) {
+            (Some(side), _) => side,
+            (None, Some(registry)) => registry.side(),
+            (None, None) => Registry::linked().map_err(Clone::clone)?.side(),
+        };
+        Ok(match &self.config.next {
+            Some(next) => side.newest_common(next),
+            None => side.clone(),
+        })
     }
 
     /// Hands `files` over as the session `session` to the program `next`: preserves and freezes
@@ -868,10 +925,16 @@ impl Arrival {
             ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
         let handed = Handed::attach(File::from(file), &place)?;
         mark(marks, "attached");
-        let attached = Attached::open(handed, ticket.entry()).map_err(|failed| failed.error)?;
+        let attached =
+            Attached::open_with(handed, ticket.entry(), registry).map_err(|failed| failed.error)?;
         mark(marks, "checked");
         let handlers = handlers(config, &self.table);
-        let taken = Incoming::take_over(attached, registry, &*config.policy, handlers.clone());
+        let take_over = if config.degrade {
+            Incoming::take_over_degraded
+        } else {
+            Incoming::take_over
+        };
+        let taken = take_over(attached, registry, &*config.policy, handlers.clone());
         let incoming = taken.map_err(|failed| failed.error)?;
         mark(marks, "judged");
         Ok(Opened { incoming, handlers })

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kho_compat::{Admitted, Compat, Manifest, NotAdmitted, Policy, Refused, Registry};
+use kho_compat::{
+    Admitted, Compat, Finding, Manifest, NotAdmitted, Policy, Refused, Registry, RegistryError,
+};
 use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
 use kho_mem::{Arena, Damage, PhysAddr};
 use kho_radix::Claims;
 
 use crate::abi::FileSer;
+use crate::handler::AnyHandler;
+use crate::lost::{Lost, losses};
 use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
@@ -25,6 +29,13 @@ pub enum TakeOverError {
     /// The verdict does not cover what is there.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
+    /// Optional parts of it would be lost, and nobody said that they may be:
+    /// [`Incoming::take_over_degraded`] does.
+    #[error("optional parts would be lost: {}", list(lost))]
+    Degraded {
+        /// What would be.
+        lost: Vec<Finding>,
+    },
     /// A file of a kind that this program has no handler for.
     #[error("{files} files are `{compatible}`, for which this program has no handler")]
     NoHandler {
@@ -36,6 +47,11 @@ pub enum TakeOverError {
     /// There are no sessions to take over: LUO handed nothing over.
     #[error("the handover has no LUO")]
     NoLuo,
+}
+
+fn list(findings: &[Finding]) -> String {
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    findings.join("; ")
 }
 
 /// What the incoming side refuses.
@@ -58,6 +74,18 @@ pub enum IncomingError {
         session: Name,
         /// The token.
         token: u64,
+    },
+    /// The verdict gives the file up: nothing here restores it.
+    #[error(
+        "the file of token {token:#x} in session `{session}` is lost: nothing here restores `{compatible}`"
+    )]
+    Lost {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Its handler's compat string.
+        compatible: String,
     },
     /// The file is of another kind.
     #[error(
@@ -116,10 +144,19 @@ pub struct Incoming(Arc<Shared>);
 struct Shared {
     held: Held,
     handlers: Handlers,
+    // By the files' numbers of them.
+    kinds: Vec<Kind>,
     admitted: Admitted,
     number: u64,
     kexec_count: Option<u32>,
     state: Mutex<State>,
+}
+
+/// A kind of file that was handed over.
+struct Kind {
+    compatible: String,
+    // Index into the handlers; `None` for files that are lost.
+    handler: Option<usize>,
 }
 
 struct State {
@@ -144,7 +181,7 @@ struct File {
     token: u64,
     data: u64,
     at: PhysAddr,
-    handler: u32,
+    kind: usize,
     object: Object,
 }
 
@@ -182,6 +219,27 @@ pub fn survey(
     handover: &Handover<'_>,
     claims: &mut Claims,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
+    survey_by(handover, claims, Registry::linked())
+}
+
+/// As [`survey`], with the components of `registry` instead of those that are linked.
+///
+/// # Errors
+///
+/// As [`survey`].
+pub fn survey_with(
+    handover: &Handover<'_>,
+    claims: &mut Claims,
+    registry: &Registry,
+) -> Result<(Manifest, Option<Luo>), Damage> {
+    survey_by(handover, claims, Ok(registry))
+}
+
+fn survey_by(
+    handover: &Handover<'_>,
+    claims: &mut Claims,
+    registry: Result<&Registry, &RegistryError>,
+) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     if let Some(metadata) = Metadata::read(handover)?
@@ -192,7 +250,7 @@ pub fn survey(
     if let Some(memblock) = Memblock::read(handover, claims)? {
         memblock.add_to(&mut manifest);
     }
-    let luo = Luo::read(handover, claims)?;
+    let luo = Luo::read_by(handover, claims, registry)?;
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
@@ -204,7 +262,53 @@ struct Checked {
     claims: Claims,
     body: Body,
     kexec_count: Option<u32>,
-    handlers: Vec<u32>,
+    kinds: Vec<Kind>,
+}
+
+/// The handler of each kind of file in `body`; none for those that are lost.
+fn kinds(
+    body: &Body,
+    admitted: &Admitted,
+    registry: &Registry,
+    handlers: &Handlers,
+) -> Result<Vec<Kind>, TakeOverError> {
+    let side = registry.side();
+    let lost = Lost::of(admitted);
+    let kind = |handler: &crate::Handler| {
+        let compatible = handler.compatible.clone();
+        let base = Compat::parse(&compatible).ok();
+        let name = base.as_ref().map_or("", |compat| compat.base().name());
+        let need = lost.need(name, side);
+        let own = side.get(name);
+        if let Some(need) = need
+            && !own.is_some_and(kho_compat::Ability::is_optional)
+            && !lost.has(handler)
+        {
+            // A file that must not be lost needs what is.
+            return Err(TakeOverError::NotAdmitted(NotAdmitted {
+                component: need.to_owned(),
+                version: admitted.manifest().listed(need).unwrap_or_default(),
+                covered: "no version of it".to_owned(),
+            }));
+        }
+        if lost.has(handler) || need.is_some() {
+            return Ok(Kind {
+                compatible,
+                handler: None,
+            });
+        }
+        match handlers.of_component(name) {
+            Some(found) => Ok(Kind {
+                compatible,
+                handler: Some(found),
+            }),
+            None => Err(TakeOverError::NoHandler {
+                compatible,
+                files: handler.files,
+            }),
+        }
+    };
+    body.handlers().iter().map(kind).collect()
 }
 
 fn check(
@@ -212,30 +316,21 @@ fn check(
     registry: &Registry,
     policy: &dyn Policy,
     handlers: &Handlers,
+    degrade: bool,
 ) -> Result<Checked, TakeOverError> {
     let mut claims = handover.claims()?;
-    let (manifest, luo) = survey(handover, &mut claims)?;
+    let (manifest, luo) = survey_with(handover, &mut claims, registry)?;
     let admitted = registry.admit(policy, manifest)?;
+    let lost: Vec<_> = losses(&admitted, registry.side()).cloned().collect();
+    if !degrade && !lost.is_empty() {
+        return Err(TakeOverError::Degraded { lost });
+    }
     let Some(luo) = luo else {
         return Err(TakeOverError::NoLuo);
     };
     luo.restore(&admitted)?;
     let body = luo.body().cloned().ok_or(TakeOverError::NoLuo)?;
-    let mut known = Vec::new();
-    for handler in body.handlers() {
-        let base = Compat::parse(&handler.compatible).ok();
-        let found = base.and_then(|compat| handlers.of_component(compat.base().name()));
-        // As many as the program registers.
-        match found.and_then(|found| u32::try_from(found).ok()) {
-            Some(found) => known.push(found),
-            None => {
-                return Err(TakeOverError::NoHandler {
-                    compatible: handler.compatible.clone(),
-                    files: handler.files,
-                });
-            }
-        }
-    }
+    let kinds = kinds(&body, &admitted, registry, handlers)?;
     let kexec_count = match Metadata::read(handover)? {
         Some(Metadata::V1 { kexec_count, .. }) => Some(kexec_count),
         _ => None,
@@ -245,7 +340,7 @@ fn check(
         claims,
         body,
         kexec_count,
-        handlers: known,
+        kinds,
     })
 }
 
@@ -256,15 +351,41 @@ impl Incoming {
     ///
     /// # Errors
     ///
-    /// It is damaged, rejected, or has files of a kind that none of `handlers` makes. The handover
-    /// comes back as it was.
+    /// It is damaged, rejected, has files of a kind that none of `handlers` makes, or parts that are
+    /// optional and would be lost. The handover comes back as it was.
     pub fn take_over(
         attached: Attached,
         registry: &Registry,
         policy: &dyn Policy,
         handlers: Handlers,
     ) -> Result<Self, Failed<Attached, TakeOverError>> {
-        let checked = match check(&attached.handover(), registry, policy, &handlers) {
+        Self::begin(attached, registry, policy, handlers, false)
+    }
+
+    /// As [`Incoming::take_over`], and optional parts may be lost: what `policy` finds to be so can
+    /// not be retrieved ([`IncomingError::Lost`]), and is freed when the handover is finished. The
+    /// verdict says what it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Incoming::take_over`], but for those parts.
+    pub fn take_over_degraded(
+        attached: Attached,
+        registry: &Registry,
+        policy: &dyn Policy,
+        handlers: Handlers,
+    ) -> Result<Self, Failed<Attached, TakeOverError>> {
+        Self::begin(attached, registry, policy, handlers, true)
+    }
+
+    fn begin(
+        attached: Attached,
+        registry: &Registry,
+        policy: &dyn Policy,
+        handlers: Handlers,
+        degrade: bool,
+    ) -> Result<Self, Failed<Attached, TakeOverError>> {
+        let checked = match check(&attached.handover(), registry, policy, &handlers, degrade) {
             Ok(checked) => checked,
             Err(error) => {
                 return Err(Failed {
@@ -278,13 +399,13 @@ impl Incoming {
             claims,
             body,
             kexec_count,
-            handlers: known,
+            kinds,
         } = checked;
         let file = |file: &crate::File| File {
             token: file.token,
             data: file.data,
             at: file.at,
-            handler: known.get(file.handler()).copied().unwrap_or(u32::MAX),
+            kind: file.handler(),
             object: Object::Waiting,
         };
         let sessions: Vec<_> = body
@@ -298,16 +419,19 @@ impl Incoming {
                 by_token: HashMap::new(),
             })
             .collect();
-        let flbs = body.flbs().iter().map(|flb| Flb {
-            name: flb.name.clone(),
-            data: flb.data,
-            at: flb.at,
-            handler: handlers
-                .flbs
-                .iter()
-                .position(|entry| entry.handler.name() == flb.name),
-            object: Object::Waiting,
+        let lost = Lost::of(&admitted);
+        let flbs = body.flbs().iter().map(|flb| {
+            let mut known = handlers.flbs.iter();
+            let handler = known.position(|entry| entry.handler.name() == flb.name);
+            Flb {
+                name: flb.name.clone(),
+                data: flb.data,
+                at: flb.at,
+                handler: handler.filter(|_| !lost.has_flb(&flb.name)),
+                object: Object::Waiting,
+            }
         });
+        let flbs = flbs.collect();
         let by_name = sessions
             .iter()
             .enumerate()
@@ -317,12 +441,13 @@ impl Incoming {
             sessions,
             own_claims: claims.count(),
             claims,
-            flbs: flbs.collect(),
+            flbs,
             committed: false,
         };
         Ok(Self(Arc::new(Shared {
             held: Held::new(attached),
             handlers,
+            kinds,
             admitted,
             number: body.liveupdate_num(),
             kexec_count,
@@ -454,8 +579,16 @@ impl Incoming {
         }
     }
 
+    /// How many files are lost: the verdict gives them up.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let state = self.state();
+        let files = state.sessions.iter().flat_map(|session| &session.files);
+        files.filter(|file| self.0.is_lost(file)).count() as u64
+    }
+
     /// The first file that was not retrieved, by session and token, and how many there are; `None`
-    /// where all were.
+    /// where all were. Those that are lost do not count.
     #[must_use]
     pub fn waiting(&self) -> Option<(Name, u64, u64)> {
         let state = self.state();
@@ -463,7 +596,7 @@ impl Incoming {
             let waiting = session
                 .files
                 .iter()
-                .filter(|file| matches!(file.object, Object::Waiting));
+                .filter(|file| matches!(file.object, Object::Waiting) && !self.0.is_lost(file));
             waiting.map(|file| (&session.name, file.token))
         });
         let mut files = files.peekable();
@@ -547,6 +680,7 @@ impl Incoming {
         let Shared {
             held,
             handlers,
+            kinds,
             admitted,
             number,
             kexec_count,
@@ -556,6 +690,7 @@ impl Incoming {
             Self(Arc::new(Shared {
                 held,
                 handlers,
+                kinds,
                 admitted,
                 number,
                 kexec_count,
@@ -577,6 +712,17 @@ impl fmt::Debug for Incoming {
 }
 
 impl Shared {
+    /// The handler of `file`; `None` where it is lost.
+    fn handler(&self, file: &File) -> Option<&Arc<dyn AnyHandler>> {
+        let kind = self.kinds.get(file.kind)?;
+        self.handlers.files.get(kind.handler?)
+    }
+
+    fn is_lost(&self, file: &File) -> bool {
+        let kind = self.kinds.get(file.kind);
+        kind.is_some_and(|kind| kind.handler.is_none())
+    }
+
     fn retrieve(
         &self,
         claims: &mut Claims,
@@ -600,7 +746,7 @@ impl Shared {
     fn can_finish(&self, session: &Session) -> Result<(), IncomingError> {
         let attached = self.held.read();
         for file in &session.files {
-            let Some(handler) = self.handlers.files.get(file.handler as usize) else {
+            let Some(handler) = self.handler(file) else {
                 continue;
             };
             let object = file.object.get();
@@ -625,7 +771,7 @@ impl Shared {
         for session in state.sessions.iter_mut().rev() {
             for file in session.files.iter_mut().rev() {
                 let object = std::mem::replace(&mut file.object, Object::Waiting).get();
-                if let Some(handler) = self.handlers.files.get(file.handler as usize) {
+                if let Some(handler) = self.handler(file) {
                     handler.finish(&mut attached, file.data, object);
                 }
             }
@@ -670,7 +816,7 @@ impl RetrievedSession {
     ///
     /// # Errors
     ///
-    /// There is no such file, its handler fails, or the session is finished.
+    /// There is no such file, it is lost, its handler fails, or the session is finished.
     pub fn retrieve_any(&self, token: u64) -> Result<FileRef, IncomingError> {
         let shared = &self.incoming.0;
         let mut state = self.incoming.state();
@@ -688,11 +834,14 @@ impl RetrievedSession {
         let at = *session.by_token.get(&token).ok_or_else(none)?;
         let file = session.files.get_mut(at).ok_or_else(none)?;
         if matches!(file.object, Object::Waiting) {
-            let handler = shared
-                .handlers
-                .files
-                .get(file.handler as usize)
-                .ok_or_else(none)?;
+            let handler = shared.handler(file).ok_or_else(|| IncomingError::Lost {
+                session: self.name.clone(),
+                token,
+                compatible: shared
+                    .kinds
+                    .get(file.kind)
+                    .map_or_else(String::new, |kind| kind.compatible.clone()),
+            })?;
             let data_at = PhysAddr::new(file.at.get() + std::mem::offset_of!(FileSer, data) as u64);
             let data = file.data;
             file.object =
@@ -721,8 +870,7 @@ impl RetrievedSession {
             let session = state.sessions.get(self.index);
             let file =
                 session.and_then(|session| session.files.get(*session.by_token.get(&token)?));
-            let handler =
-                file.and_then(|file| self.incoming.0.handlers.files.get(file.handler as usize));
+            let handler = file.and_then(|file| self.incoming.0.handler(file));
             IncomingError::WrongKind {
                 session: self.name.clone(),
                 token,

@@ -14,6 +14,7 @@ pub mod abi;
 mod flb;
 mod handler;
 mod incoming;
+mod lost;
 mod name;
 mod outgoing;
 mod read;
@@ -22,7 +23,7 @@ mod session;
 
 pub use flb::Flb;
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
-pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey};
+pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
 pub use name::Name;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession};
 pub use read::{Body, Luo};

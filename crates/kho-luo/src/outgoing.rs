@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kho_block::{BlockError, OutgoingSet};
-use kho_compat::{Compat, Registry, RegistryError};
+use kho_block::{BlockError, Format, OutgoingSet};
+use kho_compat::{Compat, RegistryError};
 use kho_core::{Entry, Kho, KhoError, PreservedFolio, TrackerError};
 use kho_mem::{Arena, PAGE_SIZE, PhysAddr};
 use zerocopy::IntoBytes;
@@ -13,7 +13,7 @@ use zerocopy::little_endian::U64;
 
 use crate::abi::{
     COMPAT_LEN, FLB_PAGES, FileSer, FileSetSer, FlbHeaderSer, FlbSer, LuoSerTail, NAME,
-    SESSION_NAME_LEN, SUBTREE, SessionSer,
+    SESSION_NAME_LEN, SUBTREE, SessionSer, VERSION,
 };
 use crate::handler::State as HandlerState;
 use crate::{FileRef, HandlerError, Handlers, Name};
@@ -89,7 +89,8 @@ pub enum LuoError {
     /// No page is left.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
-    /// The linked components contradict each other, or a handler's component is not linked.
+    /// The handover's side does not know a handler's component, or is to write a version that this
+    /// crate does not.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -112,6 +113,7 @@ struct Shared {
     handlers: Handlers,
     // The compat string of each handler.
     compats: Vec<[u8; COMPAT_LEN]>,
+    format: Format,
     compatible: Vec<u8>,
     number: u64,
     state: Mutex<State>,
@@ -129,6 +131,8 @@ impl Drop for Subtree {
 }
 
 struct State {
+    // By handler: files in all sessions.
+    in_use: Vec<u64>,
     // In order of creation; closed ones leave a gap, which is closed in turn.
     sessions: Vec<Option<Session>>,
     open: usize,
@@ -177,16 +181,19 @@ impl Orchestrator {
     ///
     /// # Errors
     ///
-    /// No page is left, the root FDT is full or has a LUO already, a handler's component is not
-    /// linked, or FLBs do not fit.
+    /// No page is left, the root FDT is full or has a LUO already, the handover's side does not know
+    /// a handler's component or writes a version that this crate does not, or FLBs do not fit.
     pub fn new(kho: Kho, handlers: Handlers, number: u64) -> Result<Self, LuoError> {
-        let registry = Registry::linked().map_err(Clone::clone)?;
-        let compatible = padded(&registry.compat(NAME, kho.dialect())?);
+        let compat = kho.compat(NAME)?;
+        if compat.base().version() != VERSION {
+            let token = compat.base().to_string();
+            return Err(RegistryError::NotWritable(token, VERSION).into());
+        }
+        let compatible = padded(&compat);
+        let format = Format::written_by(&kho)?;
         let mut compats = Vec::new();
         for handler in &handlers.files {
-            let compat = registry
-                .compat(handler.component(), kho.dialect())?
-                .to_string();
+            let compat = kho.compat(handler.component())?.to_string();
             compats.push(field(compat.as_bytes()).ok_or_else(|| {
                 LuoError::BadFlb(format!(
                     "`{compat}` does not fit {COMPAT_LEN} bytes with its NUL"
@@ -210,11 +217,12 @@ impl Orchestrator {
             Ok::<_, KhoError>(area)
         })?;
         let state = State {
+            in_use: vec![0; handlers.files.len()],
             sessions: Vec::new(),
             open: 0,
             by_name: HashMap::new(),
             busy: HashSet::new(),
-            set: OutgoingSet::new(preserver),
+            set: OutgoingSet::with_format(preserver, format),
             area,
             flbs: handlers.flbs.iter().map(|_| Flb::default()).collect(),
             foreign: Vec::new(),
@@ -226,6 +234,7 @@ impl Orchestrator {
             kho,
             handlers,
             compats,
+            format,
             compatible,
             number,
             state: Mutex::new(state),
@@ -331,7 +340,7 @@ impl Orchestrator {
             name: name.clone(),
             files: Vec::new(),
             tokens: HashSet::new(),
-            set: OutgoingSet::new(self.0.kho.preserver().clone()),
+            set: OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format),
         }));
         state.open = count;
         state.by_name.insert(name.clone(), index);
@@ -561,6 +570,7 @@ impl Shared {
             by_name,
             busy,
             flbs,
+            in_use,
             ..
         } = state;
         let session = by_name
@@ -601,7 +611,13 @@ impl Shared {
                 .filter(|(entry, _)| entry.serves(component))
         };
         let mut taken = Vec::new();
+        let mut is_listed = false;
         let mut step = || {
+            // With the first file of its handler: the root FDT may be full.
+            if in_use.get(index) == Some(&0) {
+                self.kho.list(&[component])?;
+                is_listed = true;
+            }
             for (entry, index) in users() {
                 let flb = flbs.get_mut::<usize>(index);
                 let Some(flb) = flb else { continue };
@@ -631,6 +647,9 @@ impl Shared {
         };
         match step() {
             Ok(state) => {
+                if let Some(files) = in_use.get_mut(index) {
+                    *files += 1;
+                }
                 session.tokens.insert(token);
                 busy.insert(identity);
                 session.files.push(File {
@@ -646,6 +665,9 @@ impl Shared {
             Err(error) => {
                 for index in taken.into_iter().rev() {
                     self.release(flbs, index);
+                }
+                if is_listed {
+                    self.kho.unlist(&[component]);
                 }
                 session.set.shrink(before);
                 Err(error)
@@ -682,6 +704,12 @@ impl Shared {
             for (at, entry) in self.handlers.flbs.iter().enumerate().rev() {
                 if entry.serves(handler.component()) {
                     self.release(&mut state.flbs, at);
+                }
+            }
+            if let Some(files) = state.in_use.get_mut(file.handler as usize) {
+                *files = files.saturating_sub(1);
+                if *files == 0 {
+                    self.kho.unlist(&[handler.component()]);
                 }
             }
         }

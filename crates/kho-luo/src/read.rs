@@ -1,13 +1,16 @@
 //! Reading LUO's header and all that hangs on it.
 
-use kho_compat::{Carrier, Compat, Manifest, Place, Policy, Registry, policy};
+use kho_block::Format;
+use kho_compat::{
+    Carrier, Compat, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy,
+};
 use kho_core::Handover;
 use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
 use kho_radix::Claims;
 
-use crate::abi::{LuoSerTail, MAX_HEADER, SUBTREE};
+use crate::abi::{LuoSerTail, MAX_HEADER, NAME, SUBTREE, VERSION};
 use crate::name::ascii;
-use crate::session::{Handlers, read as read_sessions};
+use crate::session::{Handlers, Sets, read as read_sessions};
 use crate::{Flb, Handler, Session, flb};
 
 /// What LUO handed over.
@@ -15,13 +18,14 @@ use crate::{Flb, Handler, Session, flb};
 pub struct Luo {
     at: PhysAddr,
     compatible: String,
-    body: Option<Body>,
+    body: Result<Body, NotAdmitted>,
 }
 
 /// What LUO handed over, beyond its version.
 #[derive(Clone, Debug)]
 pub struct Body {
     pub(crate) liveupdate_num: u64,
+    pub(crate) format: Format,
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_blocks: usize,
     pub(crate) handlers: Vec<Handler>,
@@ -33,17 +37,39 @@ impl Luo {
     /// Reads and checks all that LUO handed over in `handover`, and claims its memory; `None`
     /// where it handed nothing over. The contents of files are their handlers' affair.
     ///
-    /// Of a version that no linked component restores, the string alone is read.
+    /// Of a version that no linked component restores, or with blocks of such a version, the string
+    /// alone is read.
     ///
     /// # Errors
     ///
     /// The header, a session, a file entry or an FLB is damaged.
     pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
+        Self::read_by(handover, claims, Registry::linked())
+    }
+
+    /// As [`Luo::read`], with the components of `registry` instead of those that are linked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Luo::read`].
+    pub fn read_with(
+        handover: &Handover<'_>,
+        claims: &mut Claims,
+        registry: &Registry,
+    ) -> Result<Option<Self>, Damage> {
+        Self::read_by(handover, claims, Ok(registry))
+    }
+
+    pub(crate) fn read_by(
+        handover: &Handover<'_>,
+        claims: &mut Claims,
+        registry: Result<&Registry, &RegistryError>,
+    ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
         claims
-            .all_or_none(|claims| read(handover, claims, subtree.addr, subtree.size))
+            .all_or_none(|claims| read(handover, claims, registry.ok(), subtree.addr, subtree.size))
             .map(Some)
             .map_err(|damage| damage.within("LUO"))
     }
@@ -63,14 +89,22 @@ impl Luo {
     /// What was handed over; `None` where the version is not one that is restored here.
     #[must_use]
     pub const fn body(&self) -> Option<&Body> {
-        self.body.as_ref()
+        match &self.body {
+            Ok(body) => Some(body),
+            Err(_) => None,
+        }
+    }
+
+    /// As [`Luo::body`], and why it was not read.
+    pub(crate) fn try_body(&self) -> Result<&Body, NotAdmitted> {
+        self.body.as_ref().map_err(Clone::clone)
     }
 
     /// Adds its string, that of every file handler and every FLB to `manifest`.
     pub fn add_to(&self, manifest: &mut Manifest) {
         let place = Place::new(self.at.get(), "LUO header, compatible");
         manifest.add(Carrier::Luo, &self.compatible, place);
-        let Some(body) = &self.body else { return };
+        let Ok(body) = &self.body else { return };
         for handler in &body.handlers {
             let (at, session) = &handler.first;
             let place = Place::new(
@@ -96,6 +130,12 @@ impl Body {
     #[must_use]
     pub const fn liveupdate_num(&self) -> u64 {
         self.liveupdate_num
+    }
+
+    /// The version of the blocks that its sessions and files stand in.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
     }
 
     /// The sessions in order of creation.
@@ -146,9 +186,43 @@ impl Body {
     }
 }
 
+/// The version of the blocks of a LUO whose string is `compatible`, where `registry` reads both.
+fn format(
+    handover: &Handover<'_>,
+    registry: Option<&Registry>,
+    compatible: &str,
+) -> Result<Format, NotAdmitted> {
+    let mut manifest = Manifest::new();
+    manifest.add(Carrier::Luo, compatible, Place::default());
+    let side = registry.map(Registry::side);
+    let known = side.is_some_and(|side| {
+        let verdict = policy::SemverRange.judge(&manifest, side);
+        verdict.rejected().next().is_none()
+    });
+    let format = Format::handed_over(handover, compatible)?;
+    // A table says it of a plain string.
+    let blocks = side.and_then(|side| side.get(kho_block::abi::NAME));
+    if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(format.version())) {
+        return Err(NotAdmitted {
+            component: blocks.name.clone(),
+            version: format.version(),
+            covered: "no version of it".to_owned(),
+        });
+    }
+    if !known {
+        return Err(NotAdmitted {
+            component: NAME.to_owned(),
+            version: VERSION,
+            covered: compatible.to_owned(),
+        });
+    }
+    Ok(format)
+}
+
 fn read(
     handover: &Handover<'_>,
     claims: &mut Claims,
+    registry: Option<&Registry>,
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {
@@ -170,32 +244,20 @@ fn read(
         .map_err(|error| error.damage("blob", at))?;
     let field = bytes.get(..len - tail).unwrap_or_default();
     let compatible = ascii(field, "compatible", at)?.to_owned();
-    let mut luo = Luo {
+    let luo = |body| Luo {
         at,
-        compatible,
-        body: None,
+        compatible: compatible.clone(),
+        body,
     };
-
-    let mut manifest = Manifest::new();
-    luo.add_to(&mut manifest);
-    let known = Registry::linked().is_ok_and(|registry| {
-        policy::SemverRange
-            .judge(&manifest, registry.side())
-            .rejected()
-            .next()
-            .is_none()
-    });
-    if !known {
+    let format = match format(handover, registry, &compatible) {
+        Ok(format) => format,
         // What lies behind the string is another version's: not ours to interpret.
-        return Ok(luo);
-    }
+        Err(error) => return Ok(luo(Err(error))),
+    };
     // Only now is it known how long the string's field is.
-    let expected = Compat::field_len_of(luo.compatible.len()) + tail;
+    let expected = Compat::field_len_of(compatible.len()) + tail;
     if len != expected {
-        return Err(bad_size(format!(
-            "{expected} bytes for `{}`",
-            luo.compatible
-        )));
+        return Err(bad_size(format!("{expected} bytes for `{compatible}`")));
     }
     let tail_at = at.get() + (expected - tail) as u64;
     let header: LuoSerTail = handover
@@ -213,13 +275,13 @@ fn read(
     let mut handlers = Handlers::default();
     let sessions_at = tail_at + core::mem::offset_of!(LuoSerTail, sessions_pa) as u64;
     let head = PhysAddr::new(header.sessions_pa.get());
-    let (session_blocks, sessions) = read_sessions(
+    let mut sets = Sets {
         handover,
         claims,
-        head,
-        PhysAddr::new(sessions_at),
-        &mut handlers,
-    )?;
+        format,
+    };
+    let (session_blocks, sessions) =
+        read_sessions(&mut sets, head, PhysAddr::new(sessions_at), &mut handlers)?;
     let files = sessions
         .iter()
         .map(|session| session.files.len() as u64)
@@ -240,13 +302,13 @@ fn read(
         flbs = flbs.len(),
         "LUO read"
     );
-    luo.body = Some(Body {
+    Ok(luo(Ok(Body {
         liveupdate_num: number,
+        format,
         sessions,
         session_blocks,
         handlers: handlers.list,
         flbs,
         flb_pages,
-    });
-    Ok(luo)
+    })))
 }

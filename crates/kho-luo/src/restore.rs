@@ -1,16 +1,20 @@
 //! The sessions of an admitted handover.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kho_compat::{Admitted, Compat, NotAdmitted};
 
 use crate::abi::{NAME, VERSION};
+use crate::lost::Lost;
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(1).
 #[derive(Debug)]
 pub struct Sessions<'l> {
     body: &'l Body,
+    // By handler: whether its files are lost.
+    lost: Arc<[bool]>,
     by_name: HashMap<&'l [u8], usize>,
 }
 
@@ -18,6 +22,7 @@ pub struct Sessions<'l> {
 #[derive(Debug)]
 pub struct IncomingSession<'l> {
     body: &'l Body,
+    lost: Arc<[bool]>,
     session: &'l Session,
     by_token: HashMap<u64, usize>,
 }
@@ -27,25 +32,25 @@ pub struct IncomingSession<'l> {
 pub struct IncomingFile<'l> {
     body: &'l Body,
     file: &'l File,
+    is_lost: bool,
 }
 
 impl Luo {
-    /// Opens the sessions for restoring.
+    /// Opens the sessions for restoring. Files that the verdict gives up are there, and
+    /// [lost](IncomingFile::is_lost).
     ///
     /// # Errors
     ///
-    /// The verdict does not cover this LUO's version, or the handler of a file in it.
+    /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
         admitted.require(NAME, VERSION)?;
-        let Some(body) = self.body() else {
-            // Read as a version that is not ours: no verdict opens it.
-            return Err(NotAdmitted {
-                component: NAME.to_owned(),
-                version: VERSION,
-                covered: self.compatible().to_owned(),
-            });
-        };
+        // What was read as a version that is not ours, no verdict opens.
+        let body = self.try_body()?;
+        let lost = Lost::of(admitted);
         for handler in body.handlers() {
+            if lost.has(handler) {
+                continue;
+            }
             match Compat::parse(&handler.compatible) {
                 Ok(compat) => admitted.require(compat.base().name(), compat.base().version())?,
                 Err(_) => {
@@ -57,13 +62,19 @@ impl Luo {
                 }
             }
         }
+        let lost = body.handlers().iter().map(|handler| lost.has(handler));
+        let lost = lost.collect();
         let by_name = body
             .sessions
             .iter()
             .enumerate()
             .map(|(i, s)| (s.name.as_bytes(), i))
             .collect();
-        Ok(Sessions { body, by_name })
+        Ok(Sessions {
+            body,
+            lost,
+            by_name,
+        })
     }
 }
 
@@ -89,6 +100,7 @@ impl<'l> Sessions<'l> {
             .collect();
         IncomingSession {
             body: self.body,
+            lost: Arc::clone(&self.lost),
             session,
             by_token,
         }
@@ -104,20 +116,22 @@ impl<'l> IncomingSession<'l> {
 
     /// Its files in order of preservation.
     pub fn files(&self) -> impl Iterator<Item = IncomingFile<'l>> + '_ {
-        self.session.files.iter().map(|file| IncomingFile {
-            body: self.body,
-            file,
-        })
+        self.session.files.iter().map(|file| self.open(file))
     }
 
     /// The file `token`.
     #[must_use]
     pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
         let file = self.session.files.get(*self.by_token.get(&token)?)?;
-        Some(IncomingFile {
+        Some(self.open(file))
+    }
+
+    fn open(&self, file: &'l File) -> IncomingFile<'l> {
+        IncomingFile {
             body: self.body,
             file,
-        })
+            is_lost: self.lost.get(file.handler()).copied().unwrap_or(false),
+        }
     }
 }
 
@@ -132,6 +146,12 @@ impl<'l> IncomingFile<'l> {
     #[must_use]
     pub fn compatible(&self) -> &'l str {
         self.body.compatible_of(self.file)
+    }
+
+    /// Whether the verdict gives it up: nothing here restores it.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// Its entry.

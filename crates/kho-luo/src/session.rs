@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kho_block::BlockSet;
+use kho_block::{BlockSet, Format};
 use kho_core::Handover;
 use kho_mem::{Damage, Defect, PhysAddr};
 use kho_radix::Claims;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::Name;
 use crate::abi::{FileSer, SessionSer};
@@ -85,6 +86,13 @@ pub(crate) struct Handlers {
     by_string: HashMap<String, u32>,
 }
 
+/// The sets of a LUO: in what memory, what is spoken for of it, and the version of the blocks.
+pub(crate) struct Sets<'a, 'm> {
+    pub(crate) handover: &'a Handover<'m>,
+    pub(crate) claims: &'a mut Claims,
+    pub(crate) format: Format,
+}
+
 impl Handlers {
     fn add(&mut self, compatible: &str, at: PhysAddr, session: &Name) -> u32 {
         if let Some(index) = self.by_string.get(compatible) {
@@ -105,15 +113,26 @@ impl Handlers {
     }
 }
 
+impl<'m> Sets<'_, 'm> {
+    fn read<T: FromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+        head: PhysAddr,
+        at: PhysAddr,
+        name: &'static str,
+    ) -> Result<BlockSet<'m, T>, Damage> {
+        let mem = self.handover.mem();
+        BlockSet::read_as(self.format, mem, self.claims, head, at, name)
+    }
+}
+
 /// Reads all sessions of the set whose head `head` was found at `at`.
 pub(crate) fn read(
-    handover: &Handover<'_>,
-    claims: &mut Claims,
+    sets: &mut Sets<'_, '_>,
     head: PhysAddr,
     at: PhysAddr,
     handlers: &mut Handlers,
 ) -> Result<(usize, Vec<Session>), Damage> {
-    let set = BlockSet::<SessionSer>::read(handover.mem(), claims, head, at, "session set")?;
+    let set = sets.read::<SessionSer>(head, at, "session set")?;
     let mut sessions: Vec<Session> = Vec::new();
     let mut names = HashSet::new();
     for (index, entry) in set.iter().enumerate() {
@@ -126,15 +145,14 @@ pub(crate) fn read(
                 .expected("a name of its own")
                 .within(format!("session {index}")));
         }
-        let session = files(handover, claims, &ser, at, name, handlers)?;
+        let session = files(sets, &ser, at, name, handlers)?;
         sessions.push(session);
     }
     Ok((set.blocks(), sessions))
 }
 
 fn files(
-    handover: &Handover<'_>,
-    claims: &mut Claims,
+    sets: &mut Sets<'_, '_>,
     ser: &SessionSer,
     at: PhysAddr,
     name: Name,
@@ -146,14 +164,13 @@ fn files(
         blocks: 0,
         at,
     };
-    fill(handover, claims, ser, &mut session, handlers)
+    fill(sets, ser, &mut session, handlers)
         .map_err(|damage| damage.within(format!("session `{}`", session.name)))?;
     Ok(session)
 }
 
 fn fill(
-    handover: &Handover<'_>,
-    claims: &mut Claims,
+    sets: &mut Sets<'_, '_>,
     ser: &SessionSer,
     session: &mut Session,
     handlers: &mut Handlers,
@@ -161,7 +178,7 @@ fn fill(
     let set_at = session.at.get() + core::mem::offset_of!(SessionSer, file_set_ser) as u64;
     let (head_at, count_at) = (PhysAddr::new(set_at), PhysAddr::new(set_at + 8));
     let head = PhysAddr::new(ser.file_set_ser.files.get());
-    let set = BlockSet::<FileSer>::read(handover.mem(), claims, head, head_at, "file set")?;
+    let set = sets.read::<FileSer>(head, head_at, "file set")?;
     let count = ser.file_set_ser.count.get();
     if count != set.len() {
         return Err(Damage::new(Defect::Mismatch, "count", count_at)

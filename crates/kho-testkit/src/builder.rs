@@ -17,9 +17,12 @@ pub struct Builder {
     pub luo_compatible: String,
     /// What LUO counts.
     pub liveupdate_num: u64,
+    /// The version of the headers of blocks: 1 or 2.
+    pub block_version: u32,
     next: u64,
     keys: Vec<(u64, u32)>,
     subtrees: Vec<(String, u64, u64)>,
+    lists: BTreeMap<String, Vec<(String, Vec<u8>)>>,
     sessions: Vec<[u8; 80]>,
     flbs: Vec<[u8; 64]>,
     scratch: Vec<(u64, u64)>,
@@ -93,9 +96,11 @@ impl Builder {
             root_compatible: "kho-v4".into(),
             luo_compatible: "luo-v5".into(),
             liveupdate_num: 1,
+            block_version: 1,
             next: 0x1000_0000,
             keys: Vec::new(),
             subtrees: Vec::new(),
+            lists: BTreeMap::new(),
             sessions: Vec::new(),
             flbs: Vec::new(),
             scratch: vec![
@@ -177,7 +182,8 @@ impl Builder {
     pub fn blocks<const N: usize>(&mut self, entries: &[[u8; N]]) -> u64 {
         let mut head = 0;
         let mut last = 0;
-        for part in entries.chunks((PAGE - 16) / N) {
+        let header = if self.block_version == 1 { 16 } else { 24 };
+        for part in entries.chunks((PAGE - header) / N) {
             let block = self.folio(0);
             if last == 0 {
                 head = block
@@ -185,7 +191,11 @@ impl Builder {
                 self.mem.set_u64(last, block)
             }
             self.mem.set_u64(block + 8, part.len() as u64);
-            self.mem.write(block + 16, &part.concat());
+            if self.block_version == 2 {
+                // entry_size, then 4 reserved bytes.
+                self.mem.set_u32(block + 16, N as u32);
+            }
+            self.mem.write(block + header as u64, &part.concat());
             last = block;
         }
         head
@@ -254,6 +264,23 @@ impl Builder {
     /// Adds a subtree.
     pub fn subtree(&mut self, name: &str, pa: u64, size: u64) {
         self.subtrees.push((name.into(), pa, size));
+    }
+
+    /// Lists a component in the version table: flag 1 is "optional".
+    pub fn table(&mut self, name: &str, version: u32, flags: u32) {
+        let value = [version.to_le_bytes(), flags.to_le_bytes()].concat();
+        self.list("compat", name, &value);
+    }
+
+    /// Lists the feature masks of a component: supported, required, active.
+    pub fn features(&mut self, name: &str, masks: [u64; 3]) {
+        self.list("features", name, &le(&masks));
+    }
+
+    /// Adds a property to the node `node` of the root FDT.
+    pub fn list(&mut self, node: &str, name: &str, value: &[u8]) {
+        let properties = self.lists.entry(node.into()).or_default();
+        properties.push((name.into(), value.into()));
     }
 
     /// Adds kexec metadata.
@@ -346,6 +373,13 @@ impl Builder {
         writer
             .property("preserved-memory-map", &tracker.to_le_bytes())
             .unwrap();
+        for (name, properties) in &self.lists {
+            let node = writer.begin_node(name).unwrap();
+            for (name, value) in properties {
+                writer.property(name, value).unwrap();
+            }
+            writer.end_node(node).unwrap();
+        }
         for (name, pa, size) in &self.subtrees {
             let node = writer.begin_node(name).unwrap();
             writer

@@ -1,0 +1,67 @@
+//! Version 2 of the format: a header that says how large its entries are. An experiment: off unless
+//! the feature `experimental-v2` is on, and never registered by being linked.
+//!
+//! A program that reads and writes it builds its registry with [`COMPONENT`] in place of the one that
+//! is linked, and takes handovers over by that registry.
+//!
+//! ```
+//! use kho_compat::{Component, Registry};
+//!
+//! static BLOCK: Component = kho_block::v2::COMPONENT;
+//!
+//! let linked = Registry::linked()?.components().filter(|component| component.name != "block");
+//! let registry = Registry::new(linked.chain([&BLOCK]))?;
+//! assert!(registry.restores("block", 1) && registry.restores("block", 2));
+//! assert_eq!(Registry::linked()?.restorable_text("block"), "block-v1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use core::mem::offset_of;
+
+use kho_compat::{AbiLayout, Component, Features, constant};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::abi::{BLOCK_SIZE, MAX_BLOCKS, MAX_HEADER, NAME};
+
+/// The number in `block-v2`.
+pub const VERSION: u32 = 2;
+
+/// The header of a block. Its first half is that of version 1.
+#[derive(
+    AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
+)]
+#[repr(C)]
+pub struct BlockHeader {
+    /// Physical address of the next block, 0 for none.
+    pub next: U64,
+    /// Entries in this block.
+    pub count: U64,
+    /// Bytes of an entry.
+    pub entry_size: U32,
+    /// 0.
+    pub reserved: U32,
+}
+
+const _: () = assert!(size_of::<BlockHeader>() == 24 && size_of::<BlockHeader>() <= MAX_HEADER);
+const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(crate::abi::BlockHeader, next));
+const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::abi::BlockHeader, count));
+const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
+const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
+
+/// Its masks: it reads headers of both versions (bit 0 and bit 1). Where masks are all that is said,
+/// blocks are written with the header of version 1, so that none asks for bit 1.
+pub const FEATURES: Features = Features {
+    supported: 0b11,
+    required: 0b01,
+    active: 0b01,
+};
+
+/// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
+pub const COMPONENT: Component = Component::new(NAME, VERSION, ">=1, <3")
+    .writes(&[crate::abi::VERSION])
+    .summary("linked blocks whose headers say how large their entries are (experimental)")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .features(FEATURES)
+    .layouts(&[BlockHeader::layout])
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);

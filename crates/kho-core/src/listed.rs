@@ -1,0 +1,221 @@
+//! What the root FDT says of components beside the strings: the version table and the feature masks.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use kho_compat::{Ability, Carrier, Dialect, Features, Manifest, Place, Registry, Side, Token};
+use kho_mem::Defect;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::abi::{LISTED_OPTIONAL, ListedFeatures, ListedVersion};
+
+/// A component that the root FDT lists, in the node `compat` or `features`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// The component's name.
+    pub name: String,
+    /// What is said of it.
+    pub said: Said,
+}
+
+/// What the root FDT says of a component that it lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Said {
+    /// In the version table.
+    Version {
+        /// The version that was written.
+        version: u32,
+        /// Whether the rest is worth restoring without it.
+        optional: bool,
+    },
+    /// In the feature masks.
+    Features(Features),
+}
+
+/// A value that is none of its node's: the defect, what was found, what was expected.
+pub(crate) type BadValue = (Defect, String, String);
+
+impl Listed {
+    /// Reads the property `name` of the node of `carrier`.
+    pub(crate) fn read(carrier: Carrier, name: &str, value: &[u8]) -> Result<Self, BadValue> {
+        if let Err(error) = Token::new(name, 0) {
+            let expected = "a component's name".to_string();
+            return Err((Defect::BadText, error.to_string(), expected));
+        }
+        let said = if carrier == Carrier::Features {
+            Said::masks(value)
+        } else {
+            Said::version(value)
+        };
+        Ok(Self {
+            name: name.to_string(),
+            said: said?,
+        })
+    }
+
+    /// Adds it to `manifest`, from the root FDT at `at`.
+    pub(crate) fn add_to(&self, manifest: &mut Manifest, at: u64) {
+        let node = self.said.carrier().node().unwrap_or_default();
+        let place = Place::new(at, alloc::format!("root FDT, {node}/{}", self.name));
+        match self.said {
+            Said::Version { version, optional } => {
+                // The name was found to be one when it was read.
+                if let Ok(token) = Token::new(&self.name, version) {
+                    manifest.add_listed(&token, optional, place);
+                }
+            }
+            Said::Features(features) => manifest.add_features(&self.name, features, place),
+        }
+    }
+}
+
+fn bad_size<T>(value: &[u8]) -> BadValue {
+    let bytes = |len: usize| alloc::format!("{len} bytes");
+    (Defect::BadSize, bytes(value.len()), bytes(size_of::<T>()))
+}
+
+impl Said {
+    /// What is said of `ability` where `carrier` says it.
+    fn of(ability: &Ability, carrier: Carrier) -> Self {
+        if carrier == Carrier::Features {
+            return Self::Features(ability.features);
+        }
+        Self::Version {
+            version: ability.version,
+            optional: ability.is_optional(),
+        }
+    }
+
+    const fn carrier(&self) -> Carrier {
+        match self {
+            Self::Version { .. } => Carrier::Table,
+            Self::Features(_) => Carrier::Features,
+        }
+    }
+
+    fn version(value: &[u8]) -> Result<Self, BadValue> {
+        let ser =
+            ListedVersion::read_from_bytes(value).map_err(|_| bad_size::<ListedVersion>(value))?;
+        let flags = ser.flags.get();
+        if flags & !LISTED_OPTIONAL != 0 {
+            let (found, expected) = (alloc::format!("{flags:#x}"), "flags 0 or 0x1".to_string());
+            return Err((Defect::UnknownFlags, found, expected));
+        }
+        Ok(Self::Version {
+            version: ser.version.get(),
+            optional: flags & LISTED_OPTIONAL != 0,
+        })
+    }
+
+    fn masks(value: &[u8]) -> Result<Self, BadValue> {
+        let ser = ListedFeatures::read_from_bytes(value);
+        let ser = ser.map_err(|_| bad_size::<ListedFeatures>(value))?;
+        Ok(Self::Features(Features {
+            supported: ser.supported.get(),
+            required: ser.required.get(),
+            active: ser.active.get(),
+        }))
+    }
+
+    /// The value of its property.
+    fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Version { version, optional } => ListedVersion {
+                version: U32::new(version),
+                flags: U32::new(if optional { LISTED_OPTIONAL } else { 0 }),
+            }
+            .as_bytes()
+            .to_vec(),
+            Self::Features(features) => ListedFeatures {
+                supported: U64::new(features.supported),
+                required: U64::new(features.required),
+                active: U64::new(features.active),
+            }
+            .as_bytes()
+            .to_vec(),
+        }
+    }
+}
+
+/// What lists components where `dialect` is written; `None` where strings say it all.
+pub(crate) const fn lists(dialect: Dialect) -> Option<Carrier> {
+    match dialect {
+        Dialect::Table => Some(Carrier::Table),
+        Dialect::Features => Some(Carrier::Features),
+        Dialect::Plain | Dialect::Composite | Dialect::CompositeDirect => None,
+    }
+}
+
+/// A node that lists components, to be written.
+pub(crate) struct Node<'n> {
+    pub(crate) name: &'static str,
+    /// By the components' names.
+    pub(crate) properties: Vec<(&'n str, Vec<u8>)>,
+}
+
+impl<'n> Node<'n> {
+    /// The node of `carrier` that lists `names`. One that `side` does not know is not listed.
+    pub(crate) fn of(
+        side: &Side,
+        carrier: Carrier,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
+        let value = |name: &'n str| Some((name, Said::of(side.get(name)?, carrier).to_bytes()));
+        Self {
+            name: carrier.node().unwrap_or_default(),
+            properties: names.into_iter().filter_map(value).collect(),
+        }
+    }
+}
+
+/// Whether a subtree can not have this name: a node of it says something else.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    let mut nodes = Carrier::ALL.into_iter().filter_map(Carrier::node);
+    nodes.any(|node| node == name)
+}
+
+/// A component of `side` whose version nothing in `dialect` would say, as a token; `None` where there
+/// is none.
+///
+/// A component without a string of its own is named by the strings of those who need it, or by a
+/// table. Where neither does, it is read as what the linked components write: that is what plain
+/// strings stand for.
+pub(crate) fn unsaid(side: &Side, dialect: Dialect) -> Option<String> {
+    if dialect == Dialect::Table {
+        return None;
+    }
+    let linked = Registry::linked().ok();
+    let unsaid = |ability: &&Ability| {
+        let stands_for = linked.and_then(|linked| linked.get(&ability.name));
+        ability.carrier.is_none()
+            && stands_for.is_some_and(|component| component.major() != ability.version)
+            && !is_said(side, dialect, &ability.name)
+    };
+    let ability = side.abilities().find(unsaid)?;
+    Some(alloc::format!("{}-v{}", ability.name, ability.version))
+}
+
+/// Whether the strings of all that need `name`, and of at least one, list it.
+fn is_said(side: &Side, dialect: Dialect, name: &str) -> bool {
+    let has = |needs: &[String]| needs.iter().any(|need| need == name);
+    let mut users = side
+        .abilities()
+        .filter(|user| user.carrier.is_some() || user.subtree.is_some())
+        .filter(|user| user.name == name || has(side.needs(&user.name)))
+        .peekable();
+    users.peek().is_some()
+        && users.all(|user| {
+            let has_parts = matches!(
+                user.carrier,
+                Some(Carrier::Root | Carrier::Luo | Carrier::FileHandler)
+            );
+            has_parts
+                && match dialect {
+                    Dialect::Composite => has(side.needs(&user.name)),
+                    Dialect::CompositeDirect => has(&user.needs),
+                    Dialect::Plain | Dialect::Table | Dialect::Features => false,
+                }
+        })
+}

@@ -1,0 +1,329 @@
+//! Programs of different versions that hand over to each other: this test's own executable, run as
+//! each of them. It keeps a line in a memfd, and some of its versions a file of a kind that the others
+//! know in another version.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::expect_used
+)]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use kho_block::v2;
+use kho_compat::{Carrier, Component, Dialect, Registry};
+use kho_core::{Attached, Kho, PreservedFolio};
+use kho_exec::{Config, FileRef, Host};
+use kho_luo::{FileHandler, HandlerError, Retrieve};
+use kho_mem::PhysAddr;
+use kho_memfd::MemFile;
+
+const SESSION: &str = "state";
+const LINE: u64 = 1;
+const EXTRA: u64 = 2;
+/// Where the program logs to; it is one where this is set.
+const ROLE: &str = "KHO_TEST_VERSIONS";
+/// What the programs are: a word per generation, of traits joined by `+`.
+const PLAN: &str = "KHO_TEST_PLAN";
+
+static BLOCK_2: Component = v2::COMPONENT;
+static EXTRA_1: Component = Component::new("extra", 1, "^1")
+    .carried_in(Carrier::FileHandler)
+    .field(48)
+    .optional();
+static EXTRA_2: Component = Component::new("extra", 2, "^2")
+    .carried_in(Carrier::FileHandler)
+    .field(48)
+    .optional();
+
+/// The linked components but for those that `own` names, and `own`.
+fn registry(own: &[&'static Component]) -> &'static Registry {
+    let linked = Registry::linked().unwrap().components();
+    let linked = linked.filter(|linked| own.iter().all(|own| own.name != linked.name));
+    Box::leak(Box::new(
+        Registry::new(linked.chain(own.iter().copied())).unwrap(),
+    ))
+}
+
+/// A file of a page.
+struct Extra;
+struct Extras;
+
+impl FileHandler for Extras {
+    type File = Extra;
+    type Preserved = PreservedFolio;
+
+    fn component(&self) -> &'static str {
+        "extra"
+    }
+
+    fn preserve(&self, kho: &Kho, _: &Arc<Extra>) -> Result<PreservedFolio, HandlerError> {
+        kho.preserver()
+            .alloc_preserve(4096)
+            .map_err(HandlerError::new)
+    }
+
+    fn unpreserve(&self, _: &Arc<Extra>, page: PreservedFolio) {
+        drop(page);
+    }
+
+    fn freeze(&self, _: &Arc<Extra>, page: &mut PreservedFolio) -> Result<u64, HandlerError> {
+        Ok(page.addr().get())
+    }
+
+    fn unfreeze(&self, _: &Arc<Extra>, _: &mut PreservedFolio) {}
+
+    fn hand_over(&self, _: &Arc<Extra>, page: PreservedFolio) {
+        page.hand_over();
+    }
+
+    fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<Arc<Extra>, HandlerError> {
+        let claimed = retrieve
+            .claims
+            .page(PhysAddr::new(data), "extra", retrieve.data_at);
+        claimed.map_err(HandlerError::new).map(|_| Arc::new(Extra))
+    }
+
+    fn finish(&self, _: &mut Attached, _: u64, _: Option<Arc<Extra>>) {}
+}
+
+fn config(traits: &str) -> Config {
+    let has = |name: &str| traits.split('+').any(|word| word == name);
+    let mut config = Config::new().arena(PhysAddr::new(1 << 32), 256 << 20);
+    let mut own = Vec::new();
+    own.extend(has("v2").then_some(&BLOCK_2));
+    own.extend(has("extra1").then_some(&EXTRA_1));
+    own.extend(has("extra2").then_some(&EXTRA_2));
+    let registry = registry(&own);
+    let linked = Registry::linked().unwrap().side();
+    if !own.is_empty() {
+        config = config.registry(registry);
+    }
+    if has("extra2") {
+        config = config.handler(Extras);
+    }
+    if has("next-old") {
+        config = config.next(linked.clone());
+    }
+    if has("next-same") {
+        config = config.next(registry.side().clone());
+    }
+    if has("side-old") {
+        config = config.side(registry.side().clone().writing("block", 1).unwrap());
+    }
+    for dialect in Dialect::ALL {
+        if has(dialect.id()) {
+            config = config.dialect(dialect);
+        }
+    }
+    config.degrade(has("degrade"))
+}
+
+/// The program, when this executable is run as one.
+#[test]
+fn program() {
+    let Some(dir) = std::env::var_os(ROLE).map(PathBuf::from) else {
+        return;
+    };
+    let log = |text: String| {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .unwrap();
+        writeln!(file, "{text}").unwrap();
+    };
+    let plan = std::env::var(PLAN).unwrap();
+    let plan: Vec<&str> = plan.split_whitespace().collect();
+    let at = std::env::args().find_map(|arg| arg.strip_prefix("plan:")?.parse::<usize>().ok());
+    let at = at.unwrap_or(0);
+    let traits = plan[at];
+    let mut host = match Host::start(config(traits)) {
+        Ok(host) => host,
+        Err(error) => {
+            log(format!("{at} start: {error}"));
+            std::process::exit(3);
+        }
+    };
+    if let Some(reason) = host.returned() {
+        log(format!("{at} returned: {reason}"));
+    }
+    let verdict = host.verdict().map(|verdict| {
+        let found: Vec<_> = verdict
+            .findings
+            .iter()
+            .map(|finding| finding.found.as_str())
+            .collect();
+        format!("{at} {} of {}", verdict.decision.id(), found.join(" "))
+    });
+    let line = host.retrieve::<MemFile>(SESSION, LINE).unwrap();
+    let extra = host.retrieve::<Extra>(SESSION, EXTRA);
+    if let Some(verdict) = verdict {
+        let lost = extra
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        log(format!("{verdict}; lost {} {lost}", host.lost()));
+    }
+    let line = line.unwrap_or_else(|| Arc::new(MemFile::new(host.arena())));
+    host.finish().unwrap();
+    let returned = host.returned().is_some();
+    if !returned {
+        line.write_at(line.size(), format!("{at}").as_bytes())
+            .unwrap();
+    }
+    if returned || at + 1 == plan.len() {
+        let mut text = vec![0; usize::try_from(line.size()).unwrap()];
+        line.read_at(0, &mut text).unwrap();
+        log(format!(
+            "{at} ends with {}",
+            String::from_utf8(text).unwrap()
+        ));
+        std::process::exit(0);
+    }
+    let mut files = vec![(LINE, line as FileRef)];
+    if traits.contains("extra2") {
+        files.push((EXTRA, Arc::new(Extra)));
+    }
+    let error = host.hand_over(SESSION, files, command(&dir, &plan.join(" "), at + 1));
+    log(format!("{at} went on: {error}"));
+    std::process::exit(0);
+}
+
+fn command(dir: &Path, plan: &str, at: usize) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "program", "--nocapture", "--test-threads", "1"]);
+    command.args(["--skip", &format!("plan:{at}")]);
+    command.env(ROLE, dir).env(PLAN, plan);
+    command
+}
+
+fn run(plan: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let output = command(dir.path(), plan, 0).output().unwrap();
+    assert!(output.status.success(), "{plan}: {output:?}");
+    let text = fs::read_to_string(dir.path().join("log")).unwrap();
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn programs_of_one_version_write_it() {
+    for (plan, block) in [
+        ("v2 v2 v2", "luo-v5;block-v2"),
+        (
+            "v2+composite-direct v2+composite-direct v2",
+            "luo-v5;block-v2",
+        ),
+        ("v2+table v2+table v2", "block-v2"),
+        ("v2+next-same v2+next-same v2", "luo-v5;block-v2"),
+        ("old old old", "luo-v5;block-v1"),
+        ("old+table old+table old", "block-v1"),
+        ("old+plain old+features old", "luo-v5"),
+    ] {
+        let log = run(plan);
+        assert_eq!(log.len(), 3, "{log:?}");
+        for line in &log[..2] {
+            assert!(
+                line.contains(" accept of ") && line.ends_with("; lost 0 "),
+                "{line}"
+            );
+            assert!(
+                line.split_whitespace().any(|found| found == block),
+                "{plan}: {line}"
+            );
+        }
+        assert_eq!(log[2], "2 ends with 012");
+    }
+}
+
+#[test]
+fn an_old_program_refuses_what_a_new_one_wrote_and_it_comes_back() {
+    for plan in ["v2 old", "v2+composite-direct old", "v2+table old"] {
+        let log = run(plan);
+        assert!(
+            log[0].starts_with("0 returned: refused by policy `semver-range`"),
+            "{log:?}"
+        );
+        assert!(
+            log[0].contains("found block-v2, expected block-v1")
+                || log[0].contains("block-v2 is not restorable here, only block-v1"),
+            "{log:?}"
+        );
+        assert_eq!(log.last().unwrap(), "0 ends with 0", "{log:?}");
+    }
+}
+
+#[test]
+fn a_new_program_writes_what_the_next_one_reads() {
+    for plan in [
+        "v2+next-old old v2",
+        "v2+side-old old v2",
+        "v2+table+next-old old+table v2",
+        "v2+plain+next-old old+plain v2",
+        "v2+features+side-old old+features v2",
+    ] {
+        let log = run(plan);
+        assert!(
+            log[..2].iter().all(|line| line.contains(" accept of ")),
+            "{log:?}"
+        );
+        assert!(!log.concat().contains("block-v2"), "{log:?}");
+        assert_eq!(log[2], "2 ends with 012");
+    }
+}
+
+#[test]
+fn what_can_not_be_said_is_not_handed_over() {
+    for dialect in ["plain", "features"] {
+        let log = run(&format!("v2+{dialect} v2"));
+        let expected = format!("0 went on: block-v2 can not be said in the {dialect} dialect");
+        assert_eq!(log, [expected]);
+    }
+}
+
+#[test]
+fn optional_files_are_lost_where_the_next_program_allows_it() {
+    // Not allowed: everything comes back.
+    for plan in ["extra2 extra1", "extra2+table extra1", "extra2+table old"] {
+        let log = run(plan);
+        assert!(
+            log[0].starts_with("0 returned: optional parts would be lost: "),
+            "{log:?}"
+        );
+        assert!(log[0].contains("found extra-v2, expected "), "{log:?}");
+        assert!(log[1].starts_with("0 accept of "), "{log:?}");
+        assert!(log[1].ends_with("; lost 0 "), "{log:?}");
+        assert_eq!(log[2], "0 ends with 0");
+    }
+    // Allowed: the rest is there, and goes on from there.
+    for plan in [
+        "extra2 extra1+degrade extra1",
+        "extra2+plain extra1+degrade+plain old",
+        "extra2+table extra1+degrade+table extra2",
+        "extra2+table old+degrade+table old",
+    ] {
+        let log = run(plan);
+        assert!(log[0].starts_with("1 degrade of "), "{log:?}");
+        assert!(
+            log[0].ends_with(
+                "; lost 1 the file of token 0x2 in session `state` is lost: nothing here restores `extra-v2`"
+            ),
+            "{log:?}"
+        );
+        assert!(
+            log[1].starts_with("2 accept of ") && log[1].ends_with("; lost 0 "),
+            "{log:?}"
+        );
+        assert_eq!(log[2], "2 ends with 012");
+    }
+    // Where nothing is lost, allowing it changes nothing.
+    let log = run("extra2+degrade extra2+degrade");
+    assert!(log[0].starts_with("1 accept of "), "{log:?}");
+    assert_eq!(log[1], "1 ends with 01");
+}
