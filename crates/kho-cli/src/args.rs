@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kho_compat::Dialect;
 use kho_mem::PhysAddr;
 
 /// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
@@ -19,7 +20,8 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the image is damaged, or what it holds is refused (the reason is on
-standard error: what, where, what was found, what was expected); 2 usage; 130 interrupted.";
+standard error: what, where, what was found, what was expected); 2 usage; 130 interrupted.
+preflight: 0 accept, 3 degrade, 1 reject (nothing is on standard error then).";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -29,11 +31,16 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Make an image of files: the way back of restore.
     Pack(crate::pack::PackArgs),
+    /// Judge, before leaving, whether the next kernel or program restores what this one hands over.
+    Preflight(crate::preflight::PreflightArgs),
     /// The components that this build knows, and their compat strings.
     #[command(subcommand)]
     Compat(CompatCommand),
     /// Show a live update: this program fills sessions, hands them over to itself, and verifies.
     Demo(DemoArgs),
+    /// Send versioning policies over a history of releases, and plan updates through it.
+    #[command(subcommand)]
+    Lab(crate::lab::LabCommand),
     /// Run a program that hands over, and bring it back if the next one crashes.
     Run(RunArgs),
 }
@@ -124,11 +131,29 @@ pub(crate) enum CompatCommand {
         #[arg(long)]
         json: bool,
     },
+    /// List the policies: what each writes of this build, what that costs, when it finds a mismatch.
+    Policies {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a compat string: its tokens, or the byte at which it is wrong.
+    Parse {
+        /// The string: `luo-v5;block-v1`.
+        text: String,
+        /// Bytes of the field that is to carry it, NUL included: 48 for a file handler.
+        #[arg(long, value_name = "BYTES", default_value = "4096")]
+        field: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the compat string of a component, and nothing else.
     String {
         /// The component: see `kho compat list`.
         name: String,
-        /// How the string is written: `luo-v5`, or with all it needs, `luo-v5;block-v1`.
+        /// How the string is written: `luo-v5`, or with all it needs, `luo-v5;block-v1`. With table
+        /// and features it is plain: the versions stand elsewhere.
         #[arg(long, value_enum, default_value_t = DialectArg::Plain)]
         dialect: DialectArg,
     },
@@ -148,7 +173,8 @@ Examples:
   kho demo
   kho demo --sessions 8 --files 2000 --size 64K
   kho demo --files 1 --sessions 1 --size 8G --json
-  kho demo --next block=2")]
+  kho demo --next block=2
+  kho demo --dialect table --next block=2")]
 pub(crate) struct DemoArgs {
     /// Sessions.
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..))]
@@ -168,6 +194,9 @@ pub(crate) struct DemoArgs {
     /// The version that this program has, set by the generation before.
     #[arg(long, hide = true, overrides_with = "of", value_parser = version_of)]
     pub(crate) of: Option<VersionOf>,
+    /// How versions are written.
+    #[arg(long, value_enum, default_value_t = DialectArg::Composite)]
+    pub(crate) dialect: DialectArg,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -236,8 +265,26 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
 pub(crate) enum DialectArg {
     /// The component's own token.
     Plain,
-    /// Its token and those of all it needs.
+    /// Its token and those of all it needs, directly or not.
     Composite,
+    /// Its token and those of what it needs itself.
+    CompositeDirect,
+    /// Plain strings, and a table of versions in the root FDT.
+    Table,
+    /// Plain strings, and feature masks in the root FDT.
+    Features,
+}
+
+impl From<DialectArg> for Dialect {
+    fn from(arg: DialectArg) -> Self {
+        match arg {
+            DialectArg::Plain => Self::Plain,
+            DialectArg::Composite => Self::Composite,
+            DialectArg::CompositeDirect => Self::CompositeDirect,
+            DialectArg::Table => Self::Table,
+            DialectArg::Features => Self::Features,
+        }
+    }
 }
 
 fn number(text: &str) -> Result<u64, String> {
@@ -252,7 +299,7 @@ pub(crate) fn address(text: &str) -> Result<PhysAddr, String> {
     number(text).map(PhysAddr::new)
 }
 
-fn address_len(text: &str) -> Result<(PhysAddr, u64), String> {
+pub(crate) fn address_len(text: &str) -> Result<(PhysAddr, u64), String> {
     let (addr, len) = text
         .split_once(':')
         .ok_or("expected ADDR:LEN, for instance 0xf3f0000:48")?;

@@ -3,22 +3,20 @@
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use kho_compat::{Component, Dialect, Presence, Registry};
+use kho_compat::policy::ALL;
+use kho_compat::{Carrier, Compat, Component, Dialect, Presence, Registry};
 use serde_json::{Value, json};
 
-use crate::args::{CompatCommand, DialectArg};
+use crate::args::CompatCommand;
 use crate::error::Failure;
+use crate::human::count;
 
 pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
     let registry = registry()?;
     let mut out = anstream::stdout().lock();
     match command {
         CompatCommand::String { name, dialect } => {
-            let dialect = match dialect {
-                DialectArg::Plain => Dialect::Plain,
-                DialectArg::Composite => Dialect::Composite,
-            };
-            let compat = registry.compat(name, dialect).map_err(|_| {
+            let compat = registry.compat(name, (*dialect).into()).map_err(|_| {
                 let known: Vec<_> = registry
                     .components()
                     .map(|component| component.name)
@@ -30,6 +28,8 @@ pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
             })?;
             writeln!(out, "{compat}")
         }
+        CompatCommand::Policies { json } => return policies(&mut out, registry, *json),
+        CompatCommand::Parse { text, field, json } => return parse(&mut out, text, *field, *json),
         CompatCommand::List { json: true } => {
             let list: Vec<_> = registry
                 .components()
@@ -40,6 +40,121 @@ pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
         CompatCommand::List { json: false } => writeln!(out, "{}", table(registry)),
     }
     .map_err(Failure::Output)
+}
+
+fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header([
+        "POLICY",
+        "DIALECT",
+        "BYTES",
+        "FINDS A MISMATCH",
+        "WHAT IT PROMISES",
+    ]);
+    let mut all = Vec::new();
+    for policy in ALL {
+        let written = policy.write(registry.side(), None);
+        let written = written.map_err(Failure::Registry)?;
+        // Subtrees have no version.
+        let entries = written
+            .entries()
+            .iter()
+            .filter(|entry| entry.carrier != Carrier::Subtree)
+            .map(|entry| match entry.features {
+                Some(features) => json!({
+                    "carrier": entry.carrier.id(),
+                    "name": entry.found,
+                    "supported": features.supported,
+                    "required": features.required,
+                    "active": features.active,
+                }),
+                None => json!({ "carrier": entry.carrier.id(), "string": entry.found }),
+            });
+        let entries: Vec<_> = entries.collect();
+        all.push(json!({
+            "name": policy.name(),
+            "dialect": policy.dialect().id(),
+            "when": policy.when().id(),
+            "summary": policy.summary(),
+            "writes": entries,
+            "bytes": written.bytes(),
+        }));
+        table.add_row([
+            policy.name(),
+            policy.dialect().id(),
+            &written.bytes().to_string(),
+            &policy.when().id().replace('-', " "),
+            policy.summary(),
+        ]);
+    }
+    let done = if json {
+        writeln!(out, "{:#}", Value::from(all))
+    } else {
+        writeln!(
+            out,
+            "{table}\n\nBYTES of this build's versions if each component is used once"
+        )
+    };
+    done.map_err(Failure::Output)
+}
+
+fn parse(out: &mut dyn Write, text: &str, field: usize, json: bool) -> Result<(), Failure> {
+    let parsed = Compat::parse_in(text, field);
+    if json {
+        let value = match &parsed {
+            Ok(compat) => json!({
+                "text": text,
+                "dialect": compat.dialect().id(),
+                "bytes": compat.field_len(),
+                "tokens": compat.tokens().map(|token| {
+                    json!({ "name": token.name(), "version": token.version() })
+                }).collect::<Vec<_>>(),
+            }),
+            Err(error) => json!({ "text": text, "failure": {
+                "kind": "grammar", "what": error.kind.to_string(), "at": error.at,
+            }}),
+        };
+        writeln!(out, "{value:#}").map_err(Failure::Output)?;
+    }
+    let compat = parsed.map_err(|error| {
+        let mut lines = vec![
+            ("error", "not a compat string".to_owned()),
+            ("where", format!("byte {}", error.at)),
+            ("found", text.escape_debug().to_string()),
+        ];
+        // A caret under the byte, where what is printed is what was given.
+        if text.is_ascii() && !text.contains(|c: char| c.is_ascii_control() || "\"'\\".contains(c))
+        {
+            lines.push(("", format!("{}^", " ".repeat(error.at))));
+        }
+        lines.push(("reason", error.kind.to_string()));
+        Failure::Input(lines)
+    })?;
+    if json {
+        return Ok(());
+    }
+    let mut write = || -> std::io::Result<()> {
+        let role = |index| if index == 0 { "base" } else { "needs" };
+        for (index, token) in compat.tokens().enumerate() {
+            writeln!(
+                out,
+                "{:<6} {} version {}",
+                role(index),
+                token.name(),
+                token.version()
+            )?;
+        }
+        writeln!(
+            out,
+            "{} in memory, dialect {}",
+            count(compat.field_len() as u64, "byte"),
+            compat.dialect()
+        )
+    };
+    write().map_err(Failure::Output)
 }
 
 /// The linked components, with the crates that carry them referred to by name: the linker drops
@@ -89,7 +204,7 @@ fn component_json(registry: &Registry, component: &Component) -> Value {
         "restores": component.restores,
         "needs": component.needs,
         "presence": presence(component),
-        "carrier": component.carrier.map(kho_compat::Carrier::id),
+        "carrier": component.carrier.map(Carrier::id),
         "subtree": component.subtree,
         "crate": component.crate_name,
         "summary": component.summary,

@@ -44,6 +44,10 @@ pub(crate) enum Failure {
     NotRun(String, io::Error, u8),
     /// The program that was run ended with this exit code. It has said why itself.
     Ended(u8),
+    /// A failure of one of several things that were given: which one.
+    Of(String, Box<Failure>),
+    /// A verdict that is no plain yes, and its exit code. Standard output says it.
+    Verdict(u8),
 }
 
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
@@ -90,7 +94,8 @@ impl Failure {
             Self::Image(ImageError::Io { path, .. }) if *path == std::env::temp_dir() => 1,
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
-            Self::Ended(code) | Self::NotRun(_, _, code) => *code,
+            Self::Ended(code) | Self::NotRun(_, _, code) | Self::Verdict(code) => *code,
+            Self::Of(_, failure) => failure.code(),
             _ => 1,
         }
     }
@@ -126,7 +131,12 @@ impl Failure {
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
-            Self::Ended(_) => Vec::new(),
+            Self::Ended(_) | Self::Verdict(_) => Vec::new(),
+            Self::Of(name, failure) => {
+                let mut lines = failure.lines();
+                lines.insert(lines.len().min(1), ("in", name.clone()));
+                lines
+            }
             Self::NotRun(program, error, _) => vec![("error", format!("{program}: {error}"))],
             Self::Input(lines) => lines.clone(),
             Self::Image(error) => vec![("error", error.to_string())],
@@ -238,6 +248,13 @@ impl Failure {
                 "found": found,
                 "expected": expected,
             }),
+            Self::Of(name, failure) => {
+                let mut value = failure.json();
+                if let Value::Object(members) = &mut value {
+                    members.insert("in".into(), name.as_str().into());
+                }
+                value
+            }
             Self::Find(FindError::Several(roots), _) => json!({
                 "kind": "several",
                 "what": "several handovers",

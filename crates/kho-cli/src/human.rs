@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use kho_compat::{Outcome, Verdict};
+use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict};
 use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::Session;
@@ -15,10 +15,10 @@ use crate::error::RED;
 use crate::report::Hashes;
 use crate::survey::{MemfdFacts, ScratchSource, Survey};
 
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
 const GREEN: Style = AnsiColor::Green.on_default().bold();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
+pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// Sessions, files of a session, and the like that are shown without `--all`.
 const SHOWN: usize = 12;
@@ -82,6 +82,7 @@ pub(crate) fn print(
             root.compatible(),
             root.at()
         ));
+        listed(&mut node, &survey.manifest);
         core(&mut node, survey, shown);
         luo(&mut node, survey, hashes, shown);
         top.push(node);
@@ -97,6 +98,34 @@ pub(crate) fn print(
     }
 }
 
+/// The table or the masks of the root FDT.
+fn listed(node: &mut Node, manifest: &Manifest) {
+    for (carrier, title) in [
+        (Carrier::Table, "versions listed"),
+        (Carrier::Features, "features listed"),
+    ] {
+        let entries = manifest.of(carrier).map(|entry| match entry.features {
+            Some(features) => format!(
+                "{} {:#x}/{:#x}/{:#x}",
+                entry.found, features.supported, features.required, features.active
+            ),
+            None if entry.optional => format!("{} (optional)", entry.found),
+            None => entry.found.clone(),
+        });
+        let entries: Vec<_> = entries.collect();
+        if !entries.is_empty() {
+            let legend = match carrier {
+                Carrier::Features => format!("  {DIM}supported/required/active{DIM:#}"),
+                _ => String::new(),
+            };
+            node.push(Node::new(format!(
+                "{title}: {}{legend}",
+                entries.join(", ")
+            )));
+        }
+    }
+}
+
 fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
     if let Some(metadata) = &survey.metadata {
         node.push(Node::new(match metadata {
@@ -107,7 +136,7 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
                 format!("from Linux {previous_release}, kexec {kexec_count}")
             }
             Metadata::Other { version } => {
-                format!("{YELLOW}kexec metadata of version {version}, left alone{YELLOW:#}")
+                format!("{YELLOW}kexec metadata of version {version}, lost{YELLOW:#}")
             }
         }));
     }
@@ -208,7 +237,7 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
                     )
                 }
                 None => format!(
-                    "{YELLOW}{}  {}, left alone{YELLOW:#}",
+                    "{YELLOW}{}  {}, lost{YELLOW:#}",
                     region.name, region.compatible
                 ),
             }));
@@ -378,11 +407,7 @@ fn seals(seals: u32) -> String {
 }
 
 fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<()> {
-    let style = if verdict.rejected().next().is_some() {
-        RED
-    } else {
-        GREEN
-    };
+    let style = decision_style(verdict.decision);
     let decision = verdict.decision.id();
     writeln!(
         out,
@@ -395,17 +420,14 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
         .filter(|finding| finding.outcome != Outcome::Restorable);
     let all = notable.clone().count();
     for finding in notable.take(shown) {
-        let (style, word) = match finding.outcome {
-            Outcome::Rejected => (RED, "rejected"),
-            _ => (YELLOW, "left alone"),
-        };
+        let (style, word) = outcome(finding.outcome);
         let title = finding.carrier.title();
         write!(out, "  {style}{word}{style:#}  {title} `{}`", finding.found)?;
         if !finding.reason.is_empty() {
             write!(out, ": {}", finding.reason)?;
         }
         writeln!(out)?;
-        if finding.outcome == Outcome::Rejected {
+        if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {
             writeln!(out, "            expected {}", finding.expected)?;
             writeln!(out, "            {}", finding.consequence)?;
         }
@@ -418,6 +440,25 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
         )?;
     }
     Ok(())
+}
+
+/// The colour of a decision.
+pub(crate) const fn decision_style(decision: Decision) -> Style {
+    match decision {
+        Decision::Accept => GREEN,
+        Decision::Degrade => YELLOW,
+        Decision::Reject => RED,
+    }
+}
+
+/// The colour of an outcome, and the words for it.
+pub(crate) const fn outcome(outcome: Outcome) -> (Style, &'static str) {
+    match outcome {
+        Outcome::Restorable => (GREEN, "restorable"),
+        Outcome::LeftAlone => (DIM, "left alone"),
+        Outcome::Lost => (YELLOW, "lost"),
+        Outcome::Rejected => (RED, "rejected"),
+    }
 }
 
 pub(crate) fn count(n: u64, what: impl Display) -> String {

@@ -6,7 +6,9 @@ mod demo;
 mod error;
 mod human;
 mod inspect;
+mod lab;
 mod pack;
+mod preflight;
 mod progress;
 mod report;
 mod restore;
@@ -22,6 +24,7 @@ use crate::args::{Cli, Command};
 use crate::error::Failure;
 
 fn main() -> ExitCode {
+    kho_compat::answer_manifest!();
     let cli = Cli::parse();
     let level = match cli.verbose {
         0 => tracing::Level::WARN,
@@ -42,7 +45,9 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Pack(args) => pack::run(args),
+        Command::Preflight(args) => preflight::run(args),
         Command::Compat(args) => compat::run(args),
+        Command::Lab(command) => lab::run(command),
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => supervise::run(args),
     };

@@ -70,7 +70,7 @@ pub(crate) struct PackArgs {
     /// What to write.
     #[arg(long, value_enum, default_value_t = Format::Elf)]
     format: Format,
-    /// How compat strings are written. Without it as in the manifest's root string, else plain.
+    /// How versions are written. Without it as the manifest says, else plain.
     #[arg(long, value_enum)]
     dialect: Option<DialectArg>,
     /// Print JSON: what IMAGE.json holds.
@@ -131,11 +131,7 @@ fn pack(args: &PackArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(text));
     }
     let source = Source::read(&args.dir)?;
-    let dialect = match args.dialect {
-        Some(DialectArg::Plain) => Dialect::Plain,
-        Some(DialectArg::Composite) => Dialect::Composite,
-        None => source.dialect,
-    };
+    let dialect = args.dialect.map_or(source.dialect, Dialect::from);
     let used = build::measure(&source, dialect, args.base)?;
     let memory = memory(args, used)?;
     let packed = Packed::new(&source, dialect, &memory)?;

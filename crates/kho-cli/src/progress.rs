@@ -71,6 +71,13 @@ impl Bar {
         !interrupted()
     }
 
+    /// Shows that `done` of `total` pairs are done. Returns whether to go on.
+    pub(crate) fn pairs(&mut self, done: u64, total: u64) -> bool {
+        let template = "{prefix:>9} [{bar:24}] {human_pos}/{human_len} pairs";
+        self.moved(done, Some(total), template);
+        !interrupted()
+    }
+
     /// The bar, made where it is time for one and moved to `done`, and how long all took; `None` where
     /// it need not move yet.
     fn moved(

@@ -1,6 +1,6 @@
 //! A survey as JSON: the names and values that the captures' facts have, and more.
 
-use kho_compat::{Finding, Verdict};
+use kho_compat::{Carrier, Finding, Manifest, Verdict};
 use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::{Body, Name, Session};
@@ -44,6 +44,10 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
     }
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
+        out.insert("dialect".into(), survey.manifest.dialect().id().into());
+        if let Some(listed) = listed_json(&survey.manifest) {
+            out.insert("listed".into(), listed);
+        }
     }
     if let Some(preserved) = &survey.preserved {
         out.insert("preserved".into(), preserved_json(preserved));
@@ -135,6 +139,27 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
         out.insert("failure".into(), failure.json());
     }
     out.into()
+}
+
+/// The table or the masks of the root FDT, by component; `None` where there are none.
+fn listed_json(manifest: &Manifest) -> Option<Value> {
+    let mut listed = Map::new();
+    for entry in manifest.entries() {
+        let value = match (entry.carrier, entry.features) {
+            (Carrier::Table, _) => {
+                let version = manifest.listed(entry.component());
+                json!({ "version": version, "optional": entry.optional })
+            }
+            (Carrier::Features, Some(features)) => json!({
+                "supported": features.supported,
+                "required": features.required,
+                "active": features.active,
+            }),
+            _ => continue,
+        };
+        listed.insert(entry.component().to_owned(), value);
+    }
+    (!listed.is_empty()).then(|| listed.into())
 }
 
 fn preserved_json(preserved: &Preserved) -> Value {

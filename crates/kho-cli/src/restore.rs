@@ -6,9 +6,9 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kho_compat::Admitted;
+use kho_compat::{Admitted, Carrier};
 use kho_core::{Handover, Metadata};
-use kho_luo::{Luo, Name};
+use kho_luo::{File, Luo, Name};
 use kho_memfd::Memfd;
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         Some(Err(refused)) => return Err(refused.into()),
         None => return Err(Failure::Unrestorable("no verdict was reached".to_owned())),
     };
-    let selected = Selected::new(args, survey.luo.as_ref())?;
+    let selected = Selected::new(args, survey.luo.as_ref(), &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
     let manifest = match (&survey.handover, &survey.luo) {
         (Some(handover), Some(luo)) => write_files(
@@ -95,11 +95,18 @@ struct Selected {
 }
 
 impl Selected {
-    fn new(args: &RestoreArgs, luo: Option<&Luo>) -> Result<Self, Failure> {
-        let sessions = luo
-            .and_then(Luo::body)
-            .map(kho_luo::Body::sessions)
-            .unwrap_or_default();
+    fn new(args: &RestoreArgs, luo: Option<&Luo>, admitted: &Admitted) -> Result<Self, Failure> {
+        let body = luo.and_then(Luo::body);
+        let sessions = body.map(kho_luo::Body::sessions).unwrap_or_default();
+        // The verdict names the handlers whose files are lost; the report names them again.
+        let lost: HashSet<&str> = admitted
+            .verdict()
+            .lost()
+            .filter(|finding| finding.carrier == Carrier::FileHandler)
+            .map(|finding| finding.found.as_str())
+            .collect();
+        let is_lost =
+            |file: &File| body.is_some_and(|body| lost.contains(body.compatible_of(file)));
         let wanted = args.session.as_deref().map(OsStr::as_bytes);
         let mut files = Vec::new();
         for (index, session) in sessions.iter().enumerate() {
@@ -109,6 +116,7 @@ impl Selected {
             let of_session: Vec<_> = (0..)
                 .zip(session.files())
                 .filter(|(_, file)| args.token.is_none_or(|token| token == file.token))
+                .filter(|(_, file)| !is_lost(file))
                 .map(|(index, _)| index)
                 .collect();
             if args.token.is_none() || !of_session.is_empty() {
@@ -241,6 +249,7 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
     );
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
+        out.insert("dialect".into(), survey.manifest.dialect().id().into());
     }
     if let Some(Metadata::V1 {
         previous_release,
@@ -299,7 +308,10 @@ fn report(
         let text = "not checked: the scratch table, to which nothing points (--scratch names it)";
         writeln!(out, "{text}").map_err(Failure::Output)?;
     }
-    for finding in admitted.verdict().left_alone() {
+    let verdict = admitted.verdict();
+    let lost = verdict.lost().map(|finding| ("lost", finding));
+    let left = verdict.left_alone().map(|finding| ("left alone", finding));
+    for (word, finding) in lost.chain(left) {
         let reason = if finding.reason.is_empty() {
             String::new()
         } else {
@@ -307,7 +319,7 @@ fn report(
         };
         writeln!(
             out,
-            "left alone: {} `{}`{reason}",
+            "{word}: {} `{}`{reason}",
             finding.carrier.title(),
             finding.found
         )

@@ -346,7 +346,7 @@ fn composite_strings_are_recognised() {
 }
 
 #[test]
-fn what_is_optional_and_unknown_is_left_alone() {
+fn what_is_unknown_is_left_alone_and_what_is_of_another_version_lost() {
     let mut b = Builder::new();
     b.metadata(2, "9.9", 1);
     b.memblock("memblock-v2", &[("log", 4096)]);
@@ -358,21 +358,35 @@ fn what_is_optional_and_unknown_is_left_alone() {
     let temp = Temp::new("optional");
     let image = temp.file("image", &b.finish().mem.to_elf());
     let report = inspect(&[&image]);
-    assert_eq!(report["verdict"]["decision"], "accept");
-    let left: Vec<_> = report["verdict"]["findings"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|finding| finding["outcome"] == "left-alone")
-        .map(|finding| finding["found"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        left,
-        ["unheard-of", "kexec-metadata-v2", "memblock-v2", "iommu-v7"]
-    );
+    assert_eq!(report["verdict"]["decision"], "degrade");
+    let of = |outcome: &str| -> Vec<String> {
+        let findings = report["verdict"]["findings"].as_array().unwrap().iter();
+        findings
+            .filter(|finding| finding["outcome"] == outcome)
+            .map(|finding| finding["found"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(of("left-alone"), ["unheard-of", "iommu-v7"]);
+    assert_eq!(of("lost"), ["kexec-metadata-v2", "memblock-v2"]);
+    let human = text(&kho(&["inspect", &image]).stdout);
+    for part in [
+        "verdict: degrade",
+        "lost  kexec metadata `kexec-metadata-v2`",
+        "left alone  FLB `iommu-v7`",
+    ] {
+        assert!(human.contains(part), "{part:?} in {human}");
+    }
     let output = kho(&["restore", &image, "--out", &temp.path("out")]);
     assert!(output.status.success());
-    assert!(text(&output.stdout).contains("left alone: subtree `unheard-of`"));
+    let report = text(&output.stdout);
+    for part in [
+        "restored 1 file of 1 session",
+        "lost: kexec metadata `kexec-metadata-v2`: ",
+        "lost: memblock FDT `memblock-v2`: ",
+        "left alone: subtree `unheard-of`",
+    ] {
+        assert!(report.contains(part), "{part:?} in {report}");
+    }
 }
 
 #[test]
@@ -433,4 +447,85 @@ fn without_a_scratch_table_a_handover_is_read_and_said_to_have_none() {
     assert_eq!(report["entry"]["scratch_addr"], Value::Null);
     let human = text(&kho(&["inspect", &image]).stdout);
     assert!(human.contains("scratch  unknown"), "{human}");
+}
+
+#[test]
+fn versions_beside_the_strings_are_read_and_judged() {
+    let build = |list: &dyn Fn(&mut Builder)| {
+        let mut b = Builder::new();
+        let data = b.memfd(&MemfdSpec::new(vec![5; 9]));
+        b.session(b"s", &[Builder::file("memfd-v2", data, 1)]);
+        list(&mut b);
+        b.finish().mem.to_elf()
+    };
+    let temp = Temp::new("listed");
+    let image = temp.file(
+        "table",
+        &build(&|b| {
+            b.table("luo", 5, 0);
+            b.table("block", 1, 0);
+            // Nobody here knows it, and its writer says that the rest is worth having.
+            b.table("guest-memory", 7, 1);
+        }),
+    );
+    let report = inspect(&[&image]);
+    assert_eq!(report["dialect"], "table");
+    assert_eq!(
+        report["listed"]["guest-memory"],
+        serde_json::json!({"version": 7, "optional": true})
+    );
+    assert_eq!(report["verdict"]["decision"], "degrade");
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("lost: version table `guest-memory-v7`"),
+        "{}",
+        text(&output.stdout)
+    );
+
+    let refused = |name: &str, list: &dyn Fn(&mut Builder), words: &[&str]| {
+        let image = temp.file(name, &build(list));
+        let dir = temp.path("refused");
+        let output = kho(&["restore", &image, "--out", &dir]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {error}");
+        assert!(
+            words.iter().all(|word| error.contains(word)),
+            "{name}: {error}"
+        );
+        assert!(!Path::new(&dir).exists(), "{name}");
+    };
+    refused(
+        "mandatory",
+        &|b| b.table("guest-memory", 7, 0),
+        &["root FDT, compat/guest-memory", "no linked component"],
+    );
+    refused(
+        "block",
+        &|b| b.table("block", 2, 0),
+        &["root FDT, compat/block", "`block-v2`", "block-v1"],
+    );
+    refused(
+        "masks",
+        &|b| b.features("memfd", [7, 7, 7]),
+        &["root FDT, features/memfd", "features 0x4 are required"],
+    );
+    refused(
+        "lacking",
+        &|b| b.features("memfd", [1, 1, 1]),
+        &["features 0x2 are required here"],
+    );
+    // And what is no table at all.
+    refused(
+        "short",
+        &|b| b.list("compat", "luo", &[5, 0, 0, 0]),
+        &["damaged", "4 bytes", "8 bytes"],
+    );
+    refused("flags", &|b| b.table("luo", 5, 2), &["damaged", "0x2"]);
+    refused("name", &|b| b.table("LUO", 5, 0), &["damaged", "byte 0"]);
+    refused(
+        "long",
+        &|b| b.list("features", "luo", &[0; 32]),
+        &["damaged", "32 bytes", "24 bytes"],
+    );
 }

@@ -118,6 +118,7 @@ fn composite(value: &mut Value) {
                 "kho-v4" => "kho-v4;radix-v1;vmalloc-v1",
                 "luo-v5" => "luo-v5;block-v1",
                 "memfd-v2" => "memfd-v2;vmalloc-v1",
+                "plain" => "composite",
                 _ => return,
             };
             *string = composite.to_owned();
@@ -169,6 +170,8 @@ fn goes_round(name: &str, ways: &[(&str, &str)]) {
         if *dialect == "composite" {
             composite(&mut before);
             composite(&mut report);
+        } else {
+            before["dialect"] = Value::from(*dialect);
         }
         assert_eq!(manifest(&again), before, "{case}");
         same_files(&dir, &again, &before);
@@ -177,6 +180,25 @@ fn goes_round(name: &str, ways: &[(&str, &str)]) {
             assert_eq!(packed[part], report[part], "{part} of {case}");
         }
         assert_eq!(packed["verdict"]["decision"], "accept", "{case}");
+        let listed = packed["listed"].as_object();
+        let listed = listed.map(|listed| listed.keys().map(String::as_str).collect::<Vec<_>>());
+        let handlers = before["sessions"].as_array().unwrap();
+        let memfds = handlers.iter().any(|session| session["files"] != json!([]));
+        let mut expected = vec![
+            "block",
+            "kexec-metadata",
+            "kho",
+            "luo",
+            "memfd",
+            "radix",
+            "vmalloc",
+        ];
+        // What is in use, and nothing else.
+        expected.retain(|name| memfds || *name != "memfd");
+        match *dialect {
+            "table" | "features" => assert_eq!(listed.unwrap(), expected, "{case}"),
+            _ => assert_eq!(listed, None, "{case}"),
+        }
         // Nothing but LUO's own and the metadata is preserved, and nothing else is stored.
         assert_eq!(packed["unclaimed"]["pages"], 0, "{case}");
         let pages = &packed["preserved"];
@@ -200,6 +222,8 @@ fn what_real_kernels_handed_over_goes_round() {
         ("raw", "composite"),
         ("raw", "plain"),
         ("elf", "composite"),
+        ("raw", "table"),
+        ("elf", "features"),
     ];
     for name in CAPTURES {
         goes_round(name, &ways);
@@ -298,6 +322,34 @@ fn the_manifest_says_the_dialect() {
         "plain",
     ]);
     assert_eq!(inspect(&image)["luo"]["compatible"], "luo-v5");
+    // What stands beside the strings comes round without being asked for.
+    for dialect in ["table", "features"] {
+        good(&[
+            "pack",
+            &dir,
+            "--out",
+            &image,
+            "--force",
+            "--dialect",
+            dialect,
+        ]);
+        let again = temp.path(dialect);
+        good(&["restore", &image, "--out", &again]);
+        good(&["pack", &again, "--out", &image, "--force"]);
+        assert_eq!(inspect(&image)["dialect"], dialect);
+        let manifest = Path::new(&again).join("manifest.json");
+        let altered = fs::read_to_string(&manifest)
+            .unwrap()
+            .replace(dialect, "tablet");
+        fs::write(&manifest, altered).unwrap();
+        let output = kho(&["pack", &again, "--out", &image, "--force"]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = text(&output.stderr);
+        assert!(
+            error.contains("plain, composite, composite-direct, table, features"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -186,6 +186,16 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
         .as_ref()
         .or(luo_string.as_ref())
         .map(Compat::dialect);
+    // What stands beside the strings is not in them.
+    let dialect = match top.get("dialect") {
+        Some(at) => {
+            let id = at.text()?;
+            let found = Dialect::ALL.into_iter().find(|dialect| dialect.id() == id);
+            let expected = Dialect::ALL.map(Dialect::id).join(", ");
+            Some(found.ok_or_else(|| at.wrong("the manifest names no dialect", expected))?)
+        }
+        None => dialect,
+    };
     let complete = match top.get("complete") {
         Some(at) => at
             .value

@@ -1,0 +1,315 @@
+//! The running kernel: its image, found by its release, and what it says of itself.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use kho_core::RootFdt;
+use kho_mem::{PAGE_SIZE, PhysAddr, SliceMem};
+
+use super::end::{End, Kernel, Kind, Root, Spot, What};
+use super::kernel;
+use super::open::{How, Role};
+use crate::error::Failure;
+
+/// Files below /proc and /sys are shorter, a configuration unpacked included.
+const FILE_MAX: u64 = 4 << 20;
+
+/// Where a kernel's image may be, with its release in place of the star.
+const IMAGES: &[&str] = &[
+    "boot/vmlinuz-*",
+    "lib/modules/*/vmlinuz",
+    "usr/lib/modules/*/vmlinuz",
+    "boot/Image-*",
+    "boot/vmlinux-*",
+    "boot/bzImage-*",
+    "boot/kernel-*",
+    "usr/lib/debug/boot/vmlinux-*",
+    "usr/lib/debug/lib/modules/*/vmlinux",
+    "lib/modules/*/build/vmlinux",
+];
+const CONFIGS: &[&str] = &[
+    "boot/config-*",
+    "lib/modules/*/config",
+    "usr/lib/modules/*/config",
+];
+const ROOT_FDT: &str = "sys/kernel/debug/kho/out/fdt";
+const DEBUGFS: &str = "sys/kernel/debug/kho";
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(FILE_MAX)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
+}
+
+/// The running kernel's release.
+fn release(root: &Path) -> Result<String, Failure> {
+    let path = root.join("proc/sys/kernel/osrelease");
+    let release = match text(&path) {
+        Ok(text) => text.trim().to_owned(),
+        Err(_) => rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    // It becomes a part of file names.
+    if release.is_empty() || release.contains('/') || !kho_mem::is_printable(&release) {
+        let lines = vec![
+            ("error", "the running kernel's release is none".to_owned()),
+            ("found", release.escape_debug().to_string()),
+        ];
+        return Err(Failure::Input(lines));
+    }
+    Ok(release)
+}
+
+/// The running kernel's configuration, and where it stands.
+fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
+    let packed = root.join("proc/config.gz");
+    if let Ok(bytes) = read(&packed) {
+        let mut text = String::new();
+        let decoder = flate2::read::MultiGzDecoder::new(&bytes[..]);
+        if decoder.take(FILE_MAX).read_to_string(&mut text).is_ok() {
+            return Some((packed, text));
+        }
+    }
+    CONFIGS.iter().find_map(|path| {
+        let path = root.join(path.replace('*', release));
+        let text = text(&path).ok()?;
+        Some((path, text))
+    })
+}
+
+/// What a parameter of the kernel's command line says, the last one where there are several.
+fn parameter(command_line: &str, name: &str) -> Option<String> {
+    let mut values = command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    values.next_back().map(str::to_owned)
+}
+
+/// As the kernel reads a switch.
+fn is_off(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value.starts_with(['n', '0', 'f']) || value.starts_with("of")
+}
+
+/// The running kernel.
+pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
+    let root = how.root;
+    let release = release(root)?;
+    let config = config(root, &release);
+    let has = |config: &str, option: &str| {
+        let line = format!("{option}=y");
+        config.lines().any(|found| found.trim_end() == line)
+    };
+    let mut evidence = Vec::new();
+    let mut notes = Vec::new();
+    let (mut with, mut without) = (None, None);
+    if let Some((path, config)) = &config {
+        let path = path.display();
+        if has(config, "CONFIG_KEXEC_HANDOVER") {
+            let text = format!("CONFIG_KEXEC_HANDOVER=y in {path}");
+            evidence.push(text.clone());
+            with = Some(text);
+        } else {
+            let text = format!("CONFIG_KEXEC_HANDOVER is not set in {path}");
+            evidence.push(text.clone());
+            without = Some(text);
+        }
+    }
+
+    let mut looked = Vec::new();
+    let mut image = None;
+    for path in IMAGES {
+        let path = root.join(path.replace('*', &release));
+        match fs::metadata(&path).and_then(|_| fs::File::open(&path)) {
+            Ok(_) => {
+                image = Some(path);
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                looked.push(("looked for", path.display().to_string()));
+            }
+            Err(error) => looked.push(("looked for", format!("{}: {error}", path.display()))),
+        }
+    }
+    let mut end = match image {
+        Some(path) => {
+            let of_it = |failure| match failure {
+                Failure::Interrupted => failure,
+                failure => Failure::Of(path.display().to_string(), Box::new(failure)),
+            };
+            let mut end = kernel::end("running".to_owned(), kernel::read(&path).map_err(of_it)?);
+            end.form = format!("{}, {}", path.display(), end.form);
+            if let Some(found) = end.release.as_ref().filter(|found| **found != release) {
+                notes.push(format!(
+                    "{} is of release {found}, the running kernel of {release}",
+                    path.display()
+                ));
+            }
+            end
+        }
+        None if without.is_some() => End {
+            name: "running".to_owned(),
+            kind: Kind::Running,
+            title: String::new(),
+            form: "no image found, and none needed".to_owned(),
+            release: None,
+            arch: Some(
+                rustix::system::uname()
+                    .machine()
+                    .to_string_lossy()
+                    .into_owned(),
+            ),
+            evidence: Vec::new(),
+            notes: Vec::new(),
+            what: What::Kernel(Kernel {
+                kho: Err(String::new()),
+                luo: None,
+                seen: Vec::new(),
+                candidates: Vec::new(),
+                masks: Vec::new(),
+                idle: None,
+                root: None,
+            }),
+        },
+        None => {
+            let what = format!("no image of the running kernel, Linux {release}, was found");
+            let mut lines = vec![("error", what)];
+            lines.extend(looked);
+            if config.is_none() {
+                lines.push((
+                    "looked for",
+                    root.join("proc/config.gz").display().to_string(),
+                ));
+                let paths = CONFIGS.iter().map(|path| path.replace('*', &release));
+                lines.extend(
+                    paths.map(|path| ("looked for", root.join(path).display().to_string())),
+                );
+            }
+            let hint = format!(
+                "name its image: {} PATH instead of `running`",
+                how.role.option()
+            );
+            lines.push(("hint", hint));
+            return Err(Failure::Input(lines));
+        }
+    };
+    end.kind = Kind::Running;
+    end.title = format!("Linux {release}");
+    end.release = Some(release.clone());
+    end.evidence.append(&mut evidence);
+    end.notes.append(&mut notes);
+    if how.role == Role::From {
+        hands_over(&mut end, root);
+    }
+    let End { what, notes, .. } = &mut end;
+    if let What::Kernel(kernel) = &mut *what
+        && let Some(text) = without
+    {
+        if let Ok(trace) = &kernel.kho {
+            notes.push(format!("its image has {trace} all the same"));
+        }
+        kernel.kho = Err(text);
+        return Ok(end);
+    }
+    if let (What::Kernel(kernel), Some(text)) = (what, with)
+        && kernel.kho.is_err()
+    {
+        kernel.kho = Ok(text);
+    }
+    if how.modules.is_none() {
+        modules(&mut end, how, &release)?;
+    }
+    Ok(end)
+}
+
+/// What the running kernel says of what it will hand over.
+fn hands_over(end: &mut End, root: &Path) {
+    let End {
+        what,
+        evidence,
+        notes,
+        ..
+    } = end;
+    let What::Kernel(kernel) = what else { return };
+    let command_line = text(&root.join("proc/cmdline")).unwrap_or_default();
+    for name in ["kho", "liveupdate"] {
+        if let Some(value) = parameter(&command_line, name) {
+            evidence.push(format!("{name}={value} on its command line"));
+            if name == "kho" && is_off(&value) {
+                kernel.idle = Some(format!("KHO is switched off: kho={value}"));
+            }
+        }
+    }
+    let path = root.join(ROOT_FDT);
+    match root_fdt(&path) {
+        Ok(Some(found)) => {
+            let what = match found.subtrees.as_slice() {
+                [] => "no subtrees".to_owned(),
+                subtrees => kernel::shown(subtrees),
+            };
+            let path = path.display();
+            evidence.push(format!("{path}: `{}`, {what}", found.compatible));
+            kernel.root = Some(found);
+        }
+        Ok(None) if root.join(DEBUGFS).exists() => {
+            notes.push(format!("{} is not there", path.display()));
+        }
+        Ok(None) => {}
+        Err(error) => notes.push(format!("{}: {error}", path.display())),
+    }
+    if root.join("dev/liveupdate").exists() {
+        evidence.push("/dev/liveupdate is there".to_owned());
+    }
+}
+
+/// The root FDT in debugfs; `None` where there is none.
+fn root_fdt(path: &Path) -> Result<Option<Root>, String> {
+    let mut bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    // It is a page, of which the file may hold the used part.
+    bytes.resize(bytes.len().max(PAGE_SIZE), 0);
+    // Where it lies in memory the file does not say.
+    let at = PhysAddr::new(PAGE_SIZE as u64);
+    let read = RootFdt::read(&SliceMem::new(at, &bytes), at)
+        .and_then(|root| Ok((root.compatible().to_owned(), root.subtrees()?)));
+    let (compatible, subtrees) = read.map_err(|damage| damage.headline())?;
+    Ok(Some(Root {
+        compatible,
+        subtrees: subtrees.into_iter().map(|subtree| subtree.name).collect(),
+        spot: Spot::new(path.display().to_string()),
+    }))
+}
+
+/// The running kernel's modules: of what it hands over, those that are loaded.
+fn modules(end: &mut End, how: &How<'_>, release: &str) -> Result<(), Failure> {
+    let dirs = ["lib/modules", "usr/lib/modules"].map(|dir| how.root.join(dir).join(release));
+    let Some(dir) = dirs.iter().find(|dir| dir.is_dir()) else {
+        let first = dirs.first().map(|dir| dir.display().to_string());
+        let first = first.unwrap_or_default();
+        end.notes
+            .push(format!("no modules were read: {first} is not there"));
+        return Ok(());
+    };
+    let loaded = match how.role {
+        Role::From => text(&how.root.join("proc/modules")).ok(),
+        Role::To => None,
+    };
+    let loaded = loaded.map(|text| -> HashSet<String> {
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        names.map(str::to_owned).collect()
+    });
+    kernel::add_modules(end, dir, loaded.as_ref())
+}
