@@ -89,6 +89,7 @@ impl FileHandler for CounterHandler {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    kho_exec::answer_manifest!();
     let program = std::env::current_exe()?;
     let mut host = Host::start(Config::new().handler(CounterHandler))?;
     let counter = host.retrieve::<Counter>("example", 1)?.unwrap_or_default();

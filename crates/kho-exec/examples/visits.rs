@@ -19,6 +19,8 @@ use kho_fd::FdFile;
 use kho_memfd::MemFile;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Asked what it takes over, it says so and does nothing else.
+    kho_exec::answer_manifest!();
     // Before anything else: where nobody listens, SIGHUP ends a program.
     let hangup = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hangup))?;

@@ -30,6 +30,7 @@ mod supervise;
 mod ticket;
 
 pub use host::{Config, FinishError, HandOverError, Host, StartError};
+pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use program::Program;
