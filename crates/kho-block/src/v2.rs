@@ -22,7 +22,8 @@ use kho_compat::{AbiLayout, Component, Features, constant};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{BLOCK_SIZE, MAX_BLOCKS, MAX_HEADER, NAME};
+use crate::abi::{BLOCK_SIZE, MAX_BLOCKS, NAME};
+use crate::format::MAX_HEADER;
 
 /// The number in `block-v2`.
 pub const VERSION: u32 = 2;
@@ -49,13 +50,9 @@ const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::abi::B
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
 const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 
-/// Its masks: it reads headers of both versions (bit 0 and bit 1). Where masks are all that is said,
-/// blocks are written with the header of version 1, so that none asks for bit 1.
-pub const FEATURES: Features = Features {
-    supported: 0b11,
-    required: 0b01,
-    active: 0b01,
-};
+/// Its masks. Where masks are all that is said, blocks are written and read with the header of version
+/// 1: no bit stands for this one.
+pub const FEATURES: Features = Features::BASE;
 
 /// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
 pub const COMPONENT: Component = Component::new(NAME, VERSION, ">=1, <3")

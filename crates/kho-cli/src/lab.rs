@@ -85,7 +85,7 @@ and get wrong is no step.
 Exit codes: 0 there is a chain; 1 there is none (under one of the policies), and why.
 
 Examples:
-  kho lab plan transition --from 1.0 --to 3.0
+  kho lab plan transition --from 1 --to 4
   kho lab plan linux --from 6.16 --to 7.3 --policy all")]
 pub(crate) struct LabPlanArgs {
     /// A history file, or the name of a built-in history.
@@ -210,19 +210,19 @@ pub(crate) fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Fai
     names.iter().map(find).collect()
 }
 
-fn judge(history: &History, names: &[String]) -> Result<Run, Failure> {
+fn judge(path: &Path, history: &History, names: &[String]) -> Result<Run, Failure> {
     let policies = policies(names)?;
     let mut bar = Bar::new("judging");
     let run = Run::new(history, &policies, &mut |done, total| {
         bar.pairs(done as u64, total as u64)
     });
-    let run = run.map_err(Failure::Registry)?;
+    let run = run.map_err(|error| unusable(path, &error))?;
     run.ok_or(Failure::Interrupted)
 }
 
 fn run_history(args: &LabRunArgs) -> Result<(), Failure> {
     let history = open(&args.history)?;
-    let run = judge(&history, &args.policy)?;
+    let run = judge(&args.history, &history, &args.policy)?;
     let value = |value: serde_json::Result<Value>| {
         value.map_err(|error| Failure::Unrestorable(error.to_string()))
     };
@@ -352,7 +352,7 @@ fn plan_updates(args: &LabPlanArgs) -> Result<(), Failure> {
         })
     };
     let (from, to) = (place(&args.from)?, place(&args.to)?);
-    let run = judge(&history, &args.policy)?;
+    let run = judge(&args.history, &history, &args.policy)?;
     let plans: Vec<_> = run
         .policies
         .iter()

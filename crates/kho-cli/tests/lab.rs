@@ -124,6 +124,46 @@ fn a_plan_goes_through_the_transition_or_says_why_not() {
 }
 
 #[test]
+fn a_history_whose_strings_are_too_long_is_the_histories_own_fault() {
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join("long.toml");
+    let name = "n".repeat(5000);
+    let history = format!(
+        "format = \"kho-history-v1\"\nname = \"x\"\ntitle = \"t\"\n[layouts.a]\nhash = \"1\"\n\
+         [[release]]\nname = \"1\"\nsource = \"s\"\n\
+         components.{name} = {{ version = 1, layout = \"a\", carrier = \"luo\" }}\n"
+    );
+    std::fs::write(&path, history).unwrap();
+    let output = kho(&["lab", "run", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("long.toml: no usable history"), "{said}");
+    assert!(!said.contains("this program"), "{said}");
+}
+
+#[test]
+fn the_examples_of_the_help_are_ones() {
+    let mut examples = 0;
+    for command in ["run", "plan"] {
+        let help = kho(&["lab", command, "--help"]);
+        let help = text(&help.stdout);
+        let lines = help.lines().filter_map(|line| line.strip_prefix("  kho "));
+        for line in lines.filter(|line| !line.contains("my-history") && !line.contains("--out")) {
+            let args: Vec<_> = line.split(' ').collect();
+            let output = kho(&args);
+            assert!(
+                text(&output.stderr).is_empty(),
+                "{line}: {}",
+                text(&output.stderr)
+            );
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{line}");
+            examples += 1;
+        }
+    }
+    assert!(examples >= 4);
+}
+
+#[test]
 fn what_is_no_history_or_policy_is_refused_by_name() {
     let temp = TempDir::new().unwrap();
     let file = |name: &str, contents: &[u8]| {

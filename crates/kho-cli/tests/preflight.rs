@@ -751,6 +751,87 @@ fn manifest(components: Value) -> Value {
 }
 
 #[test]
+fn plain_strings_stand_for_what_they_need() {
+    let temp = Temp::new("stand");
+    let kernel = temp.file("kernel", vmlinux(&["kho-v4", "luo-v5"], &["memfd-v2"]));
+    let release = |block: u32, radix: u32| {
+        let release = manifest(json!({
+            "kho": { "version": 4, "needs": ["radix", "vmalloc"], "carrier": "root" },
+            "radix": { "version": radix },
+            "vmalloc": { "version": 1 },
+            "block": { "version": block },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+        }));
+        temp.file(&format!("release-{block}-{radix}"), release.to_string())
+    };
+    let policies = [
+        "semver-range",
+        "composite-exact",
+        "newest-common",
+        "check-at-restore",
+    ];
+    for policy in policies {
+        assert_eq!(
+            code(&release(1, 1), &kernel, &["--policy", policy]),
+            0,
+            "{policy}"
+        );
+        assert_eq!(
+            code(&release(2, 1), &kernel, &["--policy", policy]),
+            1,
+            "{policy}"
+        );
+        assert_eq!(
+            code(&release(1, 2), &kernel, &["--policy", policy]),
+            1,
+            "{policy}"
+        );
+    }
+    let (_, value) = report(&release(2, 1), &kernel, &[]);
+    said(&value, "block-v2 is not restorable there, only block-v1");
+    said(&value, "what `luo-v5` stands for");
+    // In use, by a table beside plain strings; and no flag makes it optional.
+    let mut used = manifest(json!({}));
+    used["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4" },
+        { "carrier": "luo", "found": "luo-v5" },
+        { "carrier": "table", "found": "block-v2" },
+    ]});
+    let used = temp.file("used", used.to_string());
+    assert_eq!(code(&used, &kernel, &[]), 1);
+    // A kernel compares whole strings: parts that it has elsewhere do not make one.
+    let mut composite = manifest(json!({}));
+    composite["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4" },
+        { "carrier": "luo", "found": "luo-v5;block-v2" },
+    ]});
+    let composite = temp.file("composite", composite.to_string());
+    let both = temp.file(
+        "both",
+        vmlinux(
+            &["kho-v4", "luo-v5;block-v1", "luo-v6;block-v2"],
+            &["memfd-v2"],
+        ),
+    );
+    let (code_of, value) = report(&composite, &both, &[]);
+    assert_eq!(code_of, 1);
+    said(&value, "a kernel compares whole strings");
+    said(&value, "kernel panic");
+}
+
+#[test]
+fn a_manifest_has_room_for_so_much() {
+    let temp = Temp::new("room");
+    let many: serde_json::Map<_, _> = (0..300)
+        .map(|n| (format!("c{n}"), json!({ "version": 1 })))
+        .collect();
+    let many = temp.file("many", manifest(many.into()).to_string());
+    let output = preflight(&many, &many, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("components has 300 entries, at most 256 are taken"));
+}
+
+#[test]
 fn manifest_files_describe_releases() {
     let temp = Temp::new("manifests");
     let old = manifest(json!({
@@ -775,7 +856,10 @@ fn manifest_files_describe_releases() {
     let mut plain = serde_json::from_str::<Value>(&std::fs::read_to_string(&new).unwrap()).unwrap();
     plain["dialect"] = "plain".into();
     let plain = temp.file("plain", plain.to_string());
-    assert_eq!(code(&plain, &old, &[]), 0);
+    // Plain strings do not say which blocks they mean: whoever reads them takes them for its own.
+    let (code_of, value) = report(&plain, &old, &[]);
+    assert_eq!(code_of, 1);
+    said(&value, "block-v2 is not restorable there, only block-v1");
     // What is in use is judged alone, and counted.
     let mut used =
         serde_json::from_str::<Value>(&std::fs::read_to_string(&plain).unwrap()).unwrap();
@@ -827,6 +911,55 @@ fn manifest_files_describe_releases() {
         "{\"format\": \"\\u001b[2J\", \"name\": \"\", \"components\": {}}",
         "\\u{1b}",
     );
+}
+
+#[test]
+fn each_string_has_the_finding_of_its_own() {
+    let temp = Temp::new("own");
+    let mut from = manifest(json!({}));
+    let strings = [
+        ("table", "block-v1"),
+        // What no table could say is not taken for its first part.
+        ("table", "block-v1;zzz-v9"),
+        ("root", "kho-v5"),
+        ("luo", "luo-v5"),
+    ];
+    let used = strings.map(|(carrier, found)| json!({ "carrier": carrier, "found": found }));
+    from["in_use"] = json!({ "strings": used });
+    let from = temp.file("from", from.to_string());
+    let to = manifest(json!({
+        "kho": { "version": 4, "carrier": "root" },
+        "luo": { "version": 5, "carrier": "luo" },
+        "block": { "version": 1 },
+    }));
+    let to = temp.file("to", to.to_string());
+    let (code_of, value) = report(&from, &to, &[]);
+    assert_eq!(code_of, 1);
+    let findings = value["verdict"]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), strings.len());
+    let outcomes = ["restorable", "rejected", "rejected", "restorable"];
+    for (index, (carrier, found)) in strings.iter().enumerate() {
+        let finding = &findings[index];
+        assert_eq!(
+            (&finding["carrier"], &finding["found"]),
+            (&json!(carrier), &json!(found))
+        );
+        assert_eq!(finding["where"]["what"], format!("in_use.strings[{index}]"));
+        assert_eq!(finding["outcome"], outcomes[index], "{found}");
+    }
+    // A string that the image has, and a module of it too.
+    let kernel = temp.file("kernel", linux(&["memfd-v2", "x-flb-v1"]));
+    temp.file("modules/x.ko", module(&["x-flb-v1"]));
+    let (code_of, value) = report(&kernel, &to, &["--from-modules", &temp.path("modules")]);
+    assert_eq!(code_of, 1);
+    let findings = value["verdict"]["findings"].as_array().unwrap();
+    let twice = findings.iter().filter(|f| f["found"] == "x-flb-v1");
+    assert_eq!(twice.count(), 2);
+    let mut of_module = findings.iter().filter(|finding| {
+        let place = finding["where"]["what"].as_str().unwrap();
+        place.starts_with("x.ko")
+    });
+    assert!(of_module.all(|finding| finding["found"] == "x-flb-v1"));
 }
 
 /// A copy of bash, which runs what BASH_ENV names; with the mark of programs that answer, or without.

@@ -24,9 +24,8 @@ use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
 pub struct Admitted {
     manifest: Manifest,
     verdict: Verdict,
-    // By carrier as well: a version admitted for one is not admitted for another.
-    bases: BTreeSet<(Carrier, String, u32)>,
-    parts: BTreeSet<(String, u32)>,
+    // Components and versions. A name has one carrier, which the verdict was about.
+    covered: BTreeSet<(String, u32)>,
 }
 
 /// Restoring was asked for something that the verdict does not cover.
@@ -43,42 +42,42 @@ pub struct NotAdmitted {
 
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
-        let mut bases = BTreeSet::new();
-        let mut parts = BTreeSet::new();
-        let restorable = manifest
-            .entries()
-            .iter()
-            .zip(&verdict.findings)
-            .filter(|(_, finding)| finding.outcome == Outcome::Restorable);
+        let mut covered = BTreeSet::new();
+        let judged = manifest.entries().iter().zip(&verdict.findings);
+        let restorable = judged.filter(|(_, finding)| finding.outcome == Outcome::Restorable);
+        let mut vouched = BTreeSet::new();
         for (entry, _) in restorable {
             let Ok(compat) = entry.compat() else { continue };
-            let base = compat.base();
-            bases.insert((entry.carrier, base.name().to_string(), base.version()));
-            for part in compat.parts() {
-                parts.insert((part.name().to_string(), part.version()));
+            for token in compat.tokens() {
+                covered.insert((token.name().to_string(), token.version()));
             }
-            // A plain string vouches for what neither it nor the table lists.
-            let listed = |need: &str| compat.parts().iter().any(|part| part.name() == need);
-            for need in registry
-                .needs(base.name())
-                .iter()
-                .filter(|need| !listed(need))
-            {
-                match (manifest.listed(need), registry.side().get(need)) {
-                    (Some(version), _) => drop(parts.insert((need.clone(), version))),
-                    // Which of those that can be restored it is, the format's reader has to know.
-                    (None, Some(own)) => {
-                        parts.extend(own.restorable().map(|version| (need.clone(), version)));
-                    }
-                    (None, None) => {}
-                }
+            if entry.carrier != Carrier::Table {
+                vouched.extend(registry.needs(compat.base().name()));
             }
+        }
+        // A plain string vouches for what no string and no table says: which of those versions that can
+        // be restored it is, the format's reader has to know. What was said and is not restorable is
+        // not covered.
+        let said: BTreeSet<_> = manifest
+            .entries()
+            .iter()
+            .filter_map(|entry| entry.compat().ok())
+            .flat_map(|compat| {
+                compat
+                    .tokens()
+                    .map(|t| t.name().to_string())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        for need in vouched.into_iter().filter(|need| !said.contains(*need)) {
+            let own = registry.side().get(need).into_iter();
+            let versions = own.flat_map(crate::Ability::restorable);
+            covered.extend(versions.map(|version| (need.clone(), version)));
         }
         Self {
             manifest,
             verdict,
-            bases,
-            parts,
+            covered,
         }
     }
 
@@ -101,10 +100,8 @@ impl Admitted {
     ///
     /// It was not.
     pub fn require(&self, component: &str, version: u32) -> Result<(), NotAdmitted> {
-        let bases = self.bases.iter().map(|(_, name, version)| (name, *version));
-        let parts = self.parts.iter().map(|(name, version)| (name, *version));
-        let mut covered = bases.chain(parts).filter(|(name, _)| *name == component);
-        if covered.clone().any(|(_, v)| v == version) {
+        let mut covered = self.covered.iter().filter(|(name, _)| name == component);
+        if covered.clone().any(|(_, v)| *v == version) {
             return Ok(());
         }
         let text = covered.next().map_or_else(

@@ -20,6 +20,11 @@ pub const ASK_ENV: &str = "KHO_MANIFEST";
 /// its work instead.
 pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
 
+/// Components of a manifest file, at most.
+pub const MAX_COMPONENTS: usize = 256;
+/// Strings in use of a manifest file, at most.
+pub const MAX_STRINGS: usize = 1024;
+
 /// A manifest file, in JSON.
 ///
 /// ```
@@ -82,7 +87,7 @@ pub struct ComponentFile {
     /// Its subtree of the root FDT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtree: Option<String>,
-    /// Its feature masks.
+    /// Its feature masks, where it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<FeaturesFile>,
 }
@@ -146,6 +151,9 @@ pub enum ManifestFileError {
     /// It is of another format.
     #[error("its format is `{0}`, expected `{FORMAT}`")]
     Format(String),
+    /// More than a side has room for.
+    #[error("{0} has {1} entries, at most {2} are taken")]
+    TooMany(&'static str, usize, usize),
     /// A member that is named, and what is wrong with it.
     #[error("{0}: {1}")]
     Member(String, String),
@@ -179,6 +187,18 @@ impl ManifestFile {
         let file: Self = serde_json::from_str(text)?;
         if file.format != FORMAT {
             return Err(ManifestFileError::Format(file.format));
+        }
+        let strings = file
+            .in_use
+            .as_ref()
+            .map_or(0, |in_use| in_use.strings.len());
+        for (member, found, most) in [
+            ("components", file.components.len(), MAX_COMPONENTS),
+            ("in_use.strings", strings, MAX_STRINGS),
+        ] {
+            if found > most {
+                return Err(ManifestFileError::TooMany(member, found, most));
+            }
         }
         Ok(file)
     }
@@ -280,11 +300,11 @@ impl ComponentFile {
         }
         ability.subtree.clone_from(&self.subtree);
         if let Some(features) = self.features {
-            ability.features = Features {
+            ability.features = Some(Features {
                 supported: features.supported,
                 required: features.required,
                 active: features.active.unwrap_or(features.supported),
-            };
+            });
         }
         Ok(ability)
     }
@@ -301,7 +321,7 @@ impl From<&Ability> for ComponentFile {
             optional: ability.is_optional(),
             carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
             subtree: ability.subtree.clone(),
-            features: (features != Features::BASE).then_some(FeaturesFile {
+            features: features.map(|features| FeaturesFile {
                 supported: features.supported,
                 required: features.required,
                 active: (features.active != features.supported).then_some(features.active),

@@ -243,7 +243,11 @@ impl Manifest {
                         .map_err(|error| RegistryError::Name(name.clone(), error))?;
                     self.add_listed(&token, ability.is_optional(), place(name));
                 }
-                Dialect::Features => self.add_features(name, ability.features, place(name)),
+                Dialect::Features => {
+                    if let Some(features) = ability.features {
+                        self.add_features(name, features, place(name));
+                    }
+                }
                 _ => {}
             }
         }
@@ -252,19 +256,37 @@ impl Manifest {
 
     /// Adds an entry of the version table; `optional` is what its writer says of it.
     pub fn add_listed(&mut self, token: &Token, optional: bool, place: Place) {
-        self.add(Carrier::Table, &token.to_string(), place);
-        if let Some(entry) = self.entries.last_mut() {
-            entry.optional = optional;
+        let text = token.to_string();
+        let is_new = !self.has(Carrier::Table, &text);
+        self.add(Carrier::Table, &text, place);
+        if let Some(entry) = self.entry_mut(Carrier::Table, &text) {
+            // Listed twice, it is optional if both say so.
+            entry.optional = optional && (is_new || entry.optional);
         }
     }
 
     /// Adds the feature masks of the component `name`.
     pub fn add_features(&mut self, name: &str, features: Features, place: Place) {
         self.add(Carrier::Features, name, place);
-        if let Some(entry) = self.entries.last_mut() {
-            entry.features = Some(features);
-            entry.optional = features.required == 0;
+        if let Some(entry) = self.entry_mut(Carrier::Features, name) {
+            // Listed twice, what either requires is required, and what both support is supported.
+            let both = entry.features.map_or(features, |other| Features {
+                supported: other.supported & features.supported,
+                required: other.required | features.required,
+                active: other.active | features.active,
+            });
+            entry.features = Some(both);
+            entry.optional = both.required == 0;
         }
+    }
+
+    fn has(&self, carrier: Carrier, found: &str) -> bool {
+        self.index.contains_key(&(carrier, found.to_string()))
+    }
+
+    fn entry_mut(&mut self, carrier: Carrier, found: &str) -> Option<&mut Entry> {
+        let index = *self.index.get(&(carrier, found.to_string()))?;
+        self.entries.get_mut(index)
     }
 
     /// The version that the table lists of the component `name`.

@@ -30,8 +30,8 @@ pub struct Ability {
     pub carrier: Option<Carrier>,
     /// Its subtree of the root FDT.
     pub subtree: Option<String>,
-    /// Its feature masks.
-    pub features: Features,
+    /// Its feature masks, where it has any.
+    pub features: Option<Features>,
 }
 
 impl Ability {
@@ -60,7 +60,7 @@ impl Ability {
             presence: Presence::Mandatory,
             carrier: None,
             subtree: None,
-            features: Features::BASE,
+            features: None,
         })
     }
 
@@ -127,10 +127,7 @@ impl Side {
                 return Err(RegistryError::Twice(name));
             }
         }
-        let needs = all
-            .keys()
-            .map(|name| Ok((name.clone(), transitive(name, &all)?)));
-        let needs = needs.collect::<Result<_, RegistryError>>()?;
+        let needs = transitive(&all)?;
         Ok(Self {
             abilities: all,
             needs,
@@ -268,7 +265,7 @@ impl TryFrom<&Component> for Ability {
         })?;
         ability.writes = component.writes.to_vec();
         ability.writes.sort_unstable();
-        ability.features = component.features;
+        ability.features = Some(component.features);
         ability.needs = component.needs.iter().map(ToString::to_string).collect();
         ability.presence = component.presence;
         ability.carrier = component.carrier;
@@ -277,32 +274,51 @@ impl TryFrom<&Component> for Ability {
     }
 }
 
-fn transitive(name: &str, all: &BTreeMap<String, Ability>) -> Result<Vec<String>, RegistryError> {
-    let mut found = BTreeSet::new();
-    // Depth-first with the path kept, so that a cycle can be shown.
-    let mut path: Vec<(&str, usize)> = alloc::vec![(name, 0)];
-    while let Some((at, next)) = path.last_mut() {
-        let user = *at;
-        let needs = all.get(user).map_or(&[][..], |ability| &ability.needs);
-        let Some(need) = needs.get(*next) else {
-            path.pop();
-            continue;
-        };
-        *next += 1;
-        if !all.contains_key(need) {
-            return Err(RegistryError::UnknownNeed(user.to_string(), need.clone()));
-        }
-        if path.iter().any(|(on_path, _)| on_path == need) {
-            let mut chain: Vec<_> = path.iter().map(|(name, _)| *name).collect();
-            chain.push(need);
-            return Err(RegistryError::CyclicNeed(
-                need.clone(),
-                chain.join(" needs "),
-            ));
-        }
-        if found.insert(need.clone()) {
-            path.push((need, 0));
+/// All that each component needs, directly or not: each found once, from what its needs need.
+fn transitive(
+    all: &BTreeMap<String, Ability>,
+) -> Result<BTreeMap<String, Vec<String>>, RegistryError> {
+    let mut done: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for name in all.keys() {
+        // Depth-first with the path kept, so that a cycle can be shown.
+        let mut path: Vec<(&str, usize)> = alloc::vec![(name, 0)];
+        let mut on_path: BTreeSet<&str> = BTreeSet::from([name.as_str()]);
+        while let Some((at, next)) = path.last_mut() {
+            let user = *at;
+            let needs = all.get(user).map_or(&[][..], |ability| &ability.needs);
+            let need = needs.get(*next).filter(|_| !done.contains_key(user));
+            let Some(need) = need else {
+                let mut found = BTreeSet::new();
+                for need in needs {
+                    found.insert(need.as_str());
+                    found.extend(done.get(need.as_str()).into_iter().flatten());
+                }
+                done.entry(user).or_insert(found);
+                on_path.remove(user);
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            if !all.contains_key(need) {
+                return Err(RegistryError::UnknownNeed(user.to_string(), need.clone()));
+            }
+            if on_path.contains(need.as_str()) {
+                let mut chain: Vec<_> = path.iter().map(|(name, _)| *name).collect();
+                chain.push(need);
+                return Err(RegistryError::CyclicNeed(
+                    need.clone(),
+                    chain.join(" needs "),
+                ));
+            }
+            if !done.contains_key(need.as_str()) {
+                on_path.insert(need);
+                path.push((need, 0));
+            }
         }
     }
-    Ok(found.into_iter().collect())
+    let names = |needs: BTreeSet<&str>| needs.into_iter().map(ToString::to_string).collect();
+    let done = done.into_iter();
+    Ok(done
+        .map(|(name, needs)| (name.to_string(), names(needs)))
+        .collect())
 }

@@ -12,6 +12,7 @@ fn ability(name: &str, version: u32, carrier: Option<Carrier>, needs: &[&str]) -
     let mut ability = Ability::new(name, version).unwrap();
     ability.carrier = carrier;
     ability.needs = needs.iter().map(ToString::to_string).collect();
+    ability.features = Some(Features::BASE);
     ability
 }
 
@@ -297,7 +298,7 @@ fn masks_are_judged_by_what_is_required() {
     let masks = |supported, required| {
         with(
             &base,
-            |memfd| memfd.features = Features::of(supported, required),
+            |memfd| memfd.features = Some(Features::of(supported, required)),
             "memfd",
         )
     };
@@ -447,4 +448,82 @@ fn bytes_are_those_of_the_formats() {
         bytes(Dialect::Features),
         bytes(Dialect::Plain) + 20 + names + 7 * (12 + 24)
     );
+}
+
+#[test]
+fn no_flag_makes_optional_what_the_rest_needs() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    for name in ["kho", "radix", "vmalloc", "luo", "block", "memfd"] {
+        let mut manifest = Manifest::written_by(&base, Dialect::Plain).unwrap();
+        manifest.add_listed(
+            &format!("{name}-v9").parse().unwrap(),
+            true,
+            Place::default(),
+        );
+        for policy in ALL.iter().skip(1) {
+            let verdict = policy.judge(&manifest, &base);
+            let name = format!("{name} under {}", policy.name());
+            // memfd-v2 by its string and memfd-v9 by the table contradict each other.
+            assert_eq!(verdict.decision, Decision::Reject, "{name}: {verdict:?}");
+        }
+        let mut manifest = Manifest::written_by(&base, Dialect::Plain).unwrap();
+        let nothing = Features {
+            supported: 0,
+            required: 0,
+            active: 0,
+        };
+        manifest.add_features(name, nothing, Place::default());
+        let verdict = policy::SemverRange.judge(&manifest, &base);
+        assert_eq!(verdict.decision, Decision::Reject, "{name}");
+    }
+}
+
+#[test]
+fn files_are_lost_with_what_their_handler_needs() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    let abilities = base.abilities().cloned();
+    let mut pool = ability("pool", 1, None, &[]);
+    pool.presence = Presence::Optional;
+    let mut huge = ability("huge", 1, Some(Carrier::FileHandler), &["pool"]);
+    huge.presence = Presence::Optional;
+    let side = Side::new(abilities.chain([pool, huge])).unwrap();
+    let mut manifest = Manifest::written_by(&side, Dialect::Plain).unwrap();
+    manifest.add_listed(&"pool-v2".parse().unwrap(), true, Place::default());
+    let verdict = policy::SemverRange.judge(&manifest, &side);
+    assert_eq!(verdict.decision, Decision::Degrade);
+    let lost: Vec<_> = verdict
+        .lost()
+        .map(|finding| finding.found.as_str())
+        .collect();
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    assert!(lost.contains(&"huge-v1") && lost.contains(&"pool-v2"));
+}
+
+#[test]
+fn what_is_listed_twice_is_one_entry_of_its_own() {
+    let mut manifest = Manifest::new();
+    let mut list = |token: &str, optional| {
+        manifest.add_listed(&token.parse().unwrap(), optional, Place::default());
+    };
+    list("block-v1", false);
+    list("luo-v99", false);
+    list("block-v1", true);
+    list("extra-v1", true);
+    list("extra-v1", true);
+    let optional: Vec<_> = manifest
+        .entries()
+        .iter()
+        .map(|entry| entry.optional)
+        .collect();
+    assert_eq!(optional, [false, false, true]);
+    manifest.add_features("a", Features::of(3, 1), Place::default());
+    manifest.add_features("b", Features::of(1, 1), Place::default());
+    manifest.add_features("a", Features::of(5, 4), Place::default());
+    let both = Features {
+        supported: 1,
+        required: 5,
+        active: 7,
+    };
+    assert_eq!(manifest.features("a"), Some(both));
+    assert_eq!(manifest.features("b"), Some(Features::of(1, 1)));
 }

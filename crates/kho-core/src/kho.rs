@@ -718,6 +718,7 @@ fn check_written(side: &Side) -> Result<(), RegistryError> {
     let written = [
         (NAME, VERSION),
         (kho_radix::abi::NAME, kho_radix::abi::VERSION),
+        (kho_vmalloc::abi::NAME, kho_vmalloc::abi::VERSION),
         (METADATA.name, METADATA_VERSION),
         (MEMBLOCK.name, MEMBLOCK_VERSION),
         (REGION.name, REGION_VERSION),

@@ -78,14 +78,14 @@ fn bad_size<T>(value: &[u8]) -> BadValue {
 
 impl Said {
     /// What is said of `ability` where `carrier` says it.
-    fn of(ability: &Ability, carrier: Carrier) -> Self {
+    fn of(ability: &Ability, carrier: Carrier) -> Option<Self> {
         if carrier == Carrier::Features {
-            return Self::Features(ability.features);
+            return ability.features.map(Self::Features);
         }
-        Self::Version {
+        Some(Self::Version {
             version: ability.version,
             optional: ability.is_optional(),
-        }
+        })
     }
 
     const fn carrier(&self) -> Carrier {
@@ -162,7 +162,7 @@ impl<'n> Node<'n> {
         carrier: Carrier,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Self {
-        let value = |name: &'n str| Some((name, Said::of(side.get(name)?, carrier).to_bytes()));
+        let value = |name: &'n str| Some((name, Said::of(side.get(name)?, carrier)?.to_bytes()));
         Self {
             name: carrier.node().unwrap_or_default(),
             properties: names.into_iter().filter_map(value).collect(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError};
-use kho_compat::{RegistryError, Side};
+use kho_compat::{Features, RegistryError, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, LayoutError};
@@ -258,7 +258,12 @@ impl ReleaseFile {
             file.subtree.clone_from(&component.subtree);
             file.features = component.features;
             let ability = file.ability(name);
-            abilities.push(ability.map_err(|e| HistoryError::Component(self.name.clone(), e))?);
+            let ability = ability.map_err(|e| HistoryError::Component(self.name.clone(), e));
+            let mut ability = ability?;
+            // Every component has a mask under the policy of masks: this is the one of those that never
+            // thought of any.
+            ability.features.get_or_insert(Features::BASE);
+            abilities.push(ability);
             known.insert(name.clone(), self.known(name, component, layouts)?);
         }
         let side = Side::new(abilities);

@@ -341,7 +341,9 @@ impl<'h> Trials<'h> {
                 Some(_) => None,
                 // Masks that differ say which layout it is, where it is known at all.
                 None if manifest.features(name).is_some_and(|found| {
-                    to.side.get(name).is_some_and(|own| own.features != found)
+                    to.side
+                        .get(name)
+                        .is_some_and(|own| own.features != Some(found))
                 }) =>
                 {
                     known

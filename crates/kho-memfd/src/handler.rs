@@ -12,7 +12,7 @@ use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::abi::{FOLIO_DIRTY, FOLIO_UPTODATE, FolioSer, MemfdSer, NAME, PFN_BITS, VERSION};
+use crate::abi::{FOLIO_DIRTY, FOLIO_UPTODATE, FolioSer, MemfdSer, NAME, PFN_BITS};
 use crate::file::{Phase, Slot, State};
 use crate::{FileError, MemFile, Memfd};
 
@@ -129,7 +129,7 @@ impl FileHandler for MemfdHandler {
         retrieve: &mut Retrieve<'_>,
         data: u64,
     ) -> Result<Arc<MemFile>, HandlerError> {
-        retrieve.admitted.require(NAME, VERSION).map_err(refused)?;
+        crate::restore::require(retrieve.admitted).map_err(refused)?;
         let attached = retrieve.held.read();
         let read = Memfd::read_at(
             attached.handed(),

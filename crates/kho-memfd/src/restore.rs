@@ -37,6 +37,12 @@ pub struct Restored<'m> {
     mem: &'m dyn PhysMem,
 }
 
+/// Checks that `admitted` covers memfds, and the areas that their lists of folios lie in.
+pub(crate) fn require(admitted: &Admitted) -> Result<(), NotAdmitted> {
+    admitted.require(NAME, VERSION)?;
+    admitted.require(kho_vmalloc::abi::NAME, kho_vmalloc::abi::VERSION)
+}
+
 impl Memfd {
     /// Restores the memfd of `file`, once.
     ///
@@ -50,7 +56,7 @@ impl Memfd {
         claims: &mut Claims,
         file: &IncomingFile<'_>,
     ) -> Result<Restored<'m>, RestoreError> {
-        admitted.require(NAME, VERSION)?;
+        require(admitted)?;
         let found = file.compatible();
         let ours =
             |compat: &Compat| compat.base().name() == NAME && compat.base().version() == VERSION;

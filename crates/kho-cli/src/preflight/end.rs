@@ -170,11 +170,12 @@ impl Item {
     /// Adds it to `manifest`.
     pub(super) fn add_to(&self, manifest: &mut Manifest) {
         let place = Place::new(self.spot.address.unwrap_or(0), &self.spot.what);
-        match (self.carrier, self.features, self.tokens().first()) {
+        match (self.carrier, self.features, self.tokens().as_slice()) {
             (Carrier::Features, Some(features), _) => {
                 manifest.add_features(&self.found, features, place);
             }
-            (Carrier::Table, _, Some(token)) => manifest.add_listed(token, self.optional, place),
+            // A file may say of a table what no table could: a composite is judged as one.
+            (Carrier::Table, _, [token]) => manifest.add_listed(token, self.optional, place),
             _ => manifest.add_uses(self.carrier, &self.found, place, self.uses),
         }
     }

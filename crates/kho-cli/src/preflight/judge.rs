@@ -62,6 +62,8 @@ struct Next<'e> {
     side: Side,
     versions: BTreeMap<String, Versions>,
     masks: BTreeMap<String, (Features, Spot)>,
+    /// Whether its strings list what they need.
+    composites: bool,
 }
 
 /// What is asked of the next one.
@@ -97,7 +99,9 @@ impl Wanted {
                     let versions = ability.writable();
                     let tokens = versions.filter_map(|v| Token::new(&ability.name, v).ok());
                     wanted.add(ability.carrier.unwrap_or(Carrier::Table), tokens);
-                    wanted.masks.insert(ability.name.clone());
+                    if ability.features.is_some() {
+                        wanted.masks.insert(ability.name.clone());
+                    }
                 }
             }
         }
@@ -164,6 +168,7 @@ impl<'e> Next<'e> {
             side: Side::default(),
             versions: BTreeMap::new(),
             masks: BTreeMap::new(),
+            composites: false,
         };
         let mut needs: BTreeMap<String, (u32, Vec<String>)> = BTreeMap::new();
         let mut carriers: BTreeMap<String, Carrier> = BTreeMap::new();
@@ -238,6 +243,8 @@ impl<'e> Next<'e> {
                 return Ok(next);
             }
         }
+        next.composites = needs.values().any(|(_, needs)| !needs.is_empty());
+        next.stand_for(&mut needs);
         let mut abilities = Vec::new();
         let names: BTreeSet<_> = next
             .versions
@@ -268,7 +275,7 @@ impl<'e> Next<'e> {
                 continue;
             };
             ability.restores = restores;
-            ability.features = masks.unwrap_or_default();
+            ability.features = masks;
             ability.carrier = carriers.get(&name).copied().or_else(|| carrier_of(&name));
             ability.needs = needs
                 .remove(&name)
@@ -291,6 +298,29 @@ impl<'e> Next<'e> {
         Ok(next)
     }
 
+    /// Adds what its plain strings stand for: `luo-v5` alone means that blocks are `block-v1`, as in this
+    /// build's component of that name and version.
+    fn stand_for(&mut self, needs: &mut BTreeMap<String, (u32, Vec<String>)>) {
+        let Ok(registry) = registry() else { return };
+        for (name, (version, needs)) in needs {
+            let own = registry.get(name);
+            if !needs.is_empty() || own.is_none_or(|own| own.major() != *version) {
+                continue;
+            }
+            for need in registry.needs(name) {
+                let Some(own) = registry.get(need) else {
+                    continue;
+                };
+                needs.push(need.clone());
+                let spot = Spot::new(format!("what `{name}-v{version}` stands for"));
+                let versions = self.versions.entry(need.clone()).or_default();
+                if versions.is_empty() {
+                    versions.insert(own.major(), spot);
+                }
+            }
+        }
+    }
+
     const fn kernel(&self) -> Option<&'e Kernel> {
         match &self.end.what {
             What::Kernel(kernel) => Some(kernel),
@@ -302,10 +332,7 @@ impl<'e> Next<'e> {
     fn knows_needs(&self) -> bool {
         match &self.end.what {
             What::Listed(_) => true,
-            _ => self
-                .side
-                .abilities()
-                .any(|ability| !ability.needs.is_empty()),
+            _ => self.composites,
         }
     }
 
@@ -395,17 +422,48 @@ fn handed_over(from: &End, next: &Next<'_>, policy: &dyn Policy) -> Result<Vec<I
             .collect();
         let both = next.masks.keys().filter(|name| !written.contains(*name));
         for ability in both.filter_map(|name| listed.side.get(name)) {
+            let Some(features) = ability.features else {
+                continue;
+            };
             items.push(Item {
                 carrier: Carrier::Features,
                 found: ability.name.clone(),
                 uses: 1,
                 optional: false,
-                features: Some(ability.features),
+                features: Some(features),
                 spot: Spot::new(format!("component `{}`", ability.name)),
             });
         }
+        items.extend(unsaid(&listed.side, &items));
     }
     Ok(items)
+}
+
+/// The components of `side` whose versions no string and no list in `items` says, as entries of a
+/// table: who reads plain strings takes them for what those stand for.
+fn unsaid(side: &Side, items: &[Item]) -> Vec<Item> {
+    let said: BTreeSet<_> = items
+        .iter()
+        .filter(|item| item.carrier != Carrier::Subtree)
+        .flat_map(|item| match item.carrier {
+            Carrier::Features => vec![item.found.clone()],
+            _ => item.tokens().iter().map(|t| t.name().to_owned()).collect(),
+        })
+        .collect();
+    let users = || side.abilities().filter(|user| user.carrier.is_some());
+    let unsaid = side.abilities().filter(|ability| {
+        let is_needed = |user: &Ability| side.needs(&user.name).contains(&ability.name);
+        ability.carrier.is_none() && !said.contains(&ability.name) && users().any(is_needed)
+    });
+    let item = |ability: &Ability| Item {
+        carrier: Carrier::Table,
+        found: format!("{}-v{}", ability.name, ability.version),
+        uses: 1,
+        optional: false,
+        features: None,
+        spot: Spot::new(format!("component `{}`", ability.name)),
+    };
+    unsaid.map(item).collect()
 }
 
 /// What a kernel hands over if all that it has is in use; of each component the newest version.
@@ -535,6 +593,26 @@ fn judged(item: &Item, items: &[Item], next: &Next<'_>, uses: Option<&Uses>) -> 
             "the next kernel has {what} ({trace}), but which version does not show in its image"
         )
     };
+    // A kernel compares whole strings.
+    let strings = matches!(
+        item.carrier,
+        Carrier::Root | Carrier::Luo | Carrier::FileHandler
+    );
+    let all = kernel.seen.iter().chain(&kernel.candidates);
+    let of_it = || {
+        let same = all.clone().map(|seen| seen.compat.to_string());
+        same.filter(|text| Compat::parse(text).is_ok_and(|c| c.base().name() == name))
+    };
+    let composite = item.found.contains(';') || of_it().any(|text| text.contains(';'));
+    let each_fits = || Compat::parse(&item.found).is_ok_and(|compat| next.has(&compat));
+    if strings && composite && each_fits() && of_it().all(|text| text != item.found) {
+        let own: Vec<_> = of_it().collect();
+        let reason = format!(
+            "a kernel compares whole strings, and has `{}`",
+            own.join("`, `")
+        );
+        return Judged::Here(Outcome::Rejected, reason, consequence(item.carrier));
+    }
     match item.carrier {
         Carrier::Subtree | Carrier::Metadata => Judged::Not(UNSEEN),
         Carrier::Table if !is_known => Judged::Not(UNSEEN),
@@ -604,15 +682,20 @@ pub(super) fn judge(
         .map(|item| judged(item, &items, &next, uses))
         .collect();
     let mut manifest = Manifest::new();
+    // A manifest has an entry per string: a module may have the one that the image has.
+    let mut entries: BTreeMap<(Carrier, &str), usize> = BTreeMap::new();
     for (item, _) in items
         .iter()
         .zip(&how)
         .filter(|(_, how)| matches!(how, Judged::ByPolicy))
     {
-        item.add_to(&mut manifest);
+        let next = entries.len();
+        let key = (item.carrier, item.found.as_str());
+        if *entries.entry(key).or_insert(next) == next {
+            item.add_to(&mut manifest);
+        }
     }
     let verdict = policy.judge(&manifest, &next.side);
-    let mut by_policy = verdict.findings.into_iter();
     let mut rows = Vec::new();
     let mut unjudged: Vec<(String, String)> = Vec::new();
     for (item, how) in items.iter().zip(how) {
@@ -635,10 +718,13 @@ pub(super) fn judge(
                 uses: item.uses,
                 consequence,
             },
-            Judged::ByPolicy => match by_policy.next() {
-                Some(finding) => finding,
-                None => continue,
-            },
+            Judged::ByPolicy => {
+                let entry = entries.get(&(item.carrier, item.found.as_str()));
+                match entry.and_then(|entry| verdict.findings.get(*entry)) {
+                    Some(finding) => finding.clone(),
+                    None => continue,
+                }
+            }
         };
         finding.uses = item.uses;
         finding.reason = as_of_the_next(&finding.reason);

@@ -58,7 +58,9 @@ pub(super) fn judge(entry: &Entry, side: &Side) -> (String, Result<(), String>) 
     let Some(found) = entry.features else {
         return (String::new(), Err("it has no masks".to_string()));
     };
-    let own = own.features;
+    let Some(own) = own.features else {
+        return (String::new(), Err("it has no masks here".to_string()));
+    };
     let expected = format!(
         "supported {:#x}, required {:#x}",
         own.supported, own.required

@@ -13,7 +13,7 @@
 //! What is found before anything is restored can be found before leaving as well, where the next side
 //! is known: the judgement is the same.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -193,6 +193,18 @@ fn each_token(
     })
 }
 
+/// Alternatives: the first few, where a side has many.
+fn first_of(known: impl Iterator<Item = String>) -> String {
+    const SHOWN: usize = 8;
+    let mut known = known;
+    let mut text = known.by_ref().take(SHOWN).collect::<Vec<_>>().join(" or ");
+    let more = known.count();
+    if more > 0 {
+        text.push_str(&format!(" or {more} more"));
+    }
+    text
+}
+
 fn unknown(name: &str) -> String {
     format!("no linked component is called `{name}`")
 }
@@ -216,10 +228,11 @@ pub(crate) fn judge_strings(
     side: &Side,
 ) -> Verdict {
     let entries = manifest.entries().iter();
-    let optional = Optional::of(manifest, side);
-    let findings: Vec<_> = entries
-        .map(|entry| finding(rule, entry, manifest, side, &optional))
+    let said = Said::of(manifest, side);
+    let mut findings: Vec<_> = entries
+        .map(|entry| finding(rule, entry, manifest, side, &said))
         .collect();
+    give_up_users(&mut findings, manifest, side);
     Verdict {
         policy,
         decision: Verdict::decide(&findings),
@@ -227,28 +240,98 @@ pub(crate) fn judge_strings(
     }
 }
 
-/// The components that the rest is worth restoring without: by what this side knows of them, or by
-/// what the other one says.
-struct Optional<'a> {
-    side: &'a Side,
-    listed: BTreeSet<&'a str>,
-}
-
-impl<'a> Optional<'a> {
-    fn of(manifest: &'a Manifest, side: &'a Side) -> Self {
-        let lists = |entry: &&Entry| matches!(entry.carrier, Carrier::Table | Carrier::Features);
-        let listed = manifest.entries().iter().filter(lists);
-        let listed = listed.filter(|entry| entry.optional);
-        Self {
-            side,
-            listed: listed.map(Entry::component).collect(),
+/// Files of a handler that needs what is lost are lost with it.
+fn give_up_users(findings: &mut [Finding], manifest: &Manifest, side: &Side) {
+    let judged = manifest.entries().iter().zip(findings.iter());
+    let is_lost = |finding: &Finding| {
+        let listed = matches!(finding.carrier, Carrier::Table | Carrier::Features);
+        listed && finding.outcome == Outcome::Lost
+    };
+    let lost = judged.filter(|(_, finding)| is_lost(finding));
+    let lost: BTreeSet<_> = lost.map(|(entry, _)| entry.component()).collect();
+    if lost.is_empty() {
+        return;
+    }
+    for (entry, finding) in manifest.entries().iter().zip(findings) {
+        let name = entry.component();
+        let needs = side.needs(name).iter().map(String::as_str);
+        let missing = core::iter::once(name).chain(needs);
+        let missing = missing.into_iter().find(|need| lost.contains(need));
+        if let (Carrier::FileHandler, Outcome::Restorable, Some(need)) =
+            (entry.carrier, finding.outcome, missing)
+        {
+            finding.outcome = Outcome::Lost;
+            finding.reason = format!("`{need}` is lost");
+            finding.consequence = consequence(entry.carrier);
         }
     }
+}
 
-    fn has(&self, entry: &Entry) -> bool {
-        let name = entry.component();
-        let known = self.side.get(name);
-        entry.optional || self.listed.contains(name) || known.is_some_and(Ability::is_optional)
+/// What a manifest says of components beside their own findings.
+struct Said<'a> {
+    side: &'a Side,
+    // What nothing is worth restoring without: the root, LUO, the handlers of files that are not
+    // optional, and what these need. No flag makes it optional.
+    required: BTreeSet<&'a str>,
+    // What its writer says can be done without: believed of what this side never heard of.
+    optional: BTreeSet<&'a str>,
+    // The versions that strings say.
+    versions: BTreeMap<String, BTreeSet<u32>>,
+}
+
+impl<'a> Said<'a> {
+    fn of(manifest: &'a Manifest, side: &'a Side) -> Self {
+        let entries = || manifest.entries().iter();
+        let says = |entry: &&Entry| {
+            entry.optional && matches!(entry.carrier, Carrier::Table | Carrier::Features)
+        };
+        let mut said = Self {
+            side,
+            required: BTreeSet::new(),
+            optional: entries().filter(says).map(Entry::component).collect(),
+            versions: BTreeMap::new(),
+        };
+        for entry in entries() {
+            if !matches!(
+                entry.carrier,
+                Carrier::Root | Carrier::Luo | Carrier::FileHandler
+            ) {
+                continue;
+            }
+            let name = entry.component();
+            if entry.carrier != Carrier::FileHandler || !said.may_lack(name) {
+                let needs = side.needs(name).iter().map(String::as_str);
+                said.required.extend(core::iter::once(name).chain(needs));
+            }
+            let tokens = entry.compat().ok();
+            for token in tokens.iter().flat_map(Compat::tokens) {
+                let versions = said.versions.entry(token.name().to_string());
+                versions.or_default().insert(token.version());
+            }
+        }
+        said
+    }
+
+    fn may_lack(&self, name: &str) -> bool {
+        let optional = match self.side.get(name) {
+            Some(known) => known.is_optional(),
+            None => self.optional.contains(name),
+        };
+        optional && !self.required.contains(name)
+    }
+
+    /// Why what the table says of `entry` can not be: a string says otherwise.
+    fn contradicts(&self, entry: &Entry) -> Option<String> {
+        if entry.carrier != Carrier::Table {
+            return None;
+        }
+        let versions = self.versions.get(entry.component())?;
+        let listed = entry.compat().ok()?.base().version();
+        let other = versions
+            .iter()
+            .next()
+            .filter(|_| !versions.contains(&listed))?;
+        Some(format!("a string says version {other}"))
     }
 }
 
@@ -257,7 +340,7 @@ fn finding(
     entry: &Entry,
     manifest: &Manifest,
     side: &Side,
-    optional: &Optional<'_>,
+    said: &Said<'_>,
 ) -> Finding {
     let (restorable, expected, reason) = match entry.carrier {
         Carrier::Subtree => {
@@ -287,7 +370,7 @@ fn finding(
                 let known = side
                     .carried_in(carrier)
                     .map(|c| rule.expected(&c.name, side));
-                known.collect::<Vec<_>>().join(" or ")
+                first_of(known)
             };
             match judge_string(rule, entry, carrier, manifest, side) {
                 Ok(()) => (true, expected, String::new()),
@@ -295,14 +378,18 @@ fn finding(
             }
         }
     };
+    let contradiction = said.contradicts(entry);
     let outcome = match entry.carrier {
+        _ if contradiction.is_some() => Outcome::Rejected,
         _ if restorable => Outcome::Restorable,
         Carrier::Subtree => Outcome::LeftAlone,
         // An object that nobody here knows is its owner's affair; one of another version is lost.
         Carrier::Flb if side.get(entry.component()).is_none() => Outcome::LeftAlone,
         Carrier::Flb | Carrier::Metadata | Carrier::Memblock | Carrier::Region => Outcome::Lost,
         Carrier::Root | Carrier::Luo => Outcome::Rejected,
-        Carrier::FileHandler | Carrier::Table | Carrier::Features if optional.has(entry) => {
+        Carrier::FileHandler | Carrier::Table | Carrier::Features
+            if said.may_lack(entry.component()) =>
+        {
             Outcome::Lost
         }
         Carrier::FileHandler | Carrier::Table | Carrier::Features => Outcome::Rejected,
@@ -319,10 +406,10 @@ fn finding(
             expected
         },
         outcome,
-        reason,
+        reason: contradiction.unwrap_or(reason),
         place: entry.place.clone(),
         uses: entry.uses,
-        consequence: if restorable {
+        consequence: if outcome == Outcome::Restorable {
             ""
         } else {
             consequence(entry.carrier)

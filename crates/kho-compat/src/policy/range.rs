@@ -128,4 +128,17 @@ mod tests {
             "luo-v5 was not admitted: the verdict covers no version of it"
         );
     }
+
+    #[test]
+    fn what_is_lost_is_not_covered() {
+        static POOL: Component = Component::new("pool", 1, "^1").optional();
+        let registry = Registry::new([&KHO, &RADIX, &POOL]).unwrap();
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::Root, "kho-v4", Place::default());
+        manifest.add_listed(&"pool-v9".parse().unwrap(), true, Place::default());
+        let admitted = registry.admit(&SemverRange, manifest).unwrap();
+        assert_eq!(admitted.verdict().decision, Decision::Degrade);
+        assert!(admitted.require("pool", 9).is_err() && admitted.require("pool", 1).is_err());
+        assert_eq!(admitted.require("radix", 1), Ok(()));
+    }
 }
