@@ -5,6 +5,8 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The name in `block-v1`.
 pub const NAME: &str = "block";
 /// The number in `block-v1`.
@@ -30,9 +32,6 @@ pub struct BlockHeader {
 
 const _: () = assert!(size_of::<BlockHeader>() == 16);
 
-/// The most bytes that a header has, in any version of the format.
-pub const MAX_HEADER: usize = 24;
-
 /// Entries of `entry_size` bytes that fit a block of version 1; 0 where not even one does, and for entries
 /// without bytes.
 ///
@@ -53,6 +52,17 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("linked blocks: sets of fixed-size entries in chained pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[BlockHeader::layout])
-    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)])
+    .vectors(&[
+        golden::none,
+        golden::one,
+        golden::full,
+        golden::more,
+        golden::less,
+        golden::again,
+        golden::packed,
+        golden::capacity,
+        golden::largest,
+    ]);
 
 kho_compat::submit! { COMPONENT }

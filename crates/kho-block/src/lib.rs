@@ -22,6 +22,7 @@ extern crate alloc;
 pub mod abi;
 mod cursor;
 mod format;
+mod golden;
 mod iter;
 mod read;
 mod restore;

@@ -9,7 +9,8 @@ use kho_mem::PhysAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Format;
-use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, MAX_HEADER, count_per_block};
+use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
+use crate::format::MAX_HEADER;
 
 /// What a set refuses. It is as it was then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 
 use semver::Version;
 
+use crate::Vector;
 use crate::layout::{Constant, Layout};
 use crate::{Carrier, Features};
 
@@ -63,6 +64,8 @@ pub struct Component {
     pub layouts: &'static [fn() -> Layout],
     /// The format's constants that belong to no single struct.
     pub constants: &'static [fn() -> Constant],
+    /// What the crate's code writes for given inputs: the part of a format that no struct shows.
+    pub vectors: &'static [fn() -> Vector],
 }
 
 impl Component {
@@ -85,6 +88,7 @@ impl Component {
             field: None,
             layouts: &[],
             constants: &[],
+            vectors: &[],
         }
     }
 
@@ -162,6 +166,13 @@ impl Component {
     #[must_use]
     pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
         self.constants = constants;
+        self
+    }
+
+    /// Sets the vectors: what the crate's code writes for given inputs.
+    #[must_use]
+    pub const fn vectors(mut self, vectors: &'static [fn() -> Vector]) -> Self {
+        self.vectors = vectors;
         self
     }
 

@@ -109,6 +109,12 @@ impl<T: AbiType, const N: usize> AbiType for [T; N] {
 pub struct TypeName(String);
 
 impl TypeName {
+    /// The type that descriptions name `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The name of a struct: its C name where it has one.
     #[must_use]
     pub fn of_struct(name: &str, c_name: Option<&str>) -> Self {
@@ -303,9 +309,13 @@ impl Component {
         if let Some(subtree) = self.subtree {
             let _ = writeln!(out, "subtree: {subtree}");
         }
+        if let Some(carrier) = self.carrier {
+            let _ = writeln!(out, "carrier: {}", carrier.id());
+        }
         if let Some(field) = self.field {
             let _ = writeln!(out, "string field: {field} bytes");
         }
+        let _ = writeln!(out, "features: {}", self.features);
         if !self.constants.is_empty() {
             out.push('\n');
         }
@@ -315,6 +325,13 @@ impl Component {
         }
         for layout in self.all_layouts() {
             layout.render(&mut out);
+        }
+        for vector in self.vectors {
+            let vector = vector();
+            let _ = writeln!(out, "\nvector {}", vector.name);
+            for line in vector.text.lines() {
+                let _ = writeln!(out, "  {line}");
+            }
         }
         out
     }

@@ -5,9 +5,11 @@
 //! device trees, and 4-byte aligned at best.
 
 use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
-use kho_mem::{PAGE_SIZE, PAGE_SIZE_U64};
+use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::golden;
 
 /// The number in `kho-v4`.
 pub const VERSION: u32 = 4;
@@ -145,7 +147,13 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
     .features(FEATURES)
     // By their crates' own names, which links them: the linker drops what nothing refers to.
     .needs(&[kho_radix::abi::NAME, kho_vmalloc::abi::NAME])
-    .layouts(&[ScratchEntry::layout, SetupData::layout, KhoData::layout])
+    .layouts(&[
+        ScratchEntry::layout,
+        SetupData::layout,
+        KhoData::layout,
+        ListedVersion::layout,
+        ListedFeatures::layout,
+    ])
     .constants(&[
         constant!(FDT_SIZE),
         constant!(PROP_COMPATIBLE),
@@ -154,7 +162,9 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
         constant!(PROP_BLOB_SIZE),
         constant!(CHOSEN_FDT),
         constant!(CHOSEN_SCRATCH),
-    ]);
+        constant!(LISTED_NAME_MAX),
+    ])
+    .vectors(&[golden::root, golden::dialects, golden::scratch]);
 
 kho_compat::submit! { COMPONENT }
 
@@ -194,7 +204,8 @@ pub const METADATA: Component = Component::new("kexec-metadata", METADATA_VERSIO
     .carried_in(Carrier::Metadata)
     .subtree(METADATA_SUBTREE)
     .optional()
-    .layouts(&[KexecMetadata::layout]);
+    .layouts(&[KexecMetadata::layout])
+    .vectors(&[golden::metadata]);
 
 kho_compat::submit! { METADATA }
 
@@ -208,8 +219,6 @@ pub const MEMBLOCK_SUBTREE: &str = "memblock";
 pub const PROP_START: &str = "start";
 /// Property of a region's node: its bytes.
 pub const PROP_SIZE: &str = "size";
-/// The largest memblock FDT that is read. A kernel writes one page.
-pub const MEMBLOCK_MAX: u64 = 16 * PAGE_SIZE_U64;
 
 /// The memblock FDT as a component.
 pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1")
@@ -218,7 +227,8 @@ pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1
     .carried_in(Carrier::Memblock)
     .subtree(MEMBLOCK_SUBTREE)
     .optional()
-    .constants(&[constant!(PROP_COMPATIBLE)]);
+    .constants(&[constant!(PROP_COMPATIBLE)])
+    .vectors(&[golden::memblock, golden::listed]);
 
 kho_compat::submit! { MEMBLOCK }
 
@@ -228,6 +238,7 @@ pub const REGION: Component = Component::new("reserve-mem", REGION_VERSION, "^1"
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Region)
     .optional()
-    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)]);
+    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)])
+    .vectors(&[golden::region]);
 
 kho_compat::submit! { REGION }

@@ -20,6 +20,7 @@ extern crate alloc;
 pub mod abi;
 mod attached;
 mod fdt;
+mod golden;
 mod handover;
 mod kho;
 mod listed;

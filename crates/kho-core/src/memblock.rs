@@ -11,10 +11,13 @@ use kho_radix::Claims;
 
 use crate::Handover;
 use crate::abi::{
-    MEMBLOCK, MEMBLOCK_MAX, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_COMPATIBLE, PROP_SIZE,
-    PROP_START, REGION, REGION_VERSION,
+    MEMBLOCK, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_COMPATIBLE, PROP_SIZE, PROP_START, REGION,
+    REGION_VERSION,
 };
 use crate::fdt::Tree;
+
+/// The largest memblock FDT that is read. A kernel writes one page.
+const MEMBLOCK_MAX: u64 = 16 * PAGE_SIZE_U64;
 
 /// A region that `reserve_mem=` set aside.
 #[derive(Clone, PartialEq, Eq, Debug)]

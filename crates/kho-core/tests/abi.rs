@@ -50,3 +50,15 @@ fn reserve_mem_is_as_released() {
         insta::assert_snapshot!("v1", kho_core::abi::REGION.describe());
     });
 }
+
+/// An error would be blessed like anything else.
+#[test]
+fn vectors_are_made_and_always_the_same() {
+    use kho_core::abi::{COMPONENT, MEMBLOCK, METADATA, REGION};
+    let components = [COMPONENT, MEMBLOCK, METADATA, REGION];
+    for vector in components.iter().flat_map(|one| one.vectors) {
+        let (made, again) = (vector(), vector());
+        assert!(!made.text.starts_with("error: "), "{made:?}");
+        assert_eq!(made, again);
+    }
+}

@@ -5,6 +5,8 @@ use kho_luo::abi::COMPAT_LEN;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The name in `fd-v1`.
 pub const NAME: &str = "fd";
 /// The number in `fd-v1`.
@@ -34,6 +36,7 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::FileHandler)
     .field(COMPAT_LEN)
-    .layouts(&[FdSer::layout]);
+    .layouts(&[FdSer::layout])
+    .vectors(&[golden::socket]);
 
 kho_compat::submit! { COMPONENT }

@@ -10,6 +10,7 @@
 
 pub mod abi;
 mod file;
+mod golden;
 mod handler;
 mod table;
 

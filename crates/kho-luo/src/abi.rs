@@ -4,6 +4,8 @@ use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The name in `luo-v5`.
 pub const NAME: &str = "luo";
 /// The number in `luo-v5`.
@@ -17,8 +19,6 @@ pub const SESSION_NAME_LEN: usize = 64;
 pub const COMPAT_LEN: usize = 48;
 /// Pages of the FLB area.
 pub const FLB_PAGES: u64 = 1;
-/// The most bytes that a header is read of: its string is one of some dozens of bytes.
-pub const MAX_HEADER: u64 = kho_mem::PAGE_SIZE_U64;
 
 /// The header with the plain string `luo-v5`. With a longer one `compatible` grows: its length is
 /// the string's with its NUL, rounded up to 8.
@@ -123,7 +123,7 @@ const _: () = assert!(size_of::<FlbHeaderSer>() == 16);
     AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
 )]
 #[repr(C)]
-#[abi(c_name = "luo_flb_ser")]
+#[abi(c_name = "luo_flb_ser", constants(COMPAT_LEN))]
 pub struct FlbSer {
     /// Its compat string.
     pub name: [u8; COMPAT_LEN],
@@ -155,6 +155,13 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
         FlbHeaderSer::layout,
         FlbSer::layout,
     ])
-    .constants(&[constant!(SUBTREE)]);
+    .constants(&[constant!(SUBTREE)])
+    .vectors(&[
+        golden::header,
+        golden::sessions,
+        golden::blocks,
+        golden::life,
+        golden::thawed,
+    ]);
 
 kho_compat::submit! { COMPONENT }

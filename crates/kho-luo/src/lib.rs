@@ -12,6 +12,7 @@
 
 pub mod abi;
 mod flb;
+mod golden;
 mod handler;
 mod incoming;
 mod lost;

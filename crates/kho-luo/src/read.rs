@@ -5,13 +5,16 @@ use kho_compat::{
     Carrier, Compat, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy,
 };
 use kho_core::Handover;
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysMemExt};
 use kho_radix::Claims;
 
-use crate::abi::{LuoSerTail, MAX_HEADER, NAME, SUBTREE, VERSION};
+use crate::abi::{LuoSerTail, NAME, SUBTREE, VERSION};
 use crate::name::ascii;
 use crate::session::{Handlers, Sets, read as read_sessions};
 use crate::{Flb, Handler, Session, flb};
+
+/// The most bytes that a header is read of: its string is one of some dozens of bytes.
+const MAX_HEADER: u64 = PAGE_SIZE_U64;
 
 /// What LUO handed over.
 #[derive(Clone, Debug)]

@@ -17,3 +17,13 @@ fn luo_is_as_released() {
         insta::assert_snapshot!("v5", kho_luo::abi::COMPONENT.describe());
     });
 }
+
+/// An error would be blessed like anything else.
+#[test]
+fn vectors_are_made_and_always_the_same() {
+    for vector in kho_luo::abi::COMPONENT.vectors {
+        let (made, again) = (vector(), vector());
+        assert!(!made.text.starts_with("error: "), "{made:?}");
+        assert_eq!(made, again);
+    }
+}

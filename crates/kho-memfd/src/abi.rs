@@ -6,6 +6,8 @@ use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
 /// The name in `memfd-v2`.
@@ -49,7 +51,8 @@ pub const PFN_BITS: u32 = 52;
         SEAL_GROW,
         SEAL_WRITE,
         SEAL_FUTURE_WRITE,
-        SEAL_EXEC
+        SEAL_EXEC,
+        SEALS
     )
 )]
 pub struct MemfdSer {
@@ -74,7 +77,10 @@ const _: () = assert!(size_of::<MemfdSer>() == 48);
     AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
 )]
 #[repr(C)]
-#[abi(c_name = "memfd_luo_folio_ser", constants(FOLIO_DIRTY, FOLIO_UPTODATE))]
+#[abi(
+    c_name = "memfd_luo_folio_ser",
+    constants(FOLIO_DIRTY, FOLIO_UPTODATE, FOLIO_FLAGS)
+)]
 pub struct FolioSer {
     /// Frame number of its first page (0 for a hole) and [`FOLIO_FLAGS`].
     #[abi(bits(pfn: 0..52, flags: 52..64))]
@@ -111,6 +117,13 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
     .needs(&[kho_vmalloc::abi::NAME])
     .field(COMPAT_LEN)
     .layouts(&[MemfdSer::layout, FolioSer::layout])
-    .constants(&[constant!(PFN_BITS)]);
+    .constants(&[constant!(PFN_BITS)])
+    .vectors(&[
+        golden::hole,
+        golden::large,
+        golden::empty,
+        golden::seals,
+        golden::sealed,
+    ]);
 
 kho_compat::submit! { COMPONENT }

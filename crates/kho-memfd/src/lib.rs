@@ -28,6 +28,7 @@
 pub mod abi;
 mod contents;
 mod file;
+mod golden;
 mod handler;
 mod read;
 mod restore;

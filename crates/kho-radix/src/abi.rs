@@ -8,6 +8,8 @@ use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The name in `radix-v1`.
 pub const NAME: &str = "radix";
 /// The number in `radix-v1`.
@@ -33,7 +35,7 @@ pub const MARKER_SHIFT: u32 = u64::BITS - PAGE_SHIFT;
 #[repr(C)]
 #[abi(
     c_name = "kho_radix_node",
-    constants(DEPTH, TABLE_BITS, KEY_BITS, MARKER_SHIFT)
+    constants(DEPTH, TABLE_BITS, TABLE_ENTRIES, KEY_BITS, MARKER_SHIFT)
 )]
 pub struct RadixNode {
     /// One per value of the level's index.
@@ -43,7 +45,7 @@ pub struct RadixNode {
 /// A leaf: one bit per key.
 #[derive(AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
-#[abi(c_name = "kho_radix_leaf", constants(LEAF_BITS))]
+#[abi(c_name = "kho_radix_leaf", constants(LEAF_BITS, LEAF_WORDS))]
 pub struct RadixLeaf {
     /// Bit `n` of word `w` is the key whose low bits are `64 * w + n`.
     pub bitmap: [U64; LEAF_WORDS],
@@ -58,6 +60,13 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("tracker of preserved memory: a radix tree of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[RadixNode::layout, RadixLeaf::layout])
-    .constants(&[constant!(PAGE_SHIFT)]);
+    .constants(&[constant!(PAGE_SHIFT)])
+    .vectors(&[
+        golden::keys,
+        golden::ranges,
+        golden::tree,
+        golden::runs,
+        golden::owners,
+    ]);
 
 kho_compat::submit! { COMPONENT }

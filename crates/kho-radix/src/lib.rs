@@ -26,7 +26,10 @@ extern crate alloc;
 
 pub mod abi;
 mod claim;
+#[doc(hidden)]
+pub mod dump;
 mod error;
+mod golden;
 mod key;
 mod preserved;
 mod preserver;

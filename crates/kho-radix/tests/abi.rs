@@ -17,3 +17,13 @@ fn radix_is_as_released() {
         insta::assert_snapshot!("v1", kho_radix::abi::COMPONENT.describe());
     });
 }
+
+/// An error would be blessed like anything else.
+#[test]
+fn vectors_are_made_and_always_the_same() {
+    for vector in kho_radix::abi::COMPONENT.vectors {
+        let (made, again) = (vector(), vector());
+        assert!(!made.text.starts_with("error: "), "{made:?}");
+        assert_eq!(made, again);
+    }
+}

@@ -7,6 +7,8 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::golden;
+
 /// The name in `vmalloc-v1`.
 pub const NAME: &str = "vmalloc";
 /// The number in `vmalloc-v1`.
@@ -27,7 +29,7 @@ pub const CHUNK_ENTRIES: usize = PAGE_SIZE / size_of::<u64>() - 1;
     AbiLayout, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug,
 )]
 #[repr(C)]
-#[abi(c_name = "kho_vmalloc", constants(FLAG_ALLOC, FLAG_HUGE))]
+#[abi(c_name = "kho_vmalloc", constants(FLAG_ALLOC, FLAG_HUGE, FLAGS))]
 pub struct VmallocSer {
     /// Physical address of the first chunk page.
     pub first: U64,
@@ -70,6 +72,7 @@ const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("preserved vmalloc areas: chunk lists of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
-    .layouts(&[VmallocSer::layout, VmallocChunk::layout]);
+    .layouts(&[VmallocSer::layout, VmallocChunk::layout])
+    .vectors(&[golden::pages, golden::huge, golden::chunks]);
 
 kho_compat::submit! { COMPONENT }

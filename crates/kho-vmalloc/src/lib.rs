@@ -12,6 +12,7 @@
 extern crate alloc;
 
 pub mod abi;
+mod golden;
 mod preserve;
 mod read;
 mod restore;
