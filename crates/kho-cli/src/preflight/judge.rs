@@ -386,7 +386,8 @@ impl<'e> Next<'e> {
                 .flat_map(Versions::values);
             versions.chain(self.masks.get(name).map(|(_, spot)| spot))
         });
-        spots.cloned().collect()
+        // Where a side has many, the first few say it.
+        spots.take(8).cloned().collect()
     }
 }
 
@@ -766,6 +767,14 @@ pub(super) fn judge(
 
 /// The policies speak of a handover that is here already.
 fn as_of_the_next(reason: &str) -> String {
+    // A component of which the next one lists masks alone has no version to name.
+    let none = format!("-v{}", u32::MAX);
+    let reason = match reason.split_once(", only ") {
+        Some((head, only)) if only.contains(&none) => {
+            format!("{head}, where masks of it are all there is")
+        }
+        _ => reason.to_owned(),
+    };
     reason
         .replace(
             "no linked component is called",
