@@ -1,27 +1,41 @@
 //! `cargo xtask abi-check`: does what lies in memory still look as its version says.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kho_compat::{Component, Registry};
-use similar::{ChangeTag, TextDiff};
+use anstream::{AutoStream, ColorChoice};
+use kho_abi_check::{Format, Options, Project, kernel, rules};
+use kho_compat::Registry;
 
-use crate::{KernelTypes, compare, root};
+use crate::root;
 
-/// Compare every component's layout with its snapshot and with a real kernel's types.
+/// Compare every component's format with the history of its versions and with a real kernel's types.
 ///
-/// Exit codes: 0 clean, 1 something differs, 2 usage.
+/// Exit codes: 0 clean, 1 the format changed without a version, 2 usage, 3 allowed changes only.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write the snapshots of versions that have none yet. One that is there is history and is
-    /// never written over: a changed layout takes a new version.
+    /// The revision to compare with; what HEAD has in common with it counts. By default what it has
+    /// in common with the main branch.
+    #[arg(long, value_name = "REV")]
+    base: Option<String>,
+    /// The report's form: human, json, markdown, github or sarif.
+    #[arg(long, default_value = "human")]
+    format: Format,
+    /// Say what a rule means, why it is there and what mends it.
+    #[arg(long, value_name = "RULE")]
+    explain: Option<String>,
+    /// Write the snapshots of versions that are not in the base, composites.snap and the generated
+    /// parts of docs/abi.md. A version that the base or a release has is never written over.
     #[arg(long)]
     bless: bool,
-    /// The kernel's types, as pahole printed them.
+    /// Check the generated parts of docs/abi.md alone.
+    #[arg(long, conflicts_with_all = ["base", "bless"])]
+    check_docs: bool,
+    /// The kernel's types: a vmlinux or object file with DWARF or BTF, or a facts file as pahole
+    /// printed it.
     #[arg(
         long,
-        value_name = "FACTS",
+        value_name = "PATH",
         default_value = "tests/facts/linux-7.3.4-layouts.json"
     )]
     kernel: PathBuf,
@@ -31,14 +45,7 @@ pub struct Args {
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     match check(args) {
-        Ok(0) => {
-            println!("abi-check: clean");
-            ExitCode::SUCCESS
-        }
-        Ok(found) => {
-            println!("abi-check: {found} differences");
-            ExitCode::from(1)
-        }
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("abi-check: {error}");
             ExitCode::from(2)
@@ -68,95 +75,46 @@ pub fn components() -> Result<&'static Registry, String> {
     }
 }
 
-fn check(args: &Args) -> Result<usize, String> {
-    let registry = components()?;
-    let facts = root().join(&args.kernel);
-    let text =
-        fs::read_to_string(&facts).map_err(|error| format!("{}: {error}", facts.display()))?;
-    let kernel =
-        KernelTypes::parse(&text).map_err(|error| format!("{}: {error}", facts.display()))?;
-    let mut found = 0;
-    for component in registry.components() {
-        let token = format!("{}-v{}", component.name, component.major());
-        let mut problems = snapshot(component, args.bless)?;
-        let mut equal = 0;
-        for layout in component.all_layouts() {
-            match compare(&layout, &kernel) {
-                Some(differences) if differences.is_empty() => equal += 1,
-                Some(differences) => problems.extend(differences),
-                None => {}
-            }
-        }
-        if problems.is_empty() {
-            println!("{token:<20} as its snapshot; {equal} structs as the kernel's");
-        } else {
-            println!("{token:<20} differs");
-            problems
-                .iter()
-                .for_each(|problem| println!("    {problem}"));
-        }
-        found += problems.len();
-    }
-    Ok(found)
+/// This workspace as the check takes it.
+#[must_use]
+pub fn project() -> Project {
+    Project::new(root()).docs("docs/abi.md")
 }
 
-/// Compares `component` with its snapshot.
-fn snapshot(component: &Component, bless: bool) -> Result<Vec<String>, String> {
-    let version = component.major();
-    let path = root()
-        .join("abi-snapshots")
-        .join(component.name)
-        .join(format!("v{version}.snap"));
-    let shown = format!("abi-snapshots/{}/v{version}.snap", component.name);
-    let now = component.describe();
-    if !path.exists() {
-        if !bless {
-            return Ok(vec![format!(
-                "{shown} is missing: cargo xtask abi-check --bless writes it"
-            )]);
-        }
-        write(&path, component, &now)?;
-        println!("wrote {shown}");
-        return Ok(Vec::new());
+fn check(args: &Args) -> Result<u8, String> {
+    if let Some(id) = &args.explain {
+        let rule = rules::find(id).ok_or_else(|| {
+            let ids: Vec<_> = rules::RULES.iter().map(|rule| rule.id).collect();
+            format!("there is no rule `{id}`; the rules are {}", ids.join(", "))
+        })?;
+        print!("{}", rule.explain());
+        return Ok(0);
     }
-    let file = fs::read_to_string(&path).map_err(|error| format!("{shown}: {error}"))?;
-    // insta's files: metadata between two lines of dashes, then the contents.
-    let then = file
-        .splitn(3, "---\n")
-        .nth(2)
-        .ok_or_else(|| format!("{shown}: no snapshot file"))?;
-    if then.trim_end() == now.trim_end() {
-        return Ok(Vec::new());
+    // Refers to the component crates, which links them. What is wrong with them as a registry is
+    // the check's to tell.
+    drop(components());
+    if args.check_docs {
+        let registry = components()?;
+        let report = kho_abi_check::check_docs(registry.components(), &project());
+        print!("{}", report.render(args.format));
+        return Ok(report.exit_code());
     }
-    let diff = TextDiff::from_lines(then.trim_end(), now.trim_end());
-    let mut out: Vec<_> = diff
-        .iter_all_changes()
-        .filter_map(|change| {
-            let sign = match change.tag() {
-                ChangeTag::Delete => '-',
-                ChangeTag::Insert => '+',
-                ChangeTag::Equal => return None,
-            };
-            Some(format!("{sign} {}", change.value().trim_end()))
-        })
-        .collect();
-    out.push(format!(
-        "{shown} is history: give `{}` version {} and run cargo xtask abi-check --bless, or undo the change",
-        component.name,
-        version + 1
-    ));
-    Ok(out)
-}
-
-fn write(path: &Path, component: &Component, text: &str) -> Result<(), String> {
-    let error = |error: std::io::Error| format!("{}: {error}", path.display());
-    if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(error)?;
-    }
-    let source = format!("crates/{}/tests/abi.rs", component.crate_name);
-    fs::write(
-        path,
-        format!("---\nsource: {source}\n---\n{}\n", text.trim_end()),
-    )
-    .map_err(error)
+    // A path of the workspace, wherever this is run from; or one of whoever runs it.
+    let path = if args.kernel.exists() {
+        args.kernel.clone()
+    } else {
+        root().join(&args.kernel)
+    };
+    let types = kernel::open(&path).map_err(|error| error.to_string())?;
+    let mut options = Options::default().bless(args.bless).kernel(&types);
+    options.base.clone_from(&args.base);
+    let report = kho_abi_check::check_linked(&project(), &options).map_err(|e| e.to_string())?;
+    let text = if args.format == Format::Human {
+        let colours = AutoStream::choice(&std::io::stdout()) != ColorChoice::Never;
+        report.human(colours)
+    } else {
+        report.render(args.format)
+    };
+    print!("{text}");
+    Ok(report.exit_code())
 }

@@ -1,0 +1,171 @@
+//! What the source of a format has to hold to, beyond what the compiler asks.
+
+use std::collections::BTreeSet;
+
+use super::Check;
+use crate::finding::{Finding, Place};
+use crate::rules;
+use crate::snapshot::Abi;
+use crate::source::Sources;
+
+/// Everything that some snapshot holds.
+struct Guarded {
+    structs: BTreeSet<String>,
+    constants: BTreeSet<String>,
+    /// Values that stand in heads: names of subtrees.
+    values: BTreeSet<String>,
+}
+
+impl Check<'_> {
+    pub(super) fn source(&mut self) {
+        let guarded = self.guarded();
+        let mut crates: Vec<_> = self
+            .own
+            .iter()
+            .map(|component| component.crate_name)
+            .collect();
+        crates.sort_unstable();
+        crates.dedup();
+        for name in crates {
+            let Some(dir) = self.packages.get(name).map(super::Package::source) else {
+                continue;
+            };
+            let component = self
+                .own
+                .iter()
+                .find(|component| component.crate_name == name);
+            let component = component.map_or("", |component| component.name);
+            let sources = self.library.get(&dir);
+            let findings = judge(sources, &guarded, component);
+            self.findings.extend(findings);
+        }
+    }
+
+    fn guarded(&self) -> Guarded {
+        let mut out = Guarded {
+            structs: BTreeSet::new(),
+            constants: BTreeSet::new(),
+            values: BTreeSet::new(),
+        };
+        for abi in self.described.iter().filter_map(|text| Abi::parse(text)) {
+            out.values
+                .extend(abi.head.into_iter().map(|(_, value)| value));
+            let constants = abi.constants.into_iter();
+            let of_structs = abi.structs.iter().flat_map(|s| s.constants.clone());
+            out.constants
+                .extend(constants.chain(of_structs).map(|(name, _)| name));
+            out.structs.extend(abi.structs.into_iter().map(|s| s.name));
+        }
+        out
+    }
+}
+
+fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> {
+    let mut out = Vec::new();
+    for (place, error) in &sources.unread {
+        out.push(
+            Finding::new(
+                &rules::SOURCE_UNREAD,
+                component,
+                format!("not read: {error}"),
+            )
+            .at(Some(place.clone())),
+        );
+    }
+    for item in &sources.structs {
+        let name = &item.name;
+        let format = item.derives || (item.in_format && (item.repr_c || item.bytes));
+        if !format {
+            continue;
+        }
+        let at = Some(item.place.clone());
+        if !item.derives {
+            let title = format!("struct {name} does not derive AbiLayout");
+            let mend = format!(
+                "#[derive(AbiLayout)] and #[repr(C)] on {name}, and {name}::layout in the layouts of its component"
+            );
+            out.push(
+                Finding::new(&rules::NO_DERIVE, component, title)
+                    .at(at.clone())
+                    .mend(mend),
+            );
+        } else if !guarded.structs.contains(name) {
+            let title = format!("struct {name} stands in no snapshot");
+            let mend = format!("add {name}::layout to the layouts of its component");
+            out.push(
+                Finding::new(&rules::STRUCT_UNGUARDED, component, title)
+                    .at(at.clone())
+                    .mend(mend),
+            );
+        }
+        if !sources.asserts_size(name) {
+            let title = format!("the size of struct {name} is asserted nowhere");
+            let mend = format!("const _: () = assert!(size_of::<{name}>() == ...); below it");
+            out.push(
+                Finding::new(&rules::NO_SIZE_ASSERT, component, title)
+                    .at(at.clone())
+                    .mend(mend),
+            );
+        }
+        let mut bad = false;
+        for field in &item.fields {
+            if let Some(reason) = sources.bad_type(&field.ty) {
+                bad = true;
+                let title = format!("field `{}` of struct {name}: {reason}", field.name);
+                let place = Place::new(item.place.file.clone(), field.line);
+                out.push(
+                    Finding::new(&rules::BAD_FIELD_TYPE, component, title)
+                        .at(Some(place))
+                        .mend(rules::BAD_FIELD_TYPE.mend),
+                );
+            }
+        }
+        if bad || item.packed || item.derives {
+            continue;
+        }
+        if let Some(behind) = sources.padding(item) {
+            let where_ = behind.map_or_else(
+                || "at its end".to_owned(),
+                |field| format!("before `{field}`"),
+            );
+            let title = format!("C pads struct {name} {where_}");
+            out.push(
+                Finding::new(&rules::IMPLICIT_PADDING, component, title)
+                    .at(at)
+                    .mend(rules::IMPLICIT_PADDING.mend),
+            );
+        }
+    }
+    let lengths: String = sources
+        .structs
+        .iter()
+        .filter(|item| guarded.structs.contains(&item.name))
+        .map(|item| item.text.as_str())
+        .collect();
+    for item in &sources.consts {
+        let name = item.name.as_str();
+        let exempt = ["VERSION", "NAME", "FEATURES", "COMPONENT"];
+        let exempt = exempt
+            .iter()
+            .any(|word| name == *word || name.ends_with(&format!("_{word}")));
+        let typed = ["Component", "Features"]
+            .iter()
+            .any(|ty| item.ty.ends_with(ty));
+        let shown = lengths.contains(&format!(";{name}]"))
+            || guarded.values.contains(item.value.trim_matches('"'));
+        let known = exempt || typed || shown || guarded.constants.contains(name);
+        if known || !item.in_abi || !item.public {
+            continue;
+        }
+        let title = format!("constant {name} stands in no snapshot");
+        let mend = format!(
+            "add constant!({name}) to the constants of its component; or keep it elsewhere, if it is no part of the format"
+        );
+        out.push(
+            Finding::new(&rules::CONSTANT_UNGUARDED, component, title)
+                .at(Some(item.place.clone()))
+                .mend(mend),
+        );
+    }
+    out
+}

@@ -1,0 +1,240 @@
+//! The check itself: what is read once, and the order of its parts.
+
+mod allowed;
+mod bless;
+mod format;
+mod kernel;
+mod state;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use kho_compat::{Component, Registry, RegistryError};
+
+use crate::finding::{Finding, Place, Report};
+use crate::history::History;
+use crate::packages::{self, Package, packages};
+use crate::rules;
+use crate::source::Library;
+use crate::tree::{Repo, Tree, Work};
+use crate::{Error, Options, Project, docs};
+
+/// Checks the components that are linked into this program and belong to crates of `project`.
+///
+/// A crate that nothing refers to is not linked, whatever its manifest says: `use my_format as _;`.
+///
+/// # Errors
+///
+/// The check could not be made. What it finds is in the report.
+pub fn check_linked(project: &Project, options: &Options<'_>) -> Result<Report, Error> {
+    check(inventory::iter::<Component>, project, options)
+}
+
+/// Checks those of `components` that belong to crates of `project`. The others count where
+/// components need them.
+///
+/// # Errors
+///
+/// The check could not be made. What it finds is in the report.
+pub fn check(
+    components: impl IntoIterator<Item = &'static Component>,
+    project: &Project,
+    options: &Options<'_>,
+) -> Result<Report, Error> {
+    let work = Work {
+        root: project.root.clone(),
+    };
+    let repo = Repo::open(&project.root, options.base.as_deref())?;
+    let packages = packages(&work);
+    let (all, own) = sorted(components, &packages);
+    let base = repo.as_ref().and_then(Repo::base);
+    let base_packages = base
+        .as_ref()
+        .map_or_else(BTreeMap::new, |base| packages::packages(base));
+    let mut check = Check {
+        project,
+        options,
+        registry: Registry::new(all.iter().copied()),
+        history: History::read(&work, repo.as_ref(), &project.snapshots),
+        library: Library::new(&work),
+        base_library: base.as_ref().map(|base| Library::new(base)),
+        repo: repo.as_ref(),
+        work: &work,
+        base: base.as_ref().map(|base| base as &dyn Tree),
+        packages,
+        base_packages,
+        described: describe(&own),
+        all,
+        own,
+        findings: Vec::new(),
+        written: Vec::new(),
+    };
+    if options.bless {
+        check.bless()?;
+        check.history = History::read(&work, check.repo, &project.snapshots);
+    }
+    check.grammar();
+    check.versions();
+    check.removed();
+    check.past();
+    check.state();
+    check.source();
+    check.kernel();
+    check.docs();
+    check.allow()?;
+    let mut report = Report {
+        base: check.base_name(),
+        prefix: check.repo.map_or("", Repo::prefix).to_owned(),
+        components: check.own.len(),
+        findings: check.findings,
+        written: check.written,
+    };
+    report.sort();
+    Ok(report)
+}
+
+struct Check<'a> {
+    project: &'a Project,
+    options: &'a Options<'a>,
+    work: &'a Work,
+    repo: Option<&'a Repo>,
+    base: Option<&'a dyn Tree>,
+    packages: BTreeMap<String, Package>,
+    base_packages: BTreeMap<String, Package>,
+    history: History,
+    library: Library<'a>,
+    base_library: Option<Library<'a>>,
+    registry: Result<Registry, RegistryError>,
+    /// All linked components, and those of this project with their descriptions.
+    all: Vec<&'static Component>,
+    own: Vec<&'static Component>,
+    described: Vec<String>,
+    findings: Vec<Finding>,
+    written: Vec<String>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    fn base_name(&self) -> String {
+        match self.repo {
+            None => "the working tree's snapshots (there is no repository here)".to_owned(),
+            Some(repo) => repo.base_name().unwrap_or_else(|| {
+                "the working tree's snapshots (there is no commit yet)".to_owned()
+            }),
+        }
+    }
+
+    /// The directory of the source of the crate that carries `component`.
+    fn source_dir(&self, component: &Component) -> Option<String> {
+        Some(self.packages.get(component.crate_name)?.source())
+    }
+
+    /// Where the version of `component` stands; its snapshot where the source does not tell.
+    fn version_place(&mut self, component: &Component) -> (Place, Option<String>) {
+        let snapshot = self.snapshot(component.name, component.major());
+        let Some(dir) = self.source_dir(component) else {
+            return (Place::new(snapshot, 1), None);
+        };
+        let sources = self.library.get(&dir);
+        match sources.version(component.name, component.major()) {
+            Some((place, name)) => (place, name.map(str::to_owned)),
+            None => (Place::new(snapshot, 1), None),
+        }
+    }
+
+    /// Where the first of `structs` stands in the source of the crate that carries `component`, or
+    /// in that of another.
+    fn struct_place(&mut self, component: &Component, name: &str) -> Option<Place> {
+        let own = self.source_dir(component);
+        let others = self.packages.values().map(Package::source);
+        let dirs: Vec<_> = own.into_iter().chain(others).collect();
+        dirs.iter().find_map(|dir| {
+            let sources = self.library.get(dir);
+            Some(sources.find_struct(name)?.place.clone())
+        })
+    }
+
+    /// Where the constant `name` stands in the source of the crate that carries `component`.
+    fn const_place(&mut self, component: &Component, name: &str) -> Option<Place> {
+        let dir = self.source_dir(component)?;
+        let sources = self.library.get(&dir);
+        Some(sources.find_const(name)?.place.clone())
+    }
+
+    fn snapshot(&self, component: &str, version: u32) -> String {
+        crate::history::path(&self.project.snapshots, component, version)
+    }
+
+    fn docs(&mut self) {
+        let found = stale_docs(self.work, self.project, &self.own, &self.described);
+        self.findings.extend(found);
+    }
+}
+
+/// Checks the generated parts of the project's document alone.
+pub fn check_docs(
+    components: impl IntoIterator<Item = &'static Component>,
+    project: &Project,
+) -> Report {
+    let work = Work {
+        root: project.root.clone(),
+    };
+    let packages = packages(&work);
+    let (_, own) = sorted(components, &packages);
+    Report {
+        base: "the components".to_owned(),
+        prefix: String::new(),
+        components: own.len(),
+        findings: stale_docs(&work, project, &own, &describe(&own))
+            .into_iter()
+            .collect(),
+        written: Vec::new(),
+    }
+}
+
+/// All components in order, and those that belong to crates of the project.
+fn sorted(
+    components: impl IntoIterator<Item = &'static Component>,
+    packages: &BTreeMap<String, Package>,
+) -> (Vec<&'static Component>, Vec<&'static Component>) {
+    let mut all: Vec<_> = components.into_iter().collect();
+    all.sort_by_key(|component| (component.name, component.crate_name));
+    let is_own = |component: &Component| {
+        component.crate_name.is_empty() || packages.contains_key(component.crate_name)
+    };
+    let own = all.iter().copied().filter(|component| is_own(component));
+    let own = own.collect();
+    (all, own)
+}
+
+fn describe(components: &[&'static Component]) -> Vec<String> {
+    let texts = components.iter().map(|component| component.describe());
+    texts.map(|text| text.trim_end().to_owned()).collect()
+}
+
+fn stale_docs(
+    work: &Work,
+    project: &Project,
+    components: &[&'static Component],
+    described: &[String],
+) -> Option<Finding> {
+    let path = project.docs.as_ref()?;
+    let text = work.read(path)?;
+    let (line, problem) = match docs::update(&text, components, described) {
+        Ok(updated) if updated == text => return None,
+        Ok(updated) => {
+            let same = text.lines().zip(updated.lines());
+            let same = same.take_while(|(old, new)| old == new).count();
+            (same + 1, "is not what the components say".to_owned())
+        }
+        Err(error) => (1, format!("can not be written: {error}")),
+    };
+    let title = format!("the generated part of {path} {problem}");
+    let finding = Finding::new(&rules::DOCS_STALE, "", title)
+        .at(Some(Place::new(path.clone(), line)))
+        .mend(project.bless.clone());
+    Some(finding)
+}

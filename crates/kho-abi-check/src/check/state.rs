@@ -1,0 +1,342 @@
+//! What the components say together: names, strings, who is gone, who is affected.
+
+use std::collections::BTreeMap;
+
+use kho_compat::{Compat, Component, Dialect, RegistryError, Token, consequence};
+
+use super::Check;
+use super::versions::token;
+use crate::composites::{self, State};
+use crate::finding::{Finding, Place};
+use crate::rules;
+use crate::snapshot::{self, Abi};
+use crate::tree::{Tree, join};
+
+impl Check<'_> {
+    /// Names, fields, needs, and the strings themselves.
+    pub(super) fn grammar(&mut self) {
+        for (index, component) in self.all.clone().into_iter().enumerate() {
+            let rest = self.all.clone();
+            for other in rest.iter().skip(index + 1) {
+                let same = if component.name == other.name {
+                    format!("two components are called `{}`", component.name)
+                } else if component.subtree.is_some() && component.subtree == other.subtree {
+                    let subtree = component.subtree.unwrap_or_default();
+                    format!(
+                        "`{}` and `{}` both own the subtree {subtree}",
+                        component.name, other.name
+                    )
+                } else {
+                    continue;
+                };
+                let (place, _) = self.version_place(other);
+                let crates = [component.crate_name, other.crate_name];
+                let finding = Finding::new(&rules::TOKEN_NOT_UNIQUE, other.name, same)
+                    .details([format!("in the crates {}", crates.join(" and "))])
+                    .at(Some(place))
+                    .mend("rename one of them");
+                self.add(finding);
+            }
+        }
+        let error = match &self.registry {
+            Ok(_) => return self.strings(),
+            Err(error) => error.clone(),
+        };
+        let (rule, name) = match &error {
+            // Said above.
+            RegistryError::Duplicate(..) | RegistryError::Twice(_) => return,
+            RegistryError::UnknownNeed(name, _) | RegistryError::CyclicNeed(name, _) => {
+                (&rules::NEEDS_BROKEN, name.clone())
+            }
+            RegistryError::TooLong(name, ..) => (&rules::STRING_TOO_LONG, (*name).to_owned()),
+            RegistryError::Restores(name, ..)
+            | RegistryError::NotOwnVersion(name, ..)
+            | RegistryError::WritesNewer(name, ..) => (&rules::RESTORES_BROKEN, name.clone()),
+            RegistryError::Name(name, _) => (&rules::GRAMMAR, name.clone()),
+            _ => (&rules::GRAMMAR, String::new()),
+        };
+        let place = self.all.clone().into_iter().find(|c| c.name == name);
+        let place = place.map(|component| self.version_place(component).0);
+        let finding = Finding::new(rule, &name, error.to_string())
+            .at(place)
+            .mend(rule.mend);
+        self.add(finding);
+    }
+
+    /// Each string, as whoever reads it takes it apart.
+    fn strings(&mut self) {
+        let Ok(registry) = &self.registry else {
+            return;
+        };
+        let mut bad = Vec::new();
+        for component in &self.own {
+            for dialect in Dialect::ALL {
+                let problem = match registry.compat(component.name, dialect) {
+                    Ok(compat) => match Compat::parse(&compat.to_string()) {
+                        Ok(parsed) if parsed == compat => continue,
+                        Ok(_) => format!("`{compat}` is read as another string"),
+                        Err(error) => format!("`{compat}`: {error}"),
+                    },
+                    Err(error) => error.to_string(),
+                };
+                bad.push((component.name, format!("{dialect} dialect: {problem}")));
+            }
+        }
+        for (name, title) in bad {
+            let finding = Finding::new(&rules::GRAMMAR, name, title).mend(rules::GRAMMAR.mend);
+            self.add(finding);
+        }
+    }
+
+    /// The components of the base, as its composites.snap has them.
+    pub(super) fn base_state(&self) -> BTreeMap<String, State> {
+        let path = join(&self.project.snapshots, composites::FILE);
+        let base = self.base.unwrap_or(self.work);
+        let file = base.read(&path).unwrap_or_default();
+        composites::parse(snapshot::contents(&file).unwrap_or_default())
+    }
+
+    /// Components of the base that are gone.
+    pub(super) fn removed(&mut self) {
+        let state = self.base_state();
+        // A base without that file: whatever has a snapshot there.
+        let names: Vec<_> = if state.is_empty() {
+            let past = self.history.past.iter();
+            let merged = past.filter(|(_, versions)| versions.values().any(|past| past.merged));
+            merged.map(|(name, _)| name.clone()).collect()
+        } else {
+            state.keys().cloned().collect()
+        };
+        for name in names {
+            if self.own.iter().any(|component| component.name == name) {
+                continue;
+            }
+            let Some((version, past)) = self.history.newest(&name) else {
+                continue;
+            };
+            let past = Abi::parse(&past.text);
+            let same = |described: &String| {
+                let now = Abi::parse(described);
+                past.as_ref().zip(now.as_ref()).is_some_and(|(past, now)| {
+                    (&past.structs, &past.constants, &past.vectors)
+                        == (&now.structs, &now.constants, &now.vectors)
+                })
+            };
+            let alike = self.own.iter().zip(&self.described);
+            let alike = alike
+                .filter(|(component, _)| !self.history.past.contains_key(component.name))
+                .find(|(_, described)| same(described));
+            let title = match alike {
+                Some((other, _)) => format!(
+                    "`{name}` is gone, and `{}` looks the same: renamed",
+                    other.name
+                ),
+                None => format!("`{name}` is gone"),
+            };
+            let place = Place::new(self.snapshot(&name, version), 1);
+            let linked = self.all.iter().any(|component| component.name == name);
+            let mend = if linked {
+                "its crate is none of this project's any more: allow that in the allow-list, with a reason"
+            } else {
+                "link its crate again (refer to it by name); or allow its removal in the allow-list, with a reason"
+            };
+            let finding = Finding::new(&rules::COMPONENT_REMOVED, &name, title)
+                .details([format!(
+                    "what earlier releases hand over as {name}-v{version} can not be restored"
+                )])
+                .at(Some(place))
+                .mend(mend);
+            self.add(finding);
+        }
+    }
+
+    /// What the components write and restore together, against the base.
+    pub(super) fn state(&mut self) {
+        self.claims();
+        let Some((path, text)) = self.composites() else {
+            return;
+        };
+        let now = composites::parse(&text);
+        let file = self.work.read(&path);
+        let written = file.as_deref().and_then(snapshot::contents);
+        if written != Some(text.trim_end()) {
+            let words = written.map_or_else(Vec::new, |old| crate::diff::lines(old, &text));
+            let title = if written.is_some() {
+                format!("{path} is not what the components say")
+            } else {
+                format!("{path} is missing")
+            };
+            let finding = Finding::new(&rules::COMPOSITES_STALE, "", title)
+                .details(words)
+                .at(Some(Place::new(path, 1)))
+                .mend(self.project.bless.clone());
+            self.add(finding);
+        }
+        let before = self.base_state();
+        let own = self.own.clone();
+        for component in own {
+            let name = component.name;
+            if let (Some(before), Some(now)) = (before.get(name), now.get(name)) {
+                self.compare(component, before, now);
+            }
+        }
+    }
+
+    fn compare(&mut self, component: &Component, before: &State, now: &State) {
+        let (place, _) = self.version_place(component);
+        let name = component.name;
+        let dialects = [Dialect::Plain, Dialect::Composite, Dialect::CompositeDirect];
+        let changed: Vec<_> = dialects
+            .iter()
+            .map(|dialect| dialect.id())
+            .filter(|key| before.get(key) != now.get(key))
+            .collect();
+        if let (Some(carrier), false) = (component.carrier, changed.is_empty()) {
+            let mut details: Vec<_> = changed
+                .iter()
+                .map(|key| format!("{key}: {} -> {}", before.get(key), now.get(key)))
+                .collect();
+            let plain = changed.contains(&Dialect::Plain.id());
+            let what = if plain {
+                "its own version"
+            } else {
+                "what it needs"
+            };
+            details.extend(self.refused_by(component, plain));
+            if plain {
+                details.push(format!(
+                    "a {} of another version than the receiver's: {}",
+                    carrier.title(),
+                    consequence(carrier)
+                ));
+            } else {
+                details.push(format!(
+                    "plain stays {}: who reads that alone, as Linux 7.2 and 7.3 do, is not told",
+                    now.get(Dialect::Plain.id())
+                ));
+            }
+            let title = format!(
+                "the string of `{name}` ({}) changes, because of {what}",
+                carrier.title()
+            );
+            let finding = Finding::new(&rules::DEPENDENTS, name, title)
+                .details(details)
+                .at(Some(place.clone()));
+            self.add(finding);
+        }
+        if before.version != now.version {
+            return;
+        }
+        let details: Vec<_> = ["restores", "writes", "presence"]
+            .iter()
+            .filter(|key| before.get(key) != now.get(key))
+            .map(|key| {
+                let show = |text: &str| if text.is_empty() { "nothing" } else { text }.to_owned();
+                format!("{key}: {} -> {}", show(before.get(key)), show(now.get(key)))
+            })
+            .collect();
+        if !details.is_empty() {
+            let title = format!("what {} restores or asks for changes", token(component));
+            let finding = Finding::new(&rules::RESTORES_CHANGED, name, title)
+                .details(details)
+                .at(Some(place));
+            self.add(finding);
+        }
+    }
+
+    /// Which earlier releases refuse what `component` writes now.
+    fn refused_by(&self, component: &Component, plain: bool) -> Vec<String> {
+        let path = join(&self.project.snapshots, composites::FILE);
+        let mut releases = vec![("the base".to_owned(), self.base_state())];
+        for (tag, _, revision) in self.repo.into_iter().flat_map(super::Repo::tags) {
+            let file = revision.read(&path).unwrap_or_default();
+            let text = snapshot::contents(&file).unwrap_or_default();
+            releases.push((tag.to_owned(), composites::parse(text)));
+        }
+        let tokens: Vec<Token> = if plain {
+            Token::new(component.name, component.major())
+                .into_iter()
+                .collect()
+        } else {
+            let compat = self.registry.as_ref().ok();
+            let compat = compat.and_then(|r| r.compat(component.name, Dialect::Composite).ok());
+            compat.map_or_else(Vec::new, |compat| compat.parts().to_vec())
+        };
+        // By what they refuse: releases that restore the same share a line.
+        let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (release, state) in releases {
+            if !state.contains_key(component.name) {
+                continue;
+            }
+            for token in &tokens {
+                let Some(theirs) = state.get(token.name()) else {
+                    let line = format!("does not know {token}");
+                    lines.entry(line).or_default().push(release.clone());
+                    continue;
+                };
+                if !theirs.restores(token.version()) {
+                    let line = format!(
+                        "restores {} {} only and refuses {token}",
+                        token.name(),
+                        theirs.get("restores")
+                    );
+                    lines.entry(line).or_default().push(release.clone());
+                }
+            }
+        }
+        let line = |(what, who): (String, Vec<String>)| format!("{}: {what}", who.join(", "));
+        lines.into_iter().map(line).collect()
+    }
+
+    /// What components claim to restore and to write has to be written down.
+    fn claims(&mut self) {
+        let Ok(registry) = &self.registry else {
+            return;
+        };
+        let mut bad = Vec::new();
+        for component in &self.own {
+            let Some(ability) = registry.side().get(component.name) else {
+                continue;
+            };
+            let own = component.major();
+            let has = |version: &u32| self.history.work(component.name, *version).is_some();
+            let missing = |versions: &mut dyn Iterator<Item = u32>| -> Vec<String> {
+                let versions = versions.filter(|version| *version != own && !has(version));
+                versions
+                    .map(|v| format!("{}-v{v}", component.name))
+                    .collect()
+            };
+            let restores = missing(&mut ability.restorable());
+            let writes = missing(&mut ability.writable());
+            for (verb, tokens, claim) in [
+                ("restore", restores, component.restores.to_owned()),
+                ("write", writes, format!("{:?}", component.writes)),
+            ] {
+                if tokens.is_empty() {
+                    continue;
+                }
+                let shown = tokens.len().min(4);
+                let list: Vec<_> = tokens.iter().take(shown).cloned().collect();
+                let more = tokens.len() - shown;
+                let more = if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                };
+                let title = format!(
+                    "`{}` claims to {verb} {}{more} ({claim}), of which there is no snapshot",
+                    component.name,
+                    list.join(", ")
+                );
+                bad.push((*component, title));
+            }
+        }
+        for (component, title) in bad {
+            let (place, _) = self.version_place(component);
+            let finding = Finding::new(&rules::RESTORES_WITHOUT_SNAPSHOT, component.name, title)
+                .at(Some(place))
+                .mend(rules::RESTORES_WITHOUT_SNAPSHOT.mend);
+            self.add(finding);
+        }
+    }
+}

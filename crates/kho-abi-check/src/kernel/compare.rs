@@ -1,0 +1,99 @@
+//! A layout next to the kernel's struct of its name.
+
+use kho_compat::{Field, Layout};
+
+use super::{CType, KernelTypes};
+
+/// Whether a type of ours stands for the kernel's. A union is one of an address and a pointer,
+/// which lies in memory as the address.
+fn same_type(ours: &Field, theirs: &CType) -> bool {
+    let ours = ours.ty.as_str();
+    match (theirs.base.as_str(), theirs.count) {
+        ("union", None) => ours == "u64",
+        _ => CType::from_text(ours) == *theirs,
+    }
+}
+
+/// The kernel's type as its sources spell it, and what it comes to where that does not say.
+fn shown(ty: &CType) -> String {
+    if CType::from_text(&ty.text) == *ty {
+        return ty.text.clone();
+    }
+    match ty.count {
+        None => format!("{} ({})", ty.text, ty.base),
+        Some(count) => format!("{} ({}[{count}])", ty.text, ty.base),
+    }
+}
+
+/// Every difference between `layout` and the kernel's struct of its C name; `None` where it has no
+/// C name.
+#[must_use]
+pub fn compare(layout: &Layout, kernel: &KernelTypes) -> Option<Vec<String>> {
+    let c_name = layout.c_name.as_deref()?;
+    let definitions = kernel.structs.get(c_name).map_or(&[][..], Vec::as_slice);
+    let Some((theirs, others)) = definitions.split_first() else {
+        return Some(vec![format!("struct {c_name}: the kernel has none")]);
+    };
+    let mut out = Vec::new();
+    if !others.is_empty() {
+        out.push(format!(
+            "struct {c_name}: the kernel has different ones of this name; compared with the first"
+        ));
+    }
+    // A flexible array at the end has no bytes of its own.
+    let members: Vec<_> = theirs
+        .members
+        .iter()
+        .filter(|member| member.size > 0)
+        .collect();
+    if layout.size as u64 != theirs.size {
+        out.push(format!(
+            "struct {c_name}: {} bytes here, {} in the kernel",
+            layout.size, theirs.size
+        ));
+    }
+    for (index, ours) in layout.fields.iter().enumerate() {
+        let place = format!("struct {c_name}, member {index} `{}`", ours.name);
+        let Some(member) = members.get(index) else {
+            out.push(format!("{place}: the kernel has no such member"));
+            continue;
+        };
+        if ours.name != member.name {
+            out.push(format!("{place}: called `{}` in the kernel", member.name));
+        }
+        if (ours.offset as u64, ours.size as u64) != (member.offset, member.size) {
+            out.push(format!(
+                "{place}: {} bytes at offset {} here, {} at {} in the kernel",
+                ours.size, ours.offset, member.size, member.offset
+            ));
+        }
+        let bits = ours
+            .bits
+            .map(|bits| (u64::from(bits.start), u64::from(bits.width)));
+        if bits != member.bits {
+            out.push(format!(
+                "{place}: bits {bits:?} here, {:?} in the kernel",
+                member.bits
+            ));
+        }
+        if !same_type(ours, &member.ty) {
+            out.push(format!(
+                "{place}: {} here, {} in the kernel",
+                ours.ty.as_str(),
+                shown(&member.ty)
+            ));
+        }
+    }
+    if members.len() > layout.fields.len() {
+        let missing: Vec<_> = members
+            .iter()
+            .skip(layout.fields.len())
+            .map(|member| member.name.as_str())
+            .collect();
+        out.push(format!(
+            "struct {c_name}: the kernel's {} missing here",
+            missing.join(", ")
+        ));
+    }
+    Some(out)
+}

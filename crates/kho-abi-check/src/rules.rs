@@ -1,0 +1,216 @@
+//! The rules: an id that stays, what it means, why it is there, what mends it.
+
+use crate::finding::Severity;
+
+/// A rule of the check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Rule {
+    /// The id in reports and in the allow-list.
+    pub id: &'static str,
+    /// What a finding of it weighs, unless the change was made properly.
+    pub severity: Severity,
+    /// What it finds, in a line.
+    pub what: &'static str,
+    /// Why, in a line.
+    pub reason: &'static str,
+    /// What mends it, in a line.
+    pub mend: &'static str,
+}
+
+macro_rules! rules {
+    ($($name:ident = $id:literal, $severity:ident, $what:literal, $reason:literal, $mend:literal;)*) => {
+        $(pub(crate) const $name: Rule = Rule {
+            id: $id,
+            severity: Severity::$severity,
+            what: $what,
+            reason: $reason,
+            mend: $mend,
+        };)*
+
+        /// All rules.
+        pub const RULES: &[Rule] = &[$($name),*];
+    };
+}
+
+rules! {
+    CHANGED_LAYOUT = "abi-changed-layout", Error,
+        "A struct differs from the snapshot of its component's version.",
+        "A reader that knows the version reads other fields than were written, and nothing tells it.",
+        "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
+    CHANGED_CONSTANT = "abi-changed-constant", Error,
+        "A constant, a name, a limit or a feature mask differs from the snapshot of its component's version.",
+        "Both sides compute with it: one that knows another value looks elsewhere, or refuses what is right.",
+        "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
+    CHANGED_BEHAVIOUR = "abi-changed-behaviour", Error,
+        "For the same input other bytes are written than the snapshot of the version has.",
+        "Keys, the order of writing and what stands in a field are part of the format, though no struct shows them.",
+        "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
+    NEEDS_CHANGED = "needs-changed", Error,
+        "A component needs others than the snapshot of its version has.",
+        "What it needs is part of its format, and of the composite strings of all that need it.",
+        "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
+    VERSION_BUMPED = "version-bumped", Allowed,
+        "A component has a new version, and says with it what changed.",
+        "This is how a change is made: it is listed so that a reviewer sees what changed and who is affected.",
+        "Nothing is to be mended.";
+    COMPONENT_ADDED = "component-added", Allowed,
+        "A component is there that the base does not have.",
+        "From its first release on its format is kept.",
+        "Nothing is to be mended.";
+    GUARD_EXTENDED = "guard-extended", Allowed,
+        "A snapshot describes more than it did; nothing that it described before changed.",
+        "More of the same version is guarded: a constant that stood in the source before, a vector, a line of the head.",
+        "Nothing is to be mended. Look at whether what is described now is what was written before.";
+    CRATE_NOT_RELEASED = "crate-not-released", Error,
+        "A component has a new version, its crate no breaking release.",
+        "Who depends on the crate gets a format that its peers do not read, by an update that cargo takes for compatible.",
+        "Raise the crate's version: the minor of 0.x, the major from 1.0 on.";
+    BUMPED_WITHOUT_CHANGE = "bumped-without-change", Warning,
+        "A component has a new version although nothing that is guarded changed.",
+        "A new version makes older readers refuse what they could read.",
+        "Take the version back; or guard what did change, with a constant or a vector.";
+    VERSION_WENT_BACK = "version-went-back", Error,
+        "A component has an older version than the base.",
+        "The number would stand for two formats.",
+        "Set the version to the base's or to the one after it.";
+    VERSION_SKIPPED = "version-skipped", Error,
+        "A component's version is more than one above the base's, and the versions between have no snapshot.",
+        "Nobody could see what the versions between are, and a range that contains them means nothing.",
+        "Set the version to the one after the base's; or keep the snapshots of the versions between.";
+    HISTORY_EDITED = "history-edited", Error,
+        "The snapshot of a version that the base or a release has was edited.",
+        "The history is append-only: memory was written by that version as it stood.",
+        "Restore the file from the base.";
+    HISTORY_DELETED = "history-deleted", Error,
+        "The snapshot of a version that the base or a release has is gone.",
+        "The history is append-only, also that of components that are gone.",
+        "Restore the file from the base.";
+    SNAPSHOT_MISSING = "snapshot-missing", Error,
+        "A component's version has no snapshot.",
+        "What is not written down can not be compared.",
+        "Run the check with --bless.";
+    SNAPSHOT_STALE = "snapshot-stale", Error,
+        "The snapshot of a version that is not in the base yet is not what the code says.",
+        "It would become history as it stands.",
+        "Run the check with --bless.";
+    SNAPSHOT_ORPHAN = "snapshot-orphan", Error,
+        "There is a snapshot of a version that no component has come to.",
+        "It would become history, and the version that is really written then would contradict it.",
+        "Delete it.";
+    COMPOSITES_STALE = "composites-stale", Error,
+        "composites.snap is not what the components say.",
+        "It is the current state of all strings, and what the next change is compared with.",
+        "Run the check with --bless.";
+    DOCS_STALE = "docs-stale", Error,
+        "The generated part of the documentation is not what the components say.",
+        "Tables of layouts that are not those of the code mislead.",
+        "Run the check with --bless.";
+    COMPONENT_REMOVED = "component-removed", Error,
+        "A component of the base is gone, or has another name.",
+        "What older releases hand over in its name can not be restored any more.",
+        "Keep the component; or allow its removal in the allow-list, with a reason.";
+    TOKEN_NOT_UNIQUE = "token-not-unique", Error,
+        "Two components have one name, or one subtree.",
+        "A string of the handover would mean either.",
+        "Rename one of them.";
+    STRING_TOO_LONG = "string-too-long", Error,
+        "A compat string does not fit the field that holds it.",
+        "It would be cut off, or overwrite what follows.",
+        "Shorten names or needs; or make the field longer, with a new version.";
+    GRAMMAR = "grammar", Error,
+        "A name or a string is not in the grammar of compat strings.",
+        "No reader could take it apart.",
+        "Names are lower-case letters, digits, '-' and '_', and begin with a letter; parts are sorted and stand once each.";
+    NEEDS_BROKEN = "needs-broken", Error,
+        "A component needs one that is not there, or in the end itself.",
+        "Its composite string can not be written.",
+        "Link the crate of what is needed (refer to it by name), or correct the needs.";
+    RESTORES_BROKEN = "restores-broken", Error,
+        "What a component says to restore or to write contradicts its version.",
+        "A component that can not read what it writes loses everything.",
+        "Let `restores` contain the own version, and `writes` older ones only.";
+    RESTORES_WITHOUT_SNAPSHOT = "restores-without-snapshot", Error,
+        "A component claims to restore or to write a version that has no snapshot.",
+        "A claim that nothing backs: nobody can see what that version is.",
+        "Narrow the claim, or add the snapshot of that version.";
+    DEPENDENTS = "dependents", Info,
+        "A compat string changes as a consequence of another component's change.",
+        "Readers of the dialect that has it refuse the new string, though its own component did not change.",
+        "Nothing is to be mended.";
+    RESTORES_CHANGED = "restores-changed", Info,
+        "A component restores or writes other versions than before, or handovers may do without it.",
+        "It changes what is refused, not what lies in memory.",
+        "Nothing is to be mended.";
+    NO_DERIVE = "no-derive", Error,
+        "A struct of a format does not derive AbiLayout.",
+        "No snapshot can hold it, and nothing checks its fields.",
+        "Add #[derive(AbiLayout)] and #[repr(C)], and list the struct in its component.";
+    NO_SIZE_ASSERT = "no-size-assert", Error,
+        "A struct of a format has no assert of its size.",
+        "The number beside the struct is what a reader of the code compares with the specification.",
+        "Write `const _: () = assert!(size_of::<X>() == N);` below the struct.";
+    BAD_FIELD_TYPE = "bad-field-type", Error,
+        "A field of a format is a pointer, a usize, a bool or an enum.",
+        "Such a field has no fixed form in memory, or values that are undefined to read.",
+        "Use the little-endian integers of zerocopy, bytes, and arrays of them.";
+    IMPLICIT_PADDING = "implicit-padding", Error,
+        "C would put padding into a struct of a format.",
+        "Its bytes are undefined, and differ from those of a struct without alignment.",
+        "Name the padding as a field, or order the fields by size.";
+    STRUCT_UNGUARDED = "struct-unguarded", Warning,
+        "A struct derives AbiLayout but stands in no snapshot.",
+        "It can change without anybody being told.",
+        "List it in the layouts of its component.";
+    CONSTANT_UNGUARDED = "constant-unguarded", Warning,
+        "A public constant of an abi module stands in no snapshot.",
+        "It can change without anybody being told.",
+        "List it in the constants of its component or struct; or keep it elsewhere, if it is no part of the format.";
+    SOURCE_UNREAD = "source-unread", Error,
+        "A source file could not be read as Rust.",
+        "The rules about source would pass over it in silence.",
+        "Make it compile.";
+    KERNEL_DIFFERS = "kernel-differs", Error,
+        "A struct with a C name differs from the real kernel's, and so did every older version's. (Where the kernel has an older version's struct, that is information.)",
+        "The kernel is the other side: its layout is the specification.",
+        "Make the struct the kernel's; or drop its C name, if it is this project's own.";
+    ALLOW_EXPIRED = "allow-expired", Error,
+        "An entry of the allow-list has expired.",
+        "An exception is for a while.",
+        "Mend what it allows and delete it; or give it a new date, with a reason.";
+    ALLOW_UNUSED = "allow-unused", Warning,
+        "An entry of the allow-list allows nothing that was found.",
+        "It would let the next change of its kind pass.",
+        "Delete it.";
+}
+
+/// The rule of an id.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.id == id)
+}
+
+impl Rule {
+    /// The rule on a page, for `--explain`.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let weight = match self.severity {
+            Severity::Error => "An error: it must not land.",
+            Severity::Warning => "A warning: it does not block.",
+            Severity::Allowed => "Listed for the reviewer: exit code 3.",
+            Severity::Info => "Information for the reviewer: exit code 3.",
+        };
+        let allow = if self.severity == Severity::Error && !self.id.starts_with("allow-") {
+            format!(
+                "\n\nTo let it pass for a while, in abi-allow.toml:\n\n    [[allow]]\n    rule = \"{}\"\n    component = \"...\"\n    reason = \"...\"\n    expires = \"2027-01-31\"",
+                self.id
+            )
+        } else {
+            String::new()
+        };
+        format!(
+            "{}\n\n{}\n{weight}\n\nWhy: {}\n\nMend: {}{allow}\n",
+            self.id, self.what, self.reason, self.mend
+        )
+    }
+}

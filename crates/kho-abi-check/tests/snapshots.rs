@@ -1,0 +1,128 @@
+//! Descriptions taken apart and put together again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use kho_abi_check::{Abi, Changes};
+use kho_compat::{AbiLayout, Carrier, Component, Vector, constant};
+use zerocopy::little_endian::{U16, U64};
+
+const TEXT: &str = "a = b: \"c\" -> (struct d)";
+const BIG: u64 = 1 << 40;
+
+#[derive(AbiLayout)]
+#[repr(C)]
+#[allow(dead_code)]
+struct Inner {
+    #[abi(bits(low: 0..52, high: 52..64))]
+    word: U64,
+}
+
+#[derive(AbiLayout)]
+#[repr(C)]
+#[abi(c_name = "outer_ser", packed, constants(BIG, TEXT))]
+#[allow(dead_code)]
+struct Outer {
+    odd: [u8; 3],
+    inner: [Inner; 2],
+    next: U16,
+}
+
+fn dump() -> Vector {
+    Vector::bytes("a page: 3 of 4", &[1; 40])
+}
+
+fn lines() -> Vector {
+    Vector::text("lines", "const A = 1\nstruct X: 3\n\n  vector y\n* z")
+}
+
+fn full() -> Component {
+    Component::new("full-name_2", 12, "^12")
+        .needs(&["a", "b"])
+        .carried_in(Carrier::Luo)
+        .subtree("LUO")
+        .field(48)
+        .layouts(&[Outer::layout])
+        .constants(&[constant!(TEXT), constant!(BIG)])
+        .vectors(&[dump, lines])
+}
+
+#[test]
+fn what_is_taken_apart_renders_the_same() {
+    for component in [full(), Component::new("a", 1, "^1")] {
+        let text = component.describe();
+        let abi = Abi::parse(&text).unwrap();
+        assert_eq!(abi.render(), text);
+    }
+    let abi = Abi::parse(&full().describe()).unwrap();
+    assert_eq!(
+        (abi.structs.len(), abi.vectors.len(), abi.constants.len()),
+        (2, 2, 2)
+    );
+    let inner = abi.structs.iter().find(|s| s.name == "Inner").unwrap();
+    assert_eq!(inner.fields.last().unwrap().bits, Some((52, 64)));
+}
+
+#[test]
+fn this_workspace_s_snapshots_are_taken_apart() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../abi-snapshots");
+    let mut seen = 0;
+    for component in std::fs::read_dir(dir).unwrap() {
+        let Ok(files) = std::fs::read_dir(component.unwrap().path()) else {
+            continue;
+        };
+        for file in files {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            let text = text.splitn(3, "---\n").nth(2).unwrap();
+            assert!(Abi::parse(text).is_some(), "{text}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10);
+}
+
+/// Whatever line of a description is altered, dropped, doubled or moved, a change is told: where
+/// the text is no description any more, line by line.
+#[test]
+fn no_altered_line_is_passed_over() {
+    let text = full().describe();
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    let mut told = 0;
+    let mut check = |altered: Vec<String>, what: &str| {
+        let altered = altered.join("\n");
+        if altered.trim_end() == text.trim_end() || altered.lines().next() != text.lines().next() {
+            return;
+        }
+        let changes = Changes::of(&text, &altered);
+        assert!(
+            !changes.is_empty() || !changes.added.is_empty(),
+            "{what}:\n{altered}"
+        );
+        told += 1;
+    };
+    let owned: Vec<String> = all.iter().map(|line| (*line).to_owned()).collect();
+    for index in 1..all.len() {
+        let mut without = owned.clone();
+        without.remove(index);
+        check(without, "dropped");
+        let mut twice = owned.clone();
+        twice.insert(index, owned[index].clone());
+        check(twice, "doubled");
+        let mut swapped = owned.clone();
+        swapped.swap(index - 1, index);
+        check(swapped, "moved");
+        for (at, c) in owned[index]
+            .char_indices()
+            .filter(|(_, c)| !c.is_whitespace())
+        {
+            let mut altered = owned.clone();
+            let to = if c == '1' { "2" } else { "1" };
+            altered[index].replace_range(at..at + c.len_utf8(), to);
+            check(altered, "altered");
+        }
+    }
+    assert!(told > 400, "{told}");
+}
