@@ -10,39 +10,12 @@
 mod common;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{kho, text};
+use common::{Temp, kho, text};
 use kho_testkit::{Builder, Built, MemfdSpec};
 use serde_json::Value;
-
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("kho-command-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn inspect(args: &[&str]) -> Value {
     let output = kho(&[&["inspect", "--json"], args].concat());
@@ -249,12 +222,12 @@ fn a_region_is_called_what_its_user_calls_it() {
     let at = kho_testkit::node(&mem, fdt, "log_1") + 4;
     mem.write(at, b"l/#g1");
     let temp = Temp::new("regions");
-    let report = inspect(&[&temp.file("image", &mem.to_elf())]);
+    let report = inspect(&[&temp.file("image", mem.to_elf())]);
     assert_eq!(report["memblock"]["regions"][0]["name"], "l/#g1");
     assert_eq!(report["memblock"]["regions"][1]["start"], starts[1]);
     // But what can not be shown is refused.
     mem.write(at, b"l\x1b[2m");
-    let output = kho(&["inspect", &temp.file("image", &mem.to_elf())]);
+    let output = kho(&["inspect", &temp.file("image", mem.to_elf())]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("node name is not valid text"));
 }
@@ -264,7 +237,7 @@ fn what_unpacks_to_too_much_is_refused() {
     let temp = Temp::new("limit");
     let image = temp.file(
         "image",
-        &zstd::encode_all(&vec![0; 20 << 20][..], 1).unwrap(),
+        zstd::encode_all(&vec![0; 20 << 20][..], 1).unwrap(),
     );
     let output = kho(&["inspect", &image, "--max-unpacked", "0x100000"]);
     assert_eq!(output.status.code(), Some(1));
@@ -304,7 +277,7 @@ fn session_names_become_safe_file_names() {
         b.session(name, &[Builder::file("memfd-v2", data, 0xab)]);
     }
     let temp = Temp::new("names");
-    let image = temp.file("image", &b.finish().mem.to_elf());
+    let image = temp.file("image", b.finish().mem.to_elf());
     let output = kho(&["restore", &image, "--out", &temp.path("out")]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for (name, dir) in names {
@@ -333,7 +306,7 @@ fn composite_strings_are_recognised() {
     let data = b.memfd(&MemfdSpec::new(vec![5; 9000]));
     b.session(b"s", &[Builder::file("memfd-v2;vmalloc-v1", data, 1)]);
     let temp = Temp::new("composite");
-    let image = temp.file("image", &b.finish().mem.to_elf());
+    let image = temp.file("image", b.finish().mem.to_elf());
     let report = inspect(&[&image]);
     assert_eq!(report["verdict"]["decision"], "accept");
     assert_eq!(report["luo"]["sessions"][0]["files"][0]["size"], 9000);
@@ -356,7 +329,7 @@ fn what_is_unknown_is_left_alone_and_what_is_of_another_version_lost() {
     b.session(b"s", &[Builder::file("memfd-v2", data, 1)]);
     b.flb("iommu-v7", 0x1234, 1);
     let temp = Temp::new("optional");
-    let image = temp.file("image", &b.finish().mem.to_elf());
+    let image = temp.file("image", b.finish().mem.to_elf());
     let report = inspect(&[&image]);
     assert_eq!(report["verdict"]["decision"], "degrade");
     let of = |outcome: &str| -> Vec<String> {
@@ -395,7 +368,7 @@ fn a_refusal_is_told_to_programs_too() {
     b.luo_compatible = "luo-v6".into();
     b.session_of("s", &[]);
     let temp = Temp::new("refused");
-    let image = temp.file("image", &b.finish().mem.to_elf());
+    let image = temp.file("image", b.finish().mem.to_elf());
     let output = kho(&["restore", &image, "--out", &temp.path("out"), "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -418,7 +391,7 @@ fn inspect_shows_what_there_is_of_a_damaged_handover() {
     let anatomy = kho_testkit::Anatomy::of(&built.mem, built.fdt);
     built.mem.set_u64(anatomy.sessions[0].pa + 72, 9);
     let temp = Temp::new("damaged");
-    let image = temp.file("image", &built.mem.to_elf());
+    let image = temp.file("image", built.mem.to_elf());
     let output = kho(&["inspect", &image]);
     assert_eq!(output.status.code(), Some(1));
     let human = text(&output.stdout);
@@ -441,7 +414,7 @@ fn without_a_scratch_table_a_handover_is_read_and_said_to_have_none() {
     // The node goes, and with it what named the table; two pages are left over.
     built.mem.write(built.scratch.0 + 4096 + 0x108, &[0; 48]);
     let temp = Temp::new("scratch");
-    let image = temp.file("image", &built.mem.to_elf());
+    let image = temp.file("image", built.mem.to_elf());
     let report = inspect(&[&image]);
     assert_eq!(report["scratch_source"], Value::Null);
     assert_eq!(report["entry"]["scratch_addr"], Value::Null);
@@ -461,7 +434,7 @@ fn versions_beside_the_strings_are_read_and_judged() {
     let temp = Temp::new("listed");
     let image = temp.file(
         "table",
-        &build(&|b| {
+        build(&|b| {
             b.table("luo", 5, 0);
             b.table("block", 1, 0);
             // Nobody here knows it, and its writer says that the rest is worth having.
@@ -484,7 +457,7 @@ fn versions_beside_the_strings_are_read_and_judged() {
     );
 
     let refused = |name: &str, list: &dyn Fn(&mut Builder), words: &[&str]| {
-        let image = temp.file(name, &build(list));
+        let image = temp.file(name, build(list));
         let dir = temp.path("refused");
         let output = kho(&["restore", &image, "--out", &dir]);
         let error = text(&output.stderr);

@@ -1,9 +1,7 @@
 //! Check at restore: each component judges its own version, when its turn comes.
 
-use alloc::string::String;
-
-use super::{Policy, Rule, When, each_token, in_range, judge_strings};
-use crate::{Compat, Dialect, Manifest, Side, Verdict};
+use super::{InRange, Policy, When, judge_strings};
+use crate::{Dialect, Manifest, Side, Verdict};
 
 /// The versions travel in a table of the root FDT, and nobody looks at all of them: each component
 /// compares its own when it is restored. What came before it is restored by then.
@@ -31,16 +29,6 @@ impl Policy for CheckAtRestore {
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
-        judge_strings(self.name(), self, manifest, side)
-    }
-}
-
-impl Rule for CheckAtRestore {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.restorable_text(name)
-    }
-
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
-        each_token(compat, side, |own, token| in_range(own, token, side))
+        judge_strings(self.name(), &InRange, manifest, side)
     }
 }

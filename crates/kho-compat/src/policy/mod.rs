@@ -218,6 +218,19 @@ fn in_range(own: &Ability, token: &Token, side: &Side) -> Result<(), String> {
     Err(format!("{token} is not restorable here, only {known}"))
 }
 
+/// The rule of the policies that take all versions which a component says it restores.
+struct InRange;
+
+impl Rule for InRange {
+    fn expected(&self, name: &str, side: &Side) -> String {
+        side.restorable_text(name)
+    }
+
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+        each_token(compat, side, |own, token| in_range(own, token, side))
+    }
+}
+
 /// Judges every string by `rule`. What no policy can judge is the same for all: subtrees and FLBs that
 /// nobody here knows are left alone; metadata and memblock regions that can not be restored are lost.
 /// Masks are judged by their bits, whoever judges.

@@ -1,9 +1,7 @@
 //! Newest common version: integers that both sides list.
 
-use alloc::string::String;
-
-use super::{Policy, Rule, each_token, in_range, judge_strings};
-use crate::{Compat, Dialect, Manifest, RegistryError, Side, Verdict};
+use super::{InRange, Policy, judge_strings};
+use crate::{Dialect, Manifest, RegistryError, Side, Verdict};
 
 /// Versions are integers in order. Before leaving, the writer takes of each component the newest
 /// version that it can write and the next side restores, and writes that one; the table in the root
@@ -34,16 +32,6 @@ impl Policy for NewestCommon {
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
-        judge_strings(self.name(), self, manifest, side)
-    }
-}
-
-impl Rule for NewestCommon {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.restorable_text(name)
-    }
-
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
-        each_token(compat, side, |own, token| in_range(own, token, side))
+        judge_strings(self.name(), &InRange, manifest, side)
     }
 }

@@ -1,9 +1,7 @@
 //! Semver range: every component says which versions it restores, and is asked.
 
-use alloc::string::String;
-
-use super::{Policy, Rule, each_token, in_range, judge_strings};
-use crate::{Compat, Manifest, Side, Verdict};
+use super::{InRange, Policy, judge_strings};
+use crate::{Manifest, Side, Verdict};
 
 /// The root, LUO and file-handler strings must be restorable by a linked component, each token of
 /// a composite included, and so must the versions of a table. What no linked component knows among
@@ -24,17 +22,7 @@ impl Policy for SemverRange {
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
-        judge_strings(self.name(), self, manifest, side)
-    }
-}
-
-impl Rule for SemverRange {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.restorable_text(name)
-    }
-
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
-        each_token(compat, side, |own, token| in_range(own, token, side))
+        judge_strings(self.name(), &InRange, manifest, side)
     }
 }
 
