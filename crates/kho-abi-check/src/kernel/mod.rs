@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use kho_compat::Registry;
+use kho_compat::Component;
 use object::read::ReadCache;
 
 mod btf;
@@ -81,9 +81,6 @@ pub enum KernelError {
     /// The BTF is damaged.
     #[error("BTF: {0}")]
     Btf(String),
-    /// The components that are linked contradict each other.
-    #[error("{0}")]
-    Components(String),
 }
 
 impl From<KernelError> for String {
@@ -202,13 +199,11 @@ impl KernelTypes {
 ///
 /// # Errors
 ///
-/// The file cannot be read, is none that holds types, or is damaged; or the linked components
-/// contradict each other.
+/// The file cannot be read, is none that holds types, or is damaged.
 pub fn open(path: &Path) -> Result<KernelTypes, KernelError> {
-    let registry =
-        Registry::linked().map_err(|error| KernelError::Components(error.to_string()))?;
-    let names = registry
-        .components()
+    // Not by their registry: whether they make one is for the check to say.
+    let names = inventory::iter::<Component>
+        .into_iter()
         .flat_map(|component| component.all_layouts())
         .filter_map(|layout| layout.c_name);
     KernelTypes::load(path, names)
