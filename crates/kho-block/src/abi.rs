@@ -41,10 +41,7 @@ const _: () = assert!(size_of::<BlockHeader>() == 16);
 /// ```
 #[must_use]
 pub const fn count_per_block(entry_size: usize) -> usize {
-    match (BLOCK_SIZE - size_of::<BlockHeader>()).checked_div(entry_size) {
-        Some(count) => count,
-        None => 0,
-    }
+    crate::Format::V1.count_per_block(entry_size)
 }
 
 /// Linked blocks as a component.

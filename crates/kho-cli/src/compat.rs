@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use kho_compat::policy::ALL;
 use kho_compat::{Carrier, Compat, Component, Dialect, Presence, Registry};
 use serde_json::{Value, json};
 
 use crate::args::CompatCommand;
 use crate::error::Failure;
-use crate::human::count;
+use crate::human::{self, count};
 
 pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
     let registry = registry()?;
@@ -43,11 +43,7 @@ pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
 }
 
 fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), Failure> {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
+    let mut table = human::table([
         "POLICY",
         "DIALECT",
         "BYTES",
@@ -212,11 +208,7 @@ fn component_json(registry: &Registry, component: &Component) -> Value {
 }
 
 fn table(registry: &Registry) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header([
+    let mut table = human::table([
         "COMPONENT",
         "VERSION",
         "RESTORES",

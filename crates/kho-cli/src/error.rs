@@ -42,12 +42,11 @@ pub(crate) enum Failure {
     Interrupted,
     /// A program could not be run, and the exit code that says so.
     NotRun(String, io::Error, u8),
-    /// The program that was run ended with this exit code. It has said why itself.
+    /// This exit code, and nothing to say: the program that was run has said why itself, or a verdict
+    /// stands on standard output.
     Ended(u8),
     /// A failure of one of several things that were given: which one.
     Of(String, Box<Failure>),
-    /// A verdict that is no plain yes, and its exit code. Standard output says it.
-    Verdict(u8),
 }
 
 pub(crate) const RED: Style = AnsiColor::Red.on_default().bold();
@@ -94,10 +93,22 @@ impl Failure {
             Self::Image(ImageError::Io { path, .. }) if *path == std::env::temp_dir() => 1,
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
-            Self::Ended(code) | Self::NotRun(_, _, code) | Self::Verdict(code) => *code,
+            Self::Ended(code) | Self::NotRun(_, _, code) => *code,
             Self::Of(_, failure) => failure.code(),
             _ => 1,
         }
+    }
+
+    /// Prints the failure of `result` as JSON where `json` asks for it, and hands the result on. One that
+    /// has been said already, and one of standard output itself, is not printed.
+    pub(crate) fn told(json: bool, result: Result<(), Self>) -> Result<(), Self> {
+        if let (true, Err(failure)) = (json, &result)
+            && !matches!(failure, Self::Ended(_) | Self::Output(_))
+        {
+            let value = json!({ "failure": failure.json() });
+            writeln!(io::stdout(), "{value:#}").map_err(Self::Output)?;
+        }
+        result
     }
 
     /// Says on standard error what went wrong, where, what was found and what was expected.
@@ -131,7 +142,7 @@ impl Failure {
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
-            Self::Ended(_) | Self::Verdict(_) => Vec::new(),
+            Self::Ended(_) => Vec::new(),
             Self::Of(name, failure) => {
                 let mut lines = failure.lines();
                 lines.insert(lines.len().min(1), ("in", name.clone()));

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict};
 use kho_core::Metadata;
 use kho_image::Kind;
@@ -96,6 +97,16 @@ pub(crate) fn print(
             "verdict: {RED}none{RED:#}, since the handover is damaged"
         ),
     }
+}
+
+/// A table without lines, as wide as there is room.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    table
 }
 
 /// The table or the masks of the root FDT.

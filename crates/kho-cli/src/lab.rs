@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anstyle::{AnsiColor, Style};
 use clap::{Args, Subcommand};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
 use kho_compat::policy::{ALL, by_name};
 use kho_lab::{BUILTIN, History, Kind, Matrix, NoPlan, Plan, Run, builtin, heat_map, plan, report};
 use serde_json::{Value, json};
 
 use crate::error::Failure;
-use crate::human::count;
+use crate::human::{self, count};
 use crate::progress::Bar;
 use crate::write::Staging;
 
@@ -115,13 +115,7 @@ pub(crate) fn run(command: &LabCommand) -> Result<(), Failure> {
         LabCommand::Run(args) => (run_history(args), args.json),
         LabCommand::Plan(args) => (plan_updates(args), args.json),
     };
-    if let (true, Err(failure)) = (json, &result)
-        && !matches!(failure, Failure::Ended(_))
-    {
-        let value = json!({ "failure": failure.json() });
-        writeln!(std::io::stdout(), "{value:#}").map_err(Failure::Output)?;
-    }
-    result
+    Failure::told(json, result)
 }
 
 fn list(json: bool) -> Result<(), Failure> {
@@ -139,11 +133,7 @@ fn list(json: bool) -> Result<(), Failure> {
         let value = Value::from(value.collect::<Vec<_>>());
         return writeln!(out, "{value:#}").map_err(Failure::Output);
     }
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["HISTORY", "RELEASES", "WHAT IT IS"]);
+    let mut table = human::table(["HISTORY", "RELEASES", "WHAT IT IS"]);
     for (name, history) in &all {
         let releases = history.releases.len().to_string();
         table.add_row([*name, releases.as_str(), history.title.as_str()]);

@@ -99,12 +99,7 @@ impl Format {
 }
 
 pub(crate) fn run(args: &PackArgs) -> Result<(), Failure> {
-    let result = pack(args);
-    if let (true, Err(failure)) = (args.json, &result) {
-        let value = json!({ "failure": failure.json() });
-        writeln!(std::io::stdout(), "{value:#}").map_err(Failure::Output)?;
-    }
-    result
+    Failure::told(args.json, pack(args))
 }
 
 fn pack(args: &PackArgs) -> Result<(), Failure> {

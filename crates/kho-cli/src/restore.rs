@@ -26,12 +26,7 @@ pub(crate) const FORMAT: &str = "kho-restore-v1";
 pub(crate) const MANIFEST: &str = "manifest.json";
 
 pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
-    let result = restore(args);
-    if let (true, Err(failure)) = (args.json, &result) {
-        let value = json!({ "failure": failure.json() });
-        writeln!(std::io::stdout(), "{value:#}").map_err(Failure::Output)?;
-    }
-    result
+    Failure::told(args.json, restore(args))
 }
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {

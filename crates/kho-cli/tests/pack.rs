@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{kho, text};
+use common::{Temp, kho, text};
 use kho_testkit::{Builder, MemfdSpec, capture_path};
 use serde_json::{Value, json};
 
@@ -48,40 +48,11 @@ fn json_file(path: impl AsRef<Path>) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-struct Temp(PathBuf);
-
-impl Temp {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("kho-pack-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().unwrap().to_owned()
-    }
-
-    /// Writes a file, and the directories that it is in.
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.path(name);
-        fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn names(&self) -> BTreeSet<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        entries
-            .map(|entry| text(entry.unwrap().file_name().as_bytes()))
-            .collect()
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn names_in(temp: &Temp) -> BTreeSet<String> {
+    let entries = fs::read_dir(temp.path("")).unwrap();
+    entries
+        .map(|entry| text(entry.unwrap().file_name().as_bytes()))
+        .collect()
 }
 
 /// How to read what was packed: the address of everything, from IMAGE.json.
@@ -288,7 +259,7 @@ fn an_elf_image_is_read_without_any_address() {
     assert!(printed["fdt_addr"].as_u64().unwrap() > 4096);
     assert_eq!(inspect(&image)["luo"]["sessions"][2]["count"], 4);
     assert_eq!(
-        temp.names(),
+        names_in(&temp),
         ["dir", "image", "image.json"].map(String::from).into()
     );
 }
@@ -301,7 +272,7 @@ fn the_manifest_says_the_dialect() {
     b.luo_compatible = "luo-v5;block-v1".into();
     let data = b.memfd(&MemfdSpec::new(vec![5; 9000]));
     b.session(b"s", &[Builder::file("memfd-v2;vmalloc-v1", data, 1)]);
-    let core = temp.write("core", b.finish().mem.to_elf());
+    let core = temp.file("core", b.finish().mem.to_elf());
     let (dir, image) = (temp.path("dir"), temp.path("image"));
     good(&["restore", &core, "--out", &dir]);
     good(&["pack", &dir, "--out", &image]);
@@ -380,7 +351,7 @@ fn odd_names_and_holes_go_round() {
         ..MemfdSpec::new(vec![3; 100_000])
     };
     b.session_of("large", &[large]);
-    let core = temp.write("core", b.finish().mem.to_elf());
+    let core = temp.file("core", b.finish().mem.to_elf());
     let (dir, image, again) = (temp.path("dir"), temp.path("image"), temp.path("again"));
     good(&["restore", &core, "--hash", "--out", &dir]);
     good(&["pack", &dir, "--out", &image]);
@@ -415,12 +386,12 @@ fn odd_names_and_holes_go_round() {
 
 /// A directory made by hand.
 fn by_hand(temp: &Temp) -> String {
-    temp.write("dir/vm/disk.img", vec![7; 2_500_000]);
-    temp.write("dir/vm/another.img", b"");
-    temp.write("dir/vm/0000000000000002.bin", b"two");
-    temp.write("dir/vm/ff.bin", b"255");
-    temp.write("dir/vm/.hidden", b"not this");
-    temp.write("dir/.git/config", b"nor this");
+    temp.file("dir/vm/disk.img", vec![7; 2_500_000]);
+    temp.file("dir/vm/another.img", b"");
+    temp.file("dir/vm/0000000000000002.bin", b"two");
+    temp.file("dir/vm/ff.bin", b"255");
+    temp.file("dir/vm/.hidden", b"not this");
+    temp.file("dir/.git/config", b"nor this");
     fs::create_dir_all(temp.path("dir/none")).unwrap();
     let sparse = fs::File::create(temp.path("dir/vm/sparse")).unwrap();
     sparse.set_len((3 << 20) + 1).unwrap();
@@ -505,9 +476,9 @@ fn least() -> Value {
 }
 
 fn of_manifest(temp: &Temp, manifest: &Value) -> String {
-    temp.write("dir/a/one", vec![1; 70_000]);
-    temp.write("dir/a/two", vec![2; 5000]);
-    temp.write("dir/manifest.json", manifest.to_string());
+    temp.file("dir/a/one", vec![1; 70_000]);
+    temp.file("dir/a/two", vec![2; 5000]);
+    temp.file("dir/manifest.json", manifest.to_string());
     temp.path("dir")
 }
 
@@ -920,12 +891,12 @@ fn what_can_not_be_packed_is_refused() {
         orders(json!([0, 2]), "0", "[ORDER or null, COUNT]"),
     ];
     of_manifest(&temp, &least());
-    temp.write("outside", b"outside");
+    temp.file("outside", b"outside");
     symlink("../../outside", temp.path("dir/a/out")).unwrap();
     symlink("..", temp.path("dir/out")).unwrap();
     let made = Command::new("mkfifo").arg(temp.path("dir/a/pipe")).status();
     assert!(made.unwrap().success());
-    let before = temp.names();
+    let before = names_in(&temp);
     for (path, value, [place, found, expected]) in cases {
         let mut manifest = least();
         if let Some((parent, key)) = path.rsplit_once('/') {
@@ -951,7 +922,7 @@ fn what_can_not_be_packed_is_refused() {
                 "{path} {value}: {text:?} in {stderr}"
             );
         }
-        assert_eq!(temp.names(), before, "{path} {value}");
+        assert_eq!(names_in(&temp), before, "{path} {value}");
     }
 
     // Another count than the list has.
@@ -968,7 +939,7 @@ fn what_can_not_be_packed_is_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("not 0 at offset 0x1000"));
     // No JSON; and what went wrong, for programs.
-    temp.write(
+    temp.file(
         "dir/manifest.json",
         b"{\n  \"format\": \"kho-restore-v1\",\n}",
     );
@@ -984,7 +955,7 @@ fn what_can_not_be_packed_is_refused() {
     let output = kho(&["pack", &dir, "--out", &image]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("a path leaves the directory"));
-    assert_eq!(temp.names(), before);
+    assert_eq!(names_in(&temp), before);
 }
 
 #[test]
@@ -998,8 +969,8 @@ fn what_is_no_directory_of_sessions_is_refused() {
         assert!(stderr.contains(expected), "{stderr}");
         assert!(!Path::new(&image).exists());
     };
-    temp.write("dir/vm/1.bin", b"1");
-    temp.write("dir/vm/01.bin", b"1");
+    temp.file("dir/vm/1.bin", b"1");
+    temp.file("dir/vm/01.bin", b"1");
     refused("0x1, as a file before it");
     fs::remove_file(temp.path("dir/vm/01.bin")).unwrap();
     fs::create_dir(temp.path("dir/vm/sub")).unwrap();
@@ -1008,7 +979,7 @@ fn what_is_no_directory_of_sessions_is_refused() {
     symlink("/etc/passwd", temp.path("dir/vm/passwd")).unwrap();
     refused("leads to \"/etc/passwd\"");
     fs::remove_file(temp.path("dir/vm/passwd")).unwrap();
-    temp.write("dir/file", b"beside the sessions");
+    temp.file("dir/file", b"beside the sessions");
     refused("directories of files, one for each session");
     fs::remove_file(temp.path("dir/file")).unwrap();
     fs::create_dir(temp.path("dir/%76m")).unwrap();
@@ -1032,13 +1003,13 @@ fn memory_that_is_too_small_says_how_much_is_needed() {
     let image = temp.path("image");
     // A little more, and a little less, than 4 MiB with all that is about it; of several orders.
     for pages in [10, 990, 1100, 40_000] {
-        let file = fs::File::create(temp.write("dir/s/file", b"")).unwrap();
+        let file = fs::File::create(temp.file("dir/s/file", b"")).unwrap();
         file.set_len(pages * 4096).unwrap();
         let mut manifest = json!({ "format": "kho-restore-v1" });
         let listed = json!({ "token": 1, "path": "s/file", "nr_folios": pages });
         manifest["sessions"] = json!([{ "name": "s", "files": [listed] }]);
         let dir = temp.path("dir");
-        temp.write("dir/manifest.json", manifest.to_string());
+        temp.file("dir/manifest.json", manifest.to_string());
         let pack = |memory: u64| {
             let memory = memory.to_string();
             kho(&[
@@ -1081,9 +1052,9 @@ fn memory_that_is_too_small_says_how_much_is_needed() {
 fn wrong_usage_is_told() {
     let temp = Temp::new("usage");
     let dir = by_hand(&temp);
-    temp.write("file", b"");
+    temp.file("file", b"");
     let (image, file, none) = (temp.path("image"), temp.path("file"), temp.path("none"));
-    let before = temp.names();
+    let before = names_in(&temp);
     let cases: &[(&[&str], &str)] = &[
         (&[&dir], "--out"),
         (&["--out", &image], "<DIR>"),
@@ -1122,7 +1093,7 @@ fn wrong_usage_is_told() {
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
         assert!(stderr.contains(expected), "{args:?}: {stderr}");
-        assert_eq!(temp.names(), before, "{args:?}");
+        assert_eq!(names_in(&temp), before, "{args:?}");
     }
     let help = good(&["pack", "--help"]);
     for word in [
@@ -1177,23 +1148,23 @@ fn an_image_is_replaced_when_asked_to() {
     // Where one is.
     let output = Command::new(env!("CARGO_BIN_EXE_kho"))
         .args(["pack", "dir", "--out", "here"])
-        .current_dir(&temp.0)
+        .current_dir(temp.path(""))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let names = ["deeper", "dir", "here", "here.json"].map(String::from);
-    assert_eq!(temp.names(), names.into());
+    assert_eq!(names_in(&temp), names.into());
 }
 
 #[test]
 fn an_interrupt_leaves_nothing() {
     let temp = Temp::new("interrupt");
-    let file = fs::File::create(temp.write("dir/s/file", b"")).unwrap();
+    let file = fs::File::create(temp.file("dir/s/file", b"")).unwrap();
     file.set_len(64 << 30).unwrap();
     let listed = json!({ "token": 1, "path": "s/file", "nr_folios": 16 << 20 });
     let sessions = json!([{ "name": "s", "files": [listed] }]);
     let manifest = json!({ "format": "kho-restore-v1", "sessions": sessions });
-    temp.write("dir/manifest.json", manifest.to_string());
+    temp.file("dir/manifest.json", manifest.to_string());
     let child = Command::new(env!("CARGO_BIN_EXE_kho"))
         .args(["pack", &temp.path("dir"), "--out", &temp.path("image")])
         .stderr(std::process::Stdio::piped())
@@ -1211,7 +1182,7 @@ fn an_interrupt_leaves_nothing() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("nothing was changed"));
-    assert_eq!(temp.names(), ["dir".to_owned()].into());
+    assert_eq!(names_in(&temp), ["dir".to_owned()].into());
 }
 
 /// The engine's side of it: objects of another system's are written as they stand.

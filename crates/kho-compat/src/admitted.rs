@@ -2,7 +2,6 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
 
@@ -43,33 +42,24 @@ pub struct NotAdmitted {
 
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
-        let mut covered = BTreeSet::new();
-        let judged = manifest.entries().iter().zip(&verdict.findings);
-        let restorable = judged.filter(|(_, finding)| finding.outcome == Outcome::Restorable);
+        let (mut said, mut covered) = (BTreeSet::new(), BTreeSet::new());
         let mut vouched = BTreeSet::new();
-        for (entry, _) in restorable {
+        for (entry, finding) in manifest.entries().iter().zip(&verdict.findings) {
             let Ok(compat) = entry.compat() else { continue };
+            let is_restorable = finding.outcome == Outcome::Restorable;
             for token in compat.tokens() {
-                covered.insert((token.name().to_string(), token.version()));
+                said.insert(token.name().to_string());
+                if is_restorable {
+                    covered.insert((token.name().to_string(), token.version()));
+                }
             }
-            if entry.carrier != Carrier::Table {
+            if is_restorable && entry.carrier != Carrier::Table {
                 vouched.extend(registry.needs(compat.base().name()));
             }
         }
         // A plain string vouches for what no string and no table says: which of those versions that can
         // be restored it is, the format's reader has to know. What was said and is not restorable is
         // not covered.
-        let said: BTreeSet<_> = manifest
-            .entries()
-            .iter()
-            .filter_map(|entry| entry.compat().ok())
-            .flat_map(|compat| {
-                compat
-                    .tokens()
-                    .map(|t| t.name().to_string())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
         for need in vouched.into_iter().filter(|need| !said.contains(*need)) {
             let own = registry.side().get(need).into_iter();
             let versions = own.flat_map(crate::Ability::restorable);

@@ -49,6 +49,12 @@ impl Dialect {
         }
     }
 
+    /// The dialect of an [`id`](Self::id).
+    #[must_use]
+    pub fn by_id(id: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.id() == id)
+    }
+
     /// The dialect that its strings are written in: plain where versions stand elsewhere.
     #[must_use]
     pub const fn of_strings(self) -> Self {

@@ -232,8 +232,7 @@ impl ManifestFile {
     /// It names none that there is.
     pub fn dialect(&self) -> Result<Option<Dialect>, ManifestFileError> {
         let find = |id: &String| {
-            let found = Dialect::ALL.into_iter().find(|dialect| dialect.id() == id);
-            found.ok_or_else(|| {
+            Dialect::by_id(id).ok_or_else(|| {
                 let expected = Dialect::ALL.map(Dialect::id).join(", ");
                 ManifestFileError::Member(
                     "dialect".to_string(),

@@ -197,17 +197,8 @@ impl Manifest {
     /// A component's name is none that a compat string could hold.
     pub fn written_by(side: &Side, dialect: Dialect) -> Result<Self, RegistryError> {
         let mut manifest = Self::new();
-        let rank = |carrier: Option<Carrier>| match carrier {
-            Some(Carrier::Root) => 0,
-            Some(Carrier::Luo) => 1,
-            Some(Carrier::FileHandler) => 2,
-            Some(_) => 3,
-            None => 4,
-        };
-        let mut abilities: Vec<_> = side.abilities().collect();
-        abilities.sort_by_key(|ability| rank(ability.carrier));
         let mut listed = false;
-        for ability in abilities {
+        for ability in side.as_read() {
             if !listed && ability.carrier != Some(Carrier::Root) {
                 listed = true;
                 manifest.list(side, dialect)?;

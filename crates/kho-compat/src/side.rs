@@ -145,6 +145,21 @@ impl Side {
         self.abilities.values()
     }
 
+    /// All components in the order in which a reader meets them: the root, LUO, file handlers, what else
+    /// carries a string, and what only others name.
+    #[must_use]
+    pub fn as_read(&self) -> Vec<&Ability> {
+        let mut abilities: Vec<_> = self.abilities().collect();
+        abilities.sort_by_key(|ability| match ability.carrier {
+            Some(Carrier::Root) => 0,
+            Some(Carrier::Luo) => 1,
+            Some(Carrier::FileHandler) => 2,
+            Some(_) => 3,
+            None => 4,
+        });
+        abilities
+    }
+
     /// The components whose strings `carrier` carries as base tokens.
     pub fn carried_in(&self, carrier: Carrier) -> impl Iterator<Item = &Ability> {
         self.abilities()

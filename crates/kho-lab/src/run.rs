@@ -455,17 +455,8 @@ fn said(manifest: &Manifest, name: &str) -> Option<u32> {
 /// The order in which components are restored: the root, LUO, file handlers, the rest; what each needs
 /// comes before it is used, and after its first user was looked at.
 fn restore_order(side: &Side) -> Vec<&str> {
-    let rank = |carrier: Option<Carrier>| match carrier {
-        Some(Carrier::Root) => 0,
-        Some(Carrier::Luo) => 1,
-        Some(Carrier::FileHandler) => 2,
-        Some(_) => 3,
-        None => 4,
-    };
-    let mut users: Vec<_> = side.abilities().collect();
-    users.sort_by_key(|ability| rank(ability.carrier));
     let mut order: Vec<&str> = Vec::new();
-    for user in users {
+    for user in side.as_read() {
         let mut pending = vec![user.name.as_str()];
         pending.extend(side.needs(&user.name).iter().map(String::as_str));
         // A user before what it needs.

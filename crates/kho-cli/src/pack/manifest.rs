@@ -190,9 +190,11 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
     let dialect = match top.get("dialect") {
         Some(at) => {
             let id = at.text()?;
-            let found = Dialect::ALL.into_iter().find(|dialect| dialect.id() == id);
             let expected = Dialect::ALL.map(Dialect::id).join(", ");
-            Some(found.ok_or_else(|| at.wrong("the manifest names no dialect", expected))?)
+            Some(
+                Dialect::by_id(id)
+                    .ok_or_else(|| at.wrong("the manifest names no dialect", expected))?,
+            )
         }
         None => dialect,
     };

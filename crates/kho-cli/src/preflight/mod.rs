@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use clap::Args;
 use kho_compat::{Decision, policy};
 use kho_mem::PhysAddr;
-use serde_json::json;
 
 use crate::args::{address, address_len};
 use crate::error::Failure;
@@ -102,14 +101,7 @@ fn policy_of(name: &str) -> Result<PolicyArg, String> {
 }
 
 pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
-    let done = preflight(args);
-    if let (true, Err(failure)) = (args.json, &done)
-        && !matches!(failure, Failure::Verdict(_) | Failure::Output(_))
-    {
-        let value = json!({ "failure": failure.json() });
-        writeln!(std::io::stdout(), "{value:#}").map_err(Failure::Output)?;
-    }
-    done
+    Failure::told(args.json, preflight(args))
 }
 
 fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
@@ -138,7 +130,7 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     }
     match judgement.decision {
         Decision::Accept => Ok(()),
-        Decision::Degrade => Err(Failure::Verdict(3)),
-        Decision::Reject => Err(Failure::Verdict(1)),
+        Decision::Degrade => Err(Failure::Ended(3)),
+        Decision::Reject => Err(Failure::Ended(1)),
     }
 }

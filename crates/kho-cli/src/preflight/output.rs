@@ -2,14 +2,14 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, Table};
 use kho_compat::{Outcome, policy};
 use serde_json::{Value, json};
 
 use super::end::{Amount, End, Spot, What, printable};
 use super::judge::{Judgement, Losses, Row};
 use super::open::amount;
-use crate::human::{BOLD, DIM, YELLOW, count, decision_style, outcome};
+use crate::human::{self, BOLD, DIM, YELLOW, count, decision_style, outcome};
 
 /// The format's name.
 const FORMAT: &str = "kho-preflight-v1";
@@ -118,18 +118,14 @@ fn header(out: &mut dyn Write, role: &str, end: &End) -> io::Result<()> {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        // What is no terminal gets none of it: the stream strips it.
-        .enforce_styling();
-    table.set_header([
+    let mut table = human::table([
         "CARRIER",
         "FOUND, AND WHERE",
         "EXPECTED, AND WHERE",
         "OUTCOME",
     ]);
+    // What is no terminal gets none of it: the stream strips it.
+    table.enforce_styling();
     for row in rows {
         let finding = &row.finding;
         let mut found = printable(&finding.found);

@@ -194,9 +194,8 @@ fn each_token(
 }
 
 /// Alternatives: the first few, where a side has many.
-fn first_of(known: impl Iterator<Item = String>) -> String {
+fn first_of(mut known: impl Iterator<Item = String>) -> String {
     const SHOWN: usize = 8;
-    let mut known = known;
     let mut text = known.by_ref().take(SHOWN).collect::<Vec<_>>().join(" or ");
     let more = known.count();
     if more > 0 {
