@@ -1,6 +1,7 @@
 //! The tasks behind `cargo xtask`, one file each.
 
 pub mod abi_check;
+pub mod mutations;
 mod workspace;
 
 pub use kho_abi_check::kernel::{KernelTypes, compare};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::abi_check;
+use xtask::{abi_check, mutations};
 
 mod miri;
 mod store_load;
@@ -20,6 +20,7 @@ struct Cli {
 enum Task {
     AbiCheck(abi_check::Args),
     Miri(miri::Args),
+    Mutations(mutations::Args),
     StoreLoad(store_load::Args),
 }
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
         Task::Miri(args) => miri::run(&args),
+        Task::Mutations(args) => mutations::run(&args),
         Task::StoreLoad(args) => store_load::run(&args),
     }
 }

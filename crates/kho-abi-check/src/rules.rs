@@ -102,9 +102,9 @@ rules! {
         "composites.snap is not what the components say.",
         "It is the current state of all strings, and what the next change is compared with.",
         "Run the check with --bless.";
-    DOCS_STALE = "docs-stale", Error,
-        "The generated part of the documentation is not what the components say.",
-        "Tables of layouts that are not those of the code mislead.",
+    DOCS_STALE = "docs-stale", Warning,
+        "The generated part of the documentation is not what the components say. An error where the documents alone are checked.",
+        "Tables of layouts that are not those of the code mislead; but no memory is read or written by them.",
         "Run the check with --bless.";
     COMPONENT_REMOVED = "component-removed", Error,
         "A component of the base is gone, or has another name.",
@@ -142,6 +142,10 @@ rules! {
         "A component restores or writes other versions than before, or handovers may do without it.",
         "It changes what is refused, not what lies in memory.",
         "Nothing is to be mended.";
+    COMMENT_CONTRADICTS = "comment-contradicts", Warning,
+        "The comment beside a version names another one than the constant.",
+        "What counts is the constant; who reads the comment alone writes, or expects, the other format.",
+        "Correct the comment.";
     NO_DERIVE = "no-derive", Error,
         "A struct of a format does not derive AbiLayout.",
         "No snapshot can hold it, and nothing checks its fields.",

@@ -46,6 +46,8 @@ pub(crate) struct ConstItem {
     /// The expression, without blanks.
     pub(crate) value: String,
     pub(crate) in_abi: bool,
+    /// Its documentation.
+    pub(crate) docs: String,
 }
 
 /// A `Component::new` of the source.
@@ -68,9 +70,9 @@ pub(crate) struct Sources {
     pub(crate) structs: Vec<StructItem>,
     pub(crate) consts: Vec<ConstItem>,
     enums: Vec<String>,
-    asserts: Vec<String>,
-    /// Files without a format in which sizes are asked for, without blanks.
-    others: Vec<String>,
+    /// Constants that assert something, without blanks, with the file that each stands in; and files
+    /// without a format in which sizes are asked for.
+    asserts: Vec<(String, String)>,
     declarations: Vec<Declaration>,
     /// Files that could not be read as Rust.
     pub(crate) unread: Vec<(Place, String)>,
@@ -100,7 +102,7 @@ impl Sources {
             if is_abi(&path) || MARKS.iter().any(|mark| text.contains(mark)) {
                 out.add(&path, &text);
             } else if text.contains("assert") && text.contains("size_of::<") {
-                out.others.push(text.split_whitespace().collect());
+                out.asserts.push((path, text.split_whitespace().collect()));
             }
         }
         out
@@ -138,6 +140,14 @@ impl Sources {
         let mut found = self.consts.iter().filter(|item| item.name == name);
         let first = found.clone().next();
         found.find(|item| item.in_abi).or(first)
+    }
+
+    /// The constant that is the version of the component `name`.
+    pub(crate) fn version_const(&self, name: &str, version: u32) -> Option<&ConstItem> {
+        let (place, constant) = self.version(name, version)?;
+        let constant = constant?;
+        let mut found = self.consts.iter();
+        found.find(|item| item.name == constant && item.place == place)
     }
 
     /// Where the version of the component `name` stands, and what to call it.
@@ -180,11 +190,14 @@ impl Sources {
             .or_else(|| all.next())
     }
 
-    /// Whether a constant asserts the size of the struct `name`.
-    pub(crate) fn asserts_size(&self, name: &str) -> bool {
-        let size = format!("size_of::<{name}>()");
-        let mut all = self.asserts.iter().chain(&self.others);
-        all.any(|text| text.contains(&size))
+    /// Whether a constant asserts the size of `item`. Where there are more structs of its name, one in
+    /// another file may be about another.
+    pub(crate) fn asserts_size(&self, item: &StructItem) -> bool {
+        let size = format!("size_of::<{}>()", item.name);
+        let named = self.structs.iter().filter(|other| other.name == item.name);
+        let only = named.count() == 1;
+        let mut all = self.asserts.iter();
+        all.any(|(file, text)| (only || *file == item.place.file) && text.contains(&size))
     }
 
     /// Why `ty` can not stand in a format.
@@ -315,6 +328,21 @@ fn attributes(attrs: &[Attribute], name: &str) -> String {
     named.map(|attr| squeezed(&attr.meta)).collect()
 }
 
+fn docs(attrs: &[Attribute]) -> String {
+    let mut out = String::new();
+    for attr in attrs {
+        if let syn::Meta::NameValue(pair) = &attr.meta
+            && pair.path.is_ident("doc")
+            && let Expr::Lit(lit) = &pair.value
+            && let Lit::Str(text) = &lit.lit
+        {
+            out.push_str(&text.value());
+            out.push('\n');
+        }
+    }
+    out
+}
+
 fn names(list: &str, name: &str) -> bool {
     list.split(|c: char| !(c.is_alphanumeric() || c == '_'))
         .any(|word| word == name)
@@ -378,16 +406,18 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let value = squeezed(&item.expr);
         let name = item.ident.to_string();
         if name == "_" {
-            self.sources.asserts.push(value);
+            self.sources.asserts.push((self.path.to_owned(), value));
         } else {
             if value.contains("assert") {
-                self.sources.asserts.push(value.clone());
+                let assert = (self.path.to_owned(), value.clone());
+                self.sources.asserts.push(assert);
             }
             self.sources.consts.push(ConstItem {
                 place: self.place(item.ident.span()),
                 public: matches!(item.vis, syn::Visibility::Public(_)),
                 ty: squeezed(&item.ty),
                 in_abi: is_abi(self.path),
+                docs: docs(&item.attrs),
                 name,
                 value,
             });
@@ -398,7 +428,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
         let name = item.mac.path.segments.last();
         if name.is_some_and(|last| last.ident.to_string().contains("assert")) {
-            self.sources.asserts.push(squeezed(&item.mac));
+            let assert = (self.path.to_owned(), squeezed(&item.mac));
+            self.sources.asserts.push(assert);
         }
     }
 

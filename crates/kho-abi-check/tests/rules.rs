@@ -244,8 +244,8 @@ fn a_layout_that_changes_properly_reads_as_one_paragraph() {
     let fake = project();
     fake.edit(
         "crates/fmt/src/abi.rs",
-        "VERSION: u32 = 2",
-        "VERSION: u32 = 3",
+        "`memfd-v2`.\npub const VERSION: u32 = 2",
+        "`memfd-v3`.\npub const VERSION: u32 = 3",
     );
     fake.release("0.2.0");
     let next = with(memfd(3, "^3").layouts(&[grown::MemfdSer::layout]));
@@ -854,9 +854,12 @@ fn generated_documents_are_kept_current() {
         let options = Options::default().bless(bless);
         kho_abi_check::check([&MEMFD, &VMALLOC], &project, &options).unwrap()
     };
-    expect(&run(false), 1, &["error docs-stale"]);
+    expect(&run(false), 0, &["warning docs-stale"]);
+    let alone = || kho_abi_check::check_docs([&MEMFD, &VMALLOC], &project);
+    expect(&alone(), 1, &["error docs-stale"]);
     assert_eq!(run(true).written, ["docs/abi.md"]);
     expect(&run(false), 0, &[]);
+    expect(&alone(), 0, &[]);
     let text = fake.read("docs/abi.md");
     assert!(text.contains("| 16 | 8 | `count` | `u64` |"), "{text}");
     assert!(
@@ -865,7 +868,7 @@ fn generated_documents_are_kept_current() {
     );
     fake.edit("docs/abi.md", "| 16 | 8 | `count`", "| 17 | 8 | `count`");
     let report = run(false);
-    expect(&report, 1, &["error docs-stale"]);
+    expect(&report, 0, &["warning docs-stale"]);
     assert!(one(&report, "docs-stale").place.as_ref().unwrap().line > 10);
 }
 
@@ -928,7 +931,7 @@ fn a_new_version_leaves_the_kernel_behind() {
 
 #[test]
 fn every_rule_is_tested_and_explained() {
-    let here = include_str!("rules.rs");
+    let here = concat!(include_str!("rules.rs"), include_str!("upstream.rs"));
     for rule in all::RULES {
         assert!(
             here.contains(&format!("{}\"", rule.id)),

@@ -185,16 +185,26 @@ fn luo_v1_became_v5_over_versions_of_development_trees() {
     assert!(title.contains("struct LuoSer added"), "{title}");
 }
 
-/// A header that said kho-v3 in its text and kho-v4 in its constant: what counts is the constant,
-/// and a comment is no finding.
+/// A header that said kho-v3 in its text and kho-v4 in its constant: what counts is the constant. It is told,
+/// and stops nothing.
 #[test]
-fn a_comment_that_lies_changes_nothing() {
+fn a_comment_that_lies_is_told() {
     let kho = leak(Component::new("kho", 4, "^4"));
     let fake = Fake::new(
-        "/// The number in `kho-v4`.\npub const VERSION: u32 = 4;\n",
+        "/// The number in `kho-v4`.\npub const VERSION: u32 = 4;\n\
+         pub const COMPONENT: Component = Component::new(\"kho\", VERSION, \"^4\");\n",
         &[kho],
     );
     fake.edit("crates/fmt/src/abi.rs", "kho-v4", "kho-v3");
+    let report = fake.check(&[kho]);
+    expect(&report, 0, &["warning comment-contradicts"]);
+    let finding = one(&report, "comment-contradicts");
+    assert_eq!(
+        finding.title,
+        "the comment says kho-v3, the constant kho-v4"
+    );
+    // One that names the version too tells the history.
+    fake.edit("crates/fmt/src/abi.rs", "kho-v3", "kho-v4`, after `kho-v3");
     expect(&fake.check(&[kho]), 0, &[]);
 }
 

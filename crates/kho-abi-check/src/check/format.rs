@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use quote::ToTokens;
+
 use super::Check;
 use crate::finding::{Finding, Place};
 use crate::rules;
@@ -41,6 +43,34 @@ impl Check<'_> {
         }
     }
 
+    /// The comments beside versions.
+    pub(super) fn comments(&mut self) {
+        let own = self.own.clone();
+        for component in own {
+            let Some(dir) = self.source_dir(component) else {
+                continue;
+            };
+            let name = component.name;
+            let sources = self.library.get(&dir);
+            let Some(constant) = sources.version_const(name, component.major()) else {
+                continue;
+            };
+            let Ok(version) = constant.value.parse::<u32>() else {
+                continue;
+            };
+            let place = constant.place.clone();
+            let named = versions(&constant.docs, name);
+            let (Some(other), false) = (named.first(), named.contains(&version)) else {
+                continue;
+            };
+            let title = format!("the comment says {name}-v{other}, the constant {name}-v{version}");
+            let finding = Finding::new(&rules::COMMENT_CONTRADICTS, name, title)
+                .at(Some(place))
+                .mend(rules::COMMENT_CONTRADICTS.mend);
+            self.add(finding);
+        }
+    }
+
     fn guarded(&self) -> Guarded {
         let mut out = Guarded {
             structs: BTreeSet::new(),
@@ -58,6 +88,24 @@ impl Check<'_> {
         }
         out
     }
+}
+
+/// The versions of the component `name` that `text` names, in order.
+fn versions(text: &str, name: &str) -> Vec<u32> {
+    let start = format!("{name}-v");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let mut out = Vec::new();
+    for (at, _) in text.match_indices(&start) {
+        let before = text.get(..at).unwrap_or_default();
+        // `reserve-mem-v1` names no `mem-v1`.
+        if before.ends_with(is_name) {
+            continue;
+        }
+        let rest = text.get(at + start.len()..).unwrap_or_default();
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        out.extend(digits.parse::<u32>());
+    }
+    out
 }
 
 fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> {
@@ -98,7 +146,7 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
                     .mend(mend),
             );
         }
-        if !sources.asserts_size(name) {
+        if !sources.asserts_size(item) {
             let title = format!("the size of struct {name} is asserted nowhere");
             let mend = format!("const _: () = assert!(size_of::<{name}>() == ...); below it");
             out.push(
@@ -111,7 +159,12 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
         for field in &item.fields {
             if let Some(reason) = sources.bad_type(&field.ty) {
                 bad = true;
-                let title = format!("field `{}` of struct {name}: {reason}", field.name);
+                let ty = field.ty.to_token_stream().to_string();
+                let ty = ty.replace("* ", "*");
+                let title = format!(
+                    "field `{}` of struct {name} is `{ty}`: {reason}",
+                    field.name
+                );
                 let place = Place::new(item.place.file.clone(), field.line);
                 out.push(
                     Finding::new(&rules::BAD_FIELD_TYPE, component, title)

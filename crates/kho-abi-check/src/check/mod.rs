@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use kho_compat::{Component, Registry, RegistryError};
 
-use crate::finding::{Finding, Place, Report};
+use crate::finding::{Finding, Place, Report, Severity};
 use crate::history::History;
 use crate::packages::{self, Package, packages};
 use crate::rules;
@@ -79,6 +79,7 @@ pub fn check(
     check.past();
     check.state();
     check.source();
+    check.comments();
     check.kernel();
     check.docs();
     check.allow()?;
@@ -184,13 +185,16 @@ pub fn check_docs(
     };
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
+    let finding = stale_docs(&work, project, &own, &describe(&own));
+    let finding = finding.map(|mut finding| {
+        finding.severity = Severity::Error;
+        finding
+    });
     Report {
         base: "the components".to_owned(),
         prefix: String::new(),
         components: own.len(),
-        findings: stale_docs(&work, project, &own, &describe(&own))
-            .into_iter()
-            .collect(),
+        findings: finding.into_iter().collect(),
         written: Vec::new(),
     }
 }

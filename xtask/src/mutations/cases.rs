@@ -1,0 +1,172 @@
+//! Cases: edits, and what must be said of them.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// A change to the workspace, and what the check must say of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    /// What is done, in a line.
+    pub(super) name: String,
+    /// What sort of change it is.
+    pub(super) kind: String,
+    /// Whose format it touches; `-` for no one's.
+    #[serde(default = "nobody")]
+    pub(super) component: String,
+    /// Whether it is one of the few that stand for all.
+    #[serde(default)]
+    pub(super) quick: bool,
+    /// Whether `--bless` runs before the check: the author wrote the snapshots.
+    #[serde(default)]
+    pub(super) bless: bool,
+    /// What must be said.
+    pub(super) expect: Expect,
+    /// What is changed.
+    #[serde(rename = "edit")]
+    pub(super) edits: Vec<Edit>,
+}
+
+/// What the check must say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expect {
+    /// Its exit code: 0 nothing, 1 a format changed without a version, 3 changed properly.
+    #[serde(default)]
+    pub(super) exit: u8,
+    /// Rules, each of which must have found something.
+    #[serde(default)]
+    pub(super) rules: Vec<String>,
+    /// One of these rules must have found something, if there are any.
+    #[serde(default)]
+    pub(super) any: Vec<String>,
+    /// Words that stand in what was found.
+    #[serde(default)]
+    pub(super) words: Vec<String>,
+    /// Words of the compiler, which refuses it before the check could.
+    pub(super) compiler: Option<String>,
+    /// Whether the compiler may refuse it as well.
+    #[serde(default)]
+    pub(super) or_compiler: bool,
+}
+
+impl Expect {
+    /// Whether nothing is to be found.
+    pub(super) fn is_silence(&self) -> bool {
+        self.exit == 0 && self.rules.is_empty() && self.compiler.is_none()
+    }
+}
+
+/// A change to a file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Edit {
+    /// The file, from the workspace's root.
+    pub(super) file: String,
+    /// What stands there, exactly once (as often as it likes with `all`). Without it `to` becomes the file.
+    pub(super) from: Option<String>,
+    /// What stands there then. Without it the file is deleted, or moved.
+    pub(super) to: Option<String>,
+    /// Where the file goes.
+    pub(super) moved_to: Option<String>,
+    /// Every place where `from` stands.
+    #[serde(default)]
+    pub(super) all: bool,
+}
+
+fn nobody() -> String {
+    "-".to_owned()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    case: Vec<Case>,
+}
+
+impl Case {
+    /// Whether `text` stands in its name, kind or component.
+    pub(super) fn has(&self, text: &str) -> bool {
+        [&self.name, &self.kind, &self.component]
+            .iter()
+            .any(|word| word.contains(text))
+    }
+}
+
+/// The cases of all files in `dir`, in the order of their names.
+pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
+    let says = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
+    let entries = fs::read_dir(dir).map_err(|error| says(&error))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| says(&error))?;
+    paths.retain(|path| path.extension().is_some_and(|is| is == "toml"));
+    paths.sort();
+    let mut cases: Vec<Case> = Vec::new();
+    for path in paths {
+        let says = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let text = fs::read_to_string(&path).map_err(|error| says(&error))?;
+        let file: File = toml::from_str(&text).map_err(|error| says(&error))?;
+        for case in &file.case {
+            check(case).map_err(|error| says(&format!("`{}`: {error}", case.name)))?;
+        }
+        cases.extend(file.case);
+    }
+    Ok(cases)
+}
+
+/// Refuses a case that could not fail, or that asks for what there is not.
+fn check(case: &Case) -> Result<(), String> {
+    let expect = &case.expect;
+    let rules = expect.rules.iter().chain(&expect.any);
+    if let Some(rule) = rules
+        .clone()
+        .find(|rule| kho_abi_check::rules::find(rule).is_none())
+    {
+        return Err(format!("there is no rule `{rule}`"));
+    }
+    if expect.exit != 0 && rules.count() == 0 {
+        return Err("it must say which rule finds it".to_owned());
+    }
+    if case.edits.is_empty() {
+        return Err("it edits nothing".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_cases_are_well_formed_and_each_file_has_what_they_edit() {
+        let root = crate::root();
+        let cases = read(&root.join("xtask/mutations")).unwrap();
+        let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
+        assert_eq!(names.len(), cases.len(), "two cases have one name");
+        for case in &cases {
+            for edit in &case.edits {
+                let Some(from) = &edit.from else { continue };
+                let text = fs::read_to_string(root.join(&edit.file)).unwrap_or_default();
+                let found = text.matches(from.as_str()).count();
+                // A second edit may stand on what a first one wrote.
+                let first = case.edits.iter().find(|other| other.file == edit.file);
+                let is_first = first.is_some_and(|first| std::ptr::eq(first, edit));
+                let right = if edit.all { found > 0 } else { found == 1 };
+                assert!(
+                    right || !is_first,
+                    "{}: {found} places in {} have {from:?}",
+                    case.name,
+                    edit.file
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A copy of the workspace that may be changed.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::cases::{Case, Edit};
+use super::verdict::Report;
+
+/// A copy of the workspace, in a repository of its own whose only commit is the source as it is.
+pub(super) struct Copy {
+    tree: PathBuf,
+    target: PathBuf,
+}
+
+/// What the compiler said.
+pub(super) enum Built {
+    Ready,
+    /// It refused, in these words.
+    Refused(String),
+}
+
+/// Files as they were before a case.
+pub(super) struct Changed<'a> {
+    copy: &'a Copy,
+    before: Vec<(String, Option<Vec<u8>>)>,
+}
+
+fn run(command: &mut Command) -> Result<Output, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.output().map_err(|error| format!("{name}: {error}"))
+}
+
+fn ok(command: &mut Command) -> Result<Vec<u8>, String> {
+    let output = run(command)?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let words = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}: {words}", output.status))
+}
+
+impl Copy {
+    /// Brings the copy up to the workspace at `root`, as it lies there. Files that are the same are left
+    /// alone: they need not be built again.
+    pub(super) fn make(root: &Path) -> Result<Self, String> {
+        let dir = root.join("target/mutations");
+        let (tree, target) = (dir.join("tree"), dir.join("target"));
+        let says =
+            |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        fs::create_dir_all(&tree).map_err(|error| says(&tree, &error))?;
+        let copy = Self { tree, target };
+        let list = [
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ];
+        let files = ok(Command::new("git").args(list).current_dir(root))?;
+        let files = String::from_utf8(files).map_err(|_| "a file's name is no text".to_owned())?;
+        let files: BTreeSet<_> = files.split('\0').filter(|name| !name.is_empty()).collect();
+        for name in &files {
+            // Deleted, but not yet in the index.
+            let Ok(content) = fs::read(root.join(name)) else {
+                continue;
+            };
+            copy.put(name, &content)?;
+        }
+        for name in copy.files("")? {
+            if !files.contains(name.as_str()) || !root.join(&name).exists() {
+                fs::remove_file(copy.tree.join(&name))
+                    .map_err(|error| says(Path::new(&name), &error))?;
+            }
+        }
+        let git = copy.tree.join(".git");
+        if git.exists() {
+            fs::remove_dir_all(&git).map_err(|error| says(&git, &error))?;
+        }
+        copy.git(&["init", "--quiet", "--initial-branch=main"])?;
+        copy.git(&["add", "--all", "--force"])?;
+        copy.git(&["commit", "--quiet", "--no-verify", "--message=base"])?;
+        Ok(copy)
+    }
+
+    /// The files of the copy below `dir`, without those of the repository.
+    fn files(&self, dir: &str) -> Result<Vec<String>, String> {
+        let mut out = Vec::new();
+        let path = self.tree.join(dir);
+        let says = |error: std::io::Error| format!("{}: {error}", path.display());
+        for entry in fs::read_dir(&path).map_err(says)? {
+            let entry = entry.map_err(says)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let name = if dir.is_empty() {
+                name
+            } else {
+                format!("{dir}/{name}")
+            };
+            if name == ".git" {
+                continue;
+            }
+            if entry.file_type().map_err(says)?.is_dir() {
+                out.extend(self.files(&name)?);
+            } else {
+                out.push(name);
+            }
+        }
+        Ok(out)
+    }
+
+    fn git(&self, args: &[&str]) -> Result<(), String> {
+        let who = [
+            "-c",
+            "user.name=mutations",
+            "-c",
+            "user.email=mutations@localhost",
+        ];
+        let config = ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"];
+        let mut git = Command::new("git");
+        ok(git
+            .args(who)
+            .args(config)
+            .args(args)
+            .current_dir(&self.tree))
+        .map(drop)
+    }
+
+    /// Writes a file, if that changes it.
+    fn put(&self, name: &str, content: &[u8]) -> Result<(), String> {
+        let path = self.tree.join(name);
+        if fs::read(&path).is_ok_and(|old| old == content) {
+            return Ok(());
+        }
+        let says = |error: std::io::Error| format!("{}: {error}", path.display());
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(says)?;
+        }
+        fs::write(&path, content).map_err(says)
+    }
+
+    fn cargo(&self) -> Command {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.target)
+            // Nobody debugs it.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_TERM_COLOR", "never")
+            .env_remove("RUSTFLAGS");
+        cargo
+    }
+
+    /// Builds the check with what the source is now.
+    pub(super) fn build(&self) -> Result<Built, String> {
+        let args = ["build", "--quiet", "--package", "xtask"];
+        let output = run(self.cargo().args(args))?;
+        if output.status.success() {
+            return Ok(Built::Ready);
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let mut errors = text.lines().filter(|line| line.starts_with("error"));
+        let first = errors.next().unwrap_or("error: without a word");
+        // The next lines say which assertion it was.
+        let detail = text.lines().find(|line| line.contains("assertion failed"));
+        let words = detail.map_or_else(
+            || first.to_owned(),
+            |detail| format!("{first}: {}", detail.trim()),
+        );
+        Ok(Built::Refused(words))
+    }
+
+    /// Runs the check against the commit.
+    pub(super) fn check(&self, bless: bool) -> Result<Report, String> {
+        let args = ["xtask", "abi-check", "--base", "HEAD", "--format", "json"];
+        let mut cargo = self.cargo();
+        cargo.args(args);
+        if bless {
+            cargo.arg("--bless");
+        }
+        let output = run(&mut cargo)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report: Value = serde_json::from_str(&text).map_err(|error| {
+            let words = String::from_utf8_lossy(&output.stderr);
+            format!("the check's JSON: {error}; it said: {words}")
+        })?;
+        Report::new(output.status.code(), &report)
+    }
+
+    /// Checks that nothing is found before anything is changed.
+    pub(super) fn starts_clean(&self) -> Result<(), String> {
+        if let Built::Refused(words) = self.build()? {
+            return Err(format!("the source does not compile as it is: {words}"));
+        }
+        let report = self.check(false)?;
+        match report.exit {
+            0 => Ok(()),
+            _ => Err(format!(
+                "the source is not clean as it is: {}",
+                report.words()
+            )),
+        }
+    }
+
+    /// Makes the edits of a case.
+    pub(super) fn apply(&self, case: &Case) -> Result<Changed<'_>, String> {
+        let mut changed = Changed {
+            copy: self,
+            before: Vec::new(),
+        };
+        // Cargo writes it, where a crate has another version.
+        changed.keep("Cargo.lock");
+        // What blessing writes.
+        for name in self.written_by_bless(case)? {
+            changed.keep(&name);
+        }
+        for edit in &case.edits {
+            if let Err(error) = changed.edit(edit) {
+                changed.take_back()?;
+                return Err(format!("{}: {error}", edit.file));
+            }
+        }
+        Ok(changed)
+    }
+
+    fn written_by_bless(&self, case: &Case) -> Result<Vec<String>, String> {
+        if !case.bless {
+            return Ok(Vec::new());
+        }
+        let mut names = self.files("abi-snapshots")?;
+        names.push("docs/abi.md".to_owned());
+        Ok(names)
+    }
+}
+
+impl Changed<'_> {
+    fn keep(&mut self, name: &str) {
+        if !self.before.iter().any(|(kept, _)| kept == name) {
+            let content = fs::read(self.copy.tree.join(name)).ok();
+            self.before.push((name.to_owned(), content));
+        }
+    }
+
+    fn edit(&mut self, edit: &Edit) -> Result<(), String> {
+        self.keep(&edit.file);
+        let path = self.copy.tree.join(&edit.file);
+        if let Some(to) = &edit.moved_to {
+            self.keep(to);
+            let content = fs::read(&path).map_err(|error| error.to_string())?;
+            self.copy.put(to, &content)?;
+            return fs::remove_file(&path).map_err(|error| error.to_string());
+        }
+        let Some(to) = &edit.to else {
+            return fs::remove_file(&path).map_err(|error| error.to_string());
+        };
+        let Some(from) = &edit.from else {
+            return self.copy.put(&edit.file, to.as_bytes());
+        };
+        let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        match text.matches(from.as_str()).count() {
+            1 => {}
+            0 => return Err(format!("{from:?} is not there")),
+            _ if edit.all => {}
+            count => return Err(format!("{from:?} is there {count} times")),
+        }
+        self.copy
+            .put(&edit.file, text.replace(from.as_str(), to).as_bytes())
+    }
+
+    /// Makes the copy what it was.
+    pub(super) fn take_back(self) -> Result<(), String> {
+        for name in self.copy.files("abi-snapshots")? {
+            let known = self.before.iter().any(|(kept, _)| *kept == name);
+            if !known && !self.copy.is_committed(&name)? {
+                let path = self.copy.tree.join(&name);
+                fs::remove_file(&path).map_err(|error| format!("{name}: {error}"))?;
+            }
+        }
+        for (name, content) in &self.before {
+            match content {
+                Some(content) => self.copy.put(name, content)?,
+                // It may not have come to be.
+                None => drop(fs::remove_file(self.copy.tree.join(name))),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Copy {
+    fn is_committed(&self, name: &str) -> Result<bool, String> {
+        let listed = ok(Command::new("git")
+            .args(["ls-files", "--", name])
+            .current_dir(&self.tree))?;
+        Ok(!listed.is_empty())
+    }
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask mutations`: is the check as good as its word?
+//!
+//! Edits a copy of the workspace, one change at a time, runs `abi-check` on it and compares what it says
+//! with what it must say: changes of the format, which it has to find, and changes of the source alone,
+//! over which it has to keep silent.
+
+mod cases;
+mod copy;
+mod sweep;
+mod table;
+mod verdict;
+
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use cases::Case;
+use copy::{Built, Copy};
+use verdict::{Row, Verdict};
+
+/// Change the formats in a copy of the workspace, one edit at a time, and see that abi-check says what it
+/// must: every change of a format is found, no other change is flagged.
+///
+/// The edits are in xtask/mutations/*.toml, each with what must be said of it. With --sweep they are made
+/// by rule instead, from the sources as they are: each constant of each abi module gets another value, each
+/// two fields change places, each two of one type change names, each need is dropped, each version raised.
+///
+/// The copy and its build are kept under target/mutations, so that the next run is faster. Exit codes: 0
+/// all as it must be, 1 not so, 2 the edits could not be made.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only the cases whose name, kind or component has this in it.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Only the cases that are marked as quick: one of each kind.
+    #[arg(long)]
+    quick: bool,
+    /// Edits made by rule from the sources, instead of those that are written down.
+    #[arg(long, conflicts_with = "quick")]
+    sweep: bool,
+    /// Name the cases, run none.
+    #[arg(long)]
+    list: bool,
+    /// The table as JSON.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// The table as Markdown.
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Runs the cases and prints the table.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    match all(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mutations: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn all(args: &Args) -> Result<bool, String> {
+    let root = crate::root();
+    let mut cases = if args.sweep {
+        sweep::cases(&root)?
+    } else {
+        cases::read(&root.join("xtask/mutations"))?
+    };
+    cases.retain(|case| !args.quick || case.quick);
+    if let Some(text) = &args.only {
+        cases.retain(|case| case.has(text));
+    }
+    if cases.is_empty() {
+        return Err("there is no such case; --list names all".to_owned());
+    }
+    if args.list {
+        for case in &cases {
+            println!("{:<22} {:<14} {}", case.kind, case.component, case.name);
+        }
+        return Ok(true);
+    }
+    let bar = ProgressBar::new(cases.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar.set_message("building the copy as it is");
+    let copy = Copy::make(&root)?;
+    copy.starts_clean()?;
+    let mut rows = Vec::with_capacity(cases.len());
+    for case in cases {
+        bar.set_message(case.name.clone());
+        rows.push(try_case(&copy, case)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let text = match (args.json, args.markdown) {
+        (true, _) => table::json(&rows),
+        (_, true) => table::markdown(&rows),
+        _ => table::human(&rows),
+    };
+    print!("{text}");
+    Ok(rows.iter().all(Row::is_right))
+}
+
+/// Makes the edits of `case`, runs the check, takes the edits back.
+fn try_case(copy: &Copy, case: Case) -> Result<Row, String> {
+    let changed = copy.apply(&case).map_err(|error| {
+        format!(
+            "{}: {error}: the source is not what the case was written for",
+            case.name
+        )
+    })?;
+    let verdict = match copy.build()? {
+        Built::Refused(words) => Verdict::NotCompiled(words),
+        Built::Ready => {
+            if case.bless {
+                copy.check(true)?;
+            }
+            Verdict::Said(copy.check(false)?)
+        }
+    };
+    changed.take_back()?;
+    Ok(Row::new(case, verdict))
+}

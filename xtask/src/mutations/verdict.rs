@@ -1,0 +1,222 @@
+//! What was said of a case, and whether that is what must be said.
+
+use serde_json::Value;
+
+use super::cases::Case;
+
+/// A finding, as far as it matters here.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub(super) rule: String,
+    pub(super) severity: String,
+    pub(super) text: String,
+}
+
+/// What the check said.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) exit: u8,
+    pub(super) findings: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn new(exit: Option<i32>, json: &Value) -> Result<Self, String> {
+        let exit = exit.and_then(|code| u8::try_from(code).ok());
+        let exit = exit.ok_or("the check was ended by a signal")?;
+        let listed = json.get("findings").and_then(Value::as_array);
+        let findings = listed.ok_or("the check's JSON has no findings")?.iter();
+        let text = |finding: &Value, key: &str| {
+            let value = finding.get(key).and_then(Value::as_str);
+            value.unwrap_or_default().to_owned()
+        };
+        let findings = findings.map(|finding| Finding {
+            rule: text(finding, "rule"),
+            severity: text(finding, "severity"),
+            text: finding.to_string(),
+        });
+        Ok(Self {
+            exit,
+            findings: findings.collect(),
+        })
+    }
+
+    /// The rules that found something, each once.
+    pub(super) fn rules(&self) -> Vec<String> {
+        let mut rules = Vec::new();
+        for finding in &self.findings {
+            if !rules.contains(&finding.rule) {
+                rules.push(finding.rule.clone());
+            }
+        }
+        rules
+    }
+
+    pub(super) fn words(&self) -> String {
+        let texts: Vec<_> = self
+            .findings
+            .iter()
+            .map(|finding| finding.text.as_str())
+            .collect();
+        texts.join("; ")
+    }
+}
+
+/// What came of a case.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// The compiler refused it.
+    NotCompiled(String),
+    /// The check ran.
+    Said(Report),
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) case: Case,
+    pub(super) verdict: Verdict,
+    /// What is wrong with what was said.
+    pub(super) wrong: Option<String>,
+}
+
+impl Row {
+    pub(super) fn new(case: Case, verdict: Verdict) -> Self {
+        let wrong = wrong(&case, &verdict);
+        Self {
+            case,
+            verdict,
+            wrong,
+        }
+    }
+
+    pub(super) const fn is_right(&self) -> bool {
+        self.wrong.is_none()
+    }
+
+    /// What was said, in a few words.
+    pub(super) fn said(&self) -> String {
+        match &self.verdict {
+            Verdict::NotCompiled(words) => words.clone(),
+            Verdict::Said(report) if report.findings.is_empty() => "nothing".to_owned(),
+            Verdict::Said(report) => report.rules().join(", "),
+        }
+    }
+
+    /// The exit code, where the check ran.
+    pub(super) const fn exit(&self) -> Option<u8> {
+        match &self.verdict {
+            Verdict::NotCompiled(_) => None,
+            Verdict::Said(report) => Some(report.exit),
+        }
+    }
+}
+
+fn wrong(case: &Case, verdict: &Verdict) -> Option<String> {
+    let expect = &case.expect;
+    let report = match (verdict, &expect.compiler) {
+        (Verdict::NotCompiled(words), Some(wanted)) if words.contains(wanted.as_str()) => {
+            return None;
+        }
+        (Verdict::NotCompiled(_), None) if expect.or_compiler => return None,
+        (Verdict::NotCompiled(words), _) => return Some(format!("does not compile: {words}")),
+        (Verdict::Said(_), Some(_)) if !expect.or_compiler => {
+            return Some("the compiler let it pass".to_owned());
+        }
+        (Verdict::Said(report), _) => report,
+    };
+    if report.exit != expect.exit {
+        return Some(format!("exit {}, not {}", report.exit, expect.exit));
+    }
+    let has = |rule: &String| report.findings.iter().any(|finding| finding.rule == *rule);
+    if let Some(rule) = expect.rules.iter().find(|rule| !has(rule)) {
+        return Some(format!("`{rule}` found nothing"));
+    }
+    if !expect.any.is_empty() && !expect.any.iter().any(has) {
+        return Some(format!("none of {} found anything", expect.any.join(", ")));
+    }
+    if let Some(word) = expect
+        .words
+        .iter()
+        .find(|word| !report.words().contains(word.as_str()))
+    {
+        return Some(format!("{word:?} is not said"));
+    }
+    if expect.is_silence() {
+        if let Some(finding) = report.findings.first() {
+            return Some(format!("{}: {}", finding.severity, finding.rule));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::mutations::cases::Expect;
+
+    fn case(expect: Expect) -> Case {
+        Case {
+            name: "a case".to_owned(),
+            kind: "kind".to_owned(),
+            component: "-".to_owned(),
+            quick: false,
+            bless: false,
+            expect,
+            edits: Vec::new(),
+        }
+    }
+
+    fn said(exit: i32, rules: &[&str]) -> Verdict {
+        let findings: Vec<_> = rules
+            .iter()
+            .map(|rule| json!({"rule": rule, "severity": "error", "title": "pos at 8"}))
+            .collect();
+        Verdict::Said(Report::new(Some(exit), &json!({ "findings": findings })).unwrap())
+    }
+
+    fn expect(exit: u8, rules: &[&str]) -> Expect {
+        Expect {
+            exit,
+            rules: rules.iter().map(|&rule| rule.to_owned()).collect(),
+            ..Expect::default()
+        }
+    }
+
+    #[test]
+    fn a_row_is_right_only_if_all_that_must_be_said_is_said() {
+        let layout = expect(1, &["abi-changed-layout"]);
+        let is_right =
+            |expect: &Expect, verdict| Row::new(case(expect.clone()), verdict).is_right();
+        assert!(is_right(
+            &layout,
+            said(1, &["abi-changed-layout", "dependents"])
+        ));
+        assert!(!is_right(&layout, said(1, &["abi-changed-constant"])));
+        assert!(!is_right(&layout, said(3, &["abi-changed-layout"])));
+        assert!(!is_right(&layout, Verdict::NotCompiled("error".to_owned())));
+        let mut words = layout.clone();
+        words.words.push("pos at 8".to_owned());
+        assert!(is_right(&words, said(1, &["abi-changed-layout"])));
+        words.words.push("pos at 9".to_owned());
+        assert!(!is_right(&words, said(1, &["abi-changed-layout"])));
+        let silence = expect(0, &[]);
+        assert!(is_right(&silence, said(0, &[])));
+        // A warning alone is a false alarm, though the exit code is 0.
+        assert!(!is_right(&silence, said(0, &["constant-unguarded"])));
+        let mut compiler = Expect::default();
+        compiler.compiler = Some("size_of".to_owned());
+        assert!(is_right(
+            &compiler,
+            Verdict::NotCompiled("error: size_of".to_owned())
+        ));
+        assert!(!is_right(
+            &compiler,
+            Verdict::NotCompiled("error: other".to_owned())
+        ));
+        assert!(!is_right(&compiler, said(0, &[])));
+    }
+}
