@@ -25,7 +25,8 @@ preflight: 0 accept, 3 degrade, 1 reject (nothing is on standard error then).";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Show everything that a memory dump holds of a handover, and whether it may be restored.
+    /// Show everything that a memory dump holds of a handover, and whether it may be restored; or what
+    /// the running kernel shows of its own.
     Inspect(InspectArgs),
     /// Restore the files of a handover: admitted first, then all or nothing.
     Restore(RestoreArgs),
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     Lab(crate::lab::LabCommand),
     /// Run a program that hands over, and bring it back if the next one crashes.
     Run(RunArgs),
+    /// Hold files for the next kernel, and take them back under it, through /dev/liveupdate.
+    #[command(subcommand)]
+    Session(crate::session::SessionCommand),
 }
 
 /// The dump and where in it the handover begins.
@@ -68,14 +72,30 @@ pub(crate) struct ImageArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    override_usage = "kho inspect IMAGE [OPTIONS]\n       kho inspect --live [--json]",
+    after_help = "\
+With --live the running kernel is asked: its boot parameters, and debugfs, which root alone may read
+and which the kernel needs CONFIG_KEXEC_HANDOVER_DEBUGFS for. That shows versions, addresses and
+subtrees in both directions. Sessions and files are not shown there: those for the next kernel are
+written at the kexec, and the memory of those that were given is taken over and used anew.
+
 Examples:
   kho inspect tests/captures/small.core.zst
   kho inspect vmcore --json | jq .luo.sessions[].name
-  kho inspect memory.raw --base 0x20000000 --fdt 0x20001000 --scratch 0x20002000:32")]
+  kho inspect memory.raw --base 0x20000000 --fdt 0x20001000 --scratch 0x20002000:32
+  kho inspect --live"
+)]
 pub(crate) struct InspectArgs {
     #[command(flatten)]
-    pub(crate) image: ImageArgs,
+    pub(crate) image: Option<ImageArgs>,
+    /// Show what the running kernel shows of the handover that it was given, and of the one that it
+    /// makes.
+    #[arg(long, conflicts_with_all = ["image", "fdt", "scratch", "base", "max_unpacked", "hash", "all"])]
+    pub(crate) live: bool,
+    /// Where the running system's /proc and /sys are.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub(crate) root: PathBuf,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -287,7 +307,7 @@ impl From<DialectArg> for Dialect {
     }
 }
 
-fn number(text: &str) -> Result<u64, String> {
+pub(crate) fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),

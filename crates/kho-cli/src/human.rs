@@ -24,24 +24,24 @@ pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 /// Sessions, files of a session, and the like that are shown without `--all`.
 const SHOWN: usize = 12;
 
-struct Node {
+pub(crate) struct Node {
     text: String,
     children: Vec<Node>,
 }
 
 impl Node {
-    fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             children: Vec::new(),
         }
     }
 
-    fn push(&mut self, child: Self) {
+    pub(crate) fn push(&mut self, child: Self) {
         self.children.push(child);
     }
 
-    fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write, indent: &str) -> io::Result<()> {
         for (index, child) in self.children.iter().enumerate() {
             let last = index + 1 == self.children.len();
             let (branch, deeper) = if last {
@@ -106,11 +106,15 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
+    // A serial console says that it has no columns at all.
+    if table.width() == Some(0) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table
 }
 
 /// The table or the masks of the root FDT.
-fn listed(node: &mut Node, manifest: &Manifest) {
+pub(crate) fn listed(node: &mut Node, manifest: &Manifest) {
     for (carrier, title) in [
         (Carrier::Table, "versions listed"),
         (Carrier::Features, "features listed"),
@@ -188,11 +192,7 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
             let mut child =
                 Node::new(format!("scratch  {}  {DIM}table at {at}{source}{DIM:#}", size(total)));
             for (index, area) in scratch.areas().iter().enumerate() {
-                let name = match index {
-                    0 => "low memory".to_owned(),
-                    1 => "global".to_owned(),
-                    n => format!("node {}", n - 2),
-                };
+                let name = area_name(index);
                 let len = if area.is_empty() { "empty".to_owned() } else { size(area.len()) };
                 child.push(Node::new(format!("{name:<11} {len:<9} {DIM}{area}{DIM:#}")));
             }
@@ -255,6 +255,15 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
         }
         more(&mut child, memblock.regions().len(), shown, "region");
         node.push(child);
+    }
+}
+
+/// What a scratch area is for.
+pub(crate) fn area_name(index: usize) -> String {
+    match index {
+        0 => "low memory".to_owned(),
+        1 => "global".to_owned(),
+        n => format!("node {}", n - 2),
     }
 }
 
@@ -400,7 +409,7 @@ fn folios(facts: &MemfdFacts) -> String {
     format!("{}{orders}", count(facts.nr_folios, "folio"))
 }
 
-fn seals(seals: u32) -> String {
+pub(crate) fn seals(seals: u32) -> String {
     const NAMES: &[(u32, &str)] = &[
         (abi::SEAL_SEAL, "seal"),
         (abi::SEAL_SHRINK, "shrink"),

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::args::{ImageArgs, InspectArgs};
 use crate::error::Failure;
 use crate::human;
+use crate::live;
 use crate::progress::Bar;
 use crate::report::{self, Hashes};
 use crate::survey::Survey;
@@ -29,8 +30,13 @@ pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
 }
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let path = args.image.image.display().to_string();
-    let image = match open(&args.image) {
+    let given = match &args.image {
+        _ if args.live => return live::run(&args.root, args.json),
+        Some(given) => given,
+        None => return Err(Failure::Usage("no memory dump is named".to_owned())),
+    };
+    let path = given.image.display().to_string();
+    let image = match open(given) {
         Ok(image) => image,
         Err(failure) => {
             if args.json {
@@ -41,7 +47,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    let mut survey = Survey::of(&image, &args.image);
+    let mut survey = Survey::of(&image, given);
     let mut hashes = None;
     if let (true, Some(Ok(admitted))) = (args.hash, &survey.verdict) {
         match hash(&survey, admitted) {

@@ -7,11 +7,13 @@ mod error;
 mod human;
 mod inspect;
 mod lab;
+mod live;
 mod pack;
 mod preflight;
 mod progress;
 mod report;
 mod restore;
+mod session;
 mod supervise;
 mod survey;
 mod write;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Lab(command) => lab::run(command),
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => supervise::run(args),
+        Command::Session(command) => session::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

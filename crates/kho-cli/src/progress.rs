@@ -1,6 +1,7 @@
 //! Progress bars, and Ctrl-C.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,6 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::human::size;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Those who wait for it.
+static WAITING: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// From now on Ctrl-C and SIGTERM are noted, so that what was begun is cleaned up.
 pub(crate) fn stop_on_interrupt() {
@@ -16,9 +19,23 @@ pub(crate) fn stop_on_interrupt() {
             // Asked twice: at once.
             std::process::exit(130);
         }
+        // Under the lock, so that nobody begins to wait between a look at the flag and this.
+        let _lock = WAITING.0.lock();
+        WAITING.1.notify_all();
     };
     if let Err(error) = ctrlc::set_handler(handler) {
         tracing::debug!(%error, "interrupts are not handled");
+    }
+}
+
+/// Waits until the user says stop, which may have been before.
+pub(crate) fn wait_for_interrupt() {
+    let (lock, signalled) = &WAITING;
+    let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    while !interrupted() {
+        guard = signalled
+            .wait(guard)
+            .unwrap_or_else(PoisonError::into_inner);
     }
 }
 

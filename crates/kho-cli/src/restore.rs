@@ -326,7 +326,7 @@ fn report(
 /// The name of a session's directory: the session's own where it is a safe file name, else with
 /// every byte percent-encoded that is not a letter, a digit, or one of `-._~`. A leading dot is
 /// encoded as well, and so is the name of the manifest.
-fn file_name(name: &Name) -> String {
+pub(crate) fn file_name(name: &Name) -> String {
     let bytes = name.as_bytes();
     let mut out = String::with_capacity(bytes.len());
     for (index, byte) in bytes.iter().enumerate() {

@@ -73,6 +73,11 @@ impl Staging {
         Ok(())
     }
 
+    /// Where what lies in a directory of it is to be written, by whoever writes it.
+    pub(crate) fn place(&self, name: &Path) -> PathBuf {
+        self.root.join(name)
+    }
+
     /// Where the entry `name` is to be written, by whoever writes it.
     pub(crate) fn entry(&mut self, name: &Path) -> PathBuf {
         self.entries.push(name.to_owned());

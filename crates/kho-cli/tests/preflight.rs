@@ -1163,6 +1163,15 @@ fn the_running_kernels_root_fdt_says_what_is_in_use() {
     let (code_of, value) = report("running", &next, &["--root", &root]);
     assert_eq!(code_of, 0);
     said(&value, "out/fdt: `kho-v4`, kexec-metadata");
+    // As Linux shows it: its beginning, and the subtrees beside it.
+    temp.file(
+        "sys/kernel/debug/kho/out/fdt",
+        built.mem.read(built.fdt, 100),
+    );
+    temp.file("sys/kernel/debug/kho/out/sub_fdts/kexec-metadata", "?");
+    let (code_of, value) = report("running", &next, &["--root", &root]);
+    assert_eq!(code_of, 0);
+    said(&value, "out/fdt: `kho-v4`, kexec-metadata");
     temp.file("sys/kernel/debug/kho/out/fdt", [0xff; 64]);
     let (code_of, value) = report("running", &next, &["--root", &root]);
     assert_eq!(code_of, 1);

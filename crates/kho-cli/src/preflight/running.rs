@@ -6,15 +6,15 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kho_core::RootFdt;
-use kho_mem::{PAGE_SIZE, PhysAddr, SliceMem};
+use kho_mem::Damage;
 
 use super::end::{End, Kernel, Kind, Root, Spot, What};
 use super::kernel;
 use super::open::{How, Role};
 use crate::error::Failure;
-
-/// Files below /proc and /sys are shorter, a configuration unpacked included.
-const FILE_MAX: u64 = 4 << 20;
+use crate::live::system::{
+    self, DEBUGFS, FILE_MAX, FdtFile, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
+};
 
 /// Where a kernel's image may be, with its release in place of the star.
 const IMAGES: &[&str] = &[
@@ -29,46 +29,13 @@ const IMAGES: &[&str] = &[
     "usr/lib/debug/lib/modules/*/vmlinux",
     "lib/modules/*/build/vmlinux",
 ];
+/// More subtrees than a root FDT has room for.
+const SUBTREES_MAX: usize = 256;
 const CONFIGS: &[&str] = &[
     "boot/config-*",
     "lib/modules/*/config",
     "usr/lib/modules/*/config",
 ];
-const ROOT_FDT: &str = "sys/kernel/debug/kho/out/fdt";
-const DEBUGFS: &str = "sys/kernel/debug/kho";
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(FILE_MAX)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
-}
-
-/// The running kernel's release.
-fn release(root: &Path) -> Result<String, Failure> {
-    let path = root.join("proc/sys/kernel/osrelease");
-    let release = match text(&path) {
-        Ok(text) => text.trim().to_owned(),
-        Err(_) => rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned(),
-    };
-    // It becomes a part of file names.
-    if release.is_empty() || release.contains('/') || !kho_mem::is_printable(&release) {
-        let lines = vec![
-            ("error", "the running kernel's release is none".to_owned()),
-            ("found", release.escape_debug().to_string()),
-        ];
-        return Err(Failure::Input(lines));
-    }
-    Ok(release)
-}
 
 /// The running kernel's configuration, and where it stands.
 fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
@@ -85,20 +52,6 @@ fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
         let text = text(&path).ok()?;
         Some((path, text))
     })
-}
-
-/// What a parameter of the kernel's command line says, the last one where there are several.
-fn parameter(command_line: &str, name: &str) -> Option<String> {
-    let mut values = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    values.next_back().map(str::to_owned)
-}
-
-/// As the kernel reads a switch.
-fn is_off(value: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    value.starts_with(['n', '0', 'f']) || value.starts_with("of")
 }
 
 /// The running kernel.
@@ -251,7 +204,7 @@ fn hands_over(end: &mut End, root: &Path) {
         }
     }
     let path = root.join(ROOT_FDT);
-    match root_fdt(&path) {
+    match root_fdt(&path, &root.join(SUBTREES)) {
         Ok(Some(found)) => {
             let what = match found.subtrees.as_slice() {
                 [] => "no subtrees".to_owned(),
@@ -273,22 +226,37 @@ fn hands_over(end: &mut End, root: &Path) {
 }
 
 /// The root FDT in debugfs; `None` where there is none.
-fn root_fdt(path: &Path) -> Result<Option<Root>, String> {
-    let mut bytes = match read(path) {
+fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
+    let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    // It is a page, of which the file may hold the used part.
-    bytes.resize(bytes.len().max(PAGE_SIZE), 0);
-    // Where it lies in memory the file does not say.
-    let at = PhysAddr::new(PAGE_SIZE as u64);
-    let read = RootFdt::read(&SliceMem::new(at, &bytes), at)
-        .and_then(|root| Ok((root.compatible().to_owned(), root.subtrees()?)));
-    let (compatible, subtrees) = read.map_err(|damage| damage.headline())?;
+    let whole = |root: &RootFdt| Ok((root.compatible().to_owned(), root.subtrees()?));
+    let read = match system::root_fdt(&bytes) {
+        Ok(FdtFile::Whole(root)) => whole(&root).map(|(compatible, subtrees)| {
+            let subtrees = subtrees.into_iter().map(|subtree| subtree.name);
+            (compatible, subtrees.collect())
+        }),
+        Ok(FdtFile::Cut(cut)) => {
+            let (shown, total) = (cut.shown, cut.total);
+            let compatible = cut.compatible.ok_or_else(|| {
+                format!("its first {shown} of {total} bytes alone are there, without its version")
+            })?;
+            // Each is a file beside it.
+            let subtrees = fs::read_dir(subtrees_at).map_err(|error| error.to_string())?;
+            let names = subtrees.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            let names = names.filter(|name| kho_mem::is_printable(name));
+            let mut names: Vec<_> = names.take(SUBTREES_MAX).collect();
+            names.sort_unstable();
+            Ok((compatible, names))
+        }
+        Err(damage) => Err(damage),
+    };
+    let (compatible, subtrees) = read.map_err(|damage: Damage| damage.headline())?;
     Ok(Some(Root {
         compatible,
-        subtrees: subtrees.into_iter().map(|subtree| subtree.name).collect(),
+        subtrees,
         spot: Spot::new(path.display().to_string()),
     }))
 }
