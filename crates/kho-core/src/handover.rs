@@ -165,7 +165,7 @@ impl<'m> Handover<'m> {
         if let Some(scratch) = &scratch {
             scratch.check_clear_of(&preserved, root.at())?;
         }
-        if preserved.nodes().contains(&root.at()) {
+        if preserved.has_node(root.at()) {
             return Err(Damage::new(Defect::Shared, "root FDT", root.at())
                 .found("a page that is a node of the tracker as well")
                 .expected("a page of its own"));

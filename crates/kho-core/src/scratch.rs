@@ -69,8 +69,9 @@ impl ScratchTable {
             if area.contains(root) {
                 return Err(damage(format!("the root FDT at {root}")));
             }
-            let mut nodes = preserved.nodes().range(area.start()..);
-            if let Some(node) = nodes.next().filter(|node| area.contains(**node)) {
+            let nodes = preserved.nodes();
+            let first = nodes.partition_point(|node| *node < area.start());
+            if let Some(node) = nodes.get(first).filter(|node| area.contains(**node)) {
                 return Err(damage(format!("the tracker's node at {node}")));
             }
         }

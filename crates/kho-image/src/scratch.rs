@@ -24,7 +24,7 @@ pub fn scratch_by_elimination(
     let mut left_over = None;
     let mut next = Some(PhysAddr::NULL);
     // Pages that are accounted for although they are not preserved.
-    let known = |addr: PhysAddr| addr == fdt || preserved.nodes().contains(&addr);
+    let known = |addr: PhysAddr| addr == fdt || preserved.has_node(addr);
     while let Some(region) = next.and_then(|from| mem.region(from)) {
         if region.start().get() & PAGE_MASK != 0 || region.len() & PAGE_MASK != 0 {
             return None;

@@ -21,36 +21,42 @@ impl PhysAddr {
 
     /// The address `addr`.
     #[must_use]
+    #[inline]
     pub const fn new(addr: u64) -> Self {
         Self(addr)
     }
 
     /// The address as a number.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// Whether this is "none".
     #[must_use]
+    #[inline]
     pub const fn is_null(self) -> bool {
         self.0 == 0
     }
 
     /// Whether the address is a page's first byte.
     #[must_use]
+    #[inline]
     pub const fn is_page_aligned(self) -> bool {
         self.0 & PAGE_MASK == 0
     }
 
     /// The page that holds this address.
     #[must_use]
+    #[inline]
     pub const fn pfn(self) -> Pfn {
         Pfn(self.0 >> PAGE_SHIFT)
     }
 
     /// The address `bytes` further on; `None` where that leaves the 64-bit space.
     #[must_use]
+    #[inline]
     pub const fn checked_add(self, bytes: u64) -> Option<Self> {
         match self.0.checked_add(bytes) {
             Some(sum) => Some(Self(sum)),
@@ -87,6 +93,7 @@ impl Pfn {
 
     /// The frame `pfn`; `None` where its address would not fit 64 bits.
     #[must_use]
+    #[inline]
     pub const fn new(pfn: u64) -> Option<Self> {
         if pfn < Self::LIMIT {
             Some(Self(pfn))
@@ -97,12 +104,14 @@ impl Pfn {
 
     /// The frame number.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// The frame's first byte.
     #[must_use]
+    #[inline]
     pub const fn addr(self) -> PhysAddr {
         PhysAddr(self.0 << PAGE_SHIFT)
     }
@@ -125,6 +134,7 @@ impl Order {
 
     /// The order `order`; `None` above [`Order::MAX`].
     #[must_use]
+    #[inline]
     pub const fn new(order: u8) -> Option<Self> {
         if order <= Self::MAX.0 {
             Some(Self(order))
@@ -135,12 +145,14 @@ impl Order {
 
     /// The order as a number, 0 to 52.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u8 {
         self.0
     }
 
     /// Pages in a block of this order.
     #[must_use]
+    #[inline]
     pub const fn pages(self) -> u64 {
         1 << self.0
     }
@@ -148,6 +160,7 @@ impl Order {
     /// Bytes in a block of this order; `None` for [`Order::MAX`] alone, which is all of the
     /// address space.
     #[must_use]
+    #[inline]
     pub const fn bytes(self) -> Option<u64> {
         PAGE_SIZE_U64.checked_mul(self.pages())
     }
@@ -175,6 +188,7 @@ impl PhysRange {
 
     /// `len` bytes from `start`; `None` where they leave the address space.
     #[must_use]
+    #[inline]
     pub const fn new(start: PhysAddr, len: u64) -> Option<Self> {
         // start + len may be 2^64 exactly: the last byte decides.
         if len > 0 && start.0.checked_add(len - 1).is_none() {
@@ -185,36 +199,42 @@ impl PhysRange {
 
     /// The first byte.
     #[must_use]
+    #[inline]
     pub const fn start(&self) -> PhysAddr {
         self.start
     }
 
     /// Length in bytes.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> u64 {
         self.len
     }
 
     /// Whether the range has no byte.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// One past the last byte. Wider than an address, since it may be 2^64.
     #[must_use]
+    #[inline]
     pub const fn end(&self) -> u128 {
         self.start.0 as u128 + self.len as u128
     }
 
     /// Whether `addr` lies in the range.
     #[must_use]
+    #[inline]
     pub const fn contains(&self, addr: PhysAddr) -> bool {
         addr.0 >= self.start.0 && addr.0 - self.start.0 < self.len
     }
 
     /// Whether the two share a byte.
     #[must_use]
+    #[inline]
     pub const fn overlaps(&self, other: &Self) -> bool {
         self.len > 0
             && other.len > 0
@@ -241,12 +261,14 @@ pub struct PageRun {
 impl PageRun {
     /// The first byte's address.
     #[must_use]
+    #[inline]
     pub const fn addr(&self) -> PhysAddr {
         PhysAddr(self.pfn << PAGE_SHIFT)
     }
 
     /// One past the last frame's number.
     #[must_use]
+    #[inline]
     pub const fn end(&self) -> u64 {
         self.pfn + self.pages
     }

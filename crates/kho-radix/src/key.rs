@@ -15,6 +15,7 @@ impl Key {
     /// The key `key` as it stands in a tree; `None` for 0 and for more than 53 bits, which encode
     /// no range.
     #[must_use]
+    #[inline]
     pub const fn new(key: u64) -> Option<Self> {
         if key == 0 || key >> KEY_BITS != 0 {
             None
@@ -25,6 +26,7 @@ impl Key {
 
     /// The key of 2^order pages at `addr`; `None` where `addr` is not aligned to that size.
     #[must_use]
+    #[inline]
     pub const fn encode(addr: PhysAddr, order: Order) -> Option<Self> {
         let order = order.get() as u32;
         // Order 52 is all of the address space: its shift is 64, and only address 0 is aligned.
@@ -45,12 +47,14 @@ impl Key {
 
     /// The key as a number.
     #[must_use]
+    #[inline]
     pub const fn get(self) -> u64 {
         self.0
     }
 
     /// The order of the range.
     #[must_use]
+    #[inline]
     pub const fn order(self) -> Order {
         let order = MARKER_SHIFT - self.0.ilog2();
         // A key has 1 to 53 bits, so the order is 52 to 0.
@@ -63,18 +67,21 @@ impl Key {
 
     /// The number of the range's first page.
     #[must_use]
+    #[inline]
     pub const fn pfn(self) -> u64 {
         (self.0 ^ (1 << self.0.ilog2())) << self.order().get()
     }
 
     /// The range's first byte.
     #[must_use]
+    #[inline]
     pub const fn addr(self) -> PhysAddr {
         PhysAddr::new(self.pfn() << PAGE_SHIFT)
     }
 
     /// The range.
     #[must_use]
+    #[inline]
     pub const fn run(self) -> PageRun {
         PageRun {
             pfn: self.pfn(),
@@ -84,6 +91,7 @@ impl Key {
 
     /// The index into the table of `level` (1 to 5) on the way to this key.
     #[must_use]
+    #[inline]
     pub const fn table_index(self, level: u32) -> usize {
         let index = self.0 >> (LEAF_BITS + TABLE_BITS * (level - 1)) & ((1 << TABLE_BITS) - 1);
         index as usize
@@ -91,6 +99,7 @@ impl Key {
 
     /// The bit in the leaf.
     #[must_use]
+    #[inline]
     pub const fn leaf_bit(self) -> usize {
         (self.0 & ((1 << LEAF_BITS) - 1)) as usize
     }

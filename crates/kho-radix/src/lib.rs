@@ -31,8 +31,10 @@ pub mod dump;
 mod error;
 mod golden;
 mod key;
+mod leaf;
 mod preserved;
 mod preserver;
+mod seen;
 mod tracker;
 mod walk;
 
@@ -42,6 +44,7 @@ pub use key::Key;
 pub use preserved::{Folio, Preserved, Run};
 pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
 pub use tracker::{Mark, Tracker, TrackerError};
+pub use walk::{walk_keys, walk_runs};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

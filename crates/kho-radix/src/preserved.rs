@@ -1,6 +1,5 @@
 //! The set of preserved memory, checked.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -85,7 +84,8 @@ pub struct Preserved {
     runs: Arc<Vec<Run>>,
     // Keys before each run.
     before: Arc<Vec<usize>>,
-    nodes: Arc<BTreeSet<PhysAddr>>,
+    // In order.
+    nodes: Arc<Vec<PhysAddr>>,
     keys: usize,
     pages: u64,
 }
@@ -126,7 +126,7 @@ impl Preserved {
         let preserved = Self {
             runs: Arc::new(runs),
             before: Arc::new(before),
-            nodes: Arc::new(nodes),
+            nodes: Arc::new(nodes.into_sorted()),
             keys,
             pages,
         };
@@ -260,9 +260,15 @@ impl Preserved {
         self.pages
     }
 
-    /// The tree's nodes, leaves included.
+    /// Whether a node of the tree begins at `addr`. O(log nodes).
     #[must_use]
-    pub fn nodes(&self) -> &BTreeSet<PhysAddr> {
+    pub fn has_node(&self, addr: PhysAddr) -> bool {
+        self.nodes.binary_search(&addr).is_ok()
+    }
+
+    /// The tree's nodes, leaves included, in order of address.
+    #[must_use]
+    pub fn nodes(&self) -> &[PhysAddr] {
         &self.nodes
     }
 

@@ -287,12 +287,14 @@ impl Drop for PreservedFolio {
 impl Deref for PreservedFolio {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.folio.as_deref().unwrap_or_default()
     }
 }
 
 impl DerefMut for PreservedFolio {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.folio.as_deref_mut().unwrap_or_default()
     }
@@ -355,12 +357,14 @@ impl Drop for PreservedPages {
 impl Deref for PreservedPages {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.pages.as_deref().unwrap_or_default()
     }
 }
 
 impl DerefMut for PreservedPages {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.pages.as_deref_mut().unwrap_or_default()
     }

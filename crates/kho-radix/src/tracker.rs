@@ -1,11 +1,11 @@
 //! The tracker, written: a tree in pages of an arena.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SHIFT, PageRun, PhysAddr};
 
 use crate::abi::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
+use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::{Key, Run};
 
 /// What a tracker refuses. It is as it was then.
@@ -45,20 +45,43 @@ pub enum TrackerError {
 
 /// A point in the life of a tracker that [`Tracker::prune`] leads back to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Mark(usize);
+pub struct Mark {
+    tables: usize,
+    leaves: usize,
+}
 
-/// Where a node is: its index, plus one, so that 0 is none.
+/// Where a node is among those of its kind: its index, plus one, so that 0 is none.
 type Link = u32;
+/// Of a table, what each entry leads to: a leaf in a table of level 1, a table in all others.
+type Below = [Link; TABLE_ENTRIES];
 
 struct Node {
     page: Folio,
-    // Of a table, by entry; `None` for a leaf.
-    below: Option<Box<[Link; TABLE_ENTRIES]>>,
-    // Entries or bits that are set.
-    live: u32,
-    // The node above and the entry in it.
+    // The table above and the entry in it.
     above: Link,
     slot: u32,
+}
+
+/// Levels of tables.
+const TABLES: usize = DEPTH as usize - 1;
+
+/// The leaf that was used last, and the tables on the way to it: the next key is often near.
+#[derive(Clone, Copy)]
+struct Near {
+    // What the keys of the leaf begin with.
+    prefix: u64,
+    // 0 for none.
+    leaf: Link,
+    // By level, from level 1 on.
+    way: [Link; TABLES],
+}
+
+impl Near {
+    const NOWHERE: Self = Self {
+        prefix: u64::MAX,
+        leaf: 0,
+        way: [0; TABLES],
+    };
 }
 
 /// The tracker of a handover that is being made: which ranges of memory are preserved.
@@ -67,7 +90,8 @@ struct Node {
 /// reads. Taking a key out clears its bit and frees no node; a step that fails takes the nodes that
 /// it added back ([`Tracker::mark`], [`Tracker::prune`]).
 ///
-/// Costs: a key is O(depth); keys in a row are set by the word and by the leaf.
+/// Costs: a key is O(depth), and O(1) in the leaf of the key before; keys in a row are set by the word and
+/// by the leaf.
 ///
 /// ```
 /// use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr};
@@ -92,8 +116,12 @@ struct Node {
 /// ```
 pub struct Tracker {
     arena: Arena,
-    // In order of creation; the root is the first.
-    nodes: Vec<Node>,
+    // In order of creation; the root is the first. What a table leads to stands at the same place of
+    // `below`.
+    tables: Vec<Node>,
+    below: Vec<Below>,
+    leaves: Vec<Node>,
+    near: Near,
     keys: u64,
     pages: u64,
     // Page numbers that no key of a run of pages crosses, in order.
@@ -105,9 +133,9 @@ pub struct Tracker {
 impl Drop for Tracker {
     fn drop(&mut self) {
         if self.given {
-            core::mem::take(&mut self.nodes)
-                .into_iter()
-                .for_each(|node| node.page.hand_over());
+            let tables = core::mem::take(&mut self.tables).into_iter();
+            let leaves = core::mem::take(&mut self.leaves).into_iter();
+            tables.chain(leaves).for_each(|node| node.page.hand_over());
         }
     }
 }
@@ -123,13 +151,16 @@ impl Tracker {
     pub fn new(arena: Arena) -> Result<Self, TrackerError> {
         let mut tracker = Self {
             arena,
-            nodes: Vec::new(),
+            tables: Vec::new(),
+            below: Vec::new(),
+            leaves: Vec::new(),
+            near: Near::NOWHERE,
             keys: 0,
             pages: 0,
             boundaries: Vec::new(),
             given: false,
         };
-        tracker.node(DEPTH - 1, 0, 0)?;
+        tracker.table(0, 0)?;
         Ok(tracker)
     }
 
@@ -145,7 +176,7 @@ impl Tracker {
     /// The root node's address: what the root FDT names.
     #[must_use]
     pub fn root(&self) -> PhysAddr {
-        self.nodes
+        self.tables
             .first()
             .map_or(PhysAddr::NULL, |node| node.page.addr())
     }
@@ -165,7 +196,8 @@ impl Tracker {
     /// Its nodes' pages, the root's first. The next kernel must find them untouched; they are not
     /// themselves preserved.
     pub fn nodes(&self) -> impl Iterator<Item = PhysAddr> + '_ {
-        self.nodes.iter().map(|node| node.page.addr())
+        let nodes = self.tables.iter().chain(&self.leaves);
+        nodes.map(|node| node.page.addr())
     }
 
     /// Gives the nodes to the handover: the pages stay as they are, neither owned nor free.
@@ -178,105 +210,210 @@ impl Tracker {
         self.given = true;
     }
 
-    fn get(&self, link: Link) -> Option<&Node> {
-        self.nodes.get((link as usize).checked_sub(1)?)
-    }
-
-    fn get_mut(&mut self, link: Link) -> Option<&mut Node> {
-        self.nodes.get_mut((link as usize).checked_sub(1)?)
-    }
-
-    fn node(&mut self, level: u32, above: Link, slot: u32) -> Result<Link, TrackerError> {
-        let page = self.arena.alloc_zeroed(Order::ZERO)?;
-        let link = u32::try_from(self.nodes.len() + 1).unwrap_or(Link::MAX);
-        let addr = page.addr();
-        self.nodes.push(Node {
-            page,
-            below: (level > 0).then(|| Box::new([0; TABLE_ENTRIES])),
-            live: 0,
-            above,
-            slot,
-        });
+    /// A new table below `above`, and its place.
+    fn table(&mut self, above: Link, slot: usize) -> Result<Link, TrackerError> {
+        let node = self.node(above, slot)?;
+        let addr = node.page.addr();
+        self.tables.push(node);
+        self.below.push([0; TABLE_ENTRIES]);
+        let link = u32::try_from(self.tables.len()).unwrap_or(Link::MAX);
         self.set_entry(above, slot, link, addr);
         Ok(link)
     }
 
+    /// A new leaf below `above`, and its place.
+    fn new_leaf(&mut self, above: Link, slot: usize) -> Result<Link, TrackerError> {
+        let node = self.node(above, slot)?;
+        let addr = node.page.addr();
+        self.leaves.push(node);
+        let link = u32::try_from(self.leaves.len()).unwrap_or(Link::MAX);
+        self.set_entry(above, slot, link, addr);
+        Ok(link)
+    }
+
+    fn node(&self, above: Link, slot: usize) -> Result<Node, TrackerError> {
+        let page = self.arena.alloc_zeroed(Order::ZERO)?;
+        // A table's index has 9 bits.
+        let slot = u32::try_from(slot).unwrap_or(0);
+        Ok(Node { page, above, slot })
+    }
+
     /// Lets the table `above` name the node `link`, or none.
-    fn set_entry(&mut self, above: Link, slot: u32, link: Link, addr: PhysAddr) {
-        let slot = slot as usize;
-        let Some(node) = self.get_mut(above) else {
-            return;
-        };
-        if let Some(entry) = node.below.as_mut().and_then(|below| below.get_mut(slot)) {
+    fn set_entry(&mut self, above: Link, slot: usize, link: Link, addr: PhysAddr) {
+        let at = (above as usize).wrapping_sub(1);
+        if let Some(entry) = self.below.get_mut(at).and_then(|below| below.get_mut(slot)) {
             *entry = link;
         }
-        node.live = if link == 0 {
-            node.live.saturating_sub(1)
-        } else {
-            node.live + 1
-        };
-        write(&mut node.page, slot, addr.get());
-    }
-
-    /// The leaf of `key`, where there is one.
-    fn find(&self, key: Key) -> Option<Link> {
-        let mut link = ROOT;
-        for level in (1..DEPTH).rev() {
-            let below = self.get(link)?.below.as_ref()?;
-            link = *below
-                .get(key.table_index(level))
-                .filter(|link| **link != 0)?;
+        if let Some(table) = self.tables.get_mut(at) {
+            write(&mut table.page, slot, addr.get());
         }
-        Some(link)
     }
 
-    /// The leaf of `key`, which is made where there is none.
-    fn leaf(&mut self, key: Key) -> Result<Link, TrackerError> {
+    /// What entry `slot` of the table `link` leads to; 0 for nothing.
+    #[inline]
+    fn entry(&self, link: Link, slot: usize) -> Link {
+        let below = self.below.get((link as usize).wrapping_sub(1));
+        below
+            .and_then(|below| below.get(slot))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn leaf(&self, link: Link) -> Option<&Node> {
+        self.leaves.get((link as usize).wrapping_sub(1))
+    }
+
+    /// The lowest table on the way to both `prefix` and the leaf that was used last, and its level.
+    #[inline]
+    fn fork(&self, prefix: u64) -> (Link, usize) {
+        let differs = prefix ^ self.near.prefix;
+        let level = (differs | 1).ilog2() / TABLE_BITS;
+        match self.near.way.get(level as usize) {
+            Some(link) if *link != 0 => (*link, level as usize + 1),
+            _ => (ROOT, TABLES),
+        }
+    }
+
+    /// The leaf of the keys that begin with `prefix`; 0 where there is none.
+    #[inline]
+    fn find(&self, prefix: u64) -> Link {
+        if prefix == self.near.prefix {
+            return self.near.leaf;
+        }
+        let (mut link, level) = self.fork(prefix);
+        for level in (1..=level).rev() {
+            link = self.entry(link, slot(prefix, level));
+            if link == 0 {
+                return 0;
+            }
+        }
+        link
+    }
+
+    /// Goes to the leaf of the keys that begin with `prefix`; whether there is one.
+    #[inline]
+    fn seek(&mut self, prefix: u64) -> bool {
+        if prefix == self.near.prefix {
+            return true;
+        }
+        let (mut link, top) = self.fork(prefix);
+        for level in (1..=top).rev() {
+            if let Some(step) = self.near.way.get_mut(level - 1) {
+                *step = link;
+            }
+            link = self.entry(link, slot(prefix, level));
+            if link == 0 {
+                self.near = Near::NOWHERE;
+                return false;
+            }
+        }
+        self.near.prefix = prefix;
+        self.near.leaf = link;
+        true
+    }
+
+    /// Makes the leaf of `key`, and the tables on the way to it. Where that fails all is as it was.
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self, key: Key) -> Result<(), TrackerError> {
+        let prefix = key.get() >> LEAF_BITS;
+        let mark = self.mark();
         let mut link = ROOT;
-        for level in (1..DEPTH).rev() {
-            let slot = key.table_index(level);
-            let below = self.get(link).and_then(|node| node.below.as_ref());
-            link = match below.and_then(|below| below.get(slot).copied()) {
-                Some(below) if below != 0 => below,
-                // A table's index has 9 bits.
-                _ => self.node(level - 1, link, u32::try_from(slot).unwrap_or(0))?,
+        for level in (1..=TABLES).rev() {
+            let slot = slot(prefix, level);
+            let below = self.entry(link, slot);
+            if below != 0 {
+                link = below;
+                continue;
+            }
+            let made = if level == 1 {
+                self.new_leaf(link, slot)
+            } else {
+                self.table(link, slot)
             };
+            match made {
+                Ok(made) => link = made,
+                Err(error) => {
+                    self.prune(mark);
+                    return Err(error);
+                }
+            }
         }
-        Ok(link)
+        self.seek(prefix);
+        Ok(())
+    }
+
+    /// Goes to the leaf of `key`, which is made where there is none.
+    #[inline]
+    fn go_to(&mut self, key: Key) -> Result<(), TrackerError> {
+        if self.seek(key.get() >> LEAF_BITS) {
+            return Ok(());
+        }
+        self.make(key)
+    }
+
+    /// The word and the mask of `key` in the leaf that was gone to.
+    #[inline]
+    fn word(&mut self, key: Key) -> Option<(&mut [u8; 8], u64)> {
+        let bit = key.leaf_bit();
+        let leaf = self
+            .leaves
+            .get_mut((self.near.leaf as usize).wrapping_sub(1))?;
+        let word = leaf.page.as_chunks_mut::<8>().0.get_mut(bit / 64)?;
+        Some((word, 1 << (bit % 64)))
     }
 
     /// Whether `key` is in the tree. O(depth).
     #[must_use]
+    #[inline]
     pub fn contains(&self, key: Key) -> bool {
         let bit = key.leaf_bit();
-        let leaf = self.find(key).and_then(|leaf| self.get(leaf));
+        let leaf = self.leaf(self.find(key.get() >> LEAF_BITS));
         leaf.is_some_and(|leaf| read(&leaf.page, bit / 64) >> (bit % 64) & 1 == 1)
     }
 
-    /// Puts `key` in. O(depth).
+    /// Puts `key` in. O(depth), and O(1) where it is in the leaf of the key before.
     ///
     /// # Errors
     ///
-    /// It is there already, or no page is left for a node.
+    /// It is there already, or no page is left for a node. All is as it was then.
+    #[inline]
     pub fn add(&mut self, key: Key) -> Result<(), TrackerError> {
-        self.add_folios(Run {
-            pfn: key.pfn(),
-            keys: 1,
-            order: key.order(),
-        })
+        self.go_to(key)?;
+        let Some((word, mask)) = self.word(key) else {
+            return Ok(());
+        };
+        let bits = u64::from_le_bytes(*word);
+        if bits & mask != 0 {
+            return Err(present(key));
+        }
+        *word = (bits | mask).to_le_bytes();
+        self.keys += 1;
+        self.pages += key.order().pages();
+        Ok(())
     }
 
-    /// Takes `key` out. No node is freed. O(depth).
+    /// Takes `key` out. No node is freed. O(depth), and O(1) where it is in the leaf of the key before.
     ///
     /// # Errors
     ///
     /// It is not there.
+    #[inline]
     pub fn remove(&mut self, key: Key) -> Result<(), TrackerError> {
-        self.remove_folios(Run {
-            pfn: key.pfn(),
-            keys: 1,
-            order: key.order(),
-        })
+        if !self.seek(key.get() >> LEAF_BITS) {
+            return Err(absent(key));
+        }
+        let Some((word, mask)) = self.word(key) else {
+            return Err(absent(key));
+        };
+        let bits = u64::from_le_bytes(*word);
+        if bits & mask == 0 {
+            return Err(absent(key));
+        }
+        *word = (bits & !mask).to_le_bytes();
+        self.keys -= 1;
+        self.pages -= key.order().pages();
+        Ok(())
     }
 
     /// Puts the keys of folios in a row in: by the word and by the leaf.
@@ -295,7 +432,7 @@ impl Tracker {
         }
         let mark = self.mark();
         for part in leaves(first, run.keys) {
-            if let Err(error) = self.leaf(part.first) {
+            if let Err(error) = self.go_to(part.first) {
                 // The leaves before are empty still.
                 self.prune(mark);
                 return Err(error);
@@ -361,10 +498,7 @@ impl Tracker {
     pub fn remove_pages(&mut self, run: PageRun) -> Result<(), TrackerError> {
         let keys = self.page_keys(run)?;
         if let Some(key) = keys.iter().find(|key| !self.contains(**key)) {
-            return Err(TrackerError::Absent {
-                addr: key.addr(),
-                order: key.order(),
-            });
+            return Err(absent(*key));
         }
         keys.iter().try_for_each(|key| self.remove(*key))
     }
@@ -406,7 +540,7 @@ impl Tracker {
     /// The index of the first of `count` keys from `first` on that is there (`present`) or not.
     fn search(&self, first: Key, count: u64, present: bool) -> Option<u64> {
         for part in leaves(first, count) {
-            let Some(leaf) = self.find(part.first).and_then(|leaf| self.get(leaf)) else {
+            let Some(leaf) = self.leaf(self.find(part.first.get() >> LEAF_BITS)) else {
                 if present {
                     continue;
                 }
@@ -427,7 +561,8 @@ impl Tracker {
     /// Sets or clears `count` keys from `first` on, whose leaves are there.
     fn set(&mut self, first: Key, count: u64, member: bool) {
         for part in leaves(first, count) {
-            let Some(leaf) = self.find(part.first).and_then(|leaf| self.get_mut(leaf)) else {
+            let link = self.find(part.first.get() >> LEAF_BITS) as usize;
+            let Some(leaf) = self.leaves.get_mut(link.wrapping_sub(1)) else {
                 continue;
             };
             for (word, mask) in part.words() {
@@ -435,41 +570,84 @@ impl Tracker {
                 let bits = if member { bits | mask } else { bits & !mask };
                 write(&mut leaf.page, word, bits);
             }
-            let bits = u32::try_from(part.to - part.from).unwrap_or(0);
-            leaf.live = if member {
-                leaf.live + bits
-            } else {
-                leaf.live - bits
-            };
         }
     }
 
     /// This point in the tracker's life.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark(self.nodes.len())
+        Mark {
+            tables: self.tables.len(),
+            leaves: self.leaves.len(),
+        }
     }
 
     /// Frees the nodes that were added since `mark` and are empty, the latest first: the way back of
     /// a step that failed, once its keys are out. Nodes that were there at `mark` stay.
     pub fn prune(&mut self, mark: Mark) {
-        while self.nodes.len() > mark.0.max(1) {
-            let Some(node) = self.nodes.pop_if(|node| node.live == 0) else {
-                return;
+        let before = self.mark();
+        while self.leaves.len() > mark.leaves {
+            let Some(leaf) = self.leaves.pop_if(|leaf| is_empty(&leaf.page)) else {
+                break;
             };
-            self.set_entry(node.above, node.slot, 0, PhysAddr::NULL);
+            self.set_entry(leaf.above, leaf.slot as usize, 0, PhysAddr::NULL);
+        }
+        while self.tables.len() > mark.tables.max(1) {
+            let Some(table) = self.tables.pop_if(|table| is_empty(&table.page)) else {
+                break;
+            };
+            self.below.pop();
+            self.set_entry(table.above, table.slot as usize, 0, PhysAddr::NULL);
+        }
+        if self.mark() != before {
+            self.near = Near::NOWHERE;
         }
     }
 
-    /// The keys, in order.
+    /// Calls `visit` with each key, in order. The fastest way to all of them.
+    pub fn for_each(&self, mut visit: impl FnMut(Key)) {
+        self.each_leaf(ROOT, TABLES, 0, &mut |page, base| {
+            each_key(page, base, |key| {
+                // Only keys were put in.
+                if let Some(key) = Key::new(key) {
+                    visit(key);
+                }
+            });
+        });
+    }
+
+    /// Calls `visit` with each run of keys of one order, in order of key: by the word. A run may go on in
+    /// the next leaf.
+    pub fn for_each_run(&self, mut visit: impl FnMut(Run)) {
+        let mut open = OpenRun::default();
+        self.each_leaf(ROOT, TABLES, 0, &mut |page, base| {
+            each_stretch(page, base, |key, count| open.extend(key, count, &mut visit));
+        });
+        open.close(&mut visit);
+    }
+
+    /// Calls `visit` with each leaf below the table `link` of `level` and the number of its first bit.
+    fn each_leaf(&self, link: Link, level: usize, prefix: u64, visit: &mut impl FnMut(&[u8], u64)) {
+        let Some(below) = self.below.get((link as usize).wrapping_sub(1)) else {
+            return;
+        };
+        for (slot, link) in (0u64..).zip(below).filter(|(_, link)| **link != 0) {
+            let prefix = prefix << TABLE_BITS | slot;
+            if level > 1 {
+                self.each_leaf(*link, level - 1, prefix, visit);
+            } else if let Some(leaf) = self.leaf(*link) {
+                visit(&leaf.page, prefix << LEAF_BITS);
+            }
+        }
+    }
+
+    /// The keys, in order. [`Tracker::for_each`] is faster.
     pub fn iter(&self) -> impl Iterator<Item = Key> + '_ {
         // A leaf's keys begin with the slots on the way to it.
-        let mut leaves: Vec<(u64, &Node)> = self
-            .nodes
-            .iter()
-            .filter(|node| node.below.is_none())
-            .map(|leaf| (self.prefix(leaf) << LEAF_BITS, leaf))
-            .collect();
+        let mut leaves: Vec<(u64, &Node)> = Vec::with_capacity(self.leaves.len());
+        for leaf in &self.leaves {
+            leaves.push((self.prefix(leaf) << LEAF_BITS, leaf));
+        }
         leaves.sort_unstable_by_key(|(base, _)| *base);
         leaves.into_iter().flat_map(|(base, leaf)| {
             (0..1usize << LEAF_BITS)
@@ -479,7 +657,7 @@ impl Tracker {
     }
 
     fn prefix(&self, node: &Node) -> u64 {
-        match self.get(node.above) {
+        match self.tables.get((node.above as usize).wrapping_sub(1)) {
             Some(above) => self.prefix(above) << TABLE_BITS | u64::from(node.slot),
             None => 0,
         }
@@ -490,11 +668,38 @@ impl core::fmt::Debug for Tracker {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Tracker")
             .field("root", &self.root())
-            .field("nodes", &self.nodes.len())
+            .field("nodes", &(self.tables.len() + self.leaves.len()))
             .field("keys", &self.keys)
             .field("pages", &self.pages)
             .finish()
     }
+}
+
+#[cold]
+const fn present(key: Key) -> TrackerError {
+    TrackerError::Present {
+        addr: key.addr(),
+        order: key.order(),
+    }
+}
+
+#[cold]
+const fn absent(key: Key) -> TrackerError {
+    TrackerError::Absent {
+        addr: key.addr(),
+        order: key.order(),
+    }
+}
+
+/// The entry of a table of `level` on the way to the leaf of `prefix`.
+#[inline]
+const fn slot(prefix: u64, level: usize) -> usize {
+    let index = prefix >> (TABLE_BITS as usize * (level - 1)) & ((1 << TABLE_BITS) - 1);
+    index as usize
+}
+
+fn is_empty(page: &[u8]) -> bool {
+    page.as_chunks::<8>().0.iter().all(|word| *word == [0; 8])
 }
 
 fn nth(run: Run, index: u64) -> PhysAddr {

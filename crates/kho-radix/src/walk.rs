@@ -1,6 +1,5 @@
 //! The checked walk over a tree in untrusted memory.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -11,7 +10,9 @@ use zerocopy::FromBytes;
 
 use crate::Key;
 use crate::abi::{DEPTH, KEY_BITS, LEAF_BITS, RadixLeaf, RadixNode, TABLE_BITS};
+use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::preserved::Run;
+use crate::seen::Seen;
 
 /// Reads the tree below `root`: its runs in order of key, and its nodes. Every node is visited
 /// once and only once, so the work is bounded by the memory that is there.
@@ -19,25 +20,125 @@ pub(crate) fn walk(
     mem: &dyn PhysMem,
     root: PhysAddr,
     root_at: PhysAddr,
-) -> Result<(Vec<Run>, BTreeSet<PhysAddr>), Damage> {
-    let mut walk = Walk {
+) -> Result<(Vec<Run>, Seen), Damage> {
+    let mut runs = Runs {
         mem,
-        nodes: BTreeSet::new(),
-        path: Vec::new(),
         runs: Vec::new(),
         open: None,
     };
-    walk.node(root, DEPTH - 1, 0, root_at)
-        .map_err(|damage| damage.within("tracker"))?;
-    walk.close().map_err(|damage| damage.within("tracker"))?;
-    Ok((walk.runs, walk.nodes))
+    let seen = each_leaf(mem, root, root_at, &mut runs)?;
+    runs.close().map_err(|damage| damage.within("tracker"))?;
+    Ok((runs.runs, seen))
 }
 
-struct Walk<'m> {
+/// Calls `visit` with each key of the tree whose root node's address `root` was found at `root_at`, in order
+/// of key. Returns how many there are.
+///
+/// The tree is checked as it is walked: each node lies in memory and is reached once, each key is in the
+/// format's grammar. What the keys name is not: whether it lies in memory, and apart from the rest, is
+/// what [`Preserved::read`](crate::Preserved::read) finds out. Keys that were visited before damage is found
+/// are as good as the memory that they came from.
+///
+/// # Errors
+///
+/// The tree is damaged.
+///
+/// ```
+/// use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
+/// use kho_radix::{Key, Tracker, walk_keys};
+///
+/// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+/// let mut tracker = Tracker::new(arena.clone())?;
+/// tracker.add(Key::encode(PhysAddr::new(0x1020_0000), Order::ZERO).unwrap())?;
+/// let root = tracker.root();
+/// tracker.hand_over();
+/// let handed = arena.into_handed().unwrap();
+/// let mut keys = Vec::new();
+/// walk_keys(&handed, root, PhysAddr::NULL, |key| keys.push(key.addr()))?;
+/// assert_eq!(keys, [PhysAddr::new(0x1020_0000)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn walk_keys(
+    mem: &dyn PhysMem,
+    root: PhysAddr,
+    root_at: PhysAddr,
+    visit: impl FnMut(Key),
+) -> Result<u64, Damage> {
+    let mut keys = Keys { visit, count: 0 };
+    each_leaf(mem, root, root_at, &mut keys)?;
+    Ok(keys.count)
+}
+
+/// As [`walk_keys`], with runs of keys of one order in a row: by the word. Returns how many keys there are.
+///
+/// # Errors
+///
+/// The tree is damaged.
+pub fn walk_runs(
+    mem: &dyn PhysMem,
+    root: PhysAddr,
+    root_at: PhysAddr,
+    mut visit: impl FnMut(Run),
+) -> Result<u64, Damage> {
+    let mut count = 0;
+    let mut counted = |run: Run| {
+        count += run.keys;
+        visit(run);
+    };
+    let mut stretches = Stretches {
+        visit: &mut counted,
+        open: OpenRun::default(),
+    };
+    each_leaf(mem, root, root_at, &mut stretches)?;
+    stretches.open.close(&mut counted);
+    Ok(count)
+}
+
+/// What is done with a leaf.
+trait Visit {
+    /// Looks at the leaf at `addr`, whose first bit is key `base`.
+    fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage>;
+}
+
+/// Each key.
+struct Keys<F> {
+    visit: F,
+    count: u64,
+}
+
+impl<F: FnMut(Key)> Visit for Keys<F> {
+    fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
+        check_zero(page, addr, base)?;
+        each_key(page, base, |key| {
+            // Not 0, and the table was entered where keys are small enough.
+            if let Some(key) = Key::new(key) {
+                self.count += 1;
+                (self.visit)(key);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Runs of keys, unchecked.
+struct Stretches<'f, F> {
+    visit: &'f mut F,
+    open: OpenRun,
+}
+
+impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
+    fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
+        check_zero(page, addr, base)?;
+        each_stretch(page, base, |key, count| {
+            self.open.extend(key, count, self.visit);
+        });
+        Ok(())
+    }
+}
+
+/// Runs of keys, each of them in memory.
+struct Runs<'m> {
     mem: &'m dyn PhysMem,
-    nodes: BTreeSet<PhysAddr>,
-    // The nodes from the root down to the current one, to tell a cycle from a shared node.
-    path: Vec<PhysAddr>,
     runs: Vec<Run>,
     open: Option<Open>,
 }
@@ -50,7 +151,61 @@ struct Open {
     leaf: PhysAddr,
 }
 
-impl Walk<'_> {
+impl Visit for Runs<'_> {
+    fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
+        check_zero(page, addr, base)?;
+        let mut damage = Ok(());
+        each_stretch(page, base, |key, count| {
+            if damage.is_ok() {
+                damage = self.keys(key, count, addr);
+            }
+        });
+        damage
+    }
+}
+
+/// Key 0 is none.
+fn check_zero(page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
+    if base == 0 && page.first().is_some_and(|byte| byte & 1 == 1) {
+        return Err(bad_key(0, addr));
+    }
+    Ok(())
+}
+
+#[cold]
+fn bad_key(key: u64, leaf: PhysAddr) -> Damage {
+    Damage::new(Defect::BadKey, "bit of a leaf", leaf)
+        .found(format!("key {key:#x}"))
+        .expected(format!("1 to {:#x}", (1u64 << KEY_BITS) - 1))
+}
+
+/// Visits the leaves below `root`, in order, and returns the nodes.
+fn each_leaf(
+    mem: &dyn PhysMem,
+    root: PhysAddr,
+    root_at: PhysAddr,
+    visit: &mut impl Visit,
+) -> Result<Seen, Damage> {
+    let mut walk = Walk {
+        mem,
+        nodes: Seen::default(),
+        path: Vec::new(),
+        visit,
+    };
+    walk.node(root, DEPTH - 1, 0, root_at)
+        .map_err(|damage| damage.within("tracker"))?;
+    Ok(walk.nodes)
+}
+
+struct Walk<'m, 'v, V> {
+    mem: &'m dyn PhysMem,
+    nodes: Seen,
+    // The nodes from the root down to the current one, to tell a cycle from a shared node.
+    path: Vec<PhysAddr>,
+    visit: &'v mut V,
+}
+
+impl<V: Visit> Walk<'_, '_, V> {
     /// Visits the node at `addr`, whose address was read at `at`. `prefix` holds the key's bits
     /// above this level. The recursion is six deep at most.
     fn node(
@@ -91,8 +246,10 @@ impl Walk<'_> {
         let page = mem.page(addr).map_err(|error| error.damage(what, at))?;
         self.path.push(addr);
         if level == 0 {
-            let leaf = RadixLeaf::ref_from_bytes(&page).map_err(|_| short(addr))?;
-            self.leaf(leaf, addr, prefix << LEAF_BITS)?;
+            if page.len() != size_of::<RadixLeaf>() {
+                return Err(short(addr));
+            }
+            self.visit.leaf(&page, addr, prefix << LEAF_BITS)?;
         } else {
             let node = RadixNode::ref_from_bytes(&page).map_err(|_| short(addr))?;
             self.table(node, addr, level, prefix)?;
@@ -133,35 +290,15 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
 
-    fn leaf(&mut self, leaf: &RadixLeaf, addr: PhysAddr, base: u64) -> Result<(), Damage> {
-        let mut key = base;
-        for word in &leaf.bitmap {
-            let mut bits = word.get();
-            // Runs of set bits, low to high.
-            let mut bit = 0;
-            while bits != 0 {
-                let gap = bits.trailing_zeros();
-                bits >>= gap;
-                bit += gap;
-                let ones = bits.trailing_ones();
-                self.keys(key + u64::from(bit), u64::from(ones), addr)?;
-                bits = bits.checked_shr(ones).unwrap_or(0);
-                bit += ones;
-            }
-            key += u64::from(u64::BITS);
-        }
-        Ok(())
-    }
-
+impl Runs<'_> {
     /// Adds `count` consecutive keys from `key` on, split where the order changes: at powers of
     /// two, which only the leaf of the smallest keys has inside.
     fn keys(&mut self, mut key: u64, mut count: u64, leaf: PhysAddr) -> Result<(), Damage> {
         while count > 0 {
             let Some(first) = Key::new(key) else {
-                return Err(Damage::new(Defect::BadKey, "bit of a leaf", leaf)
-                    .found(format!("key {key:#x}"))
-                    .expected(format!("1 to {:#x}", (1u64 << KEY_BITS) - 1)));
+                return Err(bad_key(key, leaf));
             };
             let same_order = (2u64 << key.ilog2()) - key;
             let now = count.min(same_order);

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr, PhysMemExt};
-use kho_radix::{Key, Preserved, Preserver, Run, Tracker, TrackerError};
+use kho_radix::{Key, Preserved, Preserver, Run, Tracker, TrackerError, walk_keys, walk_runs};
 use proptest::prelude::*;
 
 const BASE: u64 = 0x1000_0000;
@@ -66,6 +66,25 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0u64..6).prop_map(Step::Fail),
     ];
     prop::collection::vec(step, 1..24)
+}
+
+/// Whether `runs` are the keys of `model` in order, as few as there can be.
+fn is_runs_of(runs: &[Run], model: &BTreeSet<Key>) -> bool {
+    let key = |run: &Run, i: u64| {
+        Key::encode(
+            PhysAddr::new((run.pfn + (i << run.order.get())) << 12),
+            run.order,
+        )
+        .unwrap()
+    };
+    let keys = runs
+        .iter()
+        .flat_map(|run| (0..run.keys).map(move |i| key(run, i)));
+    let apart = runs.windows(2).all(|pair| {
+        let [one, two] = pair else { return false };
+        one.order != two.order || key(one, one.keys - 1).get() + 1 != key(two, 0).get()
+    });
+    apart && keys.eq(model.iter().copied())
 }
 
 proptest! {
@@ -131,11 +150,43 @@ proptest! {
         }
         arena.no_fault();
         prop_assert!(tracker.iter().eq(model.iter().copied()));
+        let mut all = Vec::new();
+        tracker.for_each(|key| all.push(key));
+        prop_assert!(all.into_iter().eq(model.iter().copied()));
+        let mut runs = Vec::new();
+        tracker.for_each_run(|run| runs.push(run));
+        prop_assert!(is_runs_of(&runs, &model));
         prop_assert_eq!(tracker.pages(), model.iter().map(|key| key.order().pages()).sum::<u64>());
         let nodes = tracker.nodes().count() as u64;
         prop_assert_eq!(arena.free_pages(), 2048 - nodes);
         drop(tracker);
         prop_assert_eq!(arena.free_pages(), 2048, "every node comes back");
+    }
+
+    #[test]
+    fn keys_are_walked_in_order(
+        dense in prop::collection::vec((0u64..1 << 40, 1u64..40_000, 0u8..10), 0..5),
+        sparse in prop::collection::vec((any::<u64>(), 0u8..=51), 0..200),
+    ) {
+        let arena = arena();
+        let (mut tracker, mut model) = (Tracker::new(arena.clone()).unwrap(), BTreeSet::new());
+        let dense = dense.into_iter().flat_map(|(pfn, n, o)| (0..n).map(move |i| ((pfn >> o << o) + (i << o), o)));
+        let sparse = sparse.into_iter().map(|(addr, o)| (addr >> 12 >> o << o, o));
+        for (pfn, o) in dense.chain(sparse) {
+            let key = Key::encode(PhysAddr::new(pfn << 12), order(o)).unwrap();
+            prop_assert_eq!(tracker.add(key).is_ok(), model.insert(key));
+        }
+        let root = tracker.root();
+        tracker.hand_over();
+        let handed = arena.into_handed().unwrap();
+        let mut keys = Vec::new();
+        let count = walk_keys(&handed, root, PhysAddr::NULL, |key| keys.push(key)).unwrap();
+        prop_assert_eq!(count, model.len() as u64);
+        prop_assert!(keys.into_iter().eq(model.iter().copied()));
+        let mut runs = Vec::new();
+        let count = walk_runs(&handed, root, PhysAddr::NULL, |run| runs.push(run)).unwrap();
+        prop_assert_eq!(count, model.len() as u64);
+        prop_assert!(is_runs_of(&runs, &model));
     }
 
     #[test]
@@ -156,7 +207,8 @@ proptest! {
         tracker.hand_over();
         let handed = arena.into_handed().unwrap();
         let preserved = Preserved::read(&handed, root, PhysAddr::NULL).unwrap();
-        prop_assert_eq!(preserved.nodes(), &nodes);
+        prop_assert_eq!(preserved.nodes().iter().copied().collect::<BTreeSet<_>>(), nodes.clone());
+        prop_assert!(nodes.iter().all(|node| preserved.has_node(*node)));
         prop_assert_eq!((preserved.keys() as u64, preserved.pages()), (keys, pages.len() as u64));
         let read: BTreeSet<u64> = preserved.page_runs().flat_map(|run| run.pfn..run.end()).collect();
         prop_assert_eq!(read, pages);

@@ -65,6 +65,7 @@ impl Drop for Heap {
 impl Backing {
     /// The first byte. Valid for reads and writes of [`Backing::len`] bytes, which are
     /// initialised, until `self` is dropped.
+    #[inline]
     pub(crate) fn start(&self) -> *mut u8 {
         match self {
             #[cfg(feature = "std")]

@@ -35,6 +35,7 @@ impl Pages {
 
     /// The first byte's address.
     #[must_use]
+    #[inline]
     pub fn addr(&self) -> PhysAddr {
         self.inner.addr(self.page)
     }
@@ -75,6 +76,7 @@ impl Pages {
 impl Deref for Pages {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         let start = self.inner.backing.start();
         // SAFETY:
@@ -92,6 +94,7 @@ impl Deref for Pages {
 }
 
 impl DerefMut for Pages {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         let start = self.inner.backing.start();
         // SAFETY: as in `deref`; and `&mut self` of the only owner is exclusive.
@@ -145,6 +148,7 @@ impl Folio {
 
     /// The first byte's address.
     #[must_use]
+    #[inline]
     pub fn addr(&self) -> PhysAddr {
         self.0.addr()
     }
@@ -157,6 +161,7 @@ impl Folio {
 
     /// log2 of its pages, 0 to 10.
     #[must_use]
+    #[inline]
     pub fn order(&self) -> Order {
         let order = u8::try_from(self.0.count.trailing_zeros()).ok();
         order.and_then(Order::new).unwrap_or(Order::ZERO)
@@ -189,12 +194,14 @@ impl From<Folio> for Pages {
 impl Deref for Folio {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl DerefMut for Folio {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
