@@ -29,9 +29,33 @@ impl<'s, 'm, T> Entries<'s, 'm, T> {
     }
 }
 
+impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Entries<'_, '_, T> {
+    /// Goes on to the next block; `None` after the last.
+    fn enter(&mut self) -> Option<Result<(), Damage>> {
+        let block = *self.set.blocks.get(self.next)?;
+        self.next += 1;
+        self.offset = 0;
+        // The block is a preserved page, which was found to lie in memory.
+        self.addr = PhysAddr::new(block.addr.get() + self.set.format.header_len() as u64);
+        match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
+            Ok(bytes) => {
+                self.bytes = bytes;
+                Some(Ok(()))
+            }
+            Err(error) => {
+                // Nothing after an error.
+                self.bytes = Cow::Borrowed(&[]);
+                self.next = self.set.blocks.len();
+                Some(Err(error.damage(self.set.name, block.addr)))
+            }
+        }
+    }
+}
+
 impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_, '_, T> {
     type Item = Result<(PhysAddr, T), Damage>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let entry = self
@@ -43,19 +67,8 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_
                 self.offset += size_of::<T>();
                 return Some(Ok((addr, entry)));
             }
-            let block = *self.set.blocks.get(self.next)?;
-            self.next += 1;
-            self.offset = 0;
-            // The block is a preserved page, which was found to lie in memory.
-            self.addr = PhysAddr::new(block.addr.get() + self.set.format.header_len() as u64);
-            match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
-                Ok(bytes) => self.bytes = bytes,
-                Err(error) => {
-                    // Nothing after an error.
-                    self.bytes = Cow::Borrowed(&[]);
-                    self.next = self.set.blocks.len();
-                    return Some(Err(error.damage(self.set.name, block.addr)));
-                }
+            if let Err(damage) = self.enter()? {
+                return Some(Err(damage));
             }
         }
     }

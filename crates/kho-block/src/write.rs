@@ -65,7 +65,11 @@ pub struct OutgoingSet<T> {
     preserver: Preserver,
     format: Format,
     blocks: Vec<PreservedFolio>,
-    len: usize,
+    // Entries that fit a block.
+    per_block: usize,
+    // Where the next entry goes: the block, and the entries before it there, fewer than fit.
+    at: usize,
+    slot: usize,
     entry: PhantomData<fn() -> T>,
 }
 
@@ -98,7 +102,10 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
             preserver,
             format,
             blocks: Vec::new(),
-            len: 0,
+            // At least 1: an entry that fits no block does not compile.
+            per_block: format.count_per_block(size_of::<T>()),
+            at: 0,
+            slot: 0,
             entry: PhantomData,
         }
     }
@@ -109,22 +116,16 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         self.format
     }
 
-    /// Entries that fit one of its blocks.
-    const fn per_block(&self) -> usize {
-        // At least 1: an entry that fits no block does not compile.
-        self.format.count_per_block(size_of::<T>())
-    }
-
     /// Entries that were reserved.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.len
+        self.at * self.per_block + self.slot
     }
 
     /// Whether no entry was reserved.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        self.at == 0 && self.slot == 0
     }
 
     /// Blocks, with and without entries.
@@ -136,14 +137,14 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// Entries that the blocks hold.
     #[must_use]
     pub const fn capacity(&self) -> usize {
-        self.blocks.len() * self.per_block()
+        self.blocks.len() * self.per_block
     }
 
     /// The address of the first block, which the set's user hands over; 0 for a set without
     /// entries.
     #[must_use]
     pub fn head(&self) -> PhysAddr {
-        let first = self.blocks.first().filter(|_| self.len > 0);
+        let first = self.blocks.first().filter(|_| !self.is_empty());
         first.map_or(PhysAddr::NULL, PreservedFolio::addr)
     }
 
@@ -152,8 +153,17 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// # Errors
     ///
     /// More than the format's 10000 blocks, or no page is left.
+    #[inline]
     pub fn grow(&mut self, count: usize) -> Result<(), BlockError> {
-        let max = self.per_block() * MAX_BLOCKS;
+        if count <= self.capacity() {
+            return Ok(());
+        }
+        self.add_blocks(count)
+    }
+
+    #[cold]
+    fn add_blocks(&mut self, count: usize) -> Result<(), BlockError> {
+        let max = self.per_block * MAX_BLOCKS;
         if count > max {
             return Err(BlockError::TooMany {
                 asked: count,
@@ -162,10 +172,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
             });
         }
         let before = self.blocks.len();
-        let needed = count.div_ceil(self.per_block());
-        if needed <= before {
-            return Ok(());
-        }
+        let needed = count.div_ceil(self.per_block);
         let (preserver, blocks) = (&self.preserver, &mut self.blocks);
         preserver.step(|| {
             while blocks.len() < needed {
@@ -184,21 +191,21 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// Frees the trailing blocks that `count` entries do not need. Entries beyond `count` leave, the
     /// last one first.
     pub fn shrink(&mut self, count: usize) {
-        while self.len > count {
+        while self.len() > count {
             self.prev();
         }
-        let needed = count.div_ceil(self.per_block());
+        let needed = count.div_ceil(self.per_block);
         self.blocks.truncate(needed);
     }
 
     /// Forgets all entries: counts and contents are 0 then. The blocks stay.
     pub fn clear(&mut self) {
-        let used = self.len.div_ceil(self.per_block());
+        let used = self.len().div_ceil(self.per_block);
         self.blocks
             .iter_mut()
             .take(used)
             .for_each(|block| block.fill(0));
-        self.len = 0;
+        (self.at, self.slot) = (0, 0);
     }
 
     /// Takes the next entry, all 0, to be filled.
@@ -206,28 +213,116 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// # Errors
     ///
     /// The blocks are full: [`grow`](Self::grow) first.
+    #[inline]
     pub fn reserve_entry(&mut self) -> Result<&mut T, BlockError> {
+        if self.slot == 0 {
+            self.enter()?;
+        }
+        let (at, slot) = (self.at, self.slot);
+        let from = self.format.header_len() + slot * size_of::<T>();
+        self.slot += 1;
+        if self.slot == self.per_block {
+            (self.at, self.slot) = (at + 1, 0);
+        }
+        let block = self.blocks.get_mut(at).map(|block| &mut **block);
+        let entry = block.and_then(|block| {
+            put(block, offset_of!(BlockHeader, count), slot as u64 + 1);
+            T::mut_from_bytes(block.get_mut(from..from + size_of::<T>())?).ok()
+        });
+        // The block was entered, and has room.
+        entry.ok_or(BlockError::Full { capacity: 0 })
+    }
+
+    /// Takes the next entries of one block, all 0, to be filled: as many as are left in it, at most `max`
+    /// and at least one. To write many, fill slice after slice: that is as fast as memory.
+    ///
+    /// # Errors
+    ///
+    /// The blocks are full: [`grow`](Self::grow) first. Or `max` is 0.
+    ///
+    /// ```
+    /// # use kho_block::OutgoingSet;
+    /// # use kho_core::Preserver;
+    /// # use kho_mem::{Arena, ArenaConfig, PhysAddr};
+    /// # use zerocopy::little_endian::U64;
+    /// # let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+    /// let mut set = OutgoingSet::<U64>::new(Preserver::new(arena)?);
+    /// let (mut numbers, mut left) = ((1..).map(U64::new), 1000);
+    /// set.grow(left)?;
+    /// while left > 0 {
+    ///     let entries = set.reserve_entries(left)?;
+    ///     left -= entries.len();
+    ///     for (entry, number) in entries.iter_mut().zip(&mut numbers) {
+    ///         *entry = number;
+    ///     }
+    /// }
+    /// assert_eq!(set.len(), 1000);
+    /// assert_eq!(set.get(999), Some(&U64::new(1000)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reserve_entries(&mut self, max: usize) -> Result<&mut [T], BlockError> {
         let full = BlockError::Full {
             capacity: self.capacity(),
         };
-        if self.len >= self.capacity() {
+        if max == 0 {
             return Err(full);
         }
-        let index = self.len;
-        self.len += 1;
-        self.sync(index / self.per_block());
-        self.get_mut(index).ok_or(full)
+        if self.slot == 0 {
+            self.enter()?;
+        }
+        let (at, slot) = (self.at, self.slot);
+        let count = max.min(self.per_block - slot);
+        let from = self.format.header_len() + slot * size_of::<T>();
+        self.slot += count;
+        if self.slot == self.per_block {
+            (self.at, self.slot) = (at + 1, 0);
+        }
+        let block = self.blocks.get_mut(at).map(|block| &mut **block);
+        let entries = block.and_then(|block| {
+            let taken = (slot + count) as u64;
+            put(block, offset_of!(BlockHeader, count), taken);
+            <[T]>::mut_from_bytes(block.get_mut(from..from + count * size_of::<T>())?).ok()
+        });
+        entries.ok_or(full)
+    }
+
+    /// Makes the block of the next entry, its first one, a part of the chain.
+    #[cold]
+    fn enter(&mut self) -> Result<(), BlockError> {
+        let full = BlockError::Full {
+            capacity: self.capacity(),
+        };
+        let block = self.blocks.get_mut(self.at).ok_or(full)?;
+        let addr = block.addr();
+        self.format.describe(block, 1, size_of::<T>());
+        self.link(addr.get());
+        Ok(())
+    }
+
+    /// Lets the block before the one of the next entry lead to `next`.
+    fn link(&mut self, next: u64) {
+        let before = self.at.checked_sub(1);
+        if let Some(before) = before.and_then(|before| self.blocks.get_mut(before)) {
+            put(before, offset_of!(BlockHeader, next), next);
+        }
     }
 
     /// Gives the last entry back: the way back of [`reserve_entry`](Self::reserve_entry). Returns
     /// what it was; `None` where the set is empty.
     pub fn prev(&mut self) -> Option<T> {
-        let index = self.len.checked_sub(1)?;
+        let index = self.len().checked_sub(1)?;
         let last = self.get_mut(index)?;
         let entry = T::read_from_bytes(last.as_bytes()).ok()?;
         last.zero();
-        self.len = index;
-        self.sync(index / self.per_block());
+        (self.at, self.slot) = (index / self.per_block, index % self.per_block);
+        if let Some(block) = self.blocks.get_mut(self.at) {
+            put(block, offset_of!(BlockHeader, count), self.slot as u64);
+            self.format
+                .describe(block, self.slot as u64, size_of::<T>());
+        }
+        if self.slot == 0 {
+            self.link(0);
+        }
         Some(entry)
     }
 
@@ -236,25 +331,26 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     pub fn get(&self, index: usize) -> Option<&T> {
         let bytes = self
             .blocks
-            .get(index / self.per_block())?
+            .get(index / self.per_block)?
             .get(self.slot(index))?;
-        (index < self.len)
+        (index < self.len())
             .then(|| T::ref_from_bytes(bytes).ok())
             .flatten()
     }
 
     /// The entry `index`, to be changed.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        let (block, slot) = (index / self.per_block(), self.slot(index));
+        if index >= self.len() {
+            return None;
+        }
+        let (block, slot) = (index / self.per_block, self.slot(index));
         let bytes = self.blocks.get_mut(block)?.get_mut(slot)?;
-        (index < self.len)
-            .then(|| T::mut_from_bytes(bytes).ok())
-            .flatten()
+        T::mut_from_bytes(bytes).ok()
     }
 
     /// The entries in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        (0..self.len).filter_map(|index| self.get(index))
+        (0..self.len()).filter_map(|index| self.get(index))
     }
 
     /// Gives the blocks to the handover.
@@ -263,36 +359,23 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     }
 
     const fn slot(&self, index: usize) -> core::ops::Range<usize> {
-        let at = self.format.header_len() + index % self.per_block() * size_of::<T>();
+        let at = self.format.header_len() + index % self.per_block * size_of::<T>();
         at..at + size_of::<T>()
     }
+}
 
-    /// Writes the count of the block `index`, and the link that leads to it.
-    fn sync(&mut self, index: usize) {
-        let count = self.len.saturating_sub(index * self.per_block());
-        let addr = self.blocks.get(index).map_or(0, |block| block.addr().get());
-        self.header(index, offset_of!(BlockHeader, count), count as u64);
-        if let Some(block) = self.blocks.get_mut(index) {
-            self.format.describe(block, count as u64, size_of::<T>());
-        }
-        if let Some(before) = index.checked_sub(1) {
-            let next = if count > 0 { addr } else { 0 };
-            self.header(before, offset_of!(BlockHeader, next), next);
-        }
-    }
-
-    fn header(&mut self, index: usize, at: usize, value: u64) {
-        let block = self.blocks.get_mut(index);
-        if let Some(word) = block.and_then(|block| block.get_mut(at..at + size_of::<u64>())) {
-            word.copy_from_slice(&value.to_le_bytes());
-        }
+/// Writes the word at `at` of a block.
+#[inline]
+fn put(block: &mut [u8], at: usize, value: u64) {
+    if let Some(word) = block.get_mut(at..at + size_of::<u64>()) {
+        word.copy_from_slice(&value.to_le_bytes());
     }
 }
 
 impl<T> core::fmt::Debug for OutgoingSet<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("OutgoingSet")
-            .field("entries", &self.len)
+            .field("entries", &(self.at * self.per_block + self.slot))
             .field("blocks", &self.blocks.len())
             .finish()
     }

@@ -60,6 +60,7 @@ enum Step {
     Shrink(usize),
     Clear,
     Reserve(usize),
+    ReserveMany(usize),
     Prev(usize),
     Change(usize, u64),
     Fail(u64),
@@ -72,6 +73,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0usize..40).prop_map(Step::Shrink),
         1 => Just(Step::Clear),
         5 => (1usize..12).prop_map(Step::Reserve),
+        3 => (0usize..12).prop_map(Step::ReserveMany),
         3 => (1usize..12).prop_map(Step::Prev),
         2 => (0usize..40, any::<u64>()).prop_map(|(index, value)| Step::Change(index, value)),
         2 => (0u64..12).prop_map(Step::Fail),
@@ -146,6 +148,26 @@ proptest! {
                         }
                     }
                 },
+                Step::ReserveMany(max) => {
+                    let capacity = blocks * PER_BLOCK;
+                    match set.reserve_entries(max) {
+                        Ok(new) => {
+                            let room = PER_BLOCK - model.len() % PER_BLOCK;
+                            prop_assert!(max > 0 && model.len() < capacity);
+                            prop_assert_eq!(new.len(), max.min(room), "what one block has left");
+                            for new in new {
+                                prop_assert_eq!(*new, [0; 1000], "all 0, whoever was there before");
+                                *new = entry(next);
+                                model.push(entry(next));
+                                next += 1;
+                            }
+                        }
+                        Err(error) => {
+                            prop_assert!(max == 0 || model.len() == capacity);
+                            prop_assert_eq!(error, BlockError::Full { capacity });
+                        }
+                    }
+                }
                 Step::Prev(count) => for _ in 0..count {
                     prop_assert_eq!(set.prev(), model.pop());
                 },
