@@ -14,6 +14,7 @@ use kho_radix::Claims;
 use crate::abi::FileSer;
 use crate::handler::AnyHandler;
 use crate::lost::{Lost, losses};
+use crate::token::ByToken;
 use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
@@ -174,7 +175,17 @@ struct Session {
     retrieved: bool,
     finished: bool,
     files: Vec<File>,
-    by_token: HashMap<u64, usize>,
+    by_token: ByToken,
+    // The place behind the file that was asked for last: most users ask in order.
+    next: usize,
+}
+
+impl Session {
+    /// The place of the file of `token`.
+    fn find(&self, token: u64) -> Option<usize> {
+        let of = |at: usize| self.files.get(at).map_or(0, |file| file.token);
+        self.by_token.find(token, self.next, self.files.len(), of)
+    }
 }
 
 struct File {
@@ -416,7 +427,8 @@ impl Incoming {
                 retrieved: false,
                 finished: false,
                 files: session.files().iter().map(file).collect(),
-                by_token: HashMap::new(),
+                by_token: ByToken::default(),
+                next: 0,
             })
             .collect();
         let lost = Lost::of(&admitted);
@@ -529,12 +541,9 @@ impl Incoming {
             return Err(IncomingError::Retrieved(session.name.clone()));
         }
         session.retrieved = true;
-        let tokens = session
-            .files
-            .iter()
-            .enumerate()
-            .map(|(at, file)| (file.token, at));
-        session.by_token = tokens.collect();
+        let files = &session.files;
+        let token = |at: usize| files.get(at).map_or(0, |file| file.token);
+        session.by_token = ByToken::new(files.len(), token);
         let name = session.name.clone();
         Ok(RetrievedSession {
             incoming: self.clone(),
@@ -812,7 +821,8 @@ impl RetrievedSession {
     }
 
     /// Retrieves the file of `token`. Asked again, it is the same file; one that failed keeps
-    /// failing with the same error. O(1), and what its handler takes.
+    /// failing with the same error. O(1) for the file behind the one before, O(log files) for others, and what
+    /// its handler takes.
     ///
     /// # Errors
     ///
@@ -831,7 +841,8 @@ impl RetrievedSession {
         if session.finished {
             return Err(IncomingError::Finished(self.name.clone()));
         }
-        let at = *session.by_token.get(&token).ok_or_else(none)?;
+        let at = session.find(token).ok_or_else(none)?;
+        session.next = at + 1;
         let file = session.files.get_mut(at).ok_or_else(none)?;
         if matches!(file.object, Object::Waiting) {
             let handler = shared.handler(file).ok_or_else(|| IncomingError::Lost {
@@ -868,8 +879,7 @@ impl RetrievedSession {
         file.downcast().map_err(|_| {
             let state = self.incoming.state();
             let session = state.sessions.get(self.index);
-            let file =
-                session.and_then(|session| session.files.get(*session.by_token.get(&token)?));
+            let file = session.and_then(|session| session.files.get(session.find(token)?));
             let handler = file.and_then(|file| self.incoming.0.handler(file));
             IncomingError::WrongKind {
                 session: self.name.clone(),

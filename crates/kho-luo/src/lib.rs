@@ -21,6 +21,7 @@ mod outgoing;
 mod read;
 mod restore;
 mod session;
+mod token;
 
 pub use flb::Flb;
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};

@@ -16,6 +16,7 @@ use crate::abi::{
     SESSION_NAME_LEN, SUBTREE, SessionSer, VERSION,
 };
 use crate::handler::State as HandlerState;
+use crate::token::Taken;
 use crate::{FileRef, HandlerError, Handlers, Name};
 
 /// What the outgoing side refuses. Everything is as it was then.
@@ -137,8 +138,8 @@ struct State {
     sessions: Vec<Option<Session>>,
     open: usize,
     by_name: HashMap<Name, usize>,
-    // By handler and identity.
-    busy: HashSet<(u32, u128)>,
+    // By handler: the identities of the files that are preserved.
+    busy: Vec<HashSet<u128>>,
     set: OutgoingSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
@@ -152,14 +153,14 @@ struct State {
 struct Session {
     name: Name,
     files: Vec<File>,
-    tokens: HashSet<u64>,
+    tokens: Taken,
     set: OutgoingSet<FileSer>,
 }
 
 struct File {
     token: u64,
     handler: u32,
-    identity: (u32, u128),
+    identity: u128,
     file: FileRef,
     state: HandlerState,
     data: u64,
@@ -221,7 +222,7 @@ impl Orchestrator {
             sessions: Vec::new(),
             open: 0,
             by_name: HashMap::new(),
-            busy: HashSet::new(),
+            busy: handlers.files.iter().map(|_| HashSet::new()).collect(),
             set: OutgoingSet::with_format(preserver, format),
             area,
             flbs: handlers.flbs.iter().map(|_| Flb::default()).collect(),
@@ -339,7 +340,7 @@ impl Orchestrator {
         state.sessions.push(Some(Session {
             name: name.clone(),
             files: Vec::new(),
-            tokens: HashSet::new(),
+            tokens: Taken::default(),
             set: OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format),
         }));
         state.open = count;
@@ -577,7 +578,8 @@ impl Shared {
             .get(name)
             .and_then(|index| sessions.get_mut(*index)?.as_mut());
         let session = session.ok_or_else(|| LuoError::Closed(name.clone()))?;
-        if session.tokens.contains(&token) {
+        let tokens = session.files.iter().map(|file| file.token);
+        if session.tokens.has(token, tokens) {
             return Err(LuoError::TokenExists {
                 session: name.clone(),
                 token,
@@ -592,7 +594,8 @@ impl Shared {
         let (index, handler) = found.ok_or(LuoError::NoHandler)?;
         // As many as the program registers.
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let identity = (number, handler.identity(&file));
+        let identity = handler.identity(&file);
+        let busy = busy.get_mut(index).ok_or(LuoError::NoHandler)?;
         if busy.contains(&identity) {
             return Err(LuoError::Busy);
         }
@@ -650,7 +653,7 @@ impl Shared {
                 if let Some(files) = in_use.get_mut(index) {
                     *files += 1;
                 }
-                session.tokens.insert(token);
+                session.tokens.take(token);
                 busy.insert(identity);
                 session.files.push(File {
                     token,
@@ -696,7 +699,9 @@ impl Shared {
             return;
         };
         for file in session.files.into_iter().rev() {
-            state.busy.remove(&file.identity);
+            if let Some(busy) = state.busy.get_mut(file.handler as usize) {
+                busy.remove(&file.identity);
+            }
             let Some(handler) = self.handlers.files.get(file.handler as usize) else {
                 continue;
             };

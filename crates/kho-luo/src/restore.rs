@@ -7,6 +7,7 @@ use kho_compat::{Admitted, Compat, NotAdmitted};
 
 use crate::abi::{NAME, VERSION};
 use crate::lost::Lost;
+use crate::token::ByToken;
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(1).
@@ -18,13 +19,13 @@ pub struct Sessions<'l> {
     by_name: HashMap<&'l [u8], usize>,
 }
 
-/// A session that an admitted handover brings; its files are found by token in O(1).
+/// A session that an admitted handover brings; its files are found by token in O(log files).
 #[derive(Debug)]
 pub struct IncomingSession<'l> {
     body: &'l Body,
     lost: Arc<[bool]>,
     session: &'l Session,
-    by_token: HashMap<u64, usize>,
+    by_token: ByToken,
 }
 
 /// A file that an admitted handover brings. Its handler opens it.
@@ -92,12 +93,8 @@ impl<'l> Sessions<'l> {
     }
 
     fn open(&self, session: &'l Session) -> IncomingSession<'l> {
-        let by_token = session
-            .files
-            .iter()
-            .enumerate()
-            .map(|(i, file)| (file.token, i))
-            .collect();
+        let token = |at: usize| session.files.get(at).map_or(0, |file| file.token);
+        let by_token = ByToken::new(session.files.len(), token);
         IncomingSession {
             body: self.body,
             lost: Arc::clone(&self.lost),
@@ -122,7 +119,9 @@ impl<'l> IncomingSession<'l> {
     /// The file `token`.
     #[must_use]
     pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
-        let file = self.session.files.get(*self.by_token.get(&token)?)?;
+        let files = &self.session.files;
+        let of = |at: usize| files.get(at).map_or(0, |file| file.token);
+        let file = files.get(self.by_token.find(token, 0, files.len(), of)?)?;
         Some(self.open(file))
     }
 

@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use crate::Name;
 use crate::abi::{FileSer, SessionSer};
 use crate::name::ascii;
+use crate::token::Taken;
 
 /// A session as it was handed over.
 #[derive(Clone, Debug)]
@@ -186,13 +187,13 @@ fn fill(
             .expected(format!("{}, the files in its blocks", set.len())));
     }
     session.blocks = set.blocks();
-    let mut tokens = HashSet::new();
+    let mut tokens = Taken::default();
     for (index, entry) in set.iter().enumerate() {
         let (at, file) = entry?;
         let within = |damage: Damage| damage.within(format!("file {index}"));
         let token = file.token.get();
         let compatible = ascii(&file.compatible, "compatible", at).map_err(within)?;
-        if !tokens.insert(token) {
+        if tokens.has(token, session.files.iter().map(|file| file.token)) {
             let at = PhysAddr::new(at.get() + core::mem::offset_of!(FileSer, token) as u64);
             return Err(within(
                 Damage::new(Defect::Duplicate, "token", at)
@@ -200,6 +201,7 @@ fn fill(
                     .expected("a token of its own"),
             ));
         }
+        tokens.take(token);
         let handler = handlers.add(compatible, at, &session.name);
         session.files.push(File {
             token,
