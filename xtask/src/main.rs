@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{abi_check, mutations};
 
+mod lab;
 mod miri;
 mod store_load;
 
@@ -19,6 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     AbiCheck(abi_check::Args),
+    Lab(lab::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
     StoreLoad(store_load::Args),
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
+        Task::Lab(args) => lab::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),
         Task::StoreLoad(args) => store_load::run(&args),

@@ -28,6 +28,8 @@ const CAPTURES: &[&str] = &[
     "reserve",
     "reserve-odd",
     "chunks",
+    "mixed",
+    "chain",
 ];
 
 fn image(name: &str) -> String {

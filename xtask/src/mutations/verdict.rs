@@ -141,12 +141,10 @@ fn wrong(case: &Case, verdict: &Verdict) -> Option<String> {
     {
         return Some(format!("{word:?} is not said"));
     }
-    if expect.is_silence() {
-        if let Some(finding) = report.findings.first() {
-            return Some(format!("{}: {}", finding.severity, finding.rule));
-        }
-    }
-    None
+    let finding = report.findings.first();
+    finding
+        .filter(|_| expect.is_silence())
+        .map(|finding| format!("{}: {}", finding.severity, finding.rule))
 }
 
 #[cfg(test)]
@@ -207,8 +205,10 @@ mod tests {
         assert!(is_right(&silence, said(0, &[])));
         // A warning alone is a false alarm, though the exit code is 0.
         assert!(!is_right(&silence, said(0, &["constant-unguarded"])));
-        let mut compiler = Expect::default();
-        compiler.compiler = Some("size_of".to_owned());
+        let compiler = Expect {
+            compiler: Some("size_of".to_owned()),
+            ..Expect::default()
+        };
         assert!(is_right(
             &compiler,
             Verdict::NotCompiled("error: size_of".to_owned())

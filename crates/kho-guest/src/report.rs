@@ -1,0 +1,183 @@
+//! What the guest says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Name;
+
+/// A fact and its number, from 0 on without gaps: one that is missing was lost.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Which it is.
+    pub seq: u64,
+    /// What is said.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// What did not work.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Wrong {
+    /// The `liveupdate` crate's name for it: `NoSuchToken`; that of a system call otherwise.
+    pub kind: String,
+    /// What the system said, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
+    /// In words.
+    pub text: String,
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.kind, self.text)
+    }
+}
+
+/// What a memfd was found to be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// Its bytes.
+    pub size: u64,
+    /// Its position.
+    pub pos: u64,
+    /// Its seals.
+    pub seals: u32,
+    /// What it takes, in units of 512 bytes.
+    pub blocks: u64,
+    /// Of its contents.
+    pub sha256: String,
+}
+
+/// A fact.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "fact", rename_all = "kebab-case")]
+pub enum Fact {
+    /// The kernel runs, and so does init.
+    Boot {
+        /// The kernel's release.
+        release: String,
+        /// Its command line.
+        command_line: String,
+        /// Which plan is followed.
+        plan: u32,
+    },
+    /// Where the kernel has a symbol.
+    Symbol {
+        /// Its name.
+        name: String,
+        /// Its address.
+        addr: u64,
+    },
+    /// `/dev/liveupdate` was opened.
+    Opened {
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// A session was made or retrieved.
+    Session {
+        /// Its name.
+        session: Name,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// A file was retrieved.
+    Retrieved {
+        /// The session's name.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// What it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<Found>,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// A file was preserved.
+    Preserved {
+        /// The session's name.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// What it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<Found>,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// A session was finished.
+    Finished {
+        /// Its name.
+        session: Name,
+        /// Why not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// Something was tried.
+    Check {
+        /// What.
+        check: String,
+        /// How it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
+    /// A file of debugfs.
+    Debugfs {
+        /// Below /sys/kernel/debug.
+        path: String,
+        /// Its bytes, in hexadecimal digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<String>,
+        /// Why they can not be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrong: Option<Wrong>,
+    },
+    /// A message of the kernel's log.
+    Kernel {
+        /// Its weight: 4 is a warning, less is worse.
+        level: u8,
+        /// What it says.
+        text: String,
+    },
+    /// A knob could not be set.
+    NotWritten {
+        /// The file.
+        path: String,
+        /// Why.
+        wrong: Wrong,
+    },
+    /// The next kernel is loaded; a line from the host starts it.
+    Ready,
+    /// The next kernel is run now.
+    Leaving,
+    /// The plan ends here, before its end.
+    Failed {
+        /// At what.
+        what: String,
+        /// Why.
+        wrong: Wrong,
+    },
+    /// The plan is done.
+    Done,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_flat_object() {
+        let report = Report {
+            seq: 3,
+            fact: Fact::Finished {
+                session: "vm".into(),
+                wrong: None,
+            },
+        };
+        let text = serde_json::to_string(&report).unwrap();
+        assert_eq!(text, r#"{"seq":3,"fact":"finished","session":"vm"}"#);
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    }
+}

@@ -1,0 +1,69 @@
+//! A guest from its start to its end.
+
+use std::time::Instant;
+
+use kho_guest::Fact;
+
+use super::failure::Failure;
+use super::journal::{self, Complaint};
+use super::options::Lab;
+use super::qemu::{Event, Guest, Machine};
+
+/// What a guest did and said.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) facts: Vec<Fact>,
+    /// The console's log.
+    pub(super) log: String,
+    pub(super) seconds: f64,
+}
+
+impl Machine {
+    /// Runs the machine to its end.
+    pub(super) fn run(&self, lab: &Lab, what: &str) -> Result<Outcome, Failure> {
+        let since = Instant::now();
+        let mut guest = self.start(&lab.qemu, what)?;
+        let mut facts = Vec::new();
+        while let Event::Fact(fact) = guest.next()? {
+            facts.push(fact);
+        }
+        Ok(Outcome::new(facts, &guest, since))
+    }
+}
+
+impl Outcome {
+    pub(super) fn new(facts: Vec<Fact>, guest: &Guest, since: Instant) -> Self {
+        Self {
+            facts,
+            log: guest.log(),
+            seconds: since.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// What the kernel complained about.
+    pub(super) fn complaints(&self) -> Vec<Complaint> {
+        journal::complaints(&self.facts, &self.log)
+    }
+
+    /// The release of the kernel; empty where it did not come as far as init.
+    pub(super) fn release(&self) -> String {
+        let release = self.facts.iter().find_map(|fact| match fact {
+            Fact::Boot { release, .. } => Some(release.clone()),
+            _ => None,
+        });
+        release.unwrap_or_default()
+    }
+
+    /// An error unless the guest's plan came to its end.
+    pub(super) fn finished(&self) -> Result<(), Failure> {
+        match self.facts.last() {
+            Some(Fact::Done | Fact::Leaving) => Ok(()),
+            Some(Fact::Failed { what, wrong }) => Err(Failure::of(what, wrong)),
+            _ => {
+                let tail = journal::tail(&self.log);
+                let text = format!("the guest ended before its plan did\n{tail}");
+                Err(Failure::Failed(text))
+            }
+        }
+    }
+}
