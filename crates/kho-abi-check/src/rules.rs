@@ -142,6 +142,10 @@ rules! {
         "A component restores or writes other versions than before, or handovers may do without it.",
         "It changes what is refused, not what lies in memory.",
         "Nothing is to be mended.";
+    VECTOR_FAILED = "vector-failed", Error,
+        "A vector of a component could not be made: its code refused, or panicked.",
+        "What it writes is not known then, and a snapshot of the failure would guard nothing.",
+        "Mend the code, or the vector. --bless writes no snapshot of it.";
     COMMENT_CONTRADICTS = "comment-contradicts", Warning,
         "The comment beside a version names another one than the constant.",
         "What counts is the constant; who reads the comment alone writes, or expects, the other format.",

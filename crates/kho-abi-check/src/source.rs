@@ -118,10 +118,13 @@ impl Sources {
                 return;
             }
         };
+        // A comment or a text may name it; what counts is a call.
+        let mut declares = Declares(false);
+        declares.visit_file(&file);
         let mut reader = Reader {
             sources: self,
             path,
-            in_format: is_abi(path) || text.contains("Component::new("),
+            in_format: is_abi(path) || declares.0,
         };
         reader.visit_file(&file);
     }
@@ -193,11 +196,10 @@ impl Sources {
     /// Whether a constant asserts the size of `item`. Where there are more structs of its name, one in
     /// another file may be about another.
     pub(crate) fn asserts_size(&self, item: &StructItem) -> bool {
-        let size = format!("size_of::<{}>()", item.name);
         let named = self.structs.iter().filter(|other| other.name == item.name);
         let only = named.count() == 1;
         let mut all = self.asserts.iter();
-        all.any(|(file, text)| (only || *file == item.place.file) && text.contains(&size))
+        all.any(|(file, text)| (only || *file == item.place.file) && asks_size(text, &item.name))
     }
 
     /// Why `ty` can not stand in a format.
@@ -293,6 +295,15 @@ impl Sources {
     }
 }
 
+/// Whether `text`, without blanks, asks for the size of the struct `name`, by whatever path.
+fn asks_size(text: &str, name: &str) -> bool {
+    text.match_indices("size_of::<").any(|(at, start)| {
+        let asked = text.get(at + start.len()..).unwrap_or_default();
+        let asked = asked.split(">()").next().unwrap_or_default();
+        asked.rsplit("::").next() == Some(name)
+    })
+}
+
 /// What a file holds that has to do with a format.
 const MARKS: [&str; 3] = ["repr(C", "AbiLayout", "Component::new("];
 
@@ -303,6 +314,38 @@ fn is_abi(path: &str) -> bool {
 fn squeezed(tokens: impl ToTokens) -> String {
     let text = tokens.to_token_stream().to_string();
     text.split_whitespace().collect()
+}
+
+/// Whether a component is declared, tests apart.
+struct Declares(bool);
+
+impl<'ast> Visit<'ast> for Declares {
+    fn visit_item(&mut self, item: &'ast Item) {
+        if !is_test(attributes_of(item)) {
+            visit::visit_item(self, item);
+        }
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        self.0 |= squeezed(&call.func).ends_with("Component::new");
+        visit::visit_expr_call(self, call);
+    }
+}
+
+/// The attributes of an item that may be there for tests alone.
+fn attributes_of(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Union(item) => &item.attrs,
+        _ => &[],
+    }
 }
 
 struct Reader<'a> {
@@ -317,10 +360,24 @@ impl Reader<'_> {
     }
 }
 
+/// Whether an item is there in tests alone: `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, ...))]`.
 fn is_test(attrs: &[Attribute]) -> bool {
-    attrs
-        .iter()
-        .any(|attr| attr.path().is_ident("cfg") && squeezed(&attr.meta).contains("(test"))
+    attrs.iter().any(|attr| {
+        if attr.path().is_ident("test") {
+            return true;
+        }
+        let meta = squeezed(&attr.meta);
+        let predicate = meta
+            .strip_prefix("cfg(")
+            .and_then(|rest| rest.strip_suffix(')'));
+        let all = |list: &str| list.split(',').any(|part| part == "test");
+        predicate.is_some_and(|predicate| {
+            let list = predicate
+                .strip_prefix("all(")
+                .and_then(|rest| rest.strip_suffix(')'));
+            predicate == "test" || list.is_some_and(all)
+        })
+    })
 }
 
 fn attributes(attrs: &[Attribute], name: &str) -> String {
@@ -350,12 +407,9 @@ fn names(list: &str, name: &str) -> bool {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
-        if let Item::Mod(module) = item
-            && is_test(&module.attrs)
-        {
-            return;
+        if !is_test(attributes_of(item)) {
+            visit::visit_item(self, item);
         }
-        visit::visit_item(self, item);
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {

@@ -930,6 +930,42 @@ fn a_new_version_leaves_the_kernel_behind() {
 }
 
 #[test]
+fn a_vector_that_fails_is_no_snapshot() {
+    fn failing() -> Vector {
+        Vector::text("of a writer that refuses", "error: unknown flags 0x4")
+    }
+    let fake = project();
+    fake.release("0.2.0");
+    let report = fake.bless(&with(memfd(3, "^3").vectors(&[failing])));
+    let found = rules(&report);
+    assert!(
+        found.contains(&"error vector-failed".to_owned()),
+        "{found:?}"
+    );
+    assert!(
+        found.contains(&"error snapshot-missing".to_owned()),
+        "{found:?}"
+    );
+    assert_eq!(
+        one(&report, "vector-failed").details,
+        ["error: unknown flags 0x4"]
+    );
+}
+
+#[test]
+fn tests_and_comments_are_no_format() {
+    let fake = project();
+    let plain = "\n// A `Component::new(NAME, 1, \"^1\")` is made elsewhere.\n#[repr(C)]\nstruct Odd {\n    a: usize,\n}\n";
+    fake.write("crates/fmt/src/other.rs", plain);
+    expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
+    let tests = "\n#[cfg(test)]\n#[repr(C)]\nstruct Odd {\n    a: usize,\n}\n\n#[cfg(all(feature = \"std\", test))]\nfn f() {\n    \
+                 #[repr(C)]\n    struct Odder {\n        a: bool,\n    }\n}\n";
+    let abi = fake.read("crates/fmt/src/abi.rs");
+    fake.write("crates/fmt/src/abi.rs", &format!("{abi}{tests}"));
+    expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
+}
+
+#[test]
 fn every_rule_is_tested_and_explained() {
     let here = concat!(include_str!("rules.rs"), include_str!("upstream.rs"));
     for rule in all::RULES {

@@ -36,7 +36,17 @@ const PFN_MASK: u64 = (1 << 52) - 1;
 /// # Errors
 ///
 /// There is not that much memory.
+///
+/// The pages that are given out first are not 0: what is not written stands out.
 pub fn arena() -> Result<Arena, Failure> {
+    let arena = empty()?;
+    let mut used = arena.alloc_pages(USED)?;
+    used.fill(0xa5);
+    drop(used);
+    Ok(arena)
+}
+
+fn empty() -> Result<Arena, Failure> {
     let config = ArenaConfig::new(BASE, SIZE);
     #[cfg(all(feature = "std", not(miri)))]
     if let Ok(arena) = Arena::memfd(&config) {
@@ -44,6 +54,9 @@ pub fn arena() -> Result<Arena, Failure> {
     }
     Ok(Arena::heap(&config)?)
 }
+
+/// Pages that were used before.
+const USED: u64 = 128;
 
 /// The vector `name` of the text that `make` makes; the error where it fails.
 pub fn vector(name: &str, make: impl FnOnce() -> Result<String, Failure>) -> Vector {

@@ -17,6 +17,9 @@ impl Check<'_> {
             if kho_compat::Token::new(name, version).is_err() {
                 continue;
             }
+            if super::format::failed_vectors(&now).next().is_some() {
+                continue;
+            }
             let path = self.snapshot(name, version);
             let work = self.history.work(name, version);
             if work == Some(now.as_str()) {

@@ -80,6 +80,7 @@ pub fn check(
     check.state();
     check.source();
     check.comments();
+    check.vectors();
     check.kernel();
     check.docs();
     check.allow()?;
