@@ -53,13 +53,26 @@ const SUITES: [Suite; 2] = [
             ),
         ],
     },
-    // The owners of pages as their users move them about.
+    // The owners of pages as their users move them about, and share them among threads.
     Suite {
         package: "kho-radix",
-        target: &["--test", "tracker"],
+        target: &["--test", "tracker", "--test", "shared"],
         left_out: &[
             ("a_tracker_is_a_set_of_keys", "hundreds of cases"),
+            ("keys_are_walked_in_order", "hundreds of cases"),
             ("what_is_written_is_read", "hundreds of cases"),
+            ("one_thread_does_what_a_tracker_does", "hundreds of cases"),
+            ("many_threads_make_one_tree", "hundreds of cases"),
+            (
+                "what_threads_are_told_is_what_is_there",
+                "hundreds of cases",
+            ),
+            ("leaves_have_all_keys_in_order", "hundreds of cases"),
+            (
+                "leaves_find_the_damage_that_a_walk_finds",
+                "hundreds of cases",
+            ),
+            ("nodes_suffice_and_are_not_too_many", "hundreds of cases"),
         ],
     },
 ];

@@ -52,6 +52,8 @@ pub use arena::{
     ARENA_ALIGN, ARENA_MAX, Arena, ArenaConfig, ArenaError, Folio, Handed, NotHanded, OutOfMemory,
     Pages,
 };
+#[cfg(target_has_atomic = "64")]
+pub use arena::{AtomicPages, PAGE_WORDS};
 pub use damage::{Damage, Defect};
 #[cfg(feature = "std")]
 pub use map::FileMap;

@@ -6,7 +6,8 @@
 //! used once.
 //!
 //! [`Tracker`] is the writing side: a tree in pages of an arena. [`Preserver`] puts memory in and
-//! gives owners out ([`PreservedFolio`]), so that what is dropped is no longer preserved.
+//! gives owners out ([`PreservedFolio`]), so that what is dropped is no longer preserved. [`SharedTracker`]
+//! is filled by many threads at once, without a lock, and [`Leaves`] lets many threads read a tree.
 //!
 //! ```
 //! use kho_mem::{Order, PhysAddr};
@@ -32,17 +33,27 @@ mod error;
 mod golden;
 mod key;
 mod leaf;
+mod leaves;
+#[cfg(target_has_atomic = "64")]
+mod pool;
 mod preserved;
 mod preserver;
 mod seen;
+#[cfg(target_has_atomic = "64")]
+mod shared;
+#[cfg(target_has_atomic = "64")]
+mod sync;
 mod tracker;
 mod walk;
 
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use key::Key;
+pub use leaves::{Leaf, Leaves};
 pub use preserved::{Folio, Preserved, Run};
 pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+#[cfg(target_has_atomic = "64")]
+pub use shared::{Handle, SharedTracker};
 pub use tracker::{Mark, Tracker, TrackerError};
 pub use walk::{walk_keys, walk_runs};
 

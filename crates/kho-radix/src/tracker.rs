@@ -41,6 +41,9 @@ pub enum TrackerError {
     /// No page is left.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
+    /// A [`SharedTracker`](crate::SharedTracker) was made with this many nodes, and has used them up.
+    #[error("all {0} nodes that the tracker was made with are used")]
+    NoNode(usize),
 }
 
 /// A point in the life of a tracker that [`Tracker::prune`] leads back to.
@@ -63,7 +66,7 @@ struct Node {
 }
 
 /// Levels of tables.
-const TABLES: usize = DEPTH as usize - 1;
+pub(crate) const TABLES: usize = DEPTH as usize - 1;
 
 /// The leaf that was used last, and the tables on the way to it: the next key is often near.
 #[derive(Clone, Copy)]
@@ -676,7 +679,7 @@ impl core::fmt::Debug for Tracker {
 }
 
 #[cold]
-const fn present(key: Key) -> TrackerError {
+pub(crate) const fn present(key: Key) -> TrackerError {
     TrackerError::Present {
         addr: key.addr(),
         order: key.order(),
@@ -684,7 +687,7 @@ const fn present(key: Key) -> TrackerError {
 }
 
 #[cold]
-const fn absent(key: Key) -> TrackerError {
+pub(crate) const fn absent(key: Key) -> TrackerError {
     TrackerError::Absent {
         addr: key.addr(),
         order: key.order(),
@@ -693,7 +696,7 @@ const fn absent(key: Key) -> TrackerError {
 
 /// The entry of a table of `level` on the way to the leaf of `prefix`.
 #[inline]
-const fn slot(prefix: u64, level: usize) -> usize {
+pub(crate) const fn slot(prefix: u64, level: usize) -> usize {
     let index = prefix >> (TABLE_BITS as usize * (level - 1)) & ((1 << TABLE_BITS) - 1);
     index as usize
 }
@@ -702,12 +705,12 @@ fn is_empty(page: &[u8]) -> bool {
     page.as_chunks::<8>().0.iter().all(|word| *word == [0; 8])
 }
 
-fn nth(run: Run, index: u64) -> PhysAddr {
+pub(crate) fn nth(run: Run, index: u64) -> PhysAddr {
     PhysAddr::new((run.pfn + (index << run.order.get())) << PAGE_SHIFT)
 }
 
 /// The first key of `run`, all of whose keys are keys.
-fn first_key(run: Run) -> Result<Key, TrackerError> {
+pub(crate) fn first_key(run: Run) -> Result<Key, TrackerError> {
     let pages = run.keys.checked_mul(run.order.pages());
     let fits = pages
         .and_then(|pages| run.pfn.checked_add(pages))
@@ -726,17 +729,17 @@ fn first_key(run: Run) -> Result<Key, TrackerError> {
 }
 
 /// Keys in a row of one leaf: bits `from..to`.
-struct Part {
-    first: Key,
+pub(crate) struct Part {
+    pub(crate) first: Key,
     // The first key's place in the whole row.
-    index: u64,
-    from: usize,
+    pub(crate) index: u64,
+    pub(crate) from: usize,
     to: usize,
 }
 
 impl Part {
     /// The words that hold the bits, each with its mask.
-    fn words(&self) -> impl Iterator<Item = (usize, u64)> {
+    pub(crate) fn words(&self) -> impl Iterator<Item = (usize, u64)> + use<> {
         let (from, to) = (self.from, self.to);
         (from / 64..to.div_ceil(64)).map(move |word| {
             let low = from.saturating_sub(word * 64);
@@ -747,7 +750,7 @@ impl Part {
 }
 
 /// `count` keys from `first` on, leaf by leaf. They are of one order, so that none is followed by 0.
-fn leaves(first: Key, count: u64) -> impl Iterator<Item = Part> {
+pub(crate) fn leaves(first: Key, count: u64) -> impl Iterator<Item = Part> {
     let (mut key, mut index) = (Some(first), 0);
     core::iter::from_fn(move || {
         let first = key?;

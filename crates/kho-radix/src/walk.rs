@@ -95,15 +95,15 @@ pub fn walk_runs(
 }
 
 /// What is done with a leaf.
-trait Visit {
+pub(crate) trait Visit {
     /// Looks at the leaf at `addr`, whose first bit is key `base`.
     fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage>;
 }
 
 /// Each key.
-struct Keys<F> {
-    visit: F,
-    count: u64,
+pub(crate) struct Keys<F> {
+    pub(crate) visit: F,
+    pub(crate) count: u64,
 }
 
 impl<F: FnMut(Key)> Visit for Keys<F> {
@@ -121,9 +121,9 @@ impl<F: FnMut(Key)> Visit for Keys<F> {
 }
 
 /// Runs of keys, unchecked.
-struct Stretches<'f, F> {
-    visit: &'f mut F,
-    open: OpenRun,
+pub(crate) struct Stretches<'f, F> {
+    pub(crate) visit: &'f mut F,
+    pub(crate) open: OpenRun,
 }
 
 impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
@@ -165,7 +165,7 @@ impl Visit for Runs<'_> {
 }
 
 /// Key 0 is none.
-fn check_zero(page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
+pub(crate) fn check_zero(page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
     if base == 0 && page.first().is_some_and(|byte| byte & 1 == 1) {
         return Err(bad_key(0, addr));
     }
@@ -180,7 +180,7 @@ fn bad_key(key: u64, leaf: PhysAddr) -> Damage {
 }
 
 /// Visits the leaves below `root`, in order, and returns the nodes.
-fn each_leaf(
+pub(crate) fn each_leaf(
     mem: &dyn PhysMem,
     root: PhysAddr,
     root_at: PhysAddr,
@@ -377,6 +377,6 @@ impl Runs<'_> {
 }
 
 /// A node's page that is not a page: memory that does not keep its word.
-fn short(addr: PhysAddr) -> Damage {
+pub(crate) fn short(addr: PhysAddr) -> Damage {
     Damage::new(Defect::Truncated, "node", addr)
 }

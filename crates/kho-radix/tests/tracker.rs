@@ -138,7 +138,7 @@ proptest! {
                         TrackerError::Present { addr, order } => prop_assert!(add && bad == Key::encode(addr, order).as_ref()),
                         TrackerError::Absent { addr, order } => prop_assert!(!add && bad == Key::encode(addr, order).as_ref()),
                         TrackerError::OutOfMemory(_) => prop_assert!(add),
-                        TrackerError::NoKey { .. } | TrackerError::Foreign(_) => {
+                        TrackerError::NoKey { .. } | TrackerError::Foreign(_) | TrackerError::NoNode(_) => {
                             prop_assert!(false, "{}", error)
                         }
                     }

@@ -66,10 +66,50 @@ impl Pages {
         drop(unsafe { core::ptr::read(&this.inner) });
     }
 
+    /// Splits them: the first `pages` stay here, those behind are another owner's. `None`, and all stay,
+    /// where one of the two would have none.
+    ///
+    /// ```
+    /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+    ///
+    /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
+    /// let mut pages = arena.alloc_pages(5)?;
+    /// let rest = pages.split_off(2).unwrap();
+    /// assert_eq!((pages.run().pages, rest.run().pages), (2, 3));
+    /// drop(rest); // back to the allocator
+    /// assert_eq!(arena.free_pages(), 2046);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split_off(&mut self, pages: usize) -> Option<Self> {
+        let rest = self.count.checked_sub(pages).filter(|rest| *rest > 0)?;
+        if pages == 0 {
+            return None;
+        }
+        self.count = pages;
+        // SAFETY: the pages were `self`'s, so they lie in the arena and nobody else owns them; `self`
+        // has just given them up, and no view of them is left, since `&mut self` is exclusive.
+        Some(unsafe { Self::new(Arc::clone(&self.inner), self.page + pages, rest) })
+    }
+
     /// The arena they are of.
     #[must_use]
     pub fn arena(&self) -> super::Arena {
         super::Arena(Arc::clone(&self.inner))
+    }
+
+    /// Their first byte in this process. Valid for reads and writes of `count` pages, which are
+    /// initialised, as long as `self` lives; what may be done with it goes by the rules of `&self` and
+    /// `&mut self`.
+    #[inline]
+    pub(super) fn start(&self) -> *mut u8 {
+        // SAFETY: the pages lie in the backing (`Pages::new`), so that this stays in its allocation.
+        unsafe { self.inner.backing.start().add(self.page * PAGE_SIZE) }
+    }
+
+    /// How many they are.
+    #[inline]
+    pub(super) const fn count(&self) -> usize {
+        self.count
     }
 }
 
@@ -78,7 +118,6 @@ impl Deref for Pages {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let start = self.inner.backing.start();
         // SAFETY:
         // - The bytes lie in the backing (checked when the pages were taken), which `self.inner`
         //   keeps alive, and are initialised: memory of a memfd or of `alloc_zeroed`.
@@ -87,23 +126,15 @@ impl Deref for Pages {
         // - A memfd is mapped once in this process (`Sole`). That no other process writes to it, and
         //   nobody through its descriptor, can not be checked here: `Arena::file` and `Handed::attach`
         //   say so, as `FileMap` does of a mapped file.
-        unsafe {
-            core::slice::from_raw_parts(start.add(self.page * PAGE_SIZE), self.count * PAGE_SIZE)
-        }
+        unsafe { core::slice::from_raw_parts(self.start(), self.count * PAGE_SIZE) }
     }
 }
 
 impl DerefMut for Pages {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let start = self.inner.backing.start();
         // SAFETY: as in `deref`; and `&mut self` of the only owner is exclusive.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                start.add(self.page * PAGE_SIZE),
-                self.count * PAGE_SIZE,
-            )
-        }
+        unsafe { core::slice::from_raw_parts_mut(self.start(), self.count * PAGE_SIZE) }
     }
 }
 

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use crate::sync::Mutex;
 use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, PhysAddr, PhysRange};
 
+#[cfg(target_has_atomic = "64")]
+mod atomic;
 mod backing;
 mod bits;
 mod buddy;
@@ -16,6 +18,8 @@ mod handed;
 #[cfg(feature = "std")]
 mod memfd;
 
+#[cfg(target_has_atomic = "64")]
+pub use atomic::{AtomicPages, PAGE_WORDS};
 use backing::{Backing, Heap};
 use buddy::{Buddy, LARGEST};
 pub use folio::{Folio, Pages};
@@ -139,8 +143,8 @@ pub struct OutOfMemory {
 
 /// What all owners of an arena's pages share.
 ///
-/// Each page is at any time one of: free (in a block of `buddy`), owned by one [`Pages`] or
-/// [`Folio`], handed (in the runs of the one [`Handed`]), given to the handover, or carved out.
+/// Each page is at any time one of: free (in a block of `buddy`), owned by one [`Pages`],
+/// [`Folio`] or `AtomicPages`, handed (in the runs of the one [`Handed`]), given to the handover, or carved out.
 /// It changes hands under the lock of `buddy` or through `&mut Handed`. That is what the `unsafe`
 /// blocks of this module rest on.
 struct Inner {
@@ -152,8 +156,8 @@ struct Inner {
 }
 
 // SAFETY:
-// - The backing's bytes are reached through `Pages`, `Folio` and `Handed` only, each of which is
-//   the one owner of its bytes and hands out views by the rules of `&` and `&mut`.
+// - The backing's bytes are reached through `Pages`, `Folio`, `AtomicPages` and `Handed` only, each of
+//   which is the one owner of its bytes and hands out views by the rules of `&` and `&mut`.
 // - Everything else of `Inner` is `Send` and `Sync` by itself.
 unsafe impl Send for Inner {}
 // SAFETY: as above; the allocator's state is behind a mutex.

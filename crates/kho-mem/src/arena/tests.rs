@@ -255,3 +255,84 @@ fn owners_on_many_threads_never_share_a_page() {
     });
     assert_eq!(arena.free_pages(), 1024);
 }
+
+#[test]
+fn pages_are_split_and_each_part_comes_back() {
+    let arena = Arena::heap(&config(4 << 20)).unwrap();
+    let mut pages = arena.alloc_pages_zeroed(10).unwrap();
+    let run = pages.run();
+    assert!(pages.split_off(0).is_none() && pages.split_off(10).is_none());
+    assert!(pages.split_off(usize::MAX).is_none());
+    assert_eq!(pages.run(), run);
+    let mut rest = pages.split_off(3).unwrap();
+    let last = rest.split_off(6).unwrap();
+    let parts = [&pages, &rest, &last].map(|part| (part.run().pfn - run.pfn, part.run().pages));
+    assert_eq!(parts, [(0, 3), (3, 6), (9, 1)]);
+    pages.fill(1);
+    rest.fill(2);
+    assert_eq!(
+        (pages[3 * PAGE_SIZE - 1], rest[0], last[0], last.len()),
+        (1, 2, 0, PAGE_SIZE)
+    );
+    rest.hand_over();
+    drop(pages);
+    assert_eq!(arena.free_pages(), 1024 - 7);
+    drop(last);
+    assert_eq!(arena.free_pages(), 1024 - 6);
+}
+
+#[cfg(target_has_atomic = "64")]
+#[test]
+fn words_are_shared_among_threads() {
+    use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+    let arena = Arena::heap(&config(4 << 20)).unwrap();
+    let mut pages = arena.alloc_pages_zeroed(4).unwrap();
+    pages[PAGE_SIZE + 8] = 0x80;
+    let run = pages.run();
+    let shared = pages.into_atomic();
+    assert_eq!(shared.run(), run);
+    assert!(shared.words(3).is_some() && shared.words(4).is_none());
+    assert!(shared.words(usize::MAX).is_none());
+    // Each thread owns the rest of the arena's pages as before.
+    let neighbour = arena.alloc_pages_zeroed(1).unwrap();
+    let won: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let bits = (0..32).map(|bit| (1u64 << bit).to_le());
+                    bits.filter(|bit| shared.words(1).unwrap()[1].fetch_or(*bit, AcqRel) & bit == 0)
+                        .count()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(won, 31, "one of the bits was set before");
+    shared.words(3).unwrap()[511].store(u64::to_le(7), Relaxed);
+    let pages = Pages::from(shared);
+    assert_eq!(
+        pages[PAGE_SIZE + 8..PAGE_SIZE + 16],
+        [255, 255, 255, 255, 0, 0, 0, 0]
+    );
+    assert_eq!((pages[4 * PAGE_SIZE - 8], neighbour[0]), (7, 0));
+    drop((pages, neighbour));
+    assert_eq!(arena.free_pages(), 1024);
+}
+
+#[cfg(all(not(miri), target_has_atomic = "64"))]
+#[test]
+fn words_of_a_memfd_stay_when_it_is_mapped_anew() {
+    use core::sync::atomic::Ordering::Relaxed;
+
+    let arena = Arena::memfd(&config(8 << 20)).unwrap();
+    let pages = arena.alloc_pages_zeroed(2).unwrap().into_atomic();
+    let word = &pages.words(1).unwrap()[5];
+    word.store(9, Relaxed);
+    arena.unmap().unwrap();
+    assert_eq!(word.fetch_add(1, Relaxed), 9);
+    assert_eq!(word.load(Relaxed), 10);
+}
