@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{abi_check, mutations};
 
+mod bench;
 mod lab;
 mod miri;
 mod store_load;
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     AbiCheck(abi_check::Args),
+    Bench(bench::Args),
     Lab(lab::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Lab(args) => lab::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),

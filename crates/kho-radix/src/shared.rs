@@ -237,6 +237,15 @@ impl SharedTracker {
         self.pool.image()
     }
 
+    /// Takes a page and gives it back, as who comes second does.
+    #[cfg(loom)]
+    #[doc(hidden)]
+    pub fn set_aside(&self) {
+        if let Some(fresh) = self.pool.take() {
+            self.pool.give_back(fresh);
+        }
+    }
+
     fn each_leaf(&self, visit: &mut impl FnMut(&Page, u64)) {
         self.each_node(&mut |_, node, level, prefix| {
             if level == 0 {

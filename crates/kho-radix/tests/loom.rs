@@ -577,6 +577,28 @@ fn pages_that_were_given_back_are_used() {
 }
 
 #[test]
+fn pages_that_were_given_back_are_used_once() {
+    for pages in [1, 2] {
+        model(
+            &format!("{pages} pages given back, two threads"),
+            None,
+            move |arena| {
+                let tracker = tracker(arena, &[0], pages);
+                (0..pages).for_each(|_| tracker.set_aside());
+                tracker
+            },
+            [add(key(1, 1)), add(key(2, 1))],
+            move |tracker, done| {
+                assert_eq!(done.iter().filter(|done| done.is_ok()).count(), pages);
+                let keys = [key(1, 1), key(2, 1)].into_iter().zip(&done);
+                let keys = keys.filter(|(_, done)| done.is_ok()).map(|(key, _)| key);
+                check(&tracker, keys, PATH + pages);
+            },
+        );
+    }
+}
+
+#[test]
 fn nodes_are_used_up() {
     model(
         "one page for one leaf, two threads",

@@ -1,0 +1,344 @@
+//! The tracker: put in, taken out, walked.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use kho_mem::{
+    ARENA_ALIGN, Arena, ArenaConfig, Chunk, Handed, MemError, Order, PAGE_SHIFT, PAGE_SIZE_U64,
+    PhysAddr, PhysMem, PhysRange,
+};
+use kho_radix::abi::LEAF_BITS;
+use kho_radix::{Key, Preserved, Run, Tracker};
+
+use crate::{Data, Result, Work, Workload};
+
+/// Where the nodes lie: above all that is preserved.
+const NODES: u64 = 1 << 50;
+/// One past the last address of memory.
+const END: u64 = 1 << 52;
+/// The smallest arena: so large that it is always fresh memory of the system's.
+const LEAST: u64 = 64 << 20;
+
+/// An arena for the nodes of a tree of `keys` keys of one order, `apart` keys or fewer one from the
+/// other on average.
+///
+/// # Errors
+///
+/// There is not that much memory.
+pub fn arena(keys: u64, apart: u64) -> Result<Arena> {
+    let leaves = (keys.saturating_mul(apart) >> LEAF_BITS).min(keys) + 1;
+    // Tables above them, and what an allocator rounds up.
+    let pages = leaves + leaves / 256 + 64;
+    let size = (pages * PAGE_SIZE_U64).max(LEAST);
+    let config = ArenaConfig::new(PhysAddr::new(NODES), size.next_multiple_of(ARENA_ALIGN));
+    Ok(Arena::heap(&config)?)
+}
+
+/// An empty tracker for `data`'s random pages, which are the most nodes.
+///
+/// # Errors
+///
+/// There is not that much memory.
+pub fn tracker(keys: u64, apart: u64) -> Result<Tracker> {
+    Ok(Tracker::new(arena(keys, apart)?)?)
+}
+
+/// Memory in which everything is there and nothing is stored but the nodes of a tree.
+#[derive(Debug)]
+pub struct Nodes {
+    handed: Handed,
+    root: PhysAddr,
+}
+
+impl Nodes {
+    /// The root's address.
+    pub(crate) const fn root(&self) -> PhysAddr {
+        self.root
+    }
+}
+
+impl PhysMem for Nodes {
+    fn chunk(&self, addr: PhysAddr, len: usize) -> std::result::Result<Chunk<'_>, MemError> {
+        self.handed.chunk(addr, len)
+    }
+
+    fn region(&self, from: PhysAddr) -> Option<PhysRange> {
+        let all = PhysRange::new(PhysAddr::NULL, END)?;
+        all.contains(from).then_some(all)
+    }
+}
+
+/// What `tracker` is to the next kernel.
+///
+/// # Errors
+///
+/// Somebody else has the arena.
+pub fn handed_over(tracker: Tracker, arena: Arena) -> Result<Nodes> {
+    let root = tracker.root();
+    tracker.hand_over();
+    let handed = arena.into_handed().map_err(|_| "the arena is in use")?;
+    Ok(Nodes { handed, root })
+}
+
+/// The key of 2^order pages from page `pfn` on.
+fn key(pfn: u64, order: Order) -> Option<Key> {
+    Key::encode(PhysAddr::new(pfn << PAGE_SHIFT), order)
+}
+
+/// Puts `count` keys of one order in that follow each other, one call each.
+///
+/// # Errors
+///
+/// No page is left for a node, or one was there.
+pub fn add_each(tracker: &mut Tracker, count: u64, order: Order) -> Result<()> {
+    for index in 0..count {
+        let Some(key) = key(index << order.get(), order) else {
+            return Err("no key".into());
+        };
+        tracker.add(key)?;
+    }
+    Ok(())
+}
+
+/// Takes them out, one call each.
+///
+/// # Errors
+///
+/// One was not there.
+pub fn remove_each(tracker: &mut Tracker, count: u64, order: Order) -> Result<()> {
+    for index in 0..count {
+        let Some(key) = key(index << order.get(), order) else {
+            return Err("no key".into());
+        };
+        tracker.remove(key)?;
+    }
+    Ok(())
+}
+
+/// Puts pages in that are named one by one; returns how many were there before.
+#[must_use]
+pub fn add_pages(tracker: &mut Tracker, pages: &[u64]) -> u64 {
+    let mut twice = 0;
+    for pfn in pages {
+        let added = key(*pfn, Order::ZERO).is_some_and(|key| tracker.add(key).is_ok());
+        twice += u64::from(!added);
+    }
+    twice
+}
+
+/// The one run of `count` keys of one order from page 0 on.
+#[must_use]
+pub const fn run(count: u64, order: Order) -> Run {
+    Run {
+        pfn: 0,
+        keys: count,
+        order,
+    }
+}
+
+/// Goes through a tree that was handed over, key by key, with the checks of a walk. Returns the keys. Each
+/// of them is really had: what a compiler knows of numbers in a row is of no use to it.
+///
+/// # Errors
+///
+/// It is damaged.
+pub fn walk_keys(nodes: &Nodes) -> Result<u64> {
+    let mut sum = 0u64;
+    let keys = kho_radix::walk_keys(nodes, nodes.root, PhysAddr::NULL, |key| {
+        sum = sum.wrapping_add(decoded(key));
+    })?;
+    black_box(sum);
+    Ok(keys)
+}
+
+/// The same, run by run.
+///
+/// # Errors
+///
+/// It is damaged.
+pub fn walk_runs(nodes: &Nodes) -> Result<u64> {
+    let mut sum = 0u64;
+    let keys = kho_radix::walk_runs(nodes, nodes.root, PhysAddr::NULL, |run| {
+        sum = sum.wrapping_add(black_box(run.addr().get()));
+    })?;
+    black_box(sum);
+    Ok(keys)
+}
+
+/// Reads a whole tree with every check there is, in order of address and ready for lookups: what opening a
+/// handover does. Returns the keys.
+///
+/// # Errors
+///
+/// It is damaged.
+pub fn preserved(nodes: &Nodes) -> Result<u64> {
+    let preserved = Preserved::read(nodes, nodes.root, PhysAddr::NULL)?;
+    Ok(preserved.keys() as u64)
+}
+
+/// Goes through one's own tree, key by key. Returns the keys.
+#[must_use]
+pub fn iterate(tracker: &Tracker) -> u64 {
+    let (mut sum, mut keys) = (0u64, 0);
+    tracker.for_each(|key| {
+        sum = sum.wrapping_add(decoded(key));
+        keys += 1;
+    });
+    black_box(sum);
+    keys
+}
+
+/// What a callback makes of a key: its address and its order.
+pub(crate) fn decoded(key: Key) -> u64 {
+    let key = black_box(key);
+    key.addr().get().wrapping_add(u64::from(key.order().get()))
+}
+
+/// What `work` takes.
+pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    let start = Instant::now();
+    let done = work()?;
+    let took = start.elapsed();
+    black_box(done);
+    Ok(took)
+}
+
+/// The tree of `count` keys of one order, handed over.
+pub(crate) fn dense(count: u64, order: Order) -> Result<Nodes> {
+    let arena = arena(count, 1)?;
+    let mut tracker = Tracker::new(arena.clone())?;
+    tracker.add_folios(run(count, order))?;
+    handed_over(tracker, arena)
+}
+
+/// The tree of `data`'s random pages, handed over.
+pub(crate) fn sparse(data: &Data) -> Result<Nodes> {
+    let arena = arena(data.random, data.span / data.random.max(1) + 1)?;
+    let mut tracker = Tracker::new(arena.clone())?;
+    let _ = add_pages(&mut tracker, &data.random_pages());
+    handed_over(tracker, arena)
+}
+
+/// Checks that as many keys were walked as there are.
+pub(crate) fn all_of(walked: u64, keys: u64) -> Result<()> {
+    if walked == keys {
+        return Ok(());
+    }
+    Err(format!("{walked} of {keys} keys were walked").into())
+}
+
+pub(crate) fn workloads(data: Data) -> Vec<Workload> {
+    let zero = Order::ZERO;
+    let (count, folios, order) = (data.contiguous, data.folios, data.order);
+    let apart = data.span / data.random.max(1) + 1;
+    let keys = Work::Keys(count);
+    let empty = move || tracker(count, 1);
+    let own = move || {
+        let mut tracker = tracker(count, 1)?;
+        tracker.add_folios(run(count, zero))?;
+        Ok(tracker)
+    };
+    let own_sparse = move || {
+        let mut tracker = tracker(data.random, apart)?;
+        let _ = add_pages(&mut tracker, &data.random_pages());
+        Ok(tracker)
+    };
+    let own_folios = move || {
+        let mut tracker = tracker(folios, 1)?;
+        tracker.add_folios(run(folios, order))?;
+        Ok(tracker)
+    };
+    let huge = Work::Keys(folios);
+    let random = Work::Keys(data.random);
+    vec![
+        Workload::new("radix_add_contig_o0", keys, move || {
+            let mut tracker = empty()?;
+            timed(|| add_each(&mut tracker, count, zero))
+        }),
+        Workload::new("radix_del_contig_o0", keys, move || {
+            let mut tracker = own()?;
+            timed(|| remove_each(&mut tracker, count, zero))
+        }),
+        Workload::on(
+            "radix_walk_dense",
+            keys,
+            move || dense(count, zero),
+            move |nodes| timed(|| all_of(walk_keys(nodes)?, count)),
+        ),
+        Workload::on("radix_iterate_dense", keys, own, move |tracker| {
+            timed(|| all_of(iterate(tracker), count))
+        }),
+        Workload::on(
+            "radix_add_random_1Tspan",
+            random,
+            move || Ok(data.random_pages()),
+            move |pages| {
+                let mut tracker = tracker(data.random, apart)?;
+                timed(|| Ok(add_pages(&mut tracker, pages)))
+            },
+        ),
+        Workload::on(
+            "radix_preserved_dense",
+            keys,
+            move || dense(count, zero),
+            move |nodes| timed(|| all_of(preserved(nodes)?, count)),
+        ),
+        Workload::on(
+            "radix_preserved_sparse",
+            random,
+            move || sparse(&data),
+            |nodes| timed(|| preserved(nodes)),
+        ),
+        Workload::on(
+            "radix_walk_sparse",
+            random,
+            move || sparse(&data),
+            |nodes| timed(|| walk_keys(nodes)),
+        ),
+        Workload::on(
+            "radix_walk_runs_sparse",
+            random,
+            move || sparse(&data),
+            |nodes| timed(|| walk_runs(nodes)),
+        ),
+        Workload::on("radix_iterate_sparse", random, own_sparse, |tracker| {
+            timed(|| Ok(iterate(tracker)))
+        }),
+        Workload::new("radix_add_1TiB_as_2M", huge, move || {
+            let mut tracker = tracker(folios, 1)?;
+            timed(|| Ok(tracker.add_folios(run(folios, order))?))
+        }),
+        Workload::new("radix_add_1TiB_as_2M_each", huge, move || {
+            let mut tracker = tracker(folios, 1)?;
+            timed(|| add_each(&mut tracker, folios, order))
+        }),
+        Workload::on(
+            "radix_walk_1TiB_as_2M",
+            huge,
+            move || dense(folios, order),
+            move |nodes| timed(|| all_of(walk_runs(nodes)?, folios)),
+        ),
+        Workload::on(
+            "radix_walk_1TiB_as_2M_each",
+            huge,
+            move || dense(folios, order),
+            move |nodes| timed(|| all_of(walk_keys(nodes)?, folios)),
+        ),
+        Workload::on(
+            "radix_iterate_1TiB_as_2M",
+            huge,
+            own_folios,
+            move |tracker| timed(|| all_of(iterate(tracker), folios)),
+        ),
+        Workload::new("radix_preserve_range_dense", keys, move || {
+            let mut tracker = empty()?;
+            timed(|| Ok(tracker.add_folios(run(count, zero))?))
+        }),
+        Workload::on(
+            "radix_walk_runs_dense",
+            keys,
+            move || dense(count, zero),
+            move |nodes| timed(|| all_of(walk_runs(nodes)?, count)),
+        ),
+    ]
+}

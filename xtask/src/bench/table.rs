@@ -1,0 +1,188 @@
+//! The figures, for a terminal, for programs and for a document.
+
+use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use serde_json::{Value, json};
+
+use super::rows::{Others, Reached, Row, Unit};
+
+/// A row as it is shown.
+struct Line<'a> {
+    row: &'a Row,
+    best: f64,
+    median: f64,
+    bytes: Option<f64>,
+    runs: usize,
+    yardstick: Option<f64>,
+    reached: Option<Reached>,
+    peers: Vec<(&'a str, f64)>,
+}
+
+/// All that was measured.
+pub(super) struct Report<'a> {
+    pub(super) machine: String,
+    pub(super) command: String,
+    pub(super) rows: &'a [Row],
+    pub(super) others: Others<'a>,
+}
+
+/// As many digits as say something.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        v if v >= 1000.0 => format!("{value:.0}"),
+        v if v >= 100.0 => format!("{value:.1}"),
+        v if v >= 1.0 => format!("{value:.2}"),
+        v if v >= 0.01 => format!("{value:.4}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{value:.6}"),
+    }
+}
+
+impl<'a> Report<'a> {
+    fn lines(&self) -> Vec<Line<'a>> {
+        let all = self.others.measured;
+        let line = |row: &'a Row| {
+            let own = all.iter().find(|m| m.name == row.name && m.by == "kho")?;
+            let mut peers: Vec<_> = all
+                .iter()
+                .filter(|m| m.name == row.name && m.by != "kho")
+                .map(|m| (m.by.as_str(), m.best(row.unit)))
+                .collect();
+            peers.sort_by_key(|(name, _)| *name);
+            Some(Line {
+                row,
+                best: own.best(row.unit),
+                median: own.median(row.unit),
+                bytes: (row.unit == Unit::MegaEntries).then(|| own.best(Unit::GigaBytes)),
+                runs: own.runs,
+                yardstick: self.others.yardstick_of(row),
+                reached: self.others.reached(row, own),
+                peers,
+            })
+        };
+        self.rows.iter().filter_map(line).collect()
+    }
+
+    /// How many rows do not reach what they are to.
+    pub(super) fn missed(&self) -> usize {
+        let lines = self.lines();
+        let reached = lines.iter().filter_map(|line| line.reached.as_ref());
+        reached.filter(|reached| !reached.reached).count()
+    }
+
+    /// For a terminal.
+    pub(super) fn human(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header([
+            "workload", "best", "median", "", "C", "ours/C", "asked", "", "peers",
+        ]);
+        for line in self.lines() {
+            let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+            let (is, asked, mark) = match &line.reached {
+                Some(reached) if reached.reached => (
+                    reached.is.clone(),
+                    reached.asked.clone(),
+                    Cell::new("yes").fg(Color::Green),
+                ),
+                Some(reached) => (
+                    reached.is.clone(),
+                    reached.asked.clone(),
+                    Cell::new("NO").fg(Color::Red),
+                ),
+                None => (String::new(), String::new(), Cell::new("")),
+            };
+            table.add_row([
+                Cell::new(line.row.name),
+                right(number(line.best)),
+                right(number(line.median)),
+                Cell::new(line.unit()),
+                right(line.yardstick.map(number).unwrap_or_default()),
+                Cell::new(is),
+                Cell::new(asked),
+                mark,
+                Cell::new(line.peers()),
+            ]);
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        format!("{}\n{}\n\n{table}\n", self.machine, self.command)
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let lines = self.lines().into_iter().map(|line| {
+            let reached = line.reached.as_ref();
+            let peers: serde_json::Map<_, _> = line
+                .peers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), json!(value)))
+                .collect();
+            json!({
+                "name": line.row.name,
+                "unit": line.row.unit.name(),
+                "best": line.best,
+                "median": line.median,
+                "runs": line.runs,
+                "gigabytes_per_second": line.bytes,
+                "c": line.yardstick,
+                "is": reached.map(|reached| &reached.is),
+                "asked": reached.map(|reached| &reached.asked),
+                "reached": reached.map(|reached| reached.reached),
+                "peers": peers,
+            })
+        });
+        json!({
+            "machine": self.machine,
+            "command": self.command,
+            "rows": lines.collect::<Vec<_>>(),
+        })
+    }
+
+    /// For a document.
+    pub(super) fn markdown(&self) -> String {
+        let mut text = format!("{}\n\n`{}`\n\n", self.machine, self.command);
+        text.push_str("| workload | best | median | unit | C | ours/C | asked | | peers |\n");
+        text.push_str("|---|--:|--:|---|--:|---|---|---|---|\n");
+        for line in self.lines() {
+            let empty = || (String::new(), String::new(), "");
+            let (is, asked, mark) = line.reached.as_ref().map_or_else(empty, |reached| {
+                (
+                    reached.is.clone(),
+                    reached.asked.clone(),
+                    if reached.reached { "yes" } else { "**no**" },
+                )
+            });
+            let cells = [
+                &format!("`{}`", line.row.name),
+                &number(line.best),
+                &number(line.median),
+                &line.unit(),
+                &line.yardstick.map(number).unwrap_or_default(),
+                &is,
+                &asked,
+                mark,
+                &line.peers(),
+            ];
+            text.push_str(&format!("| {} |\n", cells.join(" | ")));
+        }
+        text
+    }
+}
+
+impl Line<'_> {
+    fn unit(&self) -> String {
+        match self.bytes {
+            Some(bytes) => format!("{}, {} GB/s", self.row.unit.name(), number(bytes)),
+            None => self.row.unit.name().to_owned(),
+        }
+    }
+
+    fn peers(&self) -> String {
+        let peers = self
+            .peers
+            .iter()
+            .map(|(name, value)| format!("{name} {}", number(*value)));
+        peers.collect::<Vec<_>>().join(", ")
+    }
+}
