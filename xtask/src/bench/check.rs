@@ -14,7 +14,7 @@ use super::{machine, process};
 /// Where the counts stand that are the measure.
 const BASELINE: &str = "crates/kho-bench/baseline.json";
 /// Percent above the baseline that a count may be.
-const MORE: f64 = 3.0;
+const MORE: u128 = 3;
 /// The C library copies and fills in the same way on every processor.
 const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX2,-AVX,-ERMS,-FSRM,-AVX_Fast_Unaligned_Load";
 
@@ -55,10 +55,17 @@ fn judge(before: Option<Count>, now: Count) -> (f64, Verdict) {
     };
     #[allow(clippy::cast_precision_loss)]
     let more = (now.instructions as f64 / before.instructions.max(1) as f64 - 1.0) * 100.0;
-    let verdict = match more {
-        more if more > MORE => Verdict::More,
-        more if more < -MORE => Verdict::Less,
-        _ => Verdict::Same,
+    // In whole instructions: at the limit itself nothing is rounded.
+    let (now, before) = (
+        u128::from(now.instructions) * 100,
+        u128::from(before.instructions),
+    );
+    let verdict = if now > before * (100 + MORE) {
+        Verdict::More
+    } else if now < before * (100 - MORE) {
+        Verdict::Less
+    } else {
+        Verdict::Same
     };
     (more, verdict)
 }

@@ -115,11 +115,7 @@ pub(super) const ROWS: &[Row] = &{
             MegaKeys,
             Yardstick("radix_walk_sparse", 1.3),
         ),
-        row(
-            "radix_walk_runs_sparse",
-            MegaKeys,
-            Yardstick("radix_walk_sparse", 1.3),
-        ),
+        row("radix_walk_runs_sparse", MegaKeys, None),
         row(
             "radix_iterate_sparse",
             MegaKeys,
