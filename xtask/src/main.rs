@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{abi_check, mutations};
 
+#[cfg(feature = "bench")]
 mod bench;
+#[cfg(feature = "lab")]
 mod lab;
 mod miri;
 mod store_load;
@@ -21,7 +23,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     AbiCheck(abi_check::Args),
+    #[cfg(feature = "bench")]
     Bench(bench::Args),
+    #[cfg(feature = "lab")]
     Lab(lab::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
@@ -32,7 +36,9 @@ fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
+        #[cfg(feature = "bench")]
         Task::Bench(args) => bench::run(&args),
+        #[cfg(feature = "lab")]
         Task::Lab(args) => lab::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),

@@ -68,24 +68,24 @@ struct Node {
 /// Levels of tables.
 pub(crate) const TABLES: usize = DEPTH as usize - 1;
 
-/// The leaf that was used last, and the tables on the way to it: the next key is often near.
+/// A node that was used, and what the keys below it begin with.
 #[derive(Clone, Copy)]
 struct Near {
-    // What the keys of the leaf begin with.
     prefix: u64,
     // 0 for none.
-    leaf: Link,
-    // By level, from level 1 on.
-    way: [Link; TABLES],
+    link: Link,
 }
 
 impl Near {
+    // No prefix has all bits.
     const NOWHERE: Self = Self {
         prefix: u64::MAX,
-        leaf: 0,
-        way: [0; TABLES],
+        link: 0,
     };
 }
+
+/// How many tables of level 1 are remembered: each leads to 2^24 keys, 64 GiB of single pages.
+const SHORTCUTS: usize = 64;
 
 /// The tracker of a handover that is being made: which ranges of memory are preserved.
 ///
@@ -124,7 +124,12 @@ pub struct Tracker {
     tables: Vec<Node>,
     below: Vec<Below>,
     leaves: Vec<Node>,
+    // The leaf that was used last: the next key is often in it.
     near: Near,
+    // Tables of level 1, each at the place that its prefix ends with. Every key that is not near comes by
+    // here, so that the way is short, the same for all, and leaves a processor room to wait for many
+    // leaves at once.
+    shortcuts: [Near; SHORTCUTS],
     keys: u64,
     pages: u64,
     // Page numbers that no key of a run of pages crosses, in order.
@@ -158,6 +163,7 @@ impl Tracker {
             below: Vec::new(),
             leaves: Vec::new(),
             near: Near::NOWHERE,
+            shortcuts: [Near::NOWHERE; SHORTCUTS],
             keys: 0,
             pages: 0,
             boundaries: Vec::new(),
@@ -266,59 +272,67 @@ impl Tracker {
         self.leaves.get((link as usize).wrapping_sub(1))
     }
 
-    /// The lowest table on the way to both `prefix` and the leaf that was used last, and its level.
-    #[inline]
-    fn fork(&self, prefix: u64) -> (Link, usize) {
-        let differs = prefix ^ self.near.prefix;
-        let level = (differs | 1).ilog2() / TABLE_BITS;
-        match self.near.way.get(level as usize) {
-            Some(link) if *link != 0 => (*link, level as usize + 1),
-            _ => (ROOT, TABLES),
+    /// The table of level 1 that leads to the leaf of `prefix`, from the root; 0 where there is none.
+    #[cold]
+    #[inline(never)]
+    fn descend(&self, prefix: u64) -> Link {
+        let mut link = ROOT;
+        for level in (2..=TABLES).rev() {
+            link = self.entry(link, slot(prefix, level));
         }
+        link
+    }
+
+    /// As [`Tracker::descend`], remembered.
+    #[cold]
+    #[inline(never)]
+    fn take_shortcut(&mut self, prefix: u64) -> Link {
+        let link = self.descend(prefix);
+        let prefix = prefix >> TABLE_BITS;
+        if let Some(shortcut) = self.shortcuts.get_mut(shortcut(prefix))
+            && link != 0
+        {
+            *shortcut = Near { prefix, link };
+        }
+        link
     }
 
     /// The leaf of the keys that begin with `prefix`; 0 where there is none.
     #[inline]
     fn find(&self, prefix: u64) -> Link {
         if prefix == self.near.prefix {
-            return self.near.leaf;
+            return self.near.link;
         }
-        let (mut link, level) = self.fork(prefix);
-        for level in (1..=level).rev() {
-            link = self.entry(link, slot(prefix, level));
-            if link == 0 {
-                return 0;
-            }
-        }
-        link
+        let above = prefix >> TABLE_BITS;
+        let table = match self.shortcuts.get(shortcut(above)) {
+            Some(known) if known.prefix == above => known.link,
+            _ => self.descend(prefix),
+        };
+        self.entry(table, slot(prefix, 1))
     }
 
-    /// Goes to the leaf of the keys that begin with `prefix`; whether there is one.
+    /// As [`Tracker::find`], remembered.
     #[inline]
-    fn seek(&mut self, prefix: u64) -> bool {
+    fn seek(&mut self, prefix: u64) -> Link {
         if prefix == self.near.prefix {
-            return true;
+            return self.near.link;
         }
-        let (mut link, top) = self.fork(prefix);
-        for level in (1..=top).rev() {
-            if let Some(step) = self.near.way.get_mut(level - 1) {
-                *step = link;
-            }
-            link = self.entry(link, slot(prefix, level));
-            if link == 0 {
-                self.near = Near::NOWHERE;
-                return false;
-            }
+        let above = prefix >> TABLE_BITS;
+        let table = match self.shortcuts.get(shortcut(above)) {
+            Some(known) if known.prefix == above => known.link,
+            _ => self.take_shortcut(prefix),
+        };
+        let link = self.entry(table, slot(prefix, 1));
+        if link != 0 {
+            self.near = Near { prefix, link };
         }
-        self.near.prefix = prefix;
-        self.near.leaf = link;
-        true
+        link
     }
 
     /// Makes the leaf of `key`, and the tables on the way to it. Where that fails all is as it was.
     #[cold]
     #[inline(never)]
-    fn make(&mut self, key: Key) -> Result<(), TrackerError> {
+    fn make(&mut self, key: Key) -> Result<Link, TrackerError> {
         let prefix = key.get() >> LEAF_BITS;
         let mark = self.mark();
         let mut link = ROOT;
@@ -342,33 +356,31 @@ impl Tracker {
                 }
             }
         }
-        self.seek(prefix);
-        Ok(())
+        self.near = Near { prefix, link };
+        Ok(link)
     }
 
-    /// Goes to the leaf of `key`, which is made where there is none.
+    /// The leaf of `key`, which is made where there is none.
     #[inline]
-    fn go_to(&mut self, key: Key) -> Result<(), TrackerError> {
-        if self.seek(key.get() >> LEAF_BITS) {
-            return Ok(());
+    fn leaf_of(&mut self, key: Key) -> Result<Link, TrackerError> {
+        match self.seek(key.get() >> LEAF_BITS) {
+            0 => self.make(key),
+            link => Ok(link),
         }
-        self.make(key)
     }
 
-    /// The word and the mask of `key` in the leaf that was gone to.
+    /// The word and the mask of `key` in its leaf.
     #[inline]
-    fn word(&mut self, key: Key) -> Option<(&mut [u8; 8], u64)> {
+    fn word(&mut self, leaf: Link, key: Key) -> Option<(&mut [u8; 8], u64)> {
         let bit = key.leaf_bit();
-        let leaf = self
-            .leaves
-            .get_mut((self.near.leaf as usize).wrapping_sub(1))?;
+        let leaf = self.leaves.get_mut((leaf as usize).wrapping_sub(1))?;
         let word = leaf.page.as_chunks_mut::<8>().0.get_mut(bit / 64)?;
         Some((word, 1 << (bit % 64)))
     }
 
     /// Whether `key` is in the tree. O(depth).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn contains(&self, key: Key) -> bool {
         let bit = key.leaf_bit();
         let leaf = self.leaf(self.find(key.get() >> LEAF_BITS));
@@ -380,10 +392,10 @@ impl Tracker {
     /// # Errors
     ///
     /// It is there already, or no page is left for a node. All is as it was then.
-    #[inline]
+    #[inline(always)]
     pub fn add(&mut self, key: Key) -> Result<(), TrackerError> {
-        self.go_to(key)?;
-        let Some((word, mask)) = self.word(key) else {
+        let leaf = self.leaf_of(key)?;
+        let Some((word, mask)) = self.word(leaf, key) else {
             return Ok(());
         };
         let bits = u64::from_le_bytes(*word);
@@ -401,12 +413,10 @@ impl Tracker {
     /// # Errors
     ///
     /// It is not there.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, key: Key) -> Result<(), TrackerError> {
-        if !self.seek(key.get() >> LEAF_BITS) {
-            return Err(absent(key));
-        }
-        let Some((word, mask)) = self.word(key) else {
+        let leaf = self.seek(key.get() >> LEAF_BITS);
+        let Some((word, mask)) = self.word(leaf, key) else {
             return Err(absent(key));
         };
         let bits = u64::from_le_bytes(*word);
@@ -435,7 +445,7 @@ impl Tracker {
         }
         let mark = self.mark();
         for part in leaves(first, run.keys) {
-            if let Err(error) = self.go_to(part.first) {
+            if let Err(error) = self.leaf_of(part.first) {
                 // The leaves before are empty still.
                 self.prune(mark);
                 return Err(error);
@@ -604,6 +614,7 @@ impl Tracker {
         }
         if self.mark() != before {
             self.near = Near::NOWHERE;
+            self.shortcuts = [Near::NOWHERE; SHORTCUTS];
         }
     }
 
@@ -701,6 +712,15 @@ pub(crate) const fn slot(prefix: u64, level: usize) -> usize {
     index as usize
 }
 
+/// The place of a table of level 1 among the shortcuts: neighbours have places of their own, and so have,
+/// mostly, tables of different orders.
+#[inline]
+#[allow(clippy::cast_possible_truncation)]
+const fn shortcut(prefix: u64) -> usize {
+    let spread = prefix.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (spread >> (u64::BITS - SHORTCUTS.ilog2())) as usize
+}
+
 fn is_empty(page: &[u8]) -> bool {
     page.as_chunks::<8>().0.iter().all(|word| *word == [0; 8])
 }
@@ -770,6 +790,7 @@ pub(crate) fn leaves(first: Key, count: u64) -> impl Iterator<Item = Part> {
 }
 
 /// The word `index` of a node's page.
+#[inline]
 fn read(page: &Folio, index: usize) -> u64 {
     let word = page.as_chunks::<8>().0.get(index);
     word.map_or(0, |word| u64::from_le_bytes(*word))

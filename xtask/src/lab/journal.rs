@@ -51,6 +51,10 @@ const EXPLAINED: &[Explained] = &[
         text: "8254 timer not connected to IO-APIC",
         why: TIME,
     },
+    Explained {
+        text: "Spurious LAPIC timer interrupt",
+        why: "a timer that the kernel before had set runs out in the one that it started",
+    },
 ];
 const TIME: &str = "a guest's time does not run evenly where the machine has other things to do";
 

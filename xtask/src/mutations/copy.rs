@@ -16,6 +16,9 @@ pub(super) struct Copy {
     target: PathBuf,
 }
 
+/// The check, without the tasks that it has nothing to do with.
+const CHECK_ALONE: [&str; 3] = ["--package", "xtask", "--no-default-features"];
+
 /// What the compiler said.
 pub(super) enum Built {
     Ready,
@@ -155,8 +158,7 @@ impl Copy {
 
     /// Builds the check with what the source is now.
     pub(super) fn build(&self) -> Result<Built, String> {
-        let args = ["build", "--quiet", "--package", "xtask"];
-        let output = run(self.cargo().args(args))?;
+        let output = run(self.cargo().args(["build", "--quiet"]).args(CHECK_ALONE))?;
         if output.status.success() {
             return Ok(Built::Ready);
         }
@@ -174,9 +176,10 @@ impl Copy {
 
     /// Runs the check against the commit.
     pub(super) fn check(&self, bless: bool) -> Result<Report, String> {
-        let args = ["xtask", "abi-check", "--base", "HEAD", "--format", "json"];
+        let args = ["abi-check", "--base", "HEAD", "--format", "json"];
         let mut cargo = self.cargo();
-        cargo.args(args);
+        cargo.args(["run", "--quiet"]).args(CHECK_ALONE);
+        cargo.arg("--").args(args);
         if bless {
             cargo.arg("--bless");
         }

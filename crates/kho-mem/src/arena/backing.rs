@@ -23,6 +23,9 @@ pub(crate) enum Backing {
     },
     /// Page-aligned zeroed memory of this process alone.
     Heap(Heap),
+    /// The same, from the system: a page is there once it is touched.
+    #[cfg(feature = "std")]
+    Anonymous(memmap2::MmapRaw),
 }
 
 /// An allocation of the global allocator.
@@ -63,6 +66,23 @@ impl Drop for Heap {
 }
 
 impl Backing {
+    /// `len` zeroed bytes of this process alone; `None` where there are not that many. `len` is not 0.
+    ///
+    /// From the system where there is one: nothing is touched that is not used, and huge pages are asked
+    /// for, since a tracker's nodes are used in no order, and small pages of them are more than a
+    /// processor keeps translations of.
+    pub(crate) fn own(len: usize) -> Option<Self> {
+        // Miri knows the global allocator better.
+        #[cfg(all(feature = "std", not(miri)))]
+        if let Ok(map) = memmap2::MmapMut::map_anon(len) {
+            let map = memmap2::MmapRaw::from(map);
+            // Where the system has none, small ones do.
+            let _ = map.advise(memmap2::Advice::HugePage);
+            return Some(Self::Anonymous(map));
+        }
+        Heap::new(len).map(Self::Heap)
+    }
+
     /// The first byte. Valid for reads and writes of [`Backing::len`] bytes, which are
     /// initialised, until `self` is dropped.
     #[inline]
@@ -71,6 +91,8 @@ impl Backing {
             #[cfg(feature = "std")]
             Self::Mapped { map, .. } => map.as_mut_ptr(),
             Self::Heap(heap) => heap.start.as_ptr(),
+            #[cfg(feature = "std")]
+            Self::Anonymous(map) => map.as_mut_ptr(),
         }
     }
 
@@ -80,6 +102,8 @@ impl Backing {
             #[cfg(feature = "std")]
             Self::Mapped { map, .. } => map.len(),
             Self::Heap(heap) => heap.layout.size(),
+            #[cfg(feature = "std")]
+            Self::Anonymous(map) => map.len(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
 
 use super::Inner;
 use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange};
@@ -15,10 +16,17 @@ use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr,
 /// proves that nobody else of this process has a view of these bytes.
 pub struct Pages {
     inner: Arc<Inner>,
-    // From the arena's base on; `page + count` is at most the arena's pages.
-    page: usize,
+    // The first byte: in the backing of `inner`, at a page's boundary, with `count` pages from there on.
+    start: NonNull<u8>,
     count: usize,
 }
+
+// SAFETY:
+// - The bytes are reached through their one owner alone, by the rules of `&` and `&mut`.
+// - They are kept alive by `inner`, which is `Send` and `Sync`.
+unsafe impl Send for Pages {}
+// SAFETY: as above; a shared `Pages` gives shared views.
+unsafe impl Sync for Pages {}
 
 impl Pages {
     /// The pages `page..page + count` of `inner`.
@@ -30,14 +38,27 @@ impl Pages {
     ///   free blocks, or out of the handed pages through an exclusive reference.
     pub(super) unsafe fn new(inner: Arc<Inner>, page: usize, count: usize) -> Self {
         debug_assert!((page + count) * PAGE_SIZE <= inner.backing.len());
-        Self { inner, page, count }
+        // SAFETY: the pages lie in the backing, so that this stays in its allocation, whose start is not
+        // null. A backing never moves.
+        let start = unsafe { NonNull::new_unchecked(inner.backing.start().add(page * PAGE_SIZE)) };
+        Self {
+            inner,
+            start,
+            count,
+        }
+    }
+
+    /// The first page, from the arena's base on.
+    #[inline]
+    fn page(&self) -> usize {
+        (self.start.addr().get() - self.inner.backing.start().addr()) / PAGE_SIZE
     }
 
     /// The first byte's address.
     #[must_use]
     #[inline]
     pub fn addr(&self) -> PhysAddr {
-        self.inner.addr(self.page)
+        self.inner.addr(self.page())
     }
 
     /// The pages by number.
@@ -88,7 +109,7 @@ impl Pages {
         self.count = pages;
         // SAFETY: the pages were `self`'s, so they lie in the arena and nobody else owns them; `self`
         // has just given them up, and no view of them is left, since `&mut self` is exclusive.
-        Some(unsafe { Self::new(Arc::clone(&self.inner), self.page + pages, rest) })
+        Some(unsafe { Self::new(Arc::clone(&self.inner), self.page() + pages, rest) })
     }
 
     /// The arena they are of.
@@ -101,9 +122,8 @@ impl Pages {
     /// initialised, as long as `self` lives; what may be done with it goes by the rules of `&self` and
     /// `&mut self`.
     #[inline]
-    pub(super) fn start(&self) -> *mut u8 {
-        // SAFETY: the pages lie in the backing (`Pages::new`), so that this stays in its allocation.
-        unsafe { self.inner.backing.start().add(self.page * PAGE_SIZE) }
+    pub(super) const fn start(&self) -> *mut u8 {
+        self.start.as_ptr()
     }
 
     /// How many they are.
@@ -140,7 +160,7 @@ impl DerefMut for Pages {
 
 impl Drop for Pages {
     fn drop(&mut self) {
-        self.inner.buddy.lock().free_run(self.page, self.count);
+        self.inner.buddy.lock().free_run(self.page(), self.count);
     }
 }
 

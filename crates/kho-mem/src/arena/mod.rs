@@ -20,7 +20,7 @@ mod memfd;
 
 #[cfg(target_has_atomic = "64")]
 pub use atomic::{AtomicPages, PAGE_WORDS};
-use backing::{Backing, Heap};
+use backing::Backing;
 use buddy::{Buddy, LARGEST};
 pub use folio::{Folio, Pages};
 pub use handed::{Handed, NotHanded};
@@ -213,7 +213,7 @@ impl Inner {
     fn file(&self) -> Option<&std::fs::File> {
         match &self.backing {
             Backing::Mapped { file, .. } => Some(file),
-            Backing::Heap(_) => None,
+            Backing::Heap(_) | Backing::Anonymous(_) => None,
         }
     }
 
@@ -248,16 +248,19 @@ impl Inner {
 pub struct Arena(Arc<Inner>);
 
 impl Arena {
-    /// An arena on the heap of this process: for tests, for building images, and where there is no
+    /// An arena in memory of this process alone: for tests, for building images, and where there is no
     /// operating system.
+    ///
+    /// With the standard library it is an anonymous mapping, of which only what is used takes memory, in
+    /// huge pages where the system has them. Without it the global allocator gives it.
     ///
     /// # Errors
     ///
     /// The configuration makes no sense, or there is not that much memory.
     pub fn heap(config: &ArenaConfig) -> Result<Self, ArenaError> {
         let len = config.check()?;
-        let heap = Heap::new(len).ok_or(ArenaError::NoMemory(config.size))?;
-        Ok(Self::fresh(Backing::Heap(heap), config))
+        let backing = Backing::own(len).ok_or(ArenaError::NoMemory(config.size))?;
+        Ok(Self::fresh(backing, config))
     }
 
     /// An arena all of whose pages are free, scratch apart.
