@@ -9,6 +9,7 @@ use xtask::{abi_check, mutations};
 mod bench;
 #[cfg(feature = "lab")]
 mod lab;
+mod loom;
 mod miri;
 mod store_load;
 
@@ -27,6 +28,7 @@ enum Task {
     Bench(bench::Args),
     #[cfg(feature = "lab")]
     Lab(lab::Args),
+    Loom(loom::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
     StoreLoad(store_load::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(&args),
         #[cfg(feature = "lab")]
         Task::Lab(args) => lab::run(&args),
+        Task::Loom(args) => loom::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),
         Task::StoreLoad(args) => store_load::run(&args),
