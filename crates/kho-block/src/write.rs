@@ -224,10 +224,13 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         if self.slot == self.per_block {
             (self.at, self.slot) = (at + 1, 0);
         }
-        let block = self.blocks.get_mut(at).map(|block| &mut **block);
+        let block = self.blocks.get_mut(at);
+        // A block's size is a constant, so that where the count stands is known to lie in it.
+        let block = block.and_then(|block| block.first_chunk_mut::<BLOCK_SIZE>());
         let entry = block.and_then(|block| {
             put(block, offset_of!(BlockHeader, count), slot as u64 + 1);
-            T::mut_from_bytes(block.get_mut(from..from + size_of::<T>())?).ok()
+            let (entry, _) = T::mut_from_prefix(block.get_mut(from..)?).ok()?;
+            Some(entry)
         });
         // The block was entered, and has room.
         entry.ok_or(BlockError::Full { capacity: 0 })
