@@ -596,15 +596,16 @@ impl Shared {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let identity = handler.identity(&file);
         let busy = busy.get_mut(index).ok_or(LuoError::NoHandler)?;
-        if busy.contains(&identity) {
+        // Looked for and put in at once; out again where a later step fails.
+        if !busy.insert(identity) {
             return Err(LuoError::Busy);
         }
         let before = session.files.len();
-        let what = "the file set of the session";
-        session
-            .set
-            .grow(before + 1)
-            .map_err(|error| LuoError::Set { what, error })?;
+        if let Err(error) = session.set.grow(before + 1) {
+            busy.remove(&identity);
+            let what = "the file set of the session";
+            return Err(LuoError::Set { what, error });
+        }
         let component = handler.component();
         let users = || {
             self.handlers
@@ -654,7 +655,6 @@ impl Shared {
                     *files += 1;
                 }
                 session.tokens.take(token);
-                busy.insert(identity);
                 session.files.push(File {
                     token,
                     handler: number,
@@ -673,6 +673,7 @@ impl Shared {
                     self.kho.unlist(&[component]);
                 }
                 session.set.shrink(before);
+                busy.remove(&identity);
                 Err(error)
             }
         }
