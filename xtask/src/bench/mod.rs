@@ -164,6 +164,18 @@ fn measure(args: &Args) -> Result<(), String> {
     }
     let (rows, more) = processes(args, &built)?;
     measured.extend(more);
+    if let Some(only) = args.only.as_deref()
+        && !measured
+            .iter()
+            .any(|one| format!("{}/{}", one.name, one.by).contains(only))
+    {
+        let all: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        return Err(format!(
+            "no workload has `{only}` in its name: there are {}, luo_preserve_1M, luo_freeze_1M, \
+             luo_deserialize_1M, luo_retrieve_1M, luo_finish_1M, handover_blackout_64M and _8G",
+            all.join(", ")
+        ));
+    }
     let is_rate = |name: &str| {
         let row = rows.iter().find(|row| row.name == name);
         row.is_none_or(|row| row.unit.is_rate())
