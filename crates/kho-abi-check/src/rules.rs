@@ -43,7 +43,7 @@ rules! {
         "Both sides compute with it: one that knows another value looks elsewhere, or refuses what is right.",
         "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
     CHANGED_BEHAVIOUR = "abi-changed-behaviour", Error,
-        "For the same input other bytes are written than the snapshot of the version has.",
+        "For the same input something else is written, or read, than the snapshot of the version has.",
         "Keys, the order of writing and what stands in a field are part of the format, though no struct shows them.",
         "Undo the change; or give the component its next version, its crate a breaking release, and run the check with --bless, which writes the new version's snapshot.";
     NEEDS_CHANGED = "needs-changed", Error,

@@ -5,7 +5,7 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The name in `block-v1`.
 pub const NAME: &str = "block";
@@ -60,6 +60,11 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
         golden::packed,
         golden::capacity,
         golden::largest,
+        readings::sets,
+        readings::places,
+        readings::sizes,
+        readings::versions,
+        readings::longest,
     ]);
 
 kho_compat::submit! { COMPONENT }

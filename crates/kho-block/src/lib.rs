@@ -25,6 +25,7 @@ mod format;
 mod golden;
 mod iter;
 mod read;
+mod readings;
 mod restore;
 #[cfg(feature = "experimental-v2")]
 pub mod v2;

@@ -1,9 +1,9 @@
-//! Vectors: what a component's code writes for given inputs.
+//! Vectors: what a component's code writes, and reads, for given inputs.
 
 use alloc::string::{String, ToString};
 use core::fmt::Write as _;
 
-/// What a component's code writes for a given input: the part of a format that no struct shows, such as
+/// What a component's code does for a given input: the part of a format that no struct shows, such as
 /// a key's bits or the order in which things are written. Snapshots keep it.
 ///
 /// ```

@@ -9,7 +9,7 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The number in `kho-v4`.
 pub const VERSION: u32 = 4;
@@ -164,7 +164,16 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
         constant!(CHOSEN_SCRATCH),
         constant!(LISTED_NAME_MAX),
     ])
-    .vectors(&[golden::root, golden::dialects, golden::scratch]);
+    .vectors(&[
+        golden::root,
+        golden::dialects,
+        golden::scratch,
+        readings::root,
+        readings::listed,
+        readings::handover,
+        readings::scratch,
+        readings::refused,
+    ]);
 
 kho_compat::submit! { COMPONENT }
 
@@ -205,7 +214,7 @@ pub const METADATA: Component = Component::new("kexec-metadata", METADATA_VERSIO
     .subtree(METADATA_SUBTREE)
     .optional()
     .layouts(&[KexecMetadata::layout])
-    .vectors(&[golden::metadata]);
+    .vectors(&[golden::metadata, readings::metadata]);
 
 kho_compat::submit! { METADATA }
 
@@ -228,7 +237,7 @@ pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1
     .subtree(MEMBLOCK_SUBTREE)
     .optional()
     .constants(&[constant!(PROP_COMPATIBLE)])
-    .vectors(&[golden::memblock, golden::listed]);
+    .vectors(&[golden::memblock, golden::listed, readings::memblock]);
 
 kho_compat::submit! { MEMBLOCK }
 
@@ -239,6 +248,6 @@ pub const REGION: Component = Component::new("reserve-mem", REGION_VERSION, "^1"
     .carried_in(Carrier::Region)
     .optional()
     .constants(&[constant!(PROP_START), constant!(PROP_SIZE)])
-    .vectors(&[golden::region]);
+    .vectors(&[golden::region, readings::region]);
 
 kho_compat::submit! { REGION }

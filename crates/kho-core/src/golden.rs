@@ -40,11 +40,11 @@ fn side() -> Result<Side, Failure> {
     Ok(Side::new(abilities)?)
 }
 
-fn kho(config: KhoConfig) -> Result<Kho, Failure> {
+pub(crate) fn kho(config: KhoConfig) -> Result<Kho, Failure> {
     Ok(Kho::new(arena()?, &config.side(side()?))?)
 }
 
-fn add(kho: &Kho, name: &str, bytes: &[u8], size: u64) -> Result<(), Failure> {
+pub(crate) fn add(kho: &Kho, name: &str, bytes: &[u8], size: u64) -> Result<(), Failure> {
     let mut blob = kho.preserver().alloc_preserve(bytes.len())?;
     for (byte, value) in blob.iter_mut().zip(bytes) {
         *byte = *value;

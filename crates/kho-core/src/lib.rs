@@ -26,6 +26,7 @@ mod kho;
 mod listed;
 mod memblock;
 mod metadata;
+mod readings;
 mod restore;
 mod root;
 mod scratch;

@@ -5,7 +5,7 @@ use kho_luo::abi::COMPAT_LEN;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The name in `fd-v1`.
 pub const NAME: &str = "fd";
@@ -37,6 +37,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .carried_in(Carrier::FileHandler)
     .field(COMPAT_LEN)
     .layouts(&[FdSer::layout])
-    .vectors(&[golden::socket]);
+    .vectors(&[golden::socket, readings::states]);
 
 kho_compat::submit! { COMPONENT }

@@ -4,7 +4,7 @@ use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The name in `luo-v5`.
 pub const NAME: &str = "luo";
@@ -162,6 +162,13 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
         golden::blocks,
         golden::life,
         golden::thawed,
+        readings::header,
+        readings::composite,
+        readings::sessions,
+        readings::flbs,
+        readings::listed,
+        readings::life,
+        readings::refused,
     ]);
 
 kho_compat::submit! { COMPONENT }

@@ -17,29 +17,29 @@ const PAGE: usize = 4096;
 
 /// What handlers were asked, in order.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn add(&self, step: &str, what: &str) {
+    pub(crate) fn add(&self, step: &str, what: &str) {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         log.push(format!("{step} {what}"));
     }
 
     /// The steps since the last time, in a line.
-    fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *log).join(", ")
     }
 }
 
 /// A file that is its name, of a kind that one handler takes.
-struct File {
+pub(crate) struct File {
     kind: &'static str,
-    name: String,
-    data: u64,
+    pub(crate) name: String,
+    pub(crate) data: u64,
 }
 
-fn file(kind: &'static str, name: &str, data: u64) -> Arc<File> {
+pub(crate) fn file(kind: &'static str, name: &str, data: u64) -> Arc<File> {
     let name = name.to_owned();
     Arc::new(File { kind, name, data })
 }
@@ -133,7 +133,7 @@ impl FlbHandler for Object {
 }
 
 /// LUO, the blocks of version 1 that it needs, and two kinds of files.
-fn side() -> Result<Side, Failure> {
+pub(crate) fn side() -> Result<Side, Failure> {
     let mut kho = Ability::try_from(&kho_core::abi::COMPONENT)?;
     kho.needs.clear();
     let mut alpha = Ability::new("alpha", 3)?;
@@ -152,7 +152,7 @@ fn side() -> Result<Side, Failure> {
 }
 
 /// The outgoing side of a handover after four live updates.
-fn orchestrator(dialect: Dialect, log: &Log) -> Result<Orchestrator, Failure> {
+pub(crate) fn orchestrator(dialect: Dialect, log: &Log) -> Result<Orchestrator, Failure> {
     let files = |kind| Files {
         kind,
         log: log.clone(),
@@ -176,7 +176,7 @@ fn orchestrator(dialect: Dialect, log: &Log) -> Result<Orchestrator, Failure> {
 }
 
 /// Freezes and hands over; returns the header, and the memory.
-fn hand_over(
+pub(crate) fn hand_over(
     orchestrator: Orchestrator,
     sessions: Vec<OutgoingSession>,
 ) -> Result<(Vec<u8>, PhysAddr, Dump), Failure> {
@@ -191,7 +191,7 @@ fn hand_over(
 }
 
 /// What the header's tail names: the sessions and the FLB area.
-fn tail(header: &[u8]) -> (PhysAddr, PhysAddr) {
+pub(crate) fn tail(header: &[u8]) -> (PhysAddr, PhysAddr) {
     let at = |back: usize| {
         let from = header.len().saturating_sub(back);
         PhysAddr::new(number(header.get(from..).unwrap_or_default()))

@@ -6,7 +6,7 @@ use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
@@ -124,6 +124,9 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
         golden::empty,
         golden::seals,
         golden::sealed,
+        readings::states,
+        readings::records,
+        readings::lists,
     ]);
 
 kho_compat::submit! { COMPONENT }

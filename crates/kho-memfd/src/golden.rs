@@ -14,7 +14,7 @@ const PAGE: usize = 4096;
 const SER: usize = 48;
 
 /// A handover without what a program links beside.
-fn kho() -> Result<Kho, Failure> {
+pub(crate) fn kho() -> Result<Kho, Failure> {
     let mut kho = Ability::try_from(&kho_core::abi::COMPONENT)?;
     kho.needs.clear();
     Ok(Kho::new(
@@ -24,7 +24,7 @@ fn kho() -> Result<Kho, Failure> {
 }
 
 /// Files of one arena that were handed over: where their states lie, and the memory.
-fn hand_over(
+pub(crate) fn hand_over(
     kho: Kho,
     files: Vec<MemFile>,
     late: impl Fn(&MemFile) -> Result<(), Failure>,
@@ -107,7 +107,7 @@ pub(crate) fn large() -> Vector {
     })
 }
 
-fn zeros(arena: &Arena, order: u8) -> Result<kho_mem::Folio, Failure> {
+pub(crate) fn zeros(arena: &Arena, order: u8) -> Result<kho_mem::Folio, Failure> {
     Ok(arena.alloc_zeroed(Order::new(order).ok_or("no order")?)?)
 }
 

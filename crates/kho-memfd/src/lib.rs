@@ -31,6 +31,7 @@ mod file;
 mod golden;
 mod handler;
 mod read;
+mod readings;
 mod restore;
 
 pub use contents::{Piece, Pieces, Reader};

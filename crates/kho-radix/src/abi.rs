@@ -8,7 +8,7 @@ use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The name in `radix-v1`.
 pub const NAME: &str = "radix";
@@ -67,6 +67,9 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
         golden::tree,
         golden::runs,
         golden::owners,
+        readings::preserved,
+        readings::walked,
+        readings::claimed,
     ]);
 
 kho_compat::submit! { COMPONENT }

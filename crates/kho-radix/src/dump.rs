@@ -13,7 +13,7 @@ use core::error::Error;
 use core::fmt::{Display, Write as _};
 
 use kho_compat::Vector;
-use kho_mem::{Arena, ArenaConfig, Handed, PhysAddr, PhysMemExt};
+use kho_mem::{Arena, ArenaConfig, Handed, PhysAddr, PhysMemExt, PhysRange};
 
 use crate::Key;
 
@@ -31,7 +31,8 @@ const PAGE: usize = 4096;
 const LEVELS: u32 = 5;
 const PFN_MASK: u64 = (1 << 52) - 1;
 
-/// An arena of 8 MiB: in a memfd, whose pages cost nothing before they are used, or else on the heap.
+/// An arena of 8 MiB on the heap: its pages cost nothing before they are used, and less than those of a memfd
+/// then.
 ///
 /// # Errors
 ///
@@ -39,20 +40,11 @@ const PFN_MASK: u64 = (1 << 52) - 1;
 ///
 /// The pages that are given out first are not 0: what is not written stands out.
 pub fn arena() -> Result<Arena, Failure> {
-    let arena = empty()?;
+    let arena = Arena::heap(&ArenaConfig::new(BASE, SIZE))?;
     let mut used = arena.alloc_pages(USED)?;
     used.fill(0xa5);
     drop(used);
     Ok(arena)
-}
-
-fn empty() -> Result<Arena, Failure> {
-    let config = ArenaConfig::new(BASE, SIZE);
-    #[cfg(all(feature = "std", not(miri)))]
-    if let Ok(arena) = Arena::memfd(&config) {
-        return Ok(arena);
-    }
-    Ok(Arena::heap(&config)?)
 }
 
 /// Pages that were used before.
@@ -69,11 +61,33 @@ pub fn vector(name: &str, make: impl FnOnce() -> Result<String, Failure>) -> Vec
 /// The table indices that lead to a leaf, and its words that are not 0, each with its index.
 type Leaf = (Vec<u64>, Vec<(u64, u64)>);
 
+/// The pages of an arena that were named.
+pub struct Names {
+    arena: PhysRange,
+    // By number, in the order in which they were named.
+    named: Vec<u64>,
+}
+
+impl Names {
+    /// The address `addr` as it is shown.
+    pub fn name(&mut self, addr: PhysAddr) -> PhysAddr {
+        if !self.arena.contains(addr) {
+            return addr;
+        }
+        let page = addr.get() / PAGE as u64;
+        let index = self.named.iter().position(|named| *named == page);
+        let index = index.unwrap_or_else(|| {
+            self.named.push(page);
+            self.named.len() - 1
+        });
+        PhysAddr::new(SHOWN + (index as u64 + 1) * PAGE as u64 + addr.get() % PAGE as u64)
+    }
+}
+
 /// Text of what lies in handed memory.
 pub struct Dump {
     mem: Handed,
-    // Pages by number, in the order in which they were named.
-    named: Vec<u64>,
+    names: Names,
     text: String,
 }
 
@@ -85,25 +99,32 @@ impl Dump {
     /// Somebody still owns memory of it.
     pub fn new(arena: Arena) -> Result<Self, Failure> {
         let mem = arena.into_handed();
-        Ok(Self {
-            mem: mem.map_err(|_| "somebody still owns memory of the arena")?,
+        let mem = mem.map_err(|_| "somebody still owns memory of the arena")?;
+        let names = Names {
+            arena: mem.range(),
             named: Vec::new(),
+        };
+        Ok(Self {
+            mem,
+            names,
             text: String::new(),
         })
     }
 
+    /// The memory.
+    #[must_use]
+    pub const fn mem(&self) -> &Handed {
+        &self.mem
+    }
+
+    /// The memory, the names, and the text.
+    pub(crate) const fn parts(&mut self) -> (&Handed, &mut Names, &mut String) {
+        (&self.mem, &mut self.names, &mut self.text)
+    }
+
     /// The address `addr` as it is shown.
     pub fn name(&mut self, addr: PhysAddr) -> PhysAddr {
-        if !self.mem.range().contains(addr) {
-            return addr;
-        }
-        let page = addr.get() / PAGE as u64;
-        let index = self.named.iter().position(|named| *named == page);
-        let index = index.unwrap_or_else(|| {
-            self.named.push(page);
-            self.named.len() - 1
-        });
-        PhysAddr::new(SHOWN + (index as u64 + 1) * PAGE as u64 + addr.get() % PAGE as u64)
+        self.names.name(addr)
     }
 
     /// Adds a line.
@@ -244,7 +265,7 @@ impl Dump {
         let (mut named, mut others) = (Vec::new(), 0u64);
         for key in self.keys(root)? {
             let pfn = key.pfn();
-            match self.named.iter().position(|page| *page == pfn) {
+            match self.names.named.iter().position(|page| *page == pfn) {
                 Some(index) => named.push((index, key)),
                 None => others += 1,
             }

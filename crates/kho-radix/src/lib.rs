@@ -29,6 +29,8 @@ pub mod abi;
 mod claim;
 #[doc(hidden)]
 pub mod dump;
+#[doc(hidden)]
+pub mod edits;
 mod error;
 mod golden;
 mod key;
@@ -38,6 +40,7 @@ mod leaves;
 mod pool;
 mod preserved;
 mod preserver;
+mod readings;
 mod seen;
 #[cfg(target_has_atomic = "64")]
 mod shared;

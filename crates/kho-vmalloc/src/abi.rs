@@ -7,7 +7,7 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::golden;
+use crate::{golden, readings};
 
 /// The name in `vmalloc-v1`.
 pub const NAME: &str = "vmalloc";
@@ -73,6 +73,14 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("preserved vmalloc areas: chunk lists of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[VmallocSer::layout, VmallocChunk::layout])
-    .vectors(&[golden::pages, golden::huge, golden::chunks]);
+    .vectors(&[
+        golden::pages,
+        golden::huge,
+        golden::chunks,
+        readings::pages,
+        readings::runs,
+        readings::chunks,
+        readings::refused,
+    ]);
 
 kho_compat::submit! { COMPONENT }

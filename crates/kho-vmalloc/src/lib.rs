@@ -15,6 +15,7 @@ pub mod abi;
 mod golden;
 mod preserve;
 mod read;
+mod readings;
 mod restore;
 
 pub use kho_radix::RestoreError;

@@ -628,7 +628,7 @@ fn digest(changes: &Changes) -> String {
     if vectors > 0 {
         let plural = if vectors == 1 { "" } else { "s" };
         parts.push(format!(
-            "what is written changed in {vectors} vector{plural}"
+            "what is written or read changed in {vectors} vector{plural}"
         ));
     }
     parts.join(", ")
