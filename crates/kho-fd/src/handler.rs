@@ -43,7 +43,7 @@ impl FdHandler {
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> HandlerError {
-    HandlerError::new(Box::new(error))
+    HandlerError::new(error)
 }
 
 /// What a descriptor is: the file type bits, the device and the inode.

@@ -53,7 +53,7 @@ pub struct PreservedMemfd {
 }
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> HandlerError {
-    HandlerError::new(Box::new(error))
+    HandlerError::new(error)
 }
 
 impl FileHandler for MemfdHandler {
