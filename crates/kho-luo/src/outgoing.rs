@@ -1,6 +1,6 @@
 //! The side that hands over: sessions, files, freeze and thaw.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -138,8 +138,9 @@ struct State {
     sessions: Vec<Option<Session>>,
     open: usize,
     by_name: HashMap<Name, usize>,
-    // By handler: the identities of the files that are preserved.
-    busy: Vec<HashSet<u128>>,
+    // By handler: the identities of the files that are preserved. In order, since files that were made one
+    // after the other have identities that follow each other, and so are near each other here.
+    busy: Vec<BTreeSet<u128>>,
     set: OutgoingSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
@@ -222,7 +223,7 @@ impl Orchestrator {
             sessions: Vec::new(),
             open: 0,
             by_name: HashMap::new(),
-            busy: handlers.files.iter().map(|_| HashSet::new()).collect(),
+            busy: handlers.files.iter().map(|_| BTreeSet::new()).collect(),
             set: OutgoingSet::with_format(preserver, format),
             area,
             flbs: handlers.flbs.iter().map(|_| Flb::default()).collect(),
