@@ -77,9 +77,8 @@ fn refusal(error: &IncomingError) -> Refusal {
     let IncomingError::Retrieve { error, .. } = error else {
         return Refusal::new(kind(error));
     };
-    // The handler boxes its errors.
-    match error.get().downcast_ref::<Box<Damage>>() {
-        Some(damage) => damage.as_ref().clone().into(),
+    match error.get().downcast_ref::<Damage>() {
+        Some(damage) => damage.clone().into(),
         None => Refusal::new("not damage"),
     }
 }
