@@ -300,6 +300,36 @@ fn deleting_frees_no_node_but_a_step_taken_back_does() {
 }
 
 #[test]
+fn a_leaf_that_was_taken_back_is_made_anew() {
+    let mut tracker = Tracker::new(arena()).unwrap();
+    let key = |addr| Key::encode(PhysAddr::new(addr), Order::ZERO).unwrap();
+    let first = key(0x1_0000_0000);
+    tracker.add(first).unwrap();
+    // One leaf each: beside the first one, below another table of level 1, below another of level 2.
+    for addr in [0x1_0800_0000, 0x20_0000_0000, 0x4000_0000_0000] {
+        let (mark, nodes) = (tracker.mark(), tracker.nodes().count());
+        tracker.add(key(addr)).unwrap();
+        tracker.remove(key(addr)).unwrap();
+        tracker.prune(mark);
+        assert_eq!(tracker.nodes().count(), nodes);
+        // What led there is forgotten, also where other nodes have taken the places: not found, not taken
+        // out, put in once.
+        let other = key(addr ^ 0x1000_0000_0000);
+        tracker.add(other).unwrap();
+        assert!(!tracker.contains(key(addr)));
+        assert!(tracker.remove(key(addr)).is_err());
+        tracker.add(key(addr)).unwrap();
+        assert!(tracker.contains(key(addr)) && tracker.contains(first));
+        assert!(tracker.add(key(addr)).is_err());
+        let mut walked = 0;
+        tracker.for_each(|_| walked += 1);
+        assert_eq!((walked, tracker.keys()), (3, 3));
+        tracker.remove(key(addr)).unwrap();
+        tracker.remove(other).unwrap();
+    }
+}
+
+#[test]
 fn what_is_dropped_is_no_longer_preserved() {
     let arena = arena();
     let preserver = Preserver::new(arena.clone()).unwrap();
