@@ -306,26 +306,34 @@ fn a_leaf_that_was_taken_back_is_made_anew() {
     let first = key(0x1_0000_0000);
     tracker.add(first).unwrap();
     // One leaf each: beside the first one, below another table of level 1, below another of level 2.
-    for addr in [0x1_0800_0000, 0x20_0000_0000, 0x4000_0000_0000] {
-        let (mark, nodes) = (tracker.mark(), tracker.nodes().count());
-        tracker.add(key(addr)).unwrap();
-        tracker.remove(key(addr)).unwrap();
-        tracker.prune(mark);
-        assert_eq!(tracker.nodes().count(), nodes);
-        // What led there is forgotten, also where other nodes have taken the places: not found, not taken
-        // out, put in once.
-        let other = key(addr ^ 0x1000_0000_0000);
-        tracker.add(other).unwrap();
-        assert!(!tracker.contains(key(addr)));
-        assert!(tracker.remove(key(addr)).is_err());
-        tracker.add(key(addr)).unwrap();
-        assert!(tracker.contains(key(addr)) && tracker.contains(first));
-        assert!(tracker.add(key(addr)).is_err());
-        let mut walked = 0;
-        tracker.for_each(|_| walked += 1);
-        assert_eq!((walked, tracker.keys()), (3, 3));
-        tracker.remove(key(addr)).unwrap();
-        tracker.remove(other).unwrap();
+    for addr in [0x1_0800_0000, 0x20_0000_0000, 0x4000_0000_0000].map(key) {
+        // What led there is forgotten at once, and also where other nodes have taken the places.
+        let sibling = key(addr.addr().get() ^ 0x40_0000_0000);
+        for others in [&[][..], &[sibling]] {
+            let (mark, nodes) = (tracker.mark(), tracker.nodes().count());
+            // The second one is found by the way of the first.
+            let next = key(addr.addr().get() + 0x800_0000);
+            tracker.add(addr).unwrap();
+            tracker.add(next).unwrap();
+            tracker.remove(next).unwrap();
+            tracker.remove(addr).unwrap();
+            tracker.prune(mark);
+            assert_eq!(tracker.nodes().count(), nodes);
+            others.iter().for_each(|other| tracker.add(*other).unwrap());
+            assert!(!tracker.contains(addr) && tracker.remove(addr).is_err());
+            tracker.add(addr).unwrap();
+            assert!(tracker.contains(addr) && tracker.contains(first));
+            assert!(tracker.add(addr).is_err());
+            let mut walked = 0;
+            tracker.for_each(|_| walked += 1);
+            assert_eq!((walked, tracker.keys()), (others.len() + 2, walked as u64));
+            tracker.remove(addr).unwrap();
+            others
+                .iter()
+                .for_each(|other| tracker.remove(*other).unwrap());
+            tracker.prune(mark);
+            assert_eq!(tracker.nodes().count(), nodes);
+        }
     }
 }
 
