@@ -5,20 +5,39 @@ use kho_mem::PAGE_SIZE;
 use crate::{Key, Run};
 
 const WORDS: usize = PAGE_SIZE / 8;
+/// Words that are looked at together: those of a cache line.
+const LINE: u16 = 8;
+const LINES: usize = WORDS / LINE as usize;
 
 /// Calls `visit` with the number of each bit that is set in `page`; its first bit has the number `base`.
 #[inline]
 pub(crate) fn each_key(page: &[u8], base: u64, mut visit: impl FnMut(u64)) {
-    // Which words have bits: without a branch per word, which nothing could predict where bits are few.
+    // Which words have bits: first by lines of eight, then by the word in lines that have some. Without a
+    // branch for either, which nothing could predict where bits are few.
     let words = page.as_chunks::<8>().0;
-    let mut some = [0u16; WORDS];
-    let mut count = 0;
-    for (index, word) in (0u16..).zip(words.iter().take(WORDS)) {
-        // Less than `index`, and so in the array: the mask lets the compiler know.
-        if let Some(place) = some.get_mut(count & (WORDS - 1)) {
+    let lines = words.as_chunks::<{ LINE as usize }>().0;
+    let (mut some_lines, mut line_count) = ([0u8; LINES], 0);
+    for (index, line) in (0u8..).zip(lines.iter().take(LINES)) {
+        // At most `index`, and so in the array: the mask lets the compiler know.
+        if let Some(place) = some_lines.get_mut(line_count & (LINES - 1)) {
             *place = index;
         }
-        count += usize::from(*word != [0; 8]);
+        let any = line
+            .iter()
+            .fold(0, |any, word| any | u64::from_ne_bytes(*word));
+        line_count += usize::from(any != 0);
+    }
+    let (mut some, mut count) = ([0u16; WORDS], 0);
+    for at in some_lines.iter().take(line_count) {
+        let Some(line) = lines.get(usize::from(*at)) else {
+            return;
+        };
+        for (index, word) in (u16::from(*at) * LINE..).zip(line) {
+            if let Some(place) = some.get_mut(count & (WORDS - 1)) {
+                *place = index;
+            }
+            count += usize::from(*word != [0; 8]);
+        }
     }
     for index in some.iter().take(count) {
         let Some(word) = words.get(usize::from(*index)) else {
