@@ -153,9 +153,15 @@ impl Claims {
                 .found(format!("order {} at {addr}", folio.order))
                 .expected(format!("a folio of order 0 to {}", Order::MAX_FOLIO)));
         }
-        self.mark(folio, what)
-            .map_err(|first| shared(what, at, addr, first))?;
-        Ok(folio)
+        self.take(folio, what, at)
+    }
+
+    /// Claims a folio that begins at an address which was read at `at`.
+    fn take(&mut self, folio: Folio, what: &'static str, at: PhysAddr) -> Result<Folio, Damage> {
+        match self.mark(folio, what) {
+            Ok(()) => Ok(folio),
+            Err(first) => Err(shared(what, at, folio.addr(), first)),
+        }
     }
 
     /// Claims a single page: a folio of order 0.
@@ -175,7 +181,7 @@ impl Claims {
                 .found(format!("order {} at {addr}", folio.order))
                 .expected("a page preserved with order 0"));
         }
-        self.folio(addr, what, at)
+        self.take(folio, what, at)
     }
 
     /// Claims the preserved ranges that hold `len` bytes from `addr` on, which must begin with
