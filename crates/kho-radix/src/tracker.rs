@@ -297,17 +297,24 @@ impl Tracker {
         link
     }
 
+    /// The table of level 1 that leads to the leaf of `prefix`, where it is remembered.
+    #[inline]
+    fn remembered(&self, prefix: u64) -> Option<Link> {
+        let above = prefix >> TABLE_BITS;
+        let known = self.shortcuts.get(shortcut(above));
+        known
+            .filter(|known| known.prefix == above)
+            .map(|known| known.link)
+    }
+
     /// The leaf of the keys that begin with `prefix`; 0 where there is none.
     #[inline]
     fn find(&self, prefix: u64) -> Link {
         if prefix == self.near.prefix {
             return self.near.link;
         }
-        let above = prefix >> TABLE_BITS;
-        let table = match self.shortcuts.get(shortcut(above)) {
-            Some(known) if known.prefix == above => known.link,
-            _ => self.descend(prefix),
-        };
+        let table = self.remembered(prefix);
+        let table = table.unwrap_or_else(|| self.descend(prefix));
         self.entry(table, slot(prefix, 1))
     }
 
@@ -317,11 +324,8 @@ impl Tracker {
         if prefix == self.near.prefix {
             return self.near.link;
         }
-        let above = prefix >> TABLE_BITS;
-        let table = match self.shortcuts.get(shortcut(above)) {
-            Some(known) if known.prefix == above => known.link,
-            _ => self.take_shortcut(prefix),
-        };
+        let table = self.remembered(prefix);
+        let table = table.unwrap_or_else(|| self.take_shortcut(prefix));
         let link = self.entry(table, slot(prefix, 1));
         if link != 0 {
             self.near = Near { prefix, link };
