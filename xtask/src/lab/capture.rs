@@ -115,9 +115,7 @@ pub(super) fn run(args: &Args) -> Result<bool, Failure> {
         memory: args.memory,
     };
     let captured = wanted.capture(&lab, &args.out)?;
-    if let Some(path) = &args.log {
-        fs::write(path, &captured.outcome.log).map_err(of_file(path))?;
-    }
+    captured.outcome.write_log(args.log.as_deref())?;
     captured.print(args, lab.qemu.accel.name());
     Ok(captured.wrong.is_empty())
 }
@@ -260,12 +258,7 @@ impl Wanted {
         let memory = stopped.memory()?;
         let reading = reading::read(&memory, stopped.entry)?;
         let mut wrong = compare_preserved(&reading.sessions, &stopped.outcome.facts);
-        let complaints = stopped.outcome.complaints();
-        wrong.extend(
-            complaints
-                .into_iter()
-                .map(|it| format!("the kernel says: {}", it.text)),
-        );
+        wrong.extend(stopped.outcome.kernel_says());
         let bytes = cut::write(&memory, stopped.entry, &reading.facts, out)?;
         Ok(Captured {
             outcome: stopped.outcome,

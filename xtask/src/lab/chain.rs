@@ -1,13 +1,12 @@
 //! `lab chain`: from kernel to kernel.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use kho_guest::{Fact, Plan, Step};
 use serde_json::{Value, json};
 
 use super::cut;
-use super::failure::{Failure, of_file};
+use super::failure::Failure;
 use super::image::Placed;
 use super::inject::{Tally, compare, compare_preserved, retrieve_all, say_wrong, seconds, tempdir};
 use super::made::Made;
@@ -68,9 +67,7 @@ pub(super) fn run(args: &Args) -> Result<bool, Failure> {
         None => args.made.unwrap_or(SMALL).pack(dir.path())?,
     };
     let report = chain(&lab, &image, args.kernels, args.out.as_deref())?;
-    if let Some(path) = &args.log {
-        fs::write(path, &report.outcome.log).map_err(of_file(path))?;
-    }
+    report.outcome.write_log(args.log.as_deref())?;
     report.print(args.json, lab.qemu.accel.name());
     Ok(report.wrong.is_empty())
 }
@@ -126,12 +123,7 @@ pub(super) fn chain(
             .into_iter()
             .map(|it| format!("in the end: {it}")),
     );
-    let complaints = outcome.complaints();
-    wrong.extend(
-        complaints
-            .into_iter()
-            .map(|it| format!("the kernel says: {}", it.text)),
-    );
+    wrong.extend(outcome.kernel_says());
     Ok(Report {
         tally: Tally::of(&first.sessions),
         outcome,

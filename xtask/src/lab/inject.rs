@@ -77,9 +77,7 @@ pub(super) fn run(args: &Args) -> Result<bool, Failure> {
         (None, None) => return Err(Failure::CanNot("nothing to inject".to_owned())),
     };
     let report = inject(&lab, &image, from.as_deref())?;
-    if let Some(path) = &args.log {
-        fs::write(path, &report.outcome.log).map_err(of_file(path))?;
-    }
+    report.outcome.write_log(args.log.as_deref())?;
     report.print(args.json);
     Ok(report.is_good())
 }
@@ -132,12 +130,7 @@ pub(super) fn inject(lab: &Lab, image: &Path, from: Option<&Path>) -> Result<Rep
     let outcome = machine.run(lab, "handing over")?;
     outcome.finished()?;
     wrong.extend(compare(&reading.sessions, &outcome.facts));
-    let complaints = outcome.complaints();
-    wrong.extend(
-        complaints
-            .into_iter()
-            .map(|it| format!("the kernel says: {}", it.text)),
-    );
+    wrong.extend(outcome.kernel_says());
     Ok(Report {
         tally: Tally::of(&reading.sessions),
         wrong,

@@ -1,10 +1,12 @@
 //! A guest from its start to its end.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use kho_guest::Fact;
 
-use super::failure::Failure;
+use super::failure::{Failure, of_file};
 use super::journal::{self, Complaint};
 use super::options::Lab;
 use super::qemu::{Event, Guest, Machine};
@@ -43,6 +45,19 @@ impl Outcome {
     /// What the kernel complained about.
     pub(super) fn complaints(&self) -> Vec<Complaint> {
         journal::complaints(&self.facts, &self.log)
+    }
+
+    /// The same, as what is wrong.
+    pub(super) fn kernel_says(&self) -> impl Iterator<Item = String> + use<> {
+        let complaints = self.complaints().into_iter();
+        complaints.map(|complaint| format!("the kernel says: {}", complaint.text))
+    }
+
+    /// Writes the log to `path`, where one was asked for.
+    pub(super) fn write_log(&self, path: Option<&Path>) -> Result<(), Failure> {
+        path.map_or(Ok(()), |path| {
+            fs::write(path, &self.log).map_err(of_file(path))
+        })
     }
 
     /// The release of the kernel; empty where it did not come as far as init.
