@@ -175,18 +175,22 @@ pub(crate) fn dialects() -> Vector {
     })
 }
 
+/// With scratch areas: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000.
+pub(crate) fn with_scratch() -> Result<Kho, Failure> {
+    let areas = [
+        (0xcc0_0000, 40 << 20),
+        (0xcc0_0000, 0),
+        (0x540_0000, 120 << 20),
+    ];
+    let areas = areas.map(|(addr, size)| PhysRange::new(PhysAddr::new(addr), size));
+    kho(KhoConfig::new().scratch(areas.into_iter().flatten()))
+}
+
 /// The table of scratch areas.
 pub(crate) fn scratch() -> Vector {
     let name = "scratch table: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000";
     vector(name, || {
-        let areas = [
-            (0xcc0_0000, 40 << 20),
-            (0xcc0_0000, 0),
-            (0x540_0000, 120 << 20),
-        ];
-        let areas = areas.map(|(addr, size)| PhysRange::new(PhysAddr::new(addr), size));
-        let kho = kho(KhoConfig::new().scratch(areas.into_iter().flatten()))?;
-        let mut handed = hand_over(kho)?;
+        let mut handed = hand_over(with_scratch()?)?;
         let (at, size) = handed.entry.scratch.ok_or("no table")?;
         handed.dump.memory("table", at, usize::try_from(size)?)?;
         // The table itself is not preserved.

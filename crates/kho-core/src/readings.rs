@@ -12,7 +12,7 @@ use kho_radix::dump::{Dump, Failure, Names, arena, vector};
 use kho_radix::edits::{Edit, Nowhere, Reading, Refusal, addr, behind, bytes, kind, word};
 
 use crate::abi::{COMPONENT, MEMBLOCK_SUBTREE, METADATA_SUBTREE};
-use crate::golden::{add, kho};
+use crate::golden::{add, kho, with_scratch};
 use crate::{
     Entry, Handover, Kho, KhoConfig, Memblock, Metadata, OpenError, RootFdt, Said, ScratchTable,
 };
@@ -550,13 +550,7 @@ pub(crate) fn handover() -> Vector {
 pub(crate) fn scratch() -> Vector {
     let name = "what is read of a scratch table: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000";
     vector(name, || {
-        let areas = [
-            (0xcc0_0000, 40 << 20),
-            (0xcc0_0000, 0),
-            (0x540_0000, 120 << 20),
-        ];
-        let areas = areas.map(|(addr, size)| PhysRange::new(PhysAddr::new(addr), size));
-        let mut handed = hand_over(kho(KhoConfig::new().scratch(areas.into_iter().flatten()))?)?;
+        let mut handed = hand_over(with_scratch()?)?;
         let (at, size) = handed.entry.scratch.ok_or("no table")?;
         let first =
             |what: &str, addr: u64, size: u64| word(what, at, addr).word(behind(at, 8), size);

@@ -44,7 +44,7 @@ impl FileHandler for States {
 
     fn preserve(&self, kho: &Kho, file: &Arc<State>) -> Result<PreservedFolio, HandlerError> {
         let folio = kho.preserver().alloc_preserve(file.size);
-        let mut folio = folio.map_err(|error| HandlerError::new(Box::new(error)))?;
+        let mut folio = folio.map_err(HandlerError::new)?;
         let bytes = folio.iter_mut().zip(&file.bytes);
         bytes.for_each(|(to, byte)| *to = *byte);
         Ok(folio)

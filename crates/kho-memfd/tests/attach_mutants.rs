@@ -82,7 +82,7 @@ impl FlbHandler for TestFlb {
     ) -> Result<Arc<Object>, HandlerError> {
         let at = PhysAddr::new(data);
         let folio = retrieve.claims.folio(at, "test FLB", retrieve.data_at);
-        folio.map_err(|damage| HandlerError::new(Box::new(damage)))?;
+        folio.map_err(HandlerError::new)?;
         Ok(Arc::new(Object(at, Mutex::default())))
     }
 
