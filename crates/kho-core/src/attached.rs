@@ -4,9 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{Admitted, NotAdmitted, Registry};
-use kho_mem::{
-    Arena, Damage, Defect, Folio, Handed, Order, PAGE_SIZE_U64, PageRun, Pages, PhysAddr,
-};
+use kho_mem::{Arena, Damage, Defect, Folio, Handed, Order, PageRun, Pages, PhysAddr};
 use kho_radix::{Failed, RestoreError};
 
 use crate::abi::{NAME, VERSION};
@@ -112,20 +110,7 @@ impl Attached {
             return arena.clone();
         }
         let handover = self.handover();
-        let preserved = handover.preserved();
-        let page = |at: &PhysAddr| PageRun {
-            pfn: at.pfn().get(),
-            pages: 1,
-        };
-        let nodes = preserved.nodes().iter().map(page);
-        // The table and the root FDT are not always preserved themselves.
-        let root = [page(&handover.root().at())];
-        let table = handover.entry().scratch.map(|(at, size)| PageRun {
-            pfn: at.pfn().get(),
-            pages: (at.get() % PAGE_SIZE_U64 + size).div_ceil(PAGE_SIZE_U64),
-        });
-        let keep = preserved.page_runs().chain(nodes).chain(root).chain(table);
-        let keep: Vec<_> = keep.collect();
+        let keep: Vec<_> = handover.reached().collect();
         let scratch = handover
             .scratch()
             .map_or(&[][..], ScratchTable::areas)

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kho_compat::{
     Admitted, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
 };
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysRange, is_backed};
+use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange, is_backed};
 use kho_radix::{Claims, Preserved};
 
 use crate::abi::FDT_SIZE;
@@ -227,6 +227,32 @@ impl<'m> Handover<'m> {
         &self.parts.preserved
     }
 
+    /// The pages that it reaches: what is preserved, the tracker's nodes, the root FDT, the scratch table. The
+    /// last two may be preserved as well.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = PageRun> + '_ {
+        let page = |at: PhysAddr| PageRun {
+            pfn: at.pfn().get(),
+            pages: 1,
+        };
+        let (entry, preserved) = (self.entry(), self.preserved());
+        let nodes = preserved.nodes().iter().map(move |at| page(*at));
+        let table = entry.scratch.map(|(at, size)| PageRun {
+            pfn: at.pfn().get(),
+            pages: (at.get() % PAGE_SIZE_U64 + size).div_ceil(PAGE_SIZE_U64),
+        });
+        let root = [page(entry.fdt_addr)];
+        preserved.page_runs().chain(nodes).chain(root).chain(table)
+    }
+
+    /// The pages that it reaches, in order, in as few runs as can be: preserved memory, the tracker's nodes,
+    /// the root FDT, the scratch table. All that an image of it needs.
+    #[must_use]
+    pub fn page_runs(&self) -> Vec<PageRun> {
+        let mut all: Vec<_> = self.reached().collect();
+        all.sort_unstable_by_key(|run| run.pfn);
+        all.into_iter().fold(Vec::new(), joined)
+    }
+
     /// The scratch table, where the entry named one.
     #[must_use]
     pub fn scratch(&self) -> Option<&ScratchTable> {
@@ -315,5 +341,30 @@ impl<'m> Handover<'m> {
             let place = Place::new(subtree.addr.get(), format!("subtree `{}`", subtree.name));
             manifest.add(Carrier::Subtree, &subtree.name, place);
         }
+    }
+}
+
+/// `runs` and one more, that does not begin before them.
+fn joined(mut runs: Vec<PageRun>, run: PageRun) -> Vec<PageRun> {
+    match runs.last_mut() {
+        // What is preserved may be the root FDT or the table as well.
+        Some(last) if run.pfn <= last.end() => {
+            last.pages = last.pages.max(run.end().saturating_sub(last.pfn));
+        }
+        _ => runs.push(run),
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_touch_are_one() {
+        let run = |pfn, pages| PageRun { pfn, pages };
+        let runs = [run(1, 2), run(2, 1), run(3, 4), run(9, 1)];
+        let joined = runs.into_iter().fold(Vec::new(), joined);
+        assert_eq!(joined, [run(1, 6), run(9, 1)]);
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use kho_compat::{Ability, Carrier, Dialect, Features, Manifest, Place, Registry, Side, Token};
 use kho_mem::Defect;
@@ -32,6 +33,22 @@ pub enum Said {
     },
     /// In the feature masks.
     Features(Features),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version { version, optional } => {
+                let optional = if *optional { ", optional" } else { "" };
+                write!(f, "version {version}{optional}")
+            }
+            Self::Features(features) => write!(
+                f,
+                "supported {:#x}, required {:#x}, active {:#x}",
+                features.supported, features.required, features.active
+            ),
+        }
+    }
 }
 
 /// A value that is none of its node's: the defect, what was found, what was expected.

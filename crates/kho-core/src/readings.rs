@@ -14,7 +14,7 @@ use kho_radix::edits::{Edit, Nowhere, Reading, Refusal, addr, behind, bytes, kin
 use crate::abi::{COMPONENT, MEMBLOCK_SUBTREE, METADATA_SUBTREE};
 use crate::golden::{add, kho, with_scratch};
 use crate::{
-    Entry, Handover, Kho, KhoConfig, Memblock, Metadata, OpenError, RootFdt, Said, ScratchTable,
+    Entry, Handover, Kho, KhoConfig, Memblock, Metadata, OpenError, RootFdt, ScratchTable,
 };
 
 // The formats' numbers, written once more: a dump must not change with the constants.
@@ -199,21 +199,6 @@ fn nested(levels: usize, late: bool) -> Vec<u8> {
         strings.to_vec(),
     ]
     .concat()
-}
-
-fn said(said: Said) -> String {
-    match said {
-        Said::Version { version, optional } => {
-            format!(
-                "version {version}{}",
-                if optional { ", optional" } else { "" }
-            )
-        }
-        Said::Features(features) => format!(
-            "supported {:#x}, required {:#x}, active {:#x}",
-            features.supported, features.required, features.active
-        ),
-    }
 }
 
 /// The address `offset` bytes before `addr`: a property's length stands 8 bytes before its value.
@@ -419,7 +404,7 @@ pub(crate) fn listed() -> Vector {
                 let listed = RootFdt::read(mem, at)?.listed()?;
                 let lines = listed
                     .iter()
-                    .map(|listed| format!("{}: {}", listed.name, said(listed.said)));
+                    .map(|listed| format!("{}: {}", listed.name, listed.said));
                 Ok(lines.collect::<Vec<_>>().join("\n"))
             })?;
             text.push_str(&handed.dump.finish());

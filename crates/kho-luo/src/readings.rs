@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kho_compat::{Dialect, Registry, Vector, policy};
-use kho_core::{Attached, Handover, Kho, KhoConfig, Said};
+use kho_core::{Attached, Handover, Kho, KhoConfig};
 use kho_mem::PhysAddr;
 use kho_radix::dump::{Dump, Failure, Names, arena, vector};
 use kho_radix::edits::{Edit, Nowhere, Reading, Refusal, addr, behind, bytes, kind, word};
@@ -314,23 +314,6 @@ pub(crate) fn flbs() -> Vector {
     })
 }
 
-/// What is said of a component that is listed.
-fn said(said: Said) -> String {
-    match said {
-        Said::Version { version, optional } => {
-            format!(
-                "version {version}{}",
-                if optional { ", optional" } else { "" }
-            )
-        }
-        Said::Features(features) => format!(
-            "supported {:#x}, required {:#x}, active {:#x}",
-            features.supported, features.required, features.active
-        ),
-        _ => "something else".to_owned(),
-    }
-}
-
 /// What the root FDT lists.
 pub(crate) fn listed() -> Vector {
     let name = "what is listed with sessions, and what is read of that";
@@ -341,7 +324,7 @@ pub(crate) fn listed() -> Vector {
             let _ = writeln!(text, "{dialect}:");
             for listed in handed.handover.listed() {
                 if listed.name != kho_core::abi::NAME {
-                    let _ = writeln!(text, "  {}: {}", listed.name, said(listed.said));
+                    let _ = writeln!(text, "  {}: {}", listed.name, listed.said);
                 }
             }
             let handover = handed.handover.in_memory(handed.dump.mem());

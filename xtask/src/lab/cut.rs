@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kho_core::{Entry, Handover};
 use kho_image::{Image, Options, write_elf};
-use kho_mem::{PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem};
+use kho_mem::{PageRun, PhysMem};
 use serde_json::Value;
 
 use super::failure::{Failure, of_file};
@@ -78,51 +78,17 @@ fn compress(core: &Path, to: &Path) -> Result<PathBuf, Failure> {
     Ok(to.to_owned())
 }
 
-/// The pages that the handover reaches: what is preserved, the tracker's nodes, the root FDT, the scratch
-/// table.
+/// The pages that the handover reaches.
 fn reached(memory: &dyn PhysMem, entry: Entry) -> Result<Vec<PageRun>, Failure> {
-    let handover = Handover::open(memory, entry);
-    let handover = handover.map_err(|error| Failure::Failed(error.to_string()))?;
-    let preserved = handover.preserved();
-    let page = |at: PhysAddr| PageRun {
-        pfn: at.pfn().get(),
-        pages: 1,
-    };
-    let table = entry.scratch.map(|(at, size)| PageRun {
-        pfn: at.pfn().get(),
-        pages: (at.get() % PAGE_SIZE_U64 + size).div_ceil(PAGE_SIZE_U64),
-    });
-    let mut all: Vec<_> = preserved.page_runs().collect();
-    all.extend(preserved.nodes().iter().map(|at| page(*at)));
-    all.extend(table);
-    all.push(page(entry.fdt_addr));
-    all.sort_unstable_by_key(|run| run.pfn);
-    Ok(all.into_iter().fold(Vec::new(), joined))
-}
-
-/// `runs` and one more, that does not begin before them.
-fn joined(mut runs: Vec<PageRun>, run: PageRun) -> Vec<PageRun> {
-    match runs.last_mut() {
-        // What is preserved may be the root FDT or the table as well.
-        Some(last) if run.pfn <= last.end() => {
-            last.pages = last.pages.max(run.end().saturating_sub(last.pfn));
-        }
-        _ => runs.push(run),
+    match Handover::open(memory, entry) {
+        Ok(handover) => Ok(handover.page_runs()),
+        Err(error) => Err(Failure::Failed(error.to_string())),
     }
-    runs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_that_touch_are_one() {
-        let run = |pfn, pages| PageRun { pfn, pages };
-        let runs = [run(1, 2), run(2, 1), run(3, 4), run(9, 1)];
-        let joined = runs.into_iter().fold(Vec::new(), joined);
-        assert_eq!(joined, [run(1, 6), run(9, 1)]);
-    }
 
     #[test]
     fn facts_stand_beside() {

@@ -224,35 +224,8 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
             return Err(Failure::Interrupted);
         }
     }
-    let preserved = handover.preserved();
-    let page = |at: PhysAddr| PageRun {
-        pfn: at.pfn().get(),
-        pages: 1,
-    };
-    let nodes = preserved.nodes().iter().map(|at| page(*at));
-    let table = entry.scratch.map(|(at, size)| PageRun {
-        pfn: at.pfn().get(),
-        pages: size.div_ceil(PAGE_SIZE_U64),
-    });
-    let root = [page(entry.fdt_addr)];
-    let mut all: Vec<_> = preserved
-        .page_runs()
-        .chain(nodes)
-        .chain(table)
-        .chain(root)
-        .collect();
-    all.sort_unstable_by_key(|run| run.pfn);
-    let mut runs: Vec<PageRun> = Vec::new();
-    for run in all {
-        match runs.last_mut() {
-            // The root FDT is preserved as well.
-            Some(last) if run.pfn <= last.end() => {
-                last.pages = last.pages.max(run.end() - last.pfn);
-            }
-            _ => runs.push(run),
-        }
-    }
-    Ok((handover.root().compatible().to_owned(), runs))
+    let compatible = handover.root().compatible().to_owned();
+    Ok((compatible, handover.page_runs()))
 }
 
 /// Handed memory of a memfd, in which what was never written is zeros that are stored nowhere:
