@@ -169,10 +169,10 @@ fn measure(args: &Args) -> Result<(), String> {
             .iter()
             .any(|one| format!("{}/{}", one.name, one.by).contains(only))
     {
-        let all: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        let mut all: Vec<_> = ROWS.iter().map(|row| row.name.to_owned()).collect();
+        all.extend(process::names(files(args)));
         return Err(format!(
-            "no workload has `{only}` in its name: there are {}, luo_preserve_1M, luo_freeze_1M, \
-             luo_deserialize_1M, luo_retrieve_1M, luo_finish_1M, handover_blackout_64M and _8G",
+            "no workload has `{only}` in its name: there are {}",
             all.join(", ")
         ));
     }
@@ -229,13 +229,18 @@ fn command() -> String {
     words.join(" ")
 }
 
+/// How many files a life has.
+fn files(args: &Args) -> u64 {
+    let files = if args.quick { FILES / 10 } else { FILES };
+    (files.saturating_mul(args.scale.unwrap_or(100)) / 100).clamp(10, FILES)
+}
+
 /// What is measured in processes of its own; with the rows of all.
 fn processes(args: &Args, built: &Built) -> Result<(Vec<Row>, Vec<Measured>), String> {
     let only = args.only.as_deref();
     let (mut rows, mut measured) = (ROWS.to_vec(), Vec::new());
-    let files = if args.quick { FILES / 10 } else { FILES };
     let plan = process::Plan {
-        files: (files.saturating_mul(args.scale.unwrap_or(100)) / 100).clamp(10, FILES),
+        files: files(args),
         runs: if args.quick { 3 } else { 5 },
         large_runs: if args.quick { 1 } else { 3 },
     };

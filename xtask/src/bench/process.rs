@@ -52,6 +52,17 @@ fn short(count: u64) -> String {
     }
 }
 
+/// A part of the life of so many files.
+fn life_of(files: u64, part: &str) -> String {
+    format!("luo_{part}_{}", short(files))
+}
+
+/// What is measured here, with lives of so many files.
+pub(super) fn names(files: u64) -> impl Iterator<Item = String> {
+    let lives = PARTS.into_iter().map(move |part| life_of(files, part));
+    lives.chain(SIZES.iter().map(|(name, _)| (*name).to_owned()))
+}
+
 /// What is to be run, and how often.
 pub(super) struct Plan {
     pub(super) files: u64,
@@ -75,8 +86,7 @@ pub(super) fn lives(
     plan: &Plan,
     only: Option<&str>,
 ) -> Result<(Vec<Row>, Vec<Measured>), String> {
-    let label = short(plan.files);
-    let name = |part: &str| format!("luo_{part}_{label}");
+    let name = |part: &str| life_of(plan.files, part);
     if !PARTS.iter().any(|part| wanted(only, &name(part))) {
         return Ok((Vec::new(), Vec::new()));
     }
