@@ -2,9 +2,7 @@
 
 use semver::Version;
 
-use crate::Vector;
-use crate::layout::{Constant, Layout};
-use crate::{Carrier, Features};
+use crate::{Carrier, Features, Generation, Vector, Versions};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -15,39 +13,36 @@ pub enum Presence {
     Optional,
 }
 
-/// A part of the handover's format with a version of its own.
+/// A part of the handover's format with versions of its own.
 ///
-/// A constant in the crate that implements it, registered with [`submit!`](crate::submit):
+/// A constant in the crate that implements it, registered with [`submit!`](crate::submit). What it
+/// restores and writes follows from its [`Generation`]s:
 ///
 /// ```
-/// use kho_compat::Component;
+/// use kho_compat::{Component, Generation};
 ///
-/// pub const COMPONENT: Component = Component::new("pci", 1, "^1")
+/// const V1: Generation = Generation::new(1).since("pci 0.1").read_only();
+/// const V2: Generation = Generation::new(2).since("pci 0.2").needs(&[("block", 1)]);
+/// pub const COMPONENT: Component = Component::new("pci", &[V1, V2])
 ///     .summary("PCI devices kept over a live update")
-///     .needs(&["block"])
 ///     .optional();
 /// kho_compat::submit! { COMPONENT }
-/// # const BLOCK: Component = Component::new("block", 1, "^1");
+/// # const BLOCK: Component = Component::new("block", &[Generation::new(1)]);
 /// # kho_compat::submit! { BLOCK }
-/// # assert!(kho_compat::Registry::linked().unwrap().get("pci").is_some());
+/// let registry = kho_compat::Registry::linked()?;
+/// assert!(registry.restores("pci", 1) && registry.restores("pci", 2));
+/// assert_eq!(registry.get("pci").map(Component::major), Some(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Component {
     /// The name in compat strings: `block`.
     pub name: &'static str,
-    /// The version written. Its major is the number in `block-v1`; its minor counts additions
-    /// that an older reader may ignore.
-    pub version: Version,
-    /// What this crate can read, as a semver requirement over the versions handed over. A
-    /// handover names majors only, so `block-v1` is asked as 1.0.0.
-    pub restores: &'static str,
-    /// Versions that this crate can write besides its own: older ones, for an older reader.
-    pub writes: &'static [u32],
+    /// Its formats, in order of their numbers.
+    pub generations: &'static [Generation],
     /// Its feature masks: what it can restore, and what whoever restores must support.
     pub features: Features,
-    /// Names of the components that this one's format uses. A composite lists them.
-    pub needs: &'static [&'static str],
     /// Whether a handover can do without it.
     pub presence: Presence,
     /// What it is, in a line.
@@ -60,50 +55,30 @@ pub struct Component {
     pub subtree: Option<&'static str>,
     /// Bytes that its compat string may take, NUL included, where its field is of fixed size.
     pub field: Option<usize>,
-    /// The structs that lie in memory.
-    pub layouts: &'static [fn() -> Layout],
-    /// The format's constants that belong to no single struct.
-    pub constants: &'static [fn() -> Constant],
     /// What the crate's code writes for given inputs: the part of a format that no struct shows.
     pub vectors: &'static [fn() -> Vector],
 }
 
+/// What a component without generations is taken for, until a registry refuses it.
+static NONE: Generation = Generation::new(0);
+
 impl Component {
-    /// A mandatory component that needs nothing. `major` is the number in its compat string,
-    /// `restores` the semver requirement of what it can read.
+    /// A mandatory component of these generations, in order of their numbers. The newest that is
+    /// written is what it writes by default.
     #[must_use]
-    pub const fn new(name: &'static str, major: u32, restores: &'static str) -> Self {
+    pub const fn new(name: &'static str, generations: &'static [Generation]) -> Self {
         Self {
             name,
-            version: Version::new(major as u64, 0, 0),
-            restores,
-            writes: &[],
+            generations,
             features: Features::BASE,
-            needs: &[],
             presence: Presence::Mandatory,
             summary: "",
             crate_name: "",
             carrier: None,
             subtree: None,
             field: None,
-            layouts: &[],
-            constants: &[],
             vectors: &[],
         }
-    }
-
-    /// Sets the components that this one's format uses.
-    #[must_use]
-    pub const fn needs(mut self, needs: &'static [&'static str]) -> Self {
-        self.needs = needs;
-        self
-    }
-
-    /// Sets the versions that it can write besides its own.
-    #[must_use]
-    pub const fn writes(mut self, versions: &'static [u32]) -> Self {
-        self.writes = versions;
-        self
     }
 
     /// Sets its feature masks.
@@ -155,20 +130,6 @@ impl Component {
         self
     }
 
-    /// Sets the structs that lie in memory.
-    #[must_use]
-    pub const fn layouts(mut self, layouts: &'static [fn() -> Layout]) -> Self {
-        self.layouts = layouts;
-        self
-    }
-
-    /// Sets the format's constants that belong to no single struct.
-    #[must_use]
-    pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
-        self.constants = constants;
-        self
-    }
-
     /// Sets the vectors: what the crate's code writes for given inputs.
     #[must_use]
     pub const fn vectors(mut self, vectors: &'static [fn() -> Vector]) -> Self {
@@ -176,11 +137,45 @@ impl Component {
         self
     }
 
-    /// The number in the compat string.
+    /// The generation `number`.
+    #[must_use]
+    pub fn generation(&self, number: u32) -> Option<&'static Generation> {
+        self.generations.iter().find(|one| one.number == number)
+    }
+
+    /// The generation that it writes by default: the newest of those that it writes.
+    #[must_use]
+    pub fn written(&self) -> &'static Generation {
+        let mut written = self.generations.iter().rev().filter(|one| one.is_written);
+        written.next().unwrap_or(&NONE)
+    }
+
+    /// The number in the compat string that it writes by default.
     #[must_use]
     pub fn major(&self) -> u32 {
-        // Component::new is the only constructor, and takes a u32.
-        u32::try_from(self.version.major).unwrap_or(u32::MAX)
+        self.written().number
+    }
+
+    /// The version that it writes by default.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let written = self.written();
+        Version::new(u64::from(written.number), u64::from(written.minor), 0)
+    }
+
+    /// The versions that it restores: its generations.
+    #[must_use]
+    pub fn restores(&self) -> Versions {
+        self.generations.iter().map(|one| one.number).collect()
+    }
+
+    /// The older versions that it writes for an older reader, in order.
+    pub fn writes(&self) -> impl Iterator<Item = u32> {
+        let newest = self.major();
+        let written = self.generations.iter().filter(|one| one.is_written);
+        written
+            .map(|one| one.number)
+            .filter(move |number| *number != newest)
     }
 }
 
@@ -189,13 +184,13 @@ inventory::collect!(Component);
 /// Describes a constant of the format by its own name: `constant!(MAX_BLOCKS)`.
 ///
 /// ```
-/// use kho_compat::{Component, constant};
+/// use kho_compat::{Component, Generation, constant};
 ///
 /// /// Blocks in a set.
 /// pub const MAX_BLOCKS: u64 = 10_000;
 /// const BLOCK: Component =
-///     Component::new("block", 1, "^1").constants(&[constant!(MAX_BLOCKS)]);
-/// assert_eq!((BLOCK.constants[0])().value, "10000 (0x2710)");
+///     Component::new("block", &[Generation::new(1).constants(&[constant!(MAX_BLOCKS)])]);
+/// assert_eq!((BLOCK.written().constants[0])().value, "10000 (0x2710)");
 /// ```
 #[macro_export]
 macro_rules! constant {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Ability, Carrier, Dialect, Features, Manifest, Place, Presence, Registry, RegistryError, Side,
+    Token,
 };
 
 /// The format's name, in [`ManifestFile::format`].
@@ -69,15 +69,22 @@ pub struct ManifestFile {
 pub struct ComponentFile {
     /// The version written.
     pub version: u32,
-    /// What it restores, as a semver requirement. Without it its own version alone.
+    /// Additions to that version that an older reader may ignore.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub minor: u32,
+    /// What it restores: semver requirements, ` || ` between alternatives. Without it its own version
+    /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restores: Option<String>,
     /// Versions that it can write besides its own: older ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<u32>,
-    /// Components that its format uses.
+    /// Components that its strings list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<String>,
+    /// Of those, what it does without and this side does not know, each with the version listed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lists: BTreeMap<String, u32>,
     /// Whether a handover can do without it.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub optional: bool,
@@ -141,6 +148,14 @@ const fn one() -> u64 {
     1
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 /// A file that is no manifest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -172,7 +187,10 @@ impl ManifestFile {
             name: name.to_string(),
             dialect: None,
             components: components
-                .map(|ability| (ability.name.clone(), ComponentFile::from(ability)))
+                .map(|ability| {
+                    let component = ComponentFile::of(ability, registry.side());
+                    (ability.name.clone(), component)
+                })
                 .collect(),
             in_use: None,
         }
@@ -283,7 +301,7 @@ impl ComponentFile {
         let mut ability = Ability::new(name, self.version)
             .map_err(|error| member("", format!("no component's name: {error}")))?;
         if let Some(restores) = &self.restores {
-            ability.restores = VersionReq::parse(restores).map_err(|error| {
+            ability.restores = restores.parse().map_err(|error| {
                 let text = format!("{restores:?} is no version requirement: {error}");
                 member(".restores", text)
             })?;
@@ -291,6 +309,17 @@ impl ComponentFile {
         ability.writes.clone_from(&self.writes);
         ability.writes.sort_unstable();
         ability.needs.clone_from(&self.needs);
+        for (listed, version) in &self.lists {
+            if !self.needs.contains(listed) {
+                let text = format!("`{listed}` is not among its needs");
+                return Err(member(".lists", text));
+            }
+            Token::new(listed, *version)
+                .map_err(|error| member(".lists", format!("no component's name: {error}")))?;
+        }
+        ability.minor = self.minor;
+        ability.lists.extend(self.lists.keys().cloned());
+        ability.stands_for.clone_from(&self.lists);
         if self.optional {
             ability.presence = Presence::Optional;
         }
@@ -309,14 +338,24 @@ impl ComponentFile {
     }
 }
 
-impl From<&Ability> for ComponentFile {
-    fn from(ability: &Ability) -> Self {
+impl ComponentFile {
+    /// A component of `side`.
+    fn of(ability: &Ability, side: &Side) -> Self {
         let features = ability.features;
+        let unlinked = |name: &&String| side.get(name).is_none();
+        let version = |name: &String| Some((name.clone(), side.unlinked(name)?));
         Self {
             version: ability.version,
+            minor: ability.minor,
             restores: Some(ability.restores.to_string()),
             writes: ability.writes.clone(),
             needs: ability.needs.clone(),
+            lists: ability
+                .lists
+                .iter()
+                .filter(unlinked)
+                .filter_map(version)
+                .collect(),
             optional: ability.is_optional(),
             carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
             subtree: ability.subtree.clone(),
@@ -378,13 +417,12 @@ mod tests {
     use super::*;
     use crate::Component;
 
-    static BLOCK: Component = Component::new("block", 2, ">=1, <3").writes(&[1]);
-    static LUO: Component = Component::new("luo", 5, "^5")
-        .needs(&["block"])
+    static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
+    static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
         .carried_in(Carrier::Luo)
         .subtree("LUO")
         .features(Features::of(0b11, 0b01));
-    static EXTRA: Component = Component::new("extra", 1, "^1").optional();
+    static EXTRA: Component = Component::new("extra", &[Generation::new(1)]).optional();
 
     #[test]
     fn a_registry_goes_into_a_file_and_comes_back() {

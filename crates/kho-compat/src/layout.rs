@@ -300,10 +300,12 @@ impl Component {
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = format!("{}-v{}\n", self.name, self.major());
-        let needs = if self.needs.is_empty() {
+        let written = self.written();
+        let needs: Vec<_> = written.listed().map(|(name, _)| name).collect();
+        let needs = if needs.is_empty() {
             "nothing".to_owned()
         } else {
-            self.needs.join(", ")
+            needs.join(", ")
         };
         let _ = writeln!(out, "needs: {needs}");
         if let Some(subtree) = self.subtree {
@@ -316,10 +318,10 @@ impl Component {
             let _ = writeln!(out, "string field: {field} bytes");
         }
         let _ = writeln!(out, "features: {}", self.features);
-        if !self.constants.is_empty() {
+        if !written.constants.is_empty() {
             out.push('\n');
         }
-        for constant in self.constants {
+        for constant in written.constants {
             let constant = constant();
             let _ = writeln!(out, "const {} = {}", constant.name, constant.value);
         }
@@ -340,7 +342,13 @@ impl Component {
     #[must_use]
     pub fn all_layouts(&self) -> Vec<Layout> {
         let mut out: Vec<Layout> = Vec::new();
-        let mut queue: Vec<Layout> = self.layouts.iter().rev().map(|layout| layout()).collect();
+        let mut queue: Vec<Layout> = self
+            .written()
+            .layouts
+            .iter()
+            .rev()
+            .map(|layout| layout())
+            .collect();
         while let Some(layout) = queue.pop() {
             if out.iter().all(|known| known.name != layout.name) {
                 queue.extend(layout.nested.iter().cloned());

@@ -10,10 +10,10 @@
 //! family of crates asks for one.
 //!
 //! ```
-//! use kho_compat::{Compat, Component, Dialect, Registry};
+//! use kho_compat::{Compat, Component, Dialect, Generation, Registry};
 //!
-//! static BLOCK: Component = Component::new("block", 1, "^1");
-//! static LUO: Component = Component::new("luo", 5, "^5").needs(&["block"]);
+//! static BLOCK: Component = Component::new("block", &[Generation::new(1)]);
+//! static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]);
 //!
 //! let registry = Registry::new([&BLOCK, &LUO])?;
 //! let composite = registry.compat("luo", Dialect::Composite)?;
@@ -43,6 +43,7 @@ mod cost;
 mod features;
 #[cfg(feature = "file")]
 pub mod file;
+mod generation;
 mod layout;
 mod manifest;
 pub mod policy;
@@ -50,12 +51,14 @@ mod registry;
 mod side;
 mod vector;
 mod verdict;
+mod versions;
 
 pub use admitted::{Admitted, NotAdmitted};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::consequence;
 pub use features::Features;
+pub use generation::Generation;
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;
@@ -66,6 +69,7 @@ pub use registry::{Registry, RegistryError};
 pub use side::{Ability, Side};
 pub use vector::Vector;
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
+pub use versions::Versions;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,8 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Ability, Admitted, Carrier, Compat, Component, Decision, Dialect, GrammarError, Manifest,
-    Policy, Refused, Side,
+    Ability, Admitted, Carrier, Compat, Component, Decision, Dialect, Generation, GrammarError,
+    Manifest, Policy, Refused, Side,
 };
 use once_cell::race::OnceBox;
 
@@ -38,9 +38,11 @@ pub enum RegistryError {
     /// A name that no compat string could hold.
     #[error("component `{0}` has a name that is not in the grammar: {1}")]
     Name(String, GrammarError),
-    /// A version requirement that semver does not understand.
-    #[error("component `{0}` restores {1:?}, which is no version requirement: {2}")]
-    Restores(String, String, String),
+    /// A component without a generation that is written, or with generations that are not in order.
+    #[error(
+        "invalid generations of component `{0}`: expected at least one that is written, in order of their numbers"
+    )]
+    Generations(String),
     /// A component that could not read what it writes.
     #[error("component `{0}` writes version {1} but restores {2} only")]
     NotOwnVersion(String, String, String),
@@ -88,6 +90,11 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let mut all: BTreeMap<&'static str, &'static Component> = BTreeMap::new();
         for component in components {
+            let generations = component.generations;
+            let rise = |pair: &[Generation]| matches!(pair, [a, b] if a.number < b.number);
+            if !generations.windows(2).all(rise) || !generations.iter().any(|one| one.is_written) {
+                return Err(RegistryError::Generations(component.name.to_string()));
+            }
             if let Some(other) = all.insert(component.name, component) {
                 let (one, two) = (other.crate_name, component.crate_name);
                 return Err(RegistryError::Duplicate(component.name, one, two));
@@ -190,10 +197,13 @@ impl Registry {
 mod tests {
     use super::*;
 
-    static BLOCK: Component = Component::new("block", 1, "^1");
-    static RADIX: Component = Component::new("radix", 1, "^1");
-    static LUO: Component = Component::new("luo", 5, "^5").needs(&["block"]);
-    static KHO: Component = Component::new("kho", 4, "^4").needs(&["radix", "luo"]);
+    static BLOCK: Component = Component::new("block", &[Generation::new(1)]);
+    static RADIX: Component = Component::new("radix", &[Generation::new(1)]);
+    static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]);
+    static KHO: Component = Component::new(
+        "kho",
+        &[Generation::new(4).needs(&[("radix", 1), ("luo", 5)])],
+    );
 
     fn composite(registry: &Registry, name: &str) -> String {
         registry
@@ -204,7 +214,10 @@ mod tests {
 
     #[test]
     fn needs_are_transitive_sorted_and_listed_once() {
-        static BASE: Component = Component::new("base", 2, "^2").needs(&["luo", "block", "kho"]);
+        static BASE: Component = Component::new(
+            "base",
+            &[Generation::new(2).needs(&[("luo", 5), ("block", 1), ("kho", 4)])],
+        );
         let registry = Registry::new([&BASE, &KHO, &LUO, &RADIX, &BLOCK]).unwrap();
         assert_eq!(
             composite(&registry, "base"),
@@ -219,12 +232,17 @@ mod tests {
 
     #[test]
     fn what_is_no_registry_is_refused() {
-        static CYCLE_A: Component = Component::new("a", 1, "^1").needs(&["b"]);
-        static CYCLE_B: Component = Component::new("b", 1, "^1").needs(&["a"]);
-        static LONG: Component = Component::new("luo", 5, "^5").needs(&["block"]).field(8);
-        static BAD_NAME: Component = Component::new("Luo", 5, "^5");
-        static BAD_REQ: Component = Component::new("luo", 5, "five");
-        static NOT_OWN: Component = Component::new("luo", 5, "^4");
+        static CYCLE_A: Component = Component::new("a", &[Generation::new(1).needs(&[("b", 1)])]);
+        static CYCLE_B: Component = Component::new("b", &[Generation::new(1).needs(&[("a", 1)])]);
+        static LONG: Component =
+            Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]).field(8);
+        static BAD_NAME: Component = Component::new("Luo", &[Generation::new(5)]);
+        static NOTHING: Component = Component::new("luo", &[]);
+        static READ_ONLY: Component =
+            Component::new("luo", &[Generation::new(4), Generation::new(5).read_only()]);
+        static ONLY_READ: Component = Component::new("luo", &[Generation::new(4).read_only()]);
+        static DISORDER: Component =
+            Component::new("luo", &[Generation::new(5), Generation::new(4)]);
         let check = |components: &[&'static Component], message: &str| {
             let error = Registry::new(components.iter().copied())
                 .unwrap_err()
@@ -239,13 +257,36 @@ mod tests {
         check(&[&CYCLE_A, &CYCLE_B], "`a` needs itself: a needs b needs a");
         check(&[&LONG, &BLOCK], "takes 16 bytes, its field has 8");
         check(&[&BAD_NAME], "not in the grammar: byte 0");
-        check(&[&BAD_REQ], "which is no version requirement");
-        check(&[&NOT_OWN], "writes version 5 but restores ^4 only");
+        for bad in [&NOTHING, &ONLY_READ, &DISORDER] {
+            check(&[bad], "invalid generations of component `luo`");
+        }
+        assert!(Registry::new([&READ_ONLY]).is_ok());
+    }
+
+    #[test]
+    fn what_is_listed_and_not_needed_need_not_be_linked() {
+        static ROOT: Component = Component::new(
+            "kho",
+            &[Generation::new(4)
+                .needs(&[("radix", 1)])
+                .lists(&[("block", 2)])],
+        );
+        let without = Registry::new([&ROOT, &RADIX]).unwrap();
+        assert_eq!(composite(&without, "kho"), "kho-v4;block-v2;radix-v1");
+        assert_eq!(without.side().unlinked("block"), Some(2));
+        // What is linked says its own version.
+        let with = Registry::new([&ROOT, &RADIX, &BLOCK]).unwrap();
+        assert_eq!(composite(&with, "kho"), "kho-v4;block-v1;radix-v1");
+        assert_eq!(with.side().unlinked("block"), None);
+        assert_eq!(with.side().stands_for("block"), Some(2));
     }
 
     #[test]
     fn a_range_of_versions_can_be_restored() {
-        static BLOCK2: Component = Component::new("block", 2, ">=1, <3");
+        static BLOCK2: Component = Component::new(
+            "block",
+            &[Generation::new(1).read_only(), Generation::new(2)],
+        );
         let registry = Registry::new([&BLOCK2]).unwrap();
         assert!(registry.restores("block", 1) && registry.restores("block", 2));
         assert!(!registry.restores("block", 0) && !registry.restores("block", 3));

@@ -4,10 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use semver::{Version, VersionReq};
-
 use crate::{
     Carrier, Compat, Component, Dialect, Features, GrammarError, Presence, RegistryError, Token,
+    Versions,
 };
 
 /// What one side knows of a component.
@@ -18,12 +17,18 @@ pub struct Ability {
     pub name: String,
     /// The version that it writes: the number in its token.
     pub version: u32,
-    /// The versions that it restores, asked as `N.0.0`.
-    pub restores: VersionReq,
+    /// The minor version that it writes: additions that an older reader may ignore.
+    pub minor: u32,
+    /// The versions that it restores.
+    pub restores: Versions,
     /// Versions that it can write besides its own, in order.
     pub writes: Vec<u32>,
-    /// Components that its format uses.
+    /// Components that its strings list.
     pub needs: Vec<String>,
+    /// Of those, the versions that its plain string stands for, where they are known.
+    pub stands_for: BTreeMap<String, u32>,
+    /// Of those, what it does without: listed, and not needed to read or write it.
+    pub lists: BTreeSet<String>,
     /// Whether a handover can do without it.
     pub presence: Presence,
     /// What carries its string as a base token.
@@ -42,21 +47,15 @@ impl Ability {
     /// The name is not in the grammar.
     pub fn new(name: &str, version: u32) -> Result<Self, GrammarError> {
         Token::new(name, version)?;
-        let exactly = semver::Comparator {
-            op: semver::Op::Exact,
-            major: u64::from(version),
-            minor: None,
-            patch: None,
-            pre: semver::Prerelease::EMPTY,
-        };
         Ok(Self {
             name: name.to_string(),
             version,
-            restores: VersionReq {
-                comparators: alloc::vec![exactly],
-            },
+            minor: 0,
+            restores: Versions::from_iter([version]),
             writes: Vec::new(),
             needs: Vec::new(),
+            stands_for: BTreeMap::new(),
+            lists: BTreeSet::new(),
             presence: Presence::Mandatory,
             carrier: None,
             subtree: None,
@@ -67,17 +66,12 @@ impl Ability {
     /// Whether it restores what `version` wrote.
     #[must_use]
     pub fn restores(&self, version: u32) -> bool {
-        self.restores
-            .matches(&Version::new(u64::from(version), 0, 0))
+        self.restores.has(version, 0)
     }
 
-    /// The versions that it restores, in order: those up to its own and, since a reader may know
-    /// what its writer does not write yet, a few above.
-    pub fn restorable(&self) -> impl Iterator<Item = u32> + '_ {
-        // A requirement is no list: what it allows far above its own version is not worth naming.
-        let named = self.version.saturating_add(8);
-        let first = self.version.saturating_sub(64);
-        (first..=named).filter(|version| self.restores(*version))
+    /// The versions that it restores, in order: see [`Versions::near`].
+    pub fn restorable(&self) -> impl Iterator<Item = u32> {
+        self.restores.near(self.version)
     }
 
     /// The versions that it can write, in order.
@@ -95,11 +89,12 @@ impl Ability {
 
 /// One side of a handover: a program with its linked components, a kernel, a release in a file.
 ///
-/// Its components by name, checked: what they need is there, and nothing needs itself.
+/// Its components by name, checked: what they need is there, and nothing needs itself. What a component
+/// lists and does without need not be there.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Side {
     abilities: BTreeMap<String, Ability>,
-    // All that each needs, directly or not, in alphabetical order.
+    // All that each lists, directly or not, in alphabetical order.
     needs: BTreeMap<String, Vec<String>>,
 }
 
@@ -179,6 +174,25 @@ impl Side {
         self.needs.get(name).map_or(&[], |needs| needs)
     }
 
+    /// The version that plain strings stand for of the component `need`: the one that its users were
+    /// released with. `None` where no component lists it, or none says.
+    #[must_use]
+    pub fn stands_for(&self, need: &str) -> Option<u32> {
+        let mut users = self.abilities();
+        users.find_map(|user| user.stands_for.get(need).copied())
+    }
+
+    /// The version that strings list of `name`, where it is no component of this side and those who
+    /// list it do without it.
+    #[must_use]
+    pub fn unlinked(&self, name: &str) -> Option<u32> {
+        if self.abilities.contains_key(name) {
+            return None;
+        }
+        let mut users = self.abilities().filter(|user| user.lists.contains(name));
+        users.find_map(|user| user.stands_for.get(name).copied())
+    }
+
     /// Whether the component `name` restores what `name-vversion` wrote. False for one that is not
     /// known here.
     #[must_use]
@@ -250,10 +264,10 @@ impl Side {
     /// `name` is not known here.
     pub fn compat(&self, name: &str, dialect: Dialect) -> Result<Compat, RegistryError> {
         let token = |name: &str| {
-            let ability = self
-                .get(name)
-                .ok_or_else(|| RegistryError::Unknown(name.to_string()))?;
-            let token = Token::new(name, ability.version);
+            let known = self.get(name).map(|ability| ability.version);
+            let version = known.or_else(|| self.unlinked(name));
+            let version = version.ok_or_else(|| RegistryError::Unknown(name.to_string()))?;
+            let token = Token::new(name, version);
             token.map_err(|error| RegistryError::Name(name.to_string(), error))
         };
         let base = token(name)?;
@@ -273,15 +287,22 @@ impl TryFrom<&Component> for Ability {
 
     fn try_from(component: &Component) -> Result<Self, RegistryError> {
         let name = component.name.to_string();
-        let mut ability = Self::new(&name, component.major())
+        let written = component.written();
+        let mut ability = Self::new(&name, written.number)
             .map_err(|error| RegistryError::Name(name.clone(), error))?;
-        ability.restores = VersionReq::parse(component.restores).map_err(|error| {
-            RegistryError::Restores(name, component.restores.to_string(), error.to_string())
-        })?;
-        ability.writes = component.writes.to_vec();
-        ability.writes.sort_unstable();
+        ability.minor = written.minor;
+        ability.restores = component.restores();
+        ability.writes = component.writes().collect();
         ability.features = Some(component.features);
-        ability.needs = component.needs.iter().map(ToString::to_string).collect();
+        for (need, version) in written.listed() {
+            ability.needs.push(need.to_string());
+            ability.stands_for.insert(need.to_string(), version);
+        }
+        ability.lists = written
+            .lists
+            .iter()
+            .map(|(name, _)| name.to_string())
+            .collect();
         ability.presence = component.presence;
         ability.carrier = component.carrier;
         ability.subtree = component.subtree.map(ToString::to_string);
@@ -315,6 +336,9 @@ fn transitive(
             };
             *next += 1;
             if !all.contains_key(need) {
+                if all.get(user).is_some_and(|user| user.lists.contains(need)) {
+                    continue;
+                }
                 return Err(RegistryError::UnknownNeed(user.to_string(), need.clone()));
             }
             if on_path.contains(need.as_str()) {

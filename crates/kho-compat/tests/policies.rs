@@ -156,7 +156,7 @@ fn the_policies_differ_where_a_part_changes() {
 fn what_can_restore_an_older_version_says_so() {
     let older = side(4, 1, 1, 5, 1, 2);
     let mut block = ability("block", 2, None, &[]);
-    block.restores = semver::VersionReq::parse(">=1, <3").unwrap();
+    block.restores = ">=1, <3".parse().unwrap();
     let others = older
         .abilities()
         .filter(|ability| ability.name != "block")
@@ -218,7 +218,7 @@ fn what_is_no_side_is_refused() {
     let cycle = vec![ability("a", 1, None, &["b"]), ability("b", 1, None, &["a"])];
     assert!(message(cycle).contains("a needs b needs a"));
     let mut own = ability("luo", 5, None, &[]);
-    own.restores = semver::VersionReq::parse("^4").unwrap();
+    own.restores = "^4".parse().unwrap();
     assert_eq!(
         message(vec![own]),
         "component `luo` writes version 5 but restores ^4 only"
@@ -250,7 +250,7 @@ fn the_newest_common_version_is_the_one_written() {
         &side(4, 1, 1, 5, 2, 2),
         |block| {
             block.writes = vec![1];
-            block.restores = semver::VersionReq::parse(">=1, <3").unwrap();
+            block.restores = ">=1, <3".parse().unwrap();
         },
         "block",
     );

@@ -31,18 +31,20 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::{Carrier, Component, Decision, Outcome, Place, Registry};
+    use crate::{Carrier, Component, Decision, Generation, Outcome, Place, Registry};
 
-    static KHO: Component = Component::new("kho", 4, "^4")
-        .carried_in(Carrier::Root)
-        .needs(&["radix"]);
-    static RADIX: Component = Component::new("radix", 1, "^1");
-    static LUO: Component = Component::new("luo", 5, "^5")
+    static KHO: Component = Component::new("kho", &[Generation::new(4).needs(&[("radix", 1)])])
+        .carried_in(Carrier::Root);
+    static RADIX: Component = Component::new("radix", &[Generation::new(1)]);
+    static LUO: Component = Component::new("luo", &[Generation::new(5)])
         .carried_in(Carrier::Luo)
         .subtree("LUO")
         .optional();
-    static MEMFD: Component =
-        Component::new("memfd", 2, ">=1, <3").carried_in(Carrier::FileHandler);
+    static MEMFD: Component = Component::new(
+        "memfd",
+        &[Generation::new(1).read_only(), Generation::new(2)],
+    )
+    .carried_in(Carrier::FileHandler);
 
     fn judge(entries: &[(Carrier, &str)]) -> Verdict {
         let registry = Registry::new([&KHO, &RADIX, &LUO, &MEMFD]).unwrap();
@@ -119,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_is_not_covered() {
-        static POOL: Component = Component::new("pool", 1, "^1").optional();
+        static POOL: Component = Component::new("pool", &[Generation::new(1)]).optional();
         let registry = Registry::new([&KHO, &RADIX, &POOL]).unwrap();
         let mut manifest = Manifest::new();
         manifest.add(Carrier::Root, "kho-v4", Place::default());

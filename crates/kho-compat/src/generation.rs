@@ -1,0 +1,117 @@
+//! Generations: the formats that a component has had.
+
+use crate::layout::{Constant, Layout};
+
+/// One format of a component: what lies in memory under one of its versions.
+///
+/// ```
+/// use kho_compat::Generation;
+///
+/// /// The first format: read here, not written any more.
+/// const V1: Generation = Generation::new(1).since("Linux 6.19").read_only();
+/// const V2: Generation = Generation::new(2).since("Linux 7.1").needs(&[("vmalloc", 1)]);
+/// assert!(V2.is_written && !V1.is_written);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Generation {
+    /// The number in `block-v1`: the major version.
+    pub number: u32,
+    /// Additions that an older reader of the same number may ignore: the minor version.
+    pub minor: u32,
+    /// The string that announces it, where that is not its own token. Two generations may share one.
+    pub announced_by: Option<&'static str>,
+    /// The first release that writes it: `Linux 7.2`.
+    pub since: &'static str,
+    /// Whether this crate writes it. A generation that is not written is only read.
+    pub is_written: bool,
+    /// Components that reading and writing it takes, each with the version that this generation was
+    /// released with: the one that a plain string stands for.
+    pub needs: &'static [(&'static str, u32)],
+    /// Components that its composite string lists although the crate does without them, each with the
+    /// version that this generation was released with.
+    pub lists: &'static [(&'static str, u32)],
+    /// The structs that lie in memory.
+    pub layouts: &'static [fn() -> Layout],
+    /// The format's constants that belong to no single struct.
+    pub constants: &'static [fn() -> Constant],
+}
+
+impl Generation {
+    /// A generation that is written and needs nothing.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self {
+            number,
+            minor: 0,
+            announced_by: None,
+            since: "",
+            is_written: true,
+            needs: &[],
+            lists: &[],
+            layouts: &[],
+            constants: &[],
+        }
+    }
+
+    /// Sets the minor version.
+    #[must_use]
+    pub const fn minor(mut self, minor: u32) -> Self {
+        self.minor = minor;
+        self
+    }
+
+    /// Names the string that announces it: `kho-v1` for a tracker that has no token of its own.
+    #[must_use]
+    pub const fn announced_by(mut self, string: &'static str) -> Self {
+        self.announced_by = Some(string);
+        self
+    }
+
+    /// Names the first release that writes it.
+    #[must_use]
+    pub const fn since(mut self, release: &'static str) -> Self {
+        self.since = release;
+        self
+    }
+
+    /// Says that the crate reads it and does not write it.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.is_written = false;
+        self
+    }
+
+    /// Sets the components that reading and writing it takes.
+    #[must_use]
+    pub const fn needs(mut self, needs: &'static [(&'static str, u32)]) -> Self {
+        self.needs = needs;
+        self
+    }
+
+    /// Sets the components that its string lists and that the crate does without.
+    #[must_use]
+    pub const fn lists(mut self, lists: &'static [(&'static str, u32)]) -> Self {
+        self.lists = lists;
+        self
+    }
+
+    /// Sets the structs that lie in memory.
+    #[must_use]
+    pub const fn layouts(mut self, layouts: &'static [fn() -> Layout]) -> Self {
+        self.layouts = layouts;
+        self
+    }
+
+    /// Sets the format's constants that belong to no single struct.
+    #[must_use]
+    pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
+        self.constants = constants;
+        self
+    }
+
+    /// The components that its composite string lists: what it needs, then what it lists alone.
+    pub fn listed(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.needs.iter().chain(self.lists).copied()
+    }
+}
