@@ -57,13 +57,12 @@ impl Admitted {
                 vouched.extend(registry.needs(compat.base().name()));
             }
         }
-        // A plain string vouches for what no string and no table says: which of those versions that can
-        // be restored it is, the format's reader has to know. What was said and is not restorable is
-        // not covered.
+        // A plain string stands for what no string and no table says. What was said and is not
+        // restorable is not covered.
         for need in vouched.into_iter().filter(|need| !said.contains(*need)) {
-            let own = registry.side().get(need).into_iter();
-            let versions = own.flat_map(crate::Ability::restorable);
-            covered.extend(versions.map(|version| (need.clone(), version)));
+            if let Some(version) = registry.side().plain(need) {
+                covered.insert((need.clone(), version));
+            }
         }
         Self {
             manifest,

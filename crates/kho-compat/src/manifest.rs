@@ -137,6 +137,8 @@ pub struct Entry {
     pub uses: u64,
     /// Whether its writer says that the rest is worth restoring without it. No string says so.
     pub optional: bool,
+    /// The minor version of an entry of [`Carrier::Table`]: additions that a reader may ignore.
+    pub minor: u32,
     /// The masks of an entry of [`Carrier::Features`], whose string is a name.
     pub features: Option<Features>,
     /// Where it was seen first.
@@ -233,6 +235,7 @@ impl Manifest {
                     let token = Token::new(name, ability.version)
                         .map_err(|error| RegistryError::Name(name.clone(), error))?;
                     self.add_listed(&token, ability.is_optional(), place(name));
+                    self.set_minor(&token, ability.minor);
                 }
                 Dialect::Features => {
                     if let Some(features) = ability.features {
@@ -253,6 +256,13 @@ impl Manifest {
         if let Some(entry) = self.entry_mut(Carrier::Table, &text) {
             // Listed twice, it is optional if both say so.
             entry.optional = optional && (is_new || entry.optional);
+        }
+    }
+
+    /// Sets the minor version of an entry of the version table. No effect on what is not listed.
+    pub fn set_minor(&mut self, token: &Token, minor: u32) {
+        if let Some(entry) = self.entry_mut(Carrier::Table, &token.to_string()) {
+            entry.minor = minor;
         }
     }
 
@@ -287,6 +297,17 @@ impl Manifest {
             .filter_map(|entry| entry.compat().ok())
             .find(|compat| compat.base().name() == name)
             .map(|compat| compat.base().version())
+    }
+
+    /// The minor version of `token`: what the table lists of it, 0 where it does not.
+    #[must_use]
+    pub fn minor(&self, token: &Token) -> u32 {
+        let key = (Carrier::Table, token.to_string());
+        let entry = self
+            .index
+            .get(&key)
+            .and_then(|index| self.entries.get(*index));
+        entry.map_or(0, |entry| entry.minor)
     }
 
     /// The feature masks of the component `name`.
@@ -340,6 +361,7 @@ impl Manifest {
                     found: found.to_string(),
                     uses,
                     optional: false,
+                    minor: 0,
                     features: None,
                     place,
                 });

@@ -113,7 +113,7 @@ impl Side {
                 let (version, own) = (*version, ability.version);
                 return Err(RegistryError::WritesNewer(name, version, own));
             }
-            if !ability.restores(ability.version) {
+            if !ability.restores.has(ability.version, ability.minor) {
                 let (version, restores) =
                     (ability.version.to_string(), ability.restores.to_string());
                 return Err(RegistryError::NotOwnVersion(name, version, restores));
@@ -180,6 +180,15 @@ impl Side {
     pub fn stands_for(&self, need: &str) -> Option<u32> {
         let mut users = self.abilities();
         users.find_map(|user| user.stands_for.get(need).copied())
+    }
+
+    /// The version that a plain string, beside which no table stands, hands over of `need`, where this
+    /// side restores it: what it stands for, or else this side's own.
+    #[must_use]
+    pub fn plain(&self, need: &str) -> Option<u32> {
+        let own = self.get(need)?;
+        let version = self.stands_for(need).unwrap_or(own.version);
+        own.restores(version).then_some(version)
     }
 
     /// The version that strings list of `name`, where it is no component of this side and those who

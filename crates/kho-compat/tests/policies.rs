@@ -3,8 +3,8 @@
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Decision, Dialect, Features, Finding, Manifest, Place, Policy, Presence,
-    Side, Verdict,
+    Ability, Carrier, Decision, Dialect, Features, Finding, Manifest, Outcome, Place, Policy,
+    Presence, Side, Verdict,
 };
 use proptest::prelude::*;
 
@@ -526,4 +526,70 @@ fn what_is_listed_twice_is_one_entry_of_its_own() {
     };
     assert_eq!(manifest.features("a"), Some(both));
     assert_eq!(manifest.features("b"), Some(Features::of(1, 1)));
+}
+
+/// A root that lists `vmalloc` and does without it, on a side that does not know it.
+fn without_vmalloc() -> Side {
+    let mut kho = ability("kho", 4, Some(Carrier::Root), &["radix", "vmalloc"]);
+    kho.lists.insert("vmalloc".to_owned());
+    kho.stands_for.insert("vmalloc".to_owned(), 1);
+    Side::new([kho, ability("radix", 1, None, &[])]).unwrap()
+}
+
+#[test]
+fn what_is_listed_and_used_by_nothing_here_does_not_reject() {
+    let own = without_vmalloc();
+    for policy in ALL {
+        let written = policy.write(&own, None).unwrap();
+        let verdict = policy.judge(&written, &own);
+        assert_eq!(verdict.decision, Decision::Accept, "{}", policy.name());
+    }
+    let judge = |found: &str, carrier| {
+        let mut manifest = Manifest::new();
+        manifest.add(
+            Carrier::Root,
+            "kho-v4;radix-v1;vmalloc-v1",
+            Place::default(),
+        );
+        match carrier {
+            Carrier::Table => {
+                manifest.add_listed(&found.parse().unwrap(), false, Place::default());
+            }
+            carrier => {
+                let root = "kho-v4;radix-v1;vmalloc-v1";
+                manifest.add(Carrier::Root, root, Place::default());
+                manifest.add(carrier, found, Place::default());
+            }
+        }
+        policy::SemverRange.judge(&manifest, &own)
+    };
+    // Who uses it has a string of its own, which nobody here knows.
+    let memfd = judge("memfd-v2;vmalloc-v1", Carrier::FileHandler);
+    assert_eq!(memfd.decision, Decision::Reject);
+    assert_eq!(memfd.findings[0].outcome, Outcome::Restorable);
+    let table = judge("vmalloc-v9", Carrier::Table);
+    assert_eq!(table.findings[1].outcome, Outcome::LeftAlone);
+    assert_eq!(table.decision, Decision::Accept);
+    assert_eq!(judge("other-v1", Carrier::Table).decision, Decision::Reject);
+}
+
+#[test]
+fn a_range_may_ask_for_an_addition() {
+    let mut own = ability("block", 1, None, &[]);
+    let judge = |own: &Ability, minor| {
+        let mut manifest = Manifest::new();
+        let token = "block-v1".parse().unwrap();
+        manifest.add_listed(&token, false, Place::default());
+        manifest.set_minor(&token, minor);
+        let side = Side::new([own.clone()]).unwrap();
+        policy::SemverRange.judge(&manifest, &side).decision
+    };
+    // An addition may be ignored by who does not know it.
+    assert_eq!(judge(&own, 3), Decision::Accept);
+    own.minor = 2;
+    own.restores = ">=1.2, <2".parse().unwrap();
+    assert_eq!(judge(&own, 2), Decision::Accept);
+    assert_eq!(judge(&own, 1), Decision::Reject);
+    let written = Manifest::written_by(&Side::new([own]).unwrap(), Dialect::Table).unwrap();
+    assert_eq!(written.minor(&"block-v1".parse().unwrap()), 2);
 }

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use super::{Policy, Rule, in_range, judge_strings, unknown};
+use super::{Policy, Rule, each_token, in_range, judge_strings, unknown};
 use crate::{Compat, Dialect, Entry, Manifest, Side, Verdict};
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
@@ -38,13 +38,11 @@ impl Rule for FeatureMasks {
     }
 
     fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String> {
-        compat.tokens().try_for_each(|token| {
-            let own = side.get(token.name());
-            let own = own.ok_or_else(|| unknown(token.name()))?;
+        each_token(compat, side, |own, token| {
             match manifest.features(token.name()) {
                 // The mask has a finding of its own.
                 Some(_) => Ok(()),
-                None => in_range(own, token, side),
+                None => in_range(own, token, manifest, side),
             }
         })
     }

@@ -181,16 +181,20 @@ fn own_text(name: &str, side: &Side, dialect: Dialect) -> String {
         .map_or_else(|_| String::new(), |own| own.to_string())
 }
 
-/// Judges each token of `compat` by what `side` knows of its component.
+/// Judges each token of `compat` by what `side` knows of its component. What is listed, not linked and
+/// not needed by anything here is passed over: whoever needs it has its own string.
 fn each_token(
     compat: &Compat,
     side: &Side,
     judge: impl Fn(&Ability, &Token) -> Result<(), String>,
 ) -> Result<(), String> {
-    compat.tokens().try_for_each(|token| {
-        let ability = side.get(token.name());
-        judge(ability.ok_or_else(|| unknown(token.name()))?, token)
-    })
+    compat
+        .tokens()
+        .try_for_each(|token| match side.get(token.name()) {
+            Some(own) => judge(own, token),
+            None if side.unlinked(token.name()).is_some() => Ok(()),
+            None => Err(unknown(token.name())),
+        })
 }
 
 /// Alternatives: the first few, where a side has many.
@@ -208,9 +212,9 @@ fn unknown(name: &str) -> String {
     format!("no linked component is called `{name}`")
 }
 
-/// Whether `own` restores the version of `token`.
-fn in_range(own: &Ability, token: &Token, side: &Side) -> Result<(), String> {
-    if own.restores(token.version()) {
+/// Whether `own` restores the version of `token` in `manifest`.
+fn in_range(own: &Ability, token: &Token, manifest: &Manifest, side: &Side) -> Result<(), String> {
+    if own.restores.has(token.version(), manifest.minor(token)) {
         return Ok(());
     }
     let known = side.restorable_text(token.name());
@@ -225,8 +229,10 @@ impl Rule for InRange {
         side.restorable_text(name)
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
-        each_token(compat, side, |own, token| in_range(own, token, side))
+    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String> {
+        each_token(compat, side, |own, token| {
+            in_range(own, token, manifest, side)
+        })
     }
 }
 
@@ -393,6 +399,9 @@ fn finding(
     let contradiction = said.contradicts(entry);
     let outcome = match entry.carrier {
         _ if contradiction.is_some() => Outcome::Rejected,
+        Carrier::Table | Carrier::Features if side.unlinked(entry.component()).is_some() => {
+            Outcome::LeftAlone
+        }
         _ if restorable => Outcome::Restorable,
         Carrier::Subtree => Outcome::LeftAlone,
         // An object that nobody here knows is its owner's affair; one of another version is lost.
