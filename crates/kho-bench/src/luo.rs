@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kho_compat::{Carrier, Component, Registry, policy};
+use kho_compat::{Carrier, Component, Generation, Registry, policy};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{
     FileHandler, FileRef, HandlerError, Handlers, Incoming, Orchestrator, OutgoingSession, Retrieve,
@@ -14,7 +14,7 @@ use crate::{Result, compat};
 
 const NAME: &str = "bench";
 
-static COMPONENT: Component = Component::new(NAME, 1, "^1")
+static COMPONENT: Component = Component::new(NAME, &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
     .field(48);
 

@@ -1,6 +1,6 @@
 //! What lies in memory: the header that each block begins with. Entries are packed behind it.
 
-use kho_compat::{AbiLayout, Component, constant};
+use kho_compat::{AbiLayout, Component, Generation, constant};
 use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -44,12 +44,16 @@ pub const fn count_per_block(entry_size: usize) -> usize {
     crate::Format::V1.count_per_block(entry_size)
 }
 
+/// `block-v1`.
+pub(crate) const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.2")
+    .layouts(&[BlockHeader::layout])
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
+
 /// Linked blocks as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("linked blocks: sets of fixed-size entries in chained pages")
     .of_crate(env!("CARGO_PKG_NAME"))
-    .layouts(&[BlockHeader::layout])
-    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)])
     .vectors(&[
         golden::none,
         golden::one,

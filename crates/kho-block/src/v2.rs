@@ -5,7 +5,7 @@
 //! is linked, and takes handovers over by that registry.
 //!
 //! ```
-//! use kho_compat::{Component, Registry};
+//! use kho_compat::{Component, Generation, Registry};
 //!
 //! static BLOCK: Component = kho_block::v2::COMPONENT;
 //!
@@ -18,7 +18,7 @@
 
 use core::mem::offset_of;
 
-use kho_compat::{AbiLayout, Component, Features, constant};
+use kho_compat::{AbiLayout, Component, Features, Generation, constant};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -54,11 +54,13 @@ const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 /// 1: no bit stands for this one.
 pub const FEATURES: Features = Features::BASE;
 
-/// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, ">=1, <3")
-    .writes(&[crate::abi::VERSION])
-    .summary("linked blocks whose headers say how large their entries are (experimental)")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .features(FEATURES)
+/// `block-v2`.
+const GENERATION: Generation = Generation::new(VERSION)
     .layouts(&[BlockHeader::layout])
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
+
+/// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
+pub const COMPONENT: Component = Component::new(NAME, &[crate::abi::GENERATION, GENERATION])
+    .summary("linked blocks whose headers say how large their entries are (experimental)")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .features(FEATURES);

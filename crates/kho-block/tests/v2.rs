@@ -7,7 +7,9 @@
 )]
 
 use kho_block::{BlockSet, Format, OutgoingSet, v2};
-use kho_compat::{Admitted, Carrier, Component, Dialect, Manifest, Place, Registry, policy};
+use kho_compat::{
+    Admitted, Carrier, Component, Dialect, Generation, Manifest, Place, Registry, policy,
+};
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, PhysAddr, PhysMemExt};
 use kho_testkit::{Builder, Built};
@@ -161,7 +163,7 @@ fn it_is_not_written_where_it_would_not_be_said() {
         );
     }
     // No version that nobody knows, and none of a side without blocks.
-    static NINE: Component = Component::new("block", 9, "^9");
+    static NINE: Component = Component::new("block", &[Generation::new(9)]);
     let linked = Registry::linked().unwrap().components();
     let others: Vec<_> = linked
         .filter(|component| component.name != "block")
@@ -170,7 +172,7 @@ fn it_is_not_written_where_it_would_not_be_said() {
         let all = others
             .iter()
             .copied()
-            .filter(|c| more.len() == 1 || !c.needs.contains(&"block"));
+            .filter(|c| more.len() == 1 || !c.written().listed().any(|(need, _)| need == "block"));
         let side = Registry::new(all.chain(more.iter().copied()))
             .unwrap()
             .side()
@@ -343,9 +345,8 @@ fn admit(handover: &Handover<'_>, registry: &Registry, luo: &str) -> Option<Admi
     registry.admit(&policy::SemverRange, manifest).ok()
 }
 
-static LUO: Component = Component::new("luo", 5, "^5")
-    .needs(&["block"])
-    .carried_in(Carrier::Luo);
+static LUO: Component =
+    Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]).carried_in(Carrier::Luo);
 
 fn with_luo(registry: &Registry) -> Registry {
     Registry::new(registry.components().chain([&LUO])).unwrap()

@@ -81,6 +81,13 @@ impl Component {
         }
     }
 
+    /// Sets its generations anew: a component of another side, for instance of an older release.
+    #[must_use]
+    pub const fn generations(mut self, generations: &'static [Generation]) -> Self {
+        self.generations = generations;
+        self
+    }
+
     /// Sets its feature masks.
     #[must_use]
     pub const fn features(mut self, features: Features) -> Self {

@@ -4,7 +4,7 @@
 //! Property values that KHO defines are little-endian `u64`s, not the big-endian cells of other
 //! device trees, and 4-byte aligned at best.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
 use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -139,14 +139,12 @@ const _: () = assert!(size_of::<ListedFeatures>() == 24);
 const _: () = assert!(core::mem::offset_of!(ListedFeatures, required) == 8);
 const _: () = assert!(core::mem::offset_of!(ListedFeatures, active) == 16);
 
-/// The root as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
-    .summary("root FDT, subtrees, scratch table")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Root)
-    .features(FEATURES)
-    // By their crates' own names, which links them: the linker drops what nothing refers to.
-    .needs(&[kho_radix::abi::NAME, kho_vmalloc::abi::NAME])
+/// `kho-v4`. Its string lists `vmalloc`, which others need: the root does without it.
+const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.2")
+    // By its crate's own name, which links it: the linker drops what nothing refers to.
+    .needs(&[(kho_radix::abi::NAME, 1)])
+    .lists(&[("vmalloc", 1)])
     .layouts(&[
         ScratchEntry::layout,
         SetupData::layout,
@@ -163,7 +161,14 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
         constant!(CHOSEN_FDT),
         constant!(CHOSEN_SCRATCH),
         constant!(LISTED_NAME_MAX),
-    ])
+    ]);
+
+/// The root as a component.
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
+    .summary("root FDT, subtrees, scratch table")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Root)
+    .features(FEATURES)
     .vectors(&[
         golden::root,
         golden::dialects,
@@ -207,14 +212,18 @@ const _: () = assert!(size_of::<KexecMetadata>() == 73);
 
 /// The kexec metadata as a component. Its version is a number in memory; in manifests it is
 /// written as a token.
-pub const METADATA: Component = Component::new("kexec-metadata", METADATA_VERSION, "^1")
-    .summary("release of the previous kernel and count of kexecs")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Metadata)
-    .subtree(METADATA_SUBTREE)
-    .optional()
-    .layouts(&[KexecMetadata::layout])
-    .vectors(&[golden::metadata, readings::metadata]);
+pub const METADATA: Component = Component::new(
+    "kexec-metadata",
+    &[Generation::new(METADATA_VERSION)
+        .since("Linux 7.1")
+        .layouts(&[KexecMetadata::layout])],
+)
+.summary("release of the previous kernel and count of kexecs")
+.of_crate(env!("CARGO_PKG_NAME"))
+.carried_in(Carrier::Metadata)
+.subtree(METADATA_SUBTREE)
+.optional()
+.vectors(&[golden::metadata, readings::metadata]);
 
 kho_compat::submit! { METADATA }
 
@@ -230,24 +239,32 @@ pub const PROP_START: &str = "start";
 pub const PROP_SIZE: &str = "size";
 
 /// The memblock FDT as a component.
-pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1")
-    .summary("FDT of the regions that reserve_mem= set aside")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Memblock)
-    .subtree(MEMBLOCK_SUBTREE)
-    .optional()
-    .constants(&[constant!(PROP_COMPATIBLE)])
-    .vectors(&[golden::memblock, golden::listed, readings::memblock]);
+pub const MEMBLOCK: Component = Component::new(
+    "memblock",
+    &[Generation::new(MEMBLOCK_VERSION)
+        .since("Linux 6.17")
+        .constants(&[constant!(PROP_COMPATIBLE)])],
+)
+.summary("FDT of the regions that reserve_mem= set aside")
+.of_crate(env!("CARGO_PKG_NAME"))
+.carried_in(Carrier::Memblock)
+.subtree(MEMBLOCK_SUBTREE)
+.optional()
+.vectors(&[golden::memblock, golden::listed, readings::memblock]);
 
 kho_compat::submit! { MEMBLOCK }
 
 /// A region of the memblock FDT as a component.
-pub const REGION: Component = Component::new("reserve-mem", REGION_VERSION, "^1")
-    .summary("a region that reserve_mem= set aside")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Region)
-    .optional()
-    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)])
-    .vectors(&[golden::region, readings::region]);
+pub const REGION: Component = Component::new(
+    "reserve-mem",
+    &[Generation::new(REGION_VERSION)
+        .since("Linux 6.17")
+        .constants(&[constant!(PROP_START), constant!(PROP_SIZE)])],
+)
+.summary("a region that reserve_mem= set aside")
+.of_crate(env!("CARGO_PKG_NAME"))
+.carried_in(Carrier::Region)
+.optional()
+.vectors(&[golden::region, readings::region]);
 
 kho_compat::submit! { REGION }

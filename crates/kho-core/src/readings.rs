@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
-use kho_compat::{Component, Dialect, Registry, Vector};
+use kho_compat::{Component, Dialect, Generation, Registry, Vector};
 use kho_mem::{PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_radix::Claims;
 use kho_radix::dump::{Dump, Failure, Names, arena, vector};
@@ -26,7 +26,7 @@ const NOP: u32 = 4;
 const OUTSIDE: u64 = 0x10_0000_0000;
 
 // What is needed has a history of its own.
-static ROOT: Component = COMPONENT.needs(&[]);
+static ROOT: Component = COMPONENT.generations(&[Generation::new(4)]);
 
 /// A handed handover.
 struct Handed {

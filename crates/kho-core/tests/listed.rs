@@ -8,7 +8,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use kho_compat::{Carrier, Component, Dialect, Features, Manifest, Registry, Side};
+use kho_compat::{Carrier, Component, Dialect, Features, Generation, Manifest, Registry, Side};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
 };
@@ -17,16 +17,17 @@ use kho_testkit::{Builder, Memory, prop};
 
 /// A component without a string of its own, which two others need: one directly, one not.
 const BIT: &str = "bit";
-kho_compat::submit! { Component::new(BIT, 1, "^1") }
-kho_compat::submit! { Component::new("middle", 1, "^1").needs(&[BIT]) }
+kho_compat::submit! { Component::new(BIT, &[Generation::new(1)]) }
+kho_compat::submit! { Component::new("middle", &[Generation::new(1).needs(&[(BIT, 1)])]) }
 kho_compat::submit! {
-    Component::new("near", 1, "^1").needs(&[BIT]).carried_in(Carrier::FileHandler).optional()
+    Component::new("near", &[Generation::new(1).needs(&[(BIT, 1)])]).carried_in(Carrier::FileHandler).optional()
 }
 kho_compat::submit! {
-    Component::new("far", 1, "^1").needs(&["middle"]).carried_in(Carrier::FileHandler)
+    Component::new("far", &[Generation::new(1).needs(&[("middle", 1)])]).carried_in(Carrier::FileHandler)
 }
-kho_compat::submit! { Component::new("owner", 3, "^3").subtree("mine").needs(&["middle"]).optional() }
-static BIT_2: Component = Component::new(BIT, 2, ">=1, <3");
+kho_compat::submit! { Component::new("owner", &[Generation::new(3).needs(&[("middle", 1)])]).subtree("mine").optional() }
+static BIT_2: Component =
+    Component::new(BIT, &[Generation::new(1).read_only(), Generation::new(2)]);
 
 /// An arena whose bytes can be looked at while it is in use: through its file.
 fn arena() -> Arena {
@@ -431,14 +432,22 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
     });
     open(&mem, fdt, linked).unwrap();
     // By another registry, another verdict.
-    static RADIX: Component = Component::new("radix", 2, ">=1, <3");
+    static RADIX: Component = Component::new(
+        "radix",
+        &[Generation::new(1).read_only(), Generation::new(2)],
+    );
     let (mem, fdt) = built(|b| b.table("radix", 2, 0));
     open(&mem, fdt, &registry(&["radix"], &[&RADIX])).unwrap();
     let (mem, fdt) = built(|b| b.root_compatible = "kho-v5".into());
     open(&mem, fdt, linked).unwrap_err();
-    static KHO: Component = Component::new("kho", 5, ">=4, <6")
-        .needs(&["radix", "vmalloc"])
-        .carried_in(Carrier::Root);
+    static KHO: Component = Component::new(
+        "kho",
+        &[
+            Generation::new(4).read_only(),
+            Generation::new(5).needs(&[("radix", 1), ("vmalloc", 1)]),
+        ],
+    )
+    .carried_in(Carrier::Root);
     open(&mem, fdt, &registry(&["kho"], &[&KHO])).unwrap();
 }
 
@@ -595,7 +604,10 @@ fn a_full_page_takes_no_more_and_stays_as_it_is() {
 
 #[test]
 fn a_name_that_no_property_has_is_not_listed() {
-    static LONG: Component = Component::new("a-component-with-a-name-of-many-bytes", 1, "^1");
+    static LONG: Component = Component::new(
+        "a-component-with-a-name-of-many-bytes",
+        &[Generation::new(1)],
+    );
     let side = registry(&[], &[&LONG]).side().clone();
     let config = KhoConfig::new().dialect(Dialect::Table).side(side);
     let kho = Kho::new(arena(), &config).unwrap();
@@ -670,7 +682,7 @@ fn a_version_that_nothing_would_say_is_not_written() {
         Some("bit-v2")
     );
     // What the plain strings stand for can be said by all.
-    static BOTH: Component = Component::new(BIT, 2, ">=1, <3").writes(&[1]);
+    static BOTH: Component = Component::new(BIT, &[Generation::new(1), Generation::new(2)]);
     let both = registry(&[BIT], &[&BOTH]);
     let next = Registry::linked().unwrap().side();
     for dialect in Dialect::ALL {
@@ -684,9 +696,12 @@ fn a_version_that_nothing_would_say_is_not_written() {
 
 #[test]
 fn a_version_that_is_not_written_here_is_refused() {
-    static RADIX: Component = Component::new("radix", 2, ">=1, <3");
+    static RADIX: Component = Component::new(
+        "radix",
+        &[Generation::new(1).read_only(), Generation::new(2)],
+    );
     static METADATA: Component =
-        Component::new("kexec-metadata", 2, "^2").carried_in(Carrier::Metadata);
+        Component::new("kexec-metadata", &[Generation::new(2)]).carried_in(Carrier::Metadata);
     for (component, message) in [
         (
             &RADIX,
@@ -707,8 +722,7 @@ fn a_version_that_is_not_written_here_is_refused() {
 
 #[test]
 fn the_side_is_what_is_written() {
-    static NEAR: Component = Component::new("near", 6, "^6")
-        .needs(&[BIT])
+    static NEAR: Component = Component::new("near", &[Generation::new(6).needs(&[(BIT, 1)])])
         .carried_in(Carrier::FileHandler)
         .features(Features::of(7, 5));
     let registry = registry(&["near"], &[&NEAR]);
@@ -756,4 +770,5 @@ fn the_side_is_what_is_written() {
     assert!(!judge(&self::registry(&["near"], &[&NEAR_1])));
 }
 
-static NEAR_1: Component = Component::new("near", 1, "^1").carried_in(Carrier::FileHandler);
+static NEAR_1: Component =
+    Component::new("near", &[Generation::new(1)]).carried_in(Carrier::FileHandler);

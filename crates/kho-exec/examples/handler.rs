@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kho_compat::{Carrier, Component};
+use kho_compat::{Carrier, Component, Generation};
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_exec::{Config, FileRef, Host};
 use kho_luo::abi::COMPAT_LEN;
@@ -21,11 +21,7 @@ const NAME: &str = "counter";
 const VERSION: u32 = 1;
 
 kho_compat::submit! {
-    Component::new(NAME, VERSION, "^1")
-        .summary("counters, in the example of a handler")
-        .of_crate(env!("CARGO_PKG_NAME"))
-        .carried_in(Carrier::FileHandler)
-        .field(COMPAT_LEN)
+    Component::new(NAME, &[Generation::new(VERSION)]).summary("counters, in the example of a handler").of_crate(env!("CARGO_PKG_NAME")).carried_in(Carrier::FileHandler).field(COMPAT_LEN)
 }
 
 struct CounterHandler;

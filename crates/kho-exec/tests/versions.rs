@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kho_block::v2;
-use kho_compat::{Carrier, Component, Dialect, Registry};
+use kho_compat::{Carrier, Component, Dialect, Generation, Registry};
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_exec::{Config, FileRef, Host};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
@@ -31,11 +31,11 @@ const ROLE: &str = "KHO_TEST_VERSIONS";
 const PLAN: &str = "KHO_TEST_PLAN";
 
 static BLOCK_2: Component = v2::COMPONENT;
-static EXTRA_1: Component = Component::new("extra", 1, "^1")
+static EXTRA_1: Component = Component::new("extra", &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
     .field(48)
     .optional();
-static EXTRA_2: Component = Component::new("extra", 2, "^2")
+static EXTRA_2: Component = Component::new("extra", &[Generation::new(2)])
     .carried_in(Carrier::FileHandler)
     .field(48)
     .optional();

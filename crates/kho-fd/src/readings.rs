@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use kho_compat::{Ability, Component, Registry, Side, Vector, policy};
+use kho_compat::{Ability, Component, Generation, Registry, Side, Vector, policy};
 use kho_core::{Attached, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, HandlerError, Handlers, Incoming, IncomingError, Orchestrator, Retrieve,
@@ -19,8 +19,8 @@ use crate::abi::{COMPONENT, NAME};
 use crate::{FdFile, FdHandler, FdTable};
 
 // What carries descriptors has a history of its own.
-static KHO: Component = kho_core::abi::COMPONENT.needs(&[]);
-static LUO: Component = kho_luo::abi::COMPONENT.needs(&[]);
+static KHO: Component = kho_core::abi::COMPONENT.generations(&[Generation::new(4)]);
+static LUO: Component = kho_luo::abi::COMPONENT.generations(&[Generation::new(5)]);
 static FD: Component = COMPONENT;
 
 /// A state that was written, or is said to be somewhere else.

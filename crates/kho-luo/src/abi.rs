@@ -1,6 +1,6 @@
 //! What lies in memory: the LUO header and the entries of its block sets.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -139,14 +139,10 @@ const _: () = assert!(size_of::<FlbSer>() == 64);
 /// limit in linked blocks (bit 2). Bit 0 is what every component has.
 pub const FEATURES: Features = Features::of(0b111, 0b101);
 
-/// LUO as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
-    .summary("live update orchestrator: sessions, files, FLBs")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Luo)
-    .features(FEATURES)
-    .subtree(SUBTREE)
-    .needs(&[kho_block::abi::NAME])
+/// `luo-v5`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.2")
+    .needs(&[(kho_block::abi::NAME, 1)])
     .layouts(&[
         LuoSer::layout,
         LuoSerTail::layout,
@@ -155,7 +151,15 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
         FlbHeaderSer::layout,
         FlbSer::layout,
     ])
-    .constants(&[constant!(SUBTREE)])
+    .constants(&[constant!(SUBTREE)]);
+
+/// LUO as a component.
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
+    .summary("live update orchestrator: sessions, files, FLBs")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Luo)
+    .features(FEATURES)
+    .subtree(SUBTREE)
     .vectors(&[
         golden::header,
         golden::sessions,

@@ -14,7 +14,7 @@ use std::fmt::{Debug, Display};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kho_compat::{Carrier, Component, Dialect, Registry, policy};
+use kho_compat::{Carrier, Component, Dialect, Generation, Registry, policy};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
@@ -31,13 +31,10 @@ use zerocopy::little_endian::U64;
 const FAKE: &str = "fake";
 const DECOY: &str = "decoy";
 
-kho_compat::submit! { Component::new(FAKE, 1, "^1").carried_in(Carrier::FileHandler).field(48) }
+kho_compat::submit! { Component::new(FAKE, &[Generation::new(1)]).carried_in(Carrier::FileHandler).field(48) }
 // With a need, so that its composite string is another one.
 kho_compat::submit! {
-    Component::new(DECOY, 3, ">=2, <4")
-        .carried_in(Carrier::FileHandler)
-        .needs(&["block"])
-        .field(48)
+    Component::new(DECOY, &[Generation::new(2).read_only(), Generation::new(3).needs(&[("block", 1)])]).carried_in(Carrier::FileHandler).field(48)
 }
 
 const BASE: u64 = 0x1000_0000;

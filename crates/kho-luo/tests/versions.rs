@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use kho_block::{Format, v2};
 use kho_compat::{
-    Carrier, Component, Decision, Dialect, Manifest, Outcome, Place, Policy, Registry, Side, policy,
+    Carrier, Component, Decision, Dialect, Generation, Manifest, Outcome, Place, Policy, Registry,
+    Side, policy,
 };
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, PreservedFolio, RootFdt, Said,
@@ -30,21 +31,23 @@ const SIZE: u64 = 16 << 20;
 
 static BLOCK_2: Component = v2::COMPONENT;
 /// A kind of file that everybody knows.
-static NOTE: Component = Component::new("note", 1, "^1")
+static NOTE: Component = Component::new("note", &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
     .field(48);
 /// One that the rest is worth having without, in two versions.
-static EXTRA_1: Component = Component::new("extra", 1, "^1")
+static EXTRA_1: Component = Component::new("extra", &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
     .field(48)
     .optional();
-static EXTRA_2: Component = Component::new("extra", 2, "^2")
+static EXTRA_2: Component = Component::new("extra", &[Generation::new(2)])
     .carried_in(Carrier::FileHandler)
     .field(48)
     .optional();
 /// What it depends on.
-static SHARED_1: Component = Component::new("shared", 1, "^1").carried_in(Carrier::Flb);
-static SHARED_2: Component = Component::new("shared", 2, "^2").carried_in(Carrier::Flb);
+static SHARED_1: Component =
+    Component::new("shared", &[Generation::new(1)]).carried_in(Carrier::Flb);
+static SHARED_2: Component =
+    Component::new("shared", &[Generation::new(2)]).carried_in(Carrier::Flb);
 
 /// The linked components but for those that `own` names, and `own`.
 fn registry(own: &[&'static Component]) -> Registry {
@@ -380,10 +383,15 @@ fn a_version_that_would_not_be_said_is_not_written() {
         let message = format!("block-v2 can not be said in the {dialect} dialect");
         assert_eq!(error.to_string(), message);
     }
-    static LUO_6: Component = Component::new("luo", 6, ">=5, <7")
-        .needs(&["block"])
-        .carried_in(Carrier::Luo)
-        .subtree("LUO");
+    static LUO_6: Component = Component::new(
+        "luo",
+        &[
+            Generation::new(5).read_only(),
+            Generation::new(6).needs(&[("block", 1)]),
+        ],
+    )
+    .carried_in(Carrier::Luo)
+    .subtree("LUO");
     let side = registry(&[&NOTE, &LUO_6]).side().clone();
     let kho = kho(Dialect::Table, &side).unwrap();
     let error = Orchestrator::new(kho, handlers(), 0).unwrap_err();
@@ -519,7 +527,7 @@ fn blocks_are_read_as_the_version_that_is_said() {
         "block-v3 was not admitted: the verdict covers block-v1 and block-v2"
     );
     // A reader that reads version 2 alone does not take a plain string for it.
-    static ONLY_2: Component = Component::new("block", 2, "^2");
+    static ONLY_2: Component = Component::new("block", &[Generation::new(2)]);
     let error = body(&built(1, "luo-v5", nothing), &registry(&[&NOTE, &ONLY_2])).unwrap_err();
     assert_eq!(
         error,
@@ -851,7 +859,8 @@ fn what_must_not_be_lost_still_needs_a_handler() {
         );
     }
     // A kind that is not optional is not lost, whoever allows what.
-    static NOTE_2: Component = Component::new("note", 2, "^2").carried_in(Carrier::FileHandler);
+    static NOTE_2: Component =
+        Component::new("note", &[Generation::new(2)]).carried_in(Carrier::FileHandler);
     let registry = self::registry(&[&NOTE_2]);
     let handover = written(Dialect::Table, old().side());
     let attached = Attached::open_with(handover.0, handover.1, &registry).unwrap();
@@ -865,15 +874,13 @@ fn what_must_not_be_lost_still_needs_a_handler() {
 
 #[test]
 fn a_file_is_lost_with_what_it_needs() {
-    static NEED_1: Component = Component::new("need", 1, "^1").optional();
-    static NEED_2: Component = Component::new("need", 2, "^2").optional();
-    static EXTRA: Component = Component::new("extra", 1, "^1")
+    static NEED_1: Component = Component::new("need", &[Generation::new(1)]).optional();
+    static NEED_2: Component = Component::new("need", &[Generation::new(2)]).optional();
+    static EXTRA: Component = Component::new("extra", &[Generation::new(1).needs(&[("need", 1)])])
         .carried_in(Carrier::FileHandler)
-        .needs(&["need"])
         .optional();
-    static MUST: Component = Component::new("extra", 1, "^1")
-        .carried_in(Carrier::FileHandler)
-        .needs(&["need"]);
+    static MUST: Component = Component::new("extra", &[Generation::new(1).needs(&[("need", 1)])])
+        .carried_in(Carrier::FileHandler);
     let writer = registry(&[&NOTE, &EXTRA, &NEED_2]);
     let written = || {
         let all = handlers().with(Notes {

@@ -1,6 +1,6 @@
 //! What lies in memory: a memfd's state and the records of its folios.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
 use kho_luo::abi::COMPAT_LEN;
 use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
@@ -108,16 +108,20 @@ impl FolioSer {
 /// Feature bits of memfds: seals (bit 1, since memfd-v2). Bit 0 is what every component has.
 pub const FEATURES: Features = Features::of(0b11, 0b11);
 
+/// `memfd-v2`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.1")
+    .needs(&[(kho_vmalloc::abi::NAME, 1)])
+    .layouts(&[MemfdSer::layout, FolioSer::layout])
+    .constants(&[constant!(PFN_BITS)]);
+
 /// The memfd handler as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("file handler of memfds")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::FileHandler)
     .features(FEATURES)
-    .needs(&[kho_vmalloc::abi::NAME])
     .field(COMPAT_LEN)
-    .layouts(&[MemfdSer::layout, FolioSer::layout])
-    .constants(&[constant!(PFN_BITS)])
     .vectors(&[
         golden::hole,
         golden::large,

@@ -3,7 +3,7 @@
 //! Six levels of one-page nodes. Levels 5 to 1 are tables of 512 physical addresses, level 0 is a
 //! bitmap of 32768 bits. Linux calls the structs `kho_radix_node` and `kho_radix_leaf`.
 
-use kho_compat::{AbiLayout, Component, constant};
+use kho_compat::{AbiLayout, Component, Generation, constant};
 use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -55,12 +55,16 @@ const _: () = assert!(size_of::<RadixNode>() == PAGE_SIZE);
 const _: () = assert!(size_of::<RadixLeaf>() == PAGE_SIZE);
 const _: () = assert!(LEAF_BITS + (DEPTH - 1) * TABLE_BITS >= KEY_BITS);
 
+/// `radix-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.1")
+    .layouts(&[RadixNode::layout, RadixLeaf::layout])
+    .constants(&[constant!(PAGE_SHIFT)]);
+
 /// The tracker as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("tracker of preserved memory: a radix tree of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
-    .layouts(&[RadixNode::layout, RadixLeaf::layout])
-    .constants(&[constant!(PAGE_SHIFT)])
     .vectors(&[
         golden::keys,
         golden::ranges,

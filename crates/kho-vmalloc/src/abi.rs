@@ -2,7 +2,7 @@
 //!
 //! Linux calls the structs `kho_vmalloc` and `kho_vmalloc_chunk`.
 
-use kho_compat::{AbiLayout, Component};
+use kho_compat::{AbiLayout, Component, Generation};
 use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -68,11 +68,15 @@ pub struct VmallocChunk {
 const _: () = assert!(size_of::<VmallocSer>() == 16);
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 
+/// `vmalloc-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 6.18")
+    .layouts(&[VmallocSer::layout, VmallocChunk::layout]);
+
 /// Preserved vmalloc areas as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("preserved vmalloc areas: chunk lists of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
-    .layouts(&[VmallocSer::layout, VmallocChunk::layout])
     .vectors(&[
         golden::pages,
         golden::huge,

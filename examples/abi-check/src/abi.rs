@@ -1,6 +1,6 @@
 //! What lies in memory: an array of devices behind its header.
 
-use kho_compat::{AbiLayout, Carrier, Component, Vector, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Generation, Vector, constant};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -44,13 +44,6 @@ fn written() -> Vector {
 }
 
 /// The devices as a component.
-pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
-    .summary("PCI devices that stay configured over a live update")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Flb)
-    .field(48)
-    .layouts(&[DeviceSer::layout])
-    .constants(&[constant!(MAX_DEVICES)])
-    .vectors(&[written]);
+pub const COMPONENT: Component = Component::new(NAME, &[Generation::new(VERSION).layouts(&[DeviceSer::layout]).constants(&[constant!(MAX_DEVICES)])]).summary("PCI devices that stay configured over a live update").of_crate(env!("CARGO_PKG_NAME")).carried_in(Carrier::Flb).field(48).vectors(&[written]);
 
 kho_compat::submit! { COMPONENT }
