@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kho_compat::{Carrier, Component, Dialect, Registry, RegistryError};
+use kho_compat::{Carrier, Component, Dialect, Registry, RegistryError, Versions};
 
 /// The file, in the directory of the snapshots.
 pub(crate) const FILE: &str = "composites.snap";
@@ -23,10 +23,13 @@ pub(crate) fn describe(
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(out, "  {key:<18}{value}");
         };
-        line("restores", component.restores);
-        if !component.writes.is_empty() {
-            let versions: Vec<_> = component.writes.iter().map(ToString::to_string).collect();
-            line("writes", &versions.join(", "));
+        line("restores", &component.restores().to_string());
+        let writes: Vec<_> = component
+            .writes()
+            .map(|version| version.to_string())
+            .collect();
+        if !writes.is_empty() {
+            line("writes", &writes.join(", "));
         }
         let optional = component.presence == kho_compat::Presence::Optional;
         line("presence", if optional { "optional" } else { "mandatory" });
@@ -58,9 +61,8 @@ impl State {
 
     /// Whether it restores `version`. Not where what it restores can not be read.
     pub(crate) fn restores(&self, version: u32) -> bool {
-        let requirement = semver::VersionReq::parse(self.get("restores"));
-        let version = semver::Version::new(u64::from(version), 0, 0);
-        requirement.is_ok_and(|requirement| requirement.matches(&version))
+        let restores = self.get("restores").parse::<Versions>();
+        restores.is_ok_and(|restores| restores.has(version, 0))
     }
 }
 

@@ -51,24 +51,31 @@ pub(crate) const GENERATION: Generation = Generation::new(VERSION)
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
 
 /// Linked blocks as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("linked blocks: sets of fixed-size entries in chained pages")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .vectors(&[
-        golden::none,
-        golden::one,
-        golden::full,
-        golden::more,
-        golden::less,
-        golden::again,
-        golden::packed,
-        golden::capacity,
-        golden::largest,
-        readings::sets,
-        readings::places,
-        readings::sizes,
-        readings::versions,
-        readings::longest,
-    ]);
+pub const COMPONENT: Component = Component::new(
+    NAME,
+    &[
+        GENERATION,
+        #[cfg(feature = "experimental-v2")]
+        crate::v2::GENERATION.experimental(),
+    ],
+)
+.summary("linked blocks: sets of fixed-size entries in chained pages")
+.of_crate(env!("CARGO_PKG_NAME"))
+.vectors(&[
+    golden::none,
+    golden::one,
+    golden::full,
+    golden::more,
+    golden::less,
+    golden::again,
+    golden::packed,
+    golden::capacity,
+    golden::largest,
+    readings::sets,
+    readings::places,
+    readings::sizes,
+    readings::versions,
+    readings::longest,
+]);
 
 kho_compat::submit! { COMPONENT }

@@ -55,7 +55,7 @@ const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 pub const FEATURES: Features = Features::BASE;
 
 /// `block-v2`.
-const GENERATION: Generation = Generation::new(VERSION)
+pub(crate) const GENERATION: Generation = Generation::new(VERSION)
     .layouts(&[BlockHeader::layout])
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
 

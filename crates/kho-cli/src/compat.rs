@@ -191,14 +191,19 @@ fn text(registry: &Registry, component: &Component, dialect: Dialect) -> String 
         .unwrap_or_default()
 }
 
+/// The components that its string lists.
+fn needs(component: &Component) -> Vec<&'static str> {
+    component.written().listed().map(|(need, _)| need).collect()
+}
+
 fn component_json(registry: &Registry, component: &Component) -> Value {
     json!({
         "name": component.name,
-        "version": component.version.to_string(),
+        "version": component.version().to_string(),
         "plain": text(registry, component, Dialect::Plain),
         "composite": text(registry, component, Dialect::Composite),
-        "restores": component.restores,
-        "needs": component.needs,
+        "restores": component.restores().to_string(),
+        "needs": needs(component),
         "presence": presence(component),
         "carrier": component.carrier.map(Carrier::id),
         "subtree": component.subtree,
@@ -218,15 +223,14 @@ fn table(registry: &Registry) -> Table {
         "WHAT IT IS",
     ]);
     for component in registry.components() {
-        let needs = if component.needs.is_empty() {
-            "-".to_owned()
-        } else {
-            component.needs.join(", ")
+        let needs = match needs(component) {
+            needs if needs.is_empty() => "-".to_owned(),
+            needs => needs.join(", "),
         };
         table.add_row([
             component.name,
-            &component.version.to_string(),
-            component.restores,
+            &component.version().to_string(),
+            &component.restores().to_string(),
             &needs,
             presence(component),
             component.crate_name,

@@ -10,7 +10,6 @@ use kho_exec::{Config, Host};
 use kho_luo::{FileRef, Orchestrator, OutgoingSession};
 use kho_mem::{ARENA_ALIGN, ARENA_MAX, PAGE_SIZE_U64, PhysAddr};
 use kho_memfd::{FilePiece, MemFile};
-use semver::Version;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -515,10 +514,12 @@ fn altered(of: &VersionOf) -> Result<&'static Registry, Failure> {
         if component.name != of.name {
             return component;
         }
-        let mut other = component.clone();
-        other.version = Version::new(u64::from(of.version), 0, 0);
+        let mut generation = component.written().clone();
+        generation.number = of.version;
         // Once per program: they live as long as it does, as those that are linked.
-        other.restores = Box::leak(format!("^{}", of.version).into_boxed_str());
+        let other = component
+            .clone()
+            .generations(Box::leak(Box::new([generation])));
         Box::leak(Box::new(other))
     });
     let registry = Registry::new(components).map_err(Failure::Registry)?;

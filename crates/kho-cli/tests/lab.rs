@@ -293,7 +293,10 @@ fn the_newest_linux_has_the_layouts_of_this_workspace() {
     ];
     let mut ours = BTreeMap::new();
     for component in LINKED {
-        structs(component.layouts.iter().map(|layout| layout()), &mut ours);
+        structs(
+            component.written().layouts.iter().map(|layout| layout()),
+            &mut ours,
+        );
     }
     let history = History::parse(builtin("linux").unwrap()).unwrap();
     let newest = history.releases.last().unwrap();

@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use crate::{Carrier, Features, Generation, Vector, Versions};
+use crate::{Carrier, Features, Generation, Role, Vector, Versions};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -153,8 +153,9 @@ impl Component {
     /// The generation that it writes by default: the newest of those that it writes.
     #[must_use]
     pub fn written(&self) -> &'static Generation {
-        let mut written = self.generations.iter().rev().filter(|one| one.is_written);
-        written.next().unwrap_or(&NONE)
+        let mut newest_first = self.generations.iter().rev();
+        let written = newest_first.find(|one| one.role == Role::Written);
+        written.unwrap_or(&NONE)
     }
 
     /// The number in the compat string that it writes by default.
@@ -170,16 +171,21 @@ impl Component {
         Version::new(u64::from(written.number), u64::from(written.minor), 0)
     }
 
-    /// The versions that it restores: its generations.
+    /// The versions that it restores: its generations, without experiments.
     #[must_use]
     pub fn restores(&self) -> Versions {
-        self.generations.iter().map(|one| one.number).collect()
+        let known = self.generations.iter();
+        let known = known.filter(|one| one.role != Role::Experimental);
+        known.map(|one| one.number).collect()
     }
 
     /// The older versions that it writes for an older reader, in order.
     pub fn writes(&self) -> impl Iterator<Item = u32> {
         let newest = self.major();
-        let written = self.generations.iter().filter(|one| one.is_written);
+        let written = self
+            .generations
+            .iter()
+            .filter(|one| one.role == Role::Written);
         written
             .map(|one| one.number)
             .filter(move |number| *number != newest)

@@ -2,15 +2,26 @@
 
 use crate::layout::{Constant, Layout};
 
+/// What a crate does with a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// It reads and writes it. The newest of these is written by default.
+    Written,
+    /// It reads it, and does not write it.
+    ReadOnly,
+    /// Neither, unless a program asks: it is an experiment that no release has.
+    Experimental,
+}
+
 /// One format of a component: what lies in memory under one of its versions.
 ///
 /// ```
-/// use kho_compat::Generation;
+/// use kho_compat::{Generation, Role};
 ///
 /// /// The first format: read here, not written any more.
 /// const V1: Generation = Generation::new(1).since("Linux 6.19").read_only();
 /// const V2: Generation = Generation::new(2).since("Linux 7.1").needs(&[("vmalloc", 1)]);
-/// assert!(V2.is_written && !V1.is_written);
+/// assert_eq!((V1.role, V2.role), (Role::ReadOnly, Role::Written));
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -23,8 +34,8 @@ pub struct Generation {
     pub announced_by: Option<&'static str>,
     /// The first release that writes it: `Linux 7.2`.
     pub since: &'static str,
-    /// Whether this crate writes it. A generation that is not written is only read.
-    pub is_written: bool,
+    /// What this crate does with it.
+    pub role: Role,
     /// Components that reading and writing it takes, each with the version that this generation was
     /// released with: the one that a plain string stands for.
     pub needs: &'static [(&'static str, u32)],
@@ -46,7 +57,7 @@ impl Generation {
             minor: 0,
             announced_by: None,
             since: "",
-            is_written: true,
+            role: Role::Written,
             needs: &[],
             lists: &[],
             layouts: &[],
@@ -78,7 +89,14 @@ impl Generation {
     /// Says that the crate reads it and does not write it.
     #[must_use]
     pub const fn read_only(mut self) -> Self {
-        self.is_written = false;
+        self.role = Role::ReadOnly;
+        self
+    }
+
+    /// Says that the crate neither reads nor writes it unless a program asks.
+    #[must_use]
+    pub const fn experimental(mut self) -> Self {
+        self.role = Role::Experimental;
         self
     }
 

@@ -58,7 +58,7 @@ pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::consequence;
 pub use features::Features;
-pub use generation::Generation;
+pub use generation::{Generation, Role};
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Dialect, Generation, GrammarError,
-    Manifest, Policy, Refused, Side,
+    Manifest, Policy, Refused, Role, Side,
 };
 use once_cell::race::OnceBox;
 
@@ -92,7 +92,9 @@ impl Registry {
         for component in components {
             let generations = component.generations;
             let rise = |pair: &[Generation]| matches!(pair, [a, b] if a.number < b.number);
-            if !generations.windows(2).all(rise) || !generations.iter().any(|one| one.is_written) {
+            if !generations.windows(2).all(rise)
+                || !generations.iter().any(|one| one.role == Role::Written)
+            {
                 return Err(RegistryError::Generations(component.name.to_string()));
             }
             if let Some(other) = all.insert(component.name, component) {

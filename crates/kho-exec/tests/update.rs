@@ -20,7 +20,7 @@ use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex};
 
 use command_fds::{CommandFdExt, FdMapping};
-use kho_compat::{Component, Registry};
+use kho_compat::{Component, Generation, Registry};
 use kho_exec::{Config, Event, Host, StartError, supervise};
 use kho_fd::FdFile;
 use kho_luo::FileRef;
@@ -63,9 +63,7 @@ fn altered() -> &'static Registry {
         if component.name != "block" {
             return component;
         }
-        let mut other = component.clone();
-        other.version = semver::Version::new(2, 0, 0);
-        other.restores = "^2";
+        let other = component.clone().generations(&[Generation::new(2)]);
         Box::leak(Box::new(other))
     });
     Box::leak(Box::new(Registry::new(components).unwrap()))

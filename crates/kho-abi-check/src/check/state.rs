@@ -49,7 +49,7 @@ impl Check<'_> {
                 (&rules::NEEDS_BROKEN, name.clone())
             }
             RegistryError::TooLong(name, ..) => (&rules::STRING_TOO_LONG, (*name).to_owned()),
-            RegistryError::Restores(name, ..)
+            RegistryError::Generations(name)
             | RegistryError::NotOwnVersion(name, ..)
             | RegistryError::WritesNewer(name, ..) => (&rules::RESTORES_BROKEN, name.clone()),
             RegistryError::Name(name, _) => (&rules::GRAMMAR, name.clone()),
@@ -309,8 +309,12 @@ impl Check<'_> {
             let restores = missing(&mut ability.restorable());
             let writes = missing(&mut ability.writable());
             for (verb, tokens, claim) in [
-                ("restore", restores, component.restores.to_owned()),
-                ("write", writes, format!("{:?}", component.writes)),
+                ("restore", restores, component.restores().to_string()),
+                (
+                    "write",
+                    writes,
+                    format!("{:?}", component.writes().collect::<Vec<_>>()),
+                ),
             ] {
                 if tokens.is_empty() {
                     continue;

@@ -288,8 +288,9 @@ impl Check<'_> {
         if !component.summary.is_empty() {
             about.insert(0, component.summary.to_owned());
         }
-        if !component.needs.is_empty() {
-            about.push(format!("needs {}", component.needs.join(", ")));
+        let needs: Vec<_> = component.written().listed().map(|(need, _)| need).collect();
+        if !needs.is_empty() {
+            about.push(format!("needs {}", needs.join(", ")));
         }
         let title = format!("{} is new: {}", token(component), about.join("; "));
         let finding = Finding::new(&rules::COMPONENT_ADDED, component.name, title).at(Some(place));
@@ -443,10 +444,7 @@ impl Check<'_> {
             }
             _ => format!("Earlier releases refuse {name}-v{version}."),
         };
-        let requirement = semver::VersionReq::parse(component.restores);
-        let restores =
-            requirement.is_ok_and(|req| req.matches(&semver::Version::new(u64::from(old), 0, 0)));
-        let back = if restores {
+        let back = if component.restores().has(old, 0) {
             format!("This one still restores {name}-v{old}.")
         } else {
             format!("This one no longer restores {name}-v{old}.")

@@ -274,7 +274,7 @@ impl<'e> Next<'e> {
             let Ok(mut ability) = Ability::new(&name, version) else {
                 continue;
             };
-            ability.restores = restores;
+            ability.restores = restores.into();
             ability.features = masks;
             ability.carrier = carriers.get(&name).copied().or_else(|| carrier_of(&name));
             ability.needs = needs
