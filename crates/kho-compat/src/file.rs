@@ -415,13 +415,14 @@ macro_rules! answer_manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Component;
+    use crate::{Component, Generation};
 
     static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
     static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
         .carried_in(Carrier::Luo)
         .subtree("LUO")
         .features(Features::of(0b11, 0b01));
+    static ROOT: Component = Component::new("kho", &[Generation::new(4).lists(&[("vmalloc", 1)])]);
     static EXTRA: Component = Component::new("extra", &[Generation::new(1)]).optional();
 
     #[test]
@@ -430,8 +431,24 @@ mod tests {
         let file = ManifestFile::of("test 1.0", &registry);
         let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
         assert_eq!(back, file);
-        assert_eq!(&back.side().unwrap(), registry.side());
+        // A file does not say what plain strings stand for.
+        let linked = registry.side().abilities().map(|ability| {
+            let mut ability = ability.clone();
+            ability.stands_for.clear();
+            ability
+        });
+        assert_eq!(back.side().unwrap(), Side::new(linked).unwrap());
         assert_eq!(back.in_use().unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_listed_and_not_linked_is_in_the_file() {
+        let registry = Registry::new([&ROOT]).unwrap();
+        let file = ManifestFile::of("test 1.0", &registry);
+        let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
+        let kho = |side: &Side| side.compat("kho", Dialect::Composite).unwrap().to_string();
+        assert_eq!(kho(&back.side().unwrap()), "kho-v4;vmalloc-v1");
+        assert_eq!(back.side().unwrap(), *registry.side());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use semver::{Version, VersionReq};
+use semver::{Comparator, Op, Version, VersionReq};
 
 /// The versions that one side restores: numbers, as a component knows them, and ranges, as a file
 /// states them.
@@ -69,14 +69,37 @@ impl From<VersionReq> for Versions {
 impl FromStr for Versions {
     type Err = semver::Error;
 
-    /// Semver requirements, with ` || ` between alternatives.
+    /// Semver requirements, with ` || ` between alternatives. `^4` and `>=1, <3` are numbers.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let ranges = text.split("||").map(|part| VersionReq::parse(part.trim()));
-        Ok(Self {
-            numbers: BTreeSet::new(),
-            ranges: ranges.collect::<Result<_, _>>()?,
-        })
+        let mut out = Self::default();
+        for part in text.split("||") {
+            let range = VersionReq::parse(part.trim())?;
+            match whole_majors(&range) {
+                Some(numbers) => out.numbers.extend(numbers),
+                None => out.ranges.push(range),
+            }
+        }
+        Ok(out)
     }
+}
+
+/// The majors of a range that has all their minor versions, and not more than 64 of them.
+fn whole_majors(range: &VersionReq) -> Option<core::ops::Range<u32>> {
+    let major = |comparator: &Comparator, op| {
+        let whole = comparator.op == op && comparator.minor.is_none();
+        u32::try_from(comparator.major).ok().filter(|_| whole)
+    };
+    let (first, end) = match range.comparators.as_slice() {
+        [one] => {
+            let first = major(one, Op::Caret)?;
+            (first, first.checked_add(1)?)
+        }
+        [from, below] => (major(from, Op::GreaterEq)?, major(below, Op::Less)?),
+        _ => return None,
+    };
+    (1..=64)
+        .contains(&end.checked_sub(first)?)
+        .then_some(first..end)
 }
 
 /// As semver requirements: `^4`, or `^1 || >=3, <5`.

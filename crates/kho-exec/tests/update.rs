@@ -63,7 +63,8 @@ fn altered() -> &'static Registry {
         if component.name != "block" {
             return component;
         }
-        let other = component.clone().generations(&[Generation::new(2)]);
+        const TWO: &[Generation] = &[Generation::new(2)];
+        let other = component.clone().generations(TWO);
         Box::leak(Box::new(other))
     });
     Box::leak(Box::new(Registry::new(components).unwrap()))
