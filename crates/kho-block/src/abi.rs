@@ -5,8 +5,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `block-v1`.
 pub const NAME: &str = "block";
 /// The number in `block-v1`.
@@ -49,22 +47,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("linked blocks: sets of fixed-size entries in chained pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[BlockHeader::layout])
-    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)])
-    .vectors(&[
-        golden::none,
-        golden::one,
-        golden::full,
-        golden::more,
-        golden::less,
-        golden::again,
-        golden::packed,
-        golden::capacity,
-        golden::largest,
-        readings::sets,
-        readings::places,
-        readings::sizes,
-        readings::versions,
-        readings::longest,
-    ]);
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
 
 kho_compat::submit! { COMPONENT }

@@ -2,7 +2,6 @@
 
 use semver::Version;
 
-use crate::Vector;
 use crate::layout::{Constant, Layout};
 use crate::{Carrier, Features};
 
@@ -64,8 +63,6 @@ pub struct Component {
     pub layouts: &'static [fn() -> Layout],
     /// The format's constants that belong to no single struct.
     pub constants: &'static [fn() -> Constant],
-    /// What the crate's code writes for given inputs: the part of a format that no struct shows.
-    pub vectors: &'static [fn() -> Vector],
 }
 
 impl Component {
@@ -88,7 +85,6 @@ impl Component {
             field: None,
             layouts: &[],
             constants: &[],
-            vectors: &[],
         }
     }
 
@@ -166,13 +162,6 @@ impl Component {
     #[must_use]
     pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
         self.constants = constants;
-        self
-    }
-
-    /// Sets the vectors: what the crate's code writes for given inputs.
-    #[must_use]
-    pub const fn vectors(mut self, vectors: &'static [fn() -> Vector]) -> Self {
-        self.vectors = vectors;
         self
     }
 

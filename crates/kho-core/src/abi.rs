@@ -9,8 +9,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The number in `kho-v4`.
 pub const VERSION: u32 = 4;
 /// The name in `kho-v4`.
@@ -163,16 +161,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
         constant!(CHOSEN_FDT),
         constant!(CHOSEN_SCRATCH),
         constant!(LISTED_NAME_MAX),
-    ])
-    .vectors(&[
-        golden::root,
-        golden::dialects,
-        golden::scratch,
-        readings::root,
-        readings::listed,
-        readings::handover,
-        readings::scratch,
-        readings::refused,
     ]);
 
 kho_compat::submit! { COMPONENT }
@@ -213,8 +201,7 @@ pub const METADATA: Component = Component::new("kexec-metadata", METADATA_VERSIO
     .carried_in(Carrier::Metadata)
     .subtree(METADATA_SUBTREE)
     .optional()
-    .layouts(&[KexecMetadata::layout])
-    .vectors(&[golden::metadata, readings::metadata]);
+    .layouts(&[KexecMetadata::layout]);
 
 kho_compat::submit! { METADATA }
 
@@ -236,8 +223,7 @@ pub const MEMBLOCK: Component = Component::new("memblock", MEMBLOCK_VERSION, "^1
     .carried_in(Carrier::Memblock)
     .subtree(MEMBLOCK_SUBTREE)
     .optional()
-    .constants(&[constant!(PROP_COMPATIBLE)])
-    .vectors(&[golden::memblock, golden::listed, readings::memblock]);
+    .constants(&[constant!(PROP_COMPATIBLE)]);
 
 kho_compat::submit! { MEMBLOCK }
 
@@ -247,7 +233,6 @@ pub const REGION: Component = Component::new("reserve-mem", REGION_VERSION, "^1"
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Region)
     .optional()
-    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)])
-    .vectors(&[golden::region, readings::region]);
+    .constants(&[constant!(PROP_START), constant!(PROP_SIZE)]);
 
 kho_compat::submit! { REGION }

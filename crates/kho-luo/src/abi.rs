@@ -4,8 +4,6 @@ use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `luo-v5`.
 pub const NAME: &str = "luo";
 /// The number in `luo-v5`.
@@ -155,20 +153,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
         FlbHeaderSer::layout,
         FlbSer::layout,
     ])
-    .constants(&[constant!(SUBTREE)])
-    .vectors(&[
-        golden::header,
-        golden::sessions,
-        golden::blocks,
-        golden::life,
-        golden::thawed,
-        readings::header,
-        readings::composite,
-        readings::sessions,
-        readings::flbs,
-        readings::listed,
-        readings::life,
-        readings::refused,
-    ]);
+    .constants(&[constant!(SUBTREE)]);
 
 kho_compat::submit! { COMPONENT }

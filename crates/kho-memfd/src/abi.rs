@@ -6,8 +6,6 @@ use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
 /// The name in `memfd-v2`.
@@ -117,16 +115,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
     .needs(&[kho_vmalloc::abi::NAME])
     .field(COMPAT_LEN)
     .layouts(&[MemfdSer::layout, FolioSer::layout])
-    .constants(&[constant!(PFN_BITS)])
-    .vectors(&[
-        golden::hole,
-        golden::large,
-        golden::empty,
-        golden::seals,
-        golden::sealed,
-        readings::states,
-        readings::records,
-        readings::lists,
-    ]);
+    .constants(&[constant!(PFN_BITS)]);
 
 kho_compat::submit! { COMPONENT }

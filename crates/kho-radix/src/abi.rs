@@ -8,8 +8,6 @@ use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `radix-v1`.
 pub const NAME: &str = "radix";
 /// The number in `radix-v1`.
@@ -60,16 +58,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("tracker of preserved memory: a radix tree of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
     .layouts(&[RadixNode::layout, RadixLeaf::layout])
-    .constants(&[constant!(PAGE_SHIFT)])
-    .vectors(&[
-        golden::keys,
-        golden::ranges,
-        golden::tree,
-        golden::runs,
-        golden::owners,
-        readings::preserved,
-        readings::walked,
-        readings::claimed,
-    ]);
+    .constants(&[constant!(PAGE_SHIFT)]);
 
 kho_compat::submit! { COMPONENT }

@@ -7,8 +7,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `vmalloc-v1`.
 pub const NAME: &str = "vmalloc";
 /// The number in `vmalloc-v1`.
@@ -72,15 +70,6 @@ const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("preserved vmalloc areas: chunk lists of pages")
     .of_crate(env!("CARGO_PKG_NAME"))
-    .layouts(&[VmallocSer::layout, VmallocChunk::layout])
-    .vectors(&[
-        golden::pages,
-        golden::huge,
-        golden::chunks,
-        readings::pages,
-        readings::runs,
-        readings::chunks,
-        readings::refused,
-    ]);
+    .layouts(&[VmallocSer::layout, VmallocChunk::layout]);
 
 kho_compat::submit! { COMPONENT }

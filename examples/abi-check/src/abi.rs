@@ -1,6 +1,6 @@
 //! What lies in memory: an array of devices behind its header.
 
-use kho_compat::{AbiLayout, Carrier, Component, Vector, constant};
+use kho_compat::{AbiLayout, Carrier, Component, constant};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -39,10 +39,6 @@ pub fn device(domain: u32, bus: u8, device: u8, function: u8) -> DeviceSer {
     }
 }
 
-fn written() -> Vector {
-    Vector::bytes("device 1:2a:1f.7", device(1, 0x2a, 0x1f, 7).as_bytes())
-}
-
 /// The devices as a component.
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .summary("PCI devices that stay configured over a live update")
@@ -50,7 +46,6 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^1")
     .carried_in(Carrier::Flb)
     .field(48)
     .layouts(&[DeviceSer::layout])
-    .constants(&[constant!(MAX_DEVICES)])
-    .vectors(&[written]);
+    .constants(&[constant!(MAX_DEVICES)]);
 
 kho_compat::submit! { COMPONENT }

@@ -2,7 +2,7 @@
 
 use kho_compat::{Carrier, Component, Registry, RegistryError};
 
-static LUO: Component = crate::abi::COMPONENT;
+static LUO: Component = kho_luo::abi::COMPONENT;
 static KHO: Component = kho_core::abi::COMPONENT.needs(&[]);
 static BLOCK: Component = Component::new(kho_block::abi::NAME, 1, "^1");
 static ALPHA: Component = Component::new("alpha", 3, "^3")
