@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
 use kho_abi_check::{Format, Options, Project, kernel, rules};
-use kho_compat::Registry;
+use kho_golden::components;
 
 use crate::root;
 
@@ -53,28 +53,6 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// The linked components, referred to by name: the linker drops what nothing refers to.
-///
-/// # Errors
-///
-/// They contradict each other, or one was lost.
-pub fn components() -> Result<&'static Registry, String> {
-    let names = [
-        kho_core::abi::NAME,
-        kho_radix::abi::NAME,
-        kho_vmalloc::abi::NAME,
-        kho_block::abi::NAME,
-        kho_luo::abi::NAME,
-        kho_memfd::abi::NAME,
-        kho_fd::abi::NAME,
-    ];
-    let registry = Registry::linked().map_err(ToString::to_string)?;
-    match names.iter().find(|name| registry.get(name).is_none()) {
-        Some(lost) => Err(format!("component `{lost}` is not registered")),
-        None => Ok(registry),
-    }
-}
-
 /// This workspace as the check takes it.
 #[must_use]
 pub fn project() -> Project {
@@ -92,9 +70,9 @@ fn check(args: &Args) -> Result<u8, String> {
     }
     // Refers to the component crates, which links them. What is wrong with them as a registry is
     // the check's to tell.
-    drop(components());
+    let registry = components();
     if args.check_docs {
-        let registry = components()?;
+        let registry = registry.map_err(|error| error.to_string())?;
         let report = kho_abi_check::check_docs(registry.components(), &project());
         print!("{}", report.render(args.format));
         return Ok(report.exit_code());

@@ -6,7 +6,7 @@ use xtask::{abi_check, root};
 
 #[test]
 fn the_workspace_passes() {
-    let registry = abi_check::components().unwrap();
+    let registry = kho_golden::components().unwrap();
     let types = kernel::open(&root().join("tests/facts/linux-7.3.4-layouts.json")).unwrap();
     let options = Options::default().kernel(&types);
     let report = check_linked(&abi_check::project(), &options).unwrap();
@@ -16,7 +16,7 @@ fn the_workspace_passes() {
 
 #[test]
 fn the_documents_are_current() {
-    let registry = abi_check::components().unwrap();
+    let registry = kho_golden::components().unwrap();
     let report = check_docs(registry.components(), &abi_check::project());
     assert!(report.passes(), "{}", report.render(Format::Human));
 }

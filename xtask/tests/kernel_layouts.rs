@@ -8,17 +8,17 @@
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use kho_compat::Layout;
-use xtask::{KernelTypes, abi_check, compare, root};
+use xtask::{KernelTypes, compare, root};
 
 fn facts() -> String {
     std::fs::read_to_string(root().join("tests/facts/linux-7.3.4-layouts.json")).unwrap()
 }
 
 fn layouts() -> Vec<Layout> {
-    let mut layouts: Vec<Layout> = abi_check::components()
+    let mut layouts: Vec<Layout> = kho_golden::components()
         .unwrap()
         .components()
-        .flat_map(|c| c.all_layouts())
+        .flat_map(|c| c.written().all_layouts())
         .collect();
     layouts.sort_by(|a, b| a.name.cmp(&b.name));
     layouts.dedup_by(|a, b| a.name == b.name);
@@ -118,7 +118,7 @@ fn a_kernel_that_differs_anywhere_is_told() {
 
 #[test]
 fn the_components_are_these() {
-    let registry = abi_check::components().unwrap();
+    let registry = kho_golden::components().unwrap();
     let names: Vec<_> = registry
         .components()
         .map(|component| component.name)

@@ -1,9 +1,9 @@
 //! Checks that a handover format changes only together with its version.
 //!
-//! A [`Component`](kho_compat::Component) describes what lies in memory: its structs, its constants,
-//! what its code writes for given inputs. [`check`] compares that with the snapshots of each version,
-//! and those with their history in git, and says in words what differs, whether the version was bumped
-//! for it, who is affected, and what mends it.
+//! A [`Component`](kho_compat::Component) describes what lies in memory: its structs and its constants.
+//! [`vectors!`] adds what its code writes for given inputs. [`check`] compares both with the snapshots of
+//! each version, and those with their history in git, and says in words what differs, whether the version
+//! was bumped for it, who is affected, and what mends it.
 //!
 //! It is a function over the components that are linked, so that any project with its own has the same
 //! check in a test:
@@ -28,6 +28,7 @@
 mod allow;
 mod check;
 mod composites;
+mod describe;
 mod diff;
 mod docs;
 mod finding;
@@ -40,15 +41,20 @@ pub mod rules;
 mod snapshot;
 mod source;
 mod tree;
+mod vector;
 
 pub use allow::Date;
 pub use check::{check, check_docs, check_linked};
+pub use describe::describe;
 pub use diff::{Added, Changes, Row, StructDiff};
 pub use finding::{Finding, Place, Report, Severity, Verdict};
+#[doc(no_inline)]
+pub use inventory::submit;
 pub use project::{Options, Project};
 pub use render::Format;
 pub use rules::Rule;
 pub use snapshot::{Abi, Field, Struct};
+pub use vector::{Cause, FailedVector, Failure, Text, Vector, Vectors, vectors_of};
 
 /// Why a check could not be made.
 #[derive(Debug, thiserror::Error)]

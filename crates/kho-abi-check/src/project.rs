@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Date;
 use crate::kernel::KernelTypes;
+use crate::{Date, Vectors};
 
 /// A project whose components are checked: a workspace, or a crate of its own.
 #[derive(Clone, Debug)]
@@ -62,6 +62,8 @@ pub struct Options<'a> {
     pub kernel: Option<&'a KernelTypes>,
     /// What day it is, for the allow-list.
     pub today: Date,
+    /// The vectors of the components, instead of those that are linked into this program.
+    pub vectors: Option<&'a [Vectors]>,
 }
 
 impl Default for Options<'_> {
@@ -71,6 +73,7 @@ impl Default for Options<'_> {
             bless: false,
             kernel: None,
             today: Date::today(),
+            vectors: None,
         }
     }
 }
@@ -105,6 +108,13 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn kernel(mut self, types: &'a KernelTypes) -> Self {
         self.kernel = Some(types);
+        self
+    }
+
+    /// Sets the vectors, instead of those that are linked into this program.
+    #[must_use]
+    pub fn vectors(mut self, vectors: &'a [Vectors]) -> Self {
+        self.vectors = Some(vectors);
         self
     }
 

@@ -18,9 +18,7 @@ pub(crate) fn file(source: &str, text: &str) -> String {
     format!("---\nsource: {source}\n---\n{}\n", text.trim_end())
 }
 
-/// A component's description taken apart: the inverse of [`Component::describe`].
-///
-/// [`Component::describe`]: kho_compat::Component::describe
+/// A component's description taken apart: the inverse of [`describe`](crate::describe()).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Abi {
     /// The token: `memfd-v2`.

@@ -9,8 +9,10 @@
 mod common;
 
 use common::{Fake, expect, leak, one, rules, words};
-use kho_abi_check::{Format, Options, rules as all};
-use kho_compat::{AbiLayout, Carrier, Component, Features, Vector, constant};
+use kho_abi_check::{
+    Failure, Format, Options, Text, Vector, Vectors, describe, rules as all, vectors,
+};
+use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
 use zerocopy::little_endian::{U16, U32, U64};
 
 const MAX: u64 = 10_000;
@@ -105,16 +107,30 @@ const _: () = assert!(size_of::<MemfdSer>() == 24);
 pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2").constants(&[constant!(BYTES)]);
 "#;
 
-fn keys() -> Vector {
-    Vector::text("keys", "0x1000 order 0: 0x11\n0x2000 order 1: 0x21")
+fn keys() -> Result<Text, Failure> {
+    Ok("0x1000 order 0: 0x11\n0x2000 order 1: 0x21".into())
 }
 
-fn other_keys() -> Vector {
-    Vector::text("keys", "0x1000 order 0: 0x12\n0x2000 order 1: 0x21")
+fn other_keys() -> Result<Text, Failure> {
+    Ok("0x1000 order 0: 0x12\n0x2000 order 1: 0x21".into())
 }
 
-fn pages() -> Vector {
-    Vector::bytes("pages", &[7; 16])
+fn pages() -> Result<Text, Failure> {
+    Ok(Text::bytes(&[7; 16]))
+}
+
+vectors!("memfd", ["keys" => keys]);
+
+/// `vectors` of the memfd instead of those that are linked.
+fn of_memfd(vectors: &'static [Vector]) -> [Vectors; 1] {
+    [Vectors {
+        component: "memfd",
+        vectors,
+    }]
+}
+
+const fn vector(name: &'static str, make: fn() -> Result<Text, Failure>) -> Vector {
+    Vector { name, make }
 }
 
 const fn memfd(version: u32, restores: &'static str) -> Component {
@@ -126,7 +142,6 @@ const fn memfd(version: u32, restores: &'static str) -> Component {
         .needs(&["vmalloc"])
         .layouts(&[MemfdSer::layout])
         .constants(&[constant!(BYTES)])
-        .vectors(&[keys])
 }
 
 static MEMFD: Component = memfd(2, "^2");
@@ -301,7 +316,8 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
         "crates/fmt/src/abi.rs:10"
     );
 
-    let report = fake.check(&with(memfd(2, "^2").vectors(&[other_keys])));
+    let others = of_memfd(const { &[vector("keys", other_keys)] });
+    let report = fake.check_vectors(&[&MEMFD, &VMALLOC], &others);
     expect(&report, 1, &["error abi-changed-behaviour"]);
     assert_eq!(
         one(&report, "abi-changed-behaviour").details,
@@ -324,7 +340,7 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
     let report = fake.check(&with(memfd(2, "^2").features(Features::of(3, 3))));
     assert!(rules(&report).contains(&"error abi-changed-constant".to_owned()));
     // What is no longer guarded.
-    let report = fake.check(&with(memfd(2, "^2").vectors(&[])));
+    let report = fake.check_vectors(&[&MEMFD, &VMALLOC], &[]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
     let report = fake.check(&with(memfd(2, "^2").constants(&[])));
     assert!(rules(&report).contains(&"error abi-changed-constant".to_owned()));
@@ -335,15 +351,16 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
 #[test]
 fn more_of_the_same_may_be_guarded() {
     let fake = project();
-    let more = with(memfd(2, "^2").vectors(&[keys, pages]));
-    let report = fake.check(&more);
+    let more = of_memfd(const { &[vector("keys", keys), vector("pages", pages)] });
+    let report = fake.check_vectors(&[&MEMFD, &VMALLOC], &more);
     expect(&report, 1, &["error snapshot-stale"]);
-    assert!(
-        fake.bless(&more).written.is_empty(),
-        "the snapshot is history"
-    );
+    let bless = || {
+        let options = Options::default().vectors(&more).bless(true);
+        fake.check_with(&[&MEMFD, &VMALLOC], &options).unwrap()
+    };
+    assert!(bless().written.is_empty(), "the snapshot is history");
     fake.remove("abi-snapshots/memfd/v2.snap");
-    let report = fake.bless(&more);
+    let report = bless();
     expect(&report, 3, &["allowed guard-extended"]);
     assert_eq!(one(&report, "guard-extended").details, ["vector `pages`"]);
     // A constant that the base's source had already, and one that it had not.
@@ -466,7 +483,7 @@ fn history_is_append_only() {
     let changed = leak(memfd(2, "^2").layouts(&[grown::MemfdSer::layout]));
     fake.write(
         "abi-snapshots/memfd/v2.snap",
-        &format!("---\nsource: x\n---\n{}", changed.describe()),
+        &format!("---\nsource: x\n---\n{}", describe(changed).unwrap()),
     );
     expect(
         &fake.check(&[changed, &VMALLOC]),
@@ -931,12 +948,27 @@ fn a_new_version_leaves_the_kernel_behind() {
 
 #[test]
 fn a_vector_that_fails_is_no_snapshot() {
-    fn failing() -> Vector {
-        Vector::text("of a writer that refuses", "error: unknown flags 0x4")
+    fn failing() -> Result<Text, Failure> {
+        Err("unknown flags 0x4".into())
+    }
+    fn panicking() -> Result<Text, Failure> {
+        panic!("index {}", 7);
     }
     let fake = project();
     fake.release("0.2.0");
-    let report = fake.bless(&with(memfd(3, "^3").vectors(&[failing])));
+    let next = with(memfd(3, "^3"));
+    let failed = of_memfd(
+        const {
+            &[
+                vector("of a writer that refuses", failing),
+                vector("of one that panics", panicking),
+                // What looks like a failure is none.
+                vector("of one that says so", || Ok("error: 0x4".into())),
+            ]
+        },
+    );
+    let options = Options::default().vectors(&failed).bless(true);
+    let report = fake.check_with(&next, &options).unwrap();
     let found = rules(&report);
     assert!(
         found.contains(&"error vector-failed".to_owned()),
@@ -946,9 +978,20 @@ fn a_vector_that_fails_is_no_snapshot() {
         found.contains(&"error snapshot-missing".to_owned()),
         "{found:?}"
     );
+    let failed = report.findings.iter().filter(|f| f.rule == "vector-failed");
+    let failed: Vec<_> = failed.map(|f| (f.title.as_str(), &f.details[..])).collect();
     assert_eq!(
-        one(&report, "vector-failed").details,
-        ["error: unknown flags 0x4"]
+        failed,
+        [
+            (
+                "vector `of a writer that refuses` of memfd could not be made",
+                &["error: unknown flags 0x4".to_owned()][..]
+            ),
+            (
+                "vector `of one that panics` of memfd could not be made",
+                &["panicked: index 7".to_owned()][..]
+            ),
+        ]
     );
 }
 

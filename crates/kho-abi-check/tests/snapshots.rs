@@ -6,8 +6,8 @@
     missing_docs
 )]
 
-use kho_abi_check::{Abi, Changes};
-use kho_compat::{AbiLayout, Carrier, Component, Vector, constant};
+use kho_abi_check::{Abi, Changes, Failure, Text, describe, vectors};
+use kho_compat::{AbiLayout, Carrier, Component, constant};
 use zerocopy::little_endian::{U16, U64};
 
 const TEXT: &str = "a = b: \"c\" -> (struct d)";
@@ -31,13 +31,15 @@ struct Outer {
     next: U16,
 }
 
-fn dump() -> Vector {
-    Vector::bytes("a page: 3 of 4", &[1; 40])
+fn dump() -> Result<Text, Failure> {
+    Ok(Text::bytes(&[1; 40]))
 }
 
-fn lines() -> Vector {
-    Vector::text("lines", "const A = 1\nstruct X: 3\n\n  vector y\n* z")
+fn lines() -> Result<Text, Failure> {
+    Ok("const A = 1\nstruct X: 3\n\n  vector y\n* z".into())
 }
+
+vectors!("full-name_2", ["a page: 3 of 4" => dump, "lines" => lines]);
 
 fn full() -> Component {
     Component::new("full-name_2", 12, "^12")
@@ -47,17 +49,16 @@ fn full() -> Component {
         .field(48)
         .layouts(&[Outer::layout])
         .constants(&[constant!(TEXT), constant!(BIG)])
-        .vectors(&[dump, lines])
 }
 
 #[test]
 fn what_is_taken_apart_renders_the_same() {
     for component in [full(), Component::new("a", 1, "^1")] {
-        let text = component.describe();
+        let text = describe(&component).unwrap();
         let abi = Abi::parse(&text).unwrap();
         assert_eq!(abi.render(), text);
     }
-    let abi = Abi::parse(&full().describe()).unwrap();
+    let abi = Abi::parse(&describe(&full()).unwrap()).unwrap();
     assert_eq!(
         (abi.structs.len(), abi.vectors.len(), abi.constants.len()),
         (2, 2, 2)
@@ -88,7 +89,7 @@ fn this_workspace_s_snapshots_are_taken_apart() {
 /// the text is no description any more, line by line.
 #[test]
 fn no_altered_line_is_passed_over() {
-    let text = full().describe();
+    let text = describe(&full()).unwrap();
     let all: Vec<&str> = text.trim_end().lines().collect();
     let mut told = 0;
     let mut check = |altered: Vec<String>, what: &str| {

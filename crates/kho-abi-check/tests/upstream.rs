@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Fake, expect, leak, one, words};
-use kho_abi_check::{Format, Report};
-use kho_compat::{AbiLayout, Carrier, Component, Layout, Vector};
+use kho_abi_check::{Failure, Format, Report, Text, Vector, Vectors, vectors};
+use kho_compat::{AbiLayout, Carrier, Component, Layout};
 use zerocopy::little_endian::{U32, U64};
 
 /// A component `before` in the base, `after` now; released and blessed if `proper`.
@@ -56,22 +56,27 @@ fn the_tracker_bitmap_grew_to_a_page_under_kho_v1() {
     );
 }
 
-fn depths() -> Vector {
-    Vector::text("tree depth by page size", "4096: 6\n16384: 4\n65536: 4")
+fn depths() -> Result<Text, Failure> {
+    Ok("4096: 6\n16384: 4\n65536: 4".into())
 }
 
-fn depths_fixed() -> Vector {
-    Vector::text("tree depth by page size", "4096: 6\n16384: 5\n65536: 4")
+fn depths_fixed() -> Result<Text, Failure> {
+    Ok("4096: 6\n16384: 5\n65536: 4".into())
 }
+
+vectors!("kho", ["tree depth by page size" => depths]);
 
 #[test]
 fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
-    let kho = Component::new("kho", 3, "^3").carried_in(Carrier::Root);
-    let report = change(
-        kho.clone().vectors(&[depths]),
-        kho.vectors(&[depths_fixed]),
-        false,
-    );
+    let kho = leak(Component::new("kho", 3, "^3").carried_in(Carrier::Root));
+    let fixed = Vectors {
+        component: "kho",
+        vectors: &[Vector {
+            name: "tree depth by page size",
+            make: depths_fixed,
+        }],
+    };
+    let report = Fake::new("", &[kho]).check_vectors(&[kho], &[fixed]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
     let text = words(&report, "abi-changed-behaviour");
     assert!(text.contains("- 16384: 4\n    + 16384: 5"), "{text}");

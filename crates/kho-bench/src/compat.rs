@@ -4,35 +4,12 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use kho_abi_check::{Options, Project, check_linked};
-use kho_compat::{Manifest, Policy, Registry, Side, policy};
+use kho_compat::{Manifest, Policy, Side, policy};
+use kho_golden::components;
 
 use crate::capture::{manifest, root};
 use crate::radix::timed;
 use crate::{Result, Work, Workload};
-
-/// Components that the check must see: naming them links them.
-const COMPONENTS: [&str; 7] = [
-    kho_core::abi::NAME,
-    kho_radix::abi::NAME,
-    kho_vmalloc::abi::NAME,
-    kho_block::abi::NAME,
-    kho_luo::abi::NAME,
-    kho_memfd::abi::NAME,
-    kho_fd::abi::NAME,
-];
-
-/// The components that are linked.
-///
-/// # Errors
-///
-/// One of them is not.
-pub fn registry() -> Result<&'static Registry> {
-    let registry = Registry::linked().map_err(Clone::clone)?;
-    match COMPONENTS.iter().find(|name| registry.get(name).is_none()) {
-        Some(lost) => Err(format!("component `{lost}` is not registered").into()),
-        None => Ok(registry),
-    }
-}
 
 /// Judges what a handover says of itself by what this side knows; returns the findings.
 #[must_use]
@@ -46,7 +23,7 @@ pub fn verdict(manifest: &Manifest, side: &Side) -> usize {
 ///
 /// It can not be checked.
 pub fn abi_check() -> Result<bool> {
-    registry()?;
+    components()?;
     let project = Project::new(root()).docs("docs/abi.md");
     Ok(check_linked(&project, &Options::default())?.passes())
 }
@@ -63,7 +40,7 @@ pub(crate) fn workloads() -> Vec<Workload> {
                 Some(manifest) => manifest,
                 none => none.insert(manifest()?),
             };
-            let side = registry()?.side();
+            let side = components()?.side();
             let start = Instant::now();
             for _ in 0..times {
                 black_box(verdict(black_box(manifest), side));

@@ -132,7 +132,7 @@ pub const ALL: &[Counted] = &[
         }))
     }),
     counted("compat_verdict", 100, |count| {
-        let (manifest, side) = (capture::manifest()?, compat::registry()?.side());
+        let (manifest, side) = (capture::manifest()?, kho_golden::components()?.side());
         Ok(Box::new(move || {
             for _ in 0..count {
                 black_box(compat::verdict(black_box(&manifest), side));

@@ -10,7 +10,7 @@ use kho_luo::{
 };
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PAGE_SIZE_U64, PhysAddr};
 
-use crate::{Result, compat};
+use crate::Result;
 
 const NAME: &str = "bench";
 
@@ -82,7 +82,7 @@ fn name(session: u64) -> String {
 ///
 /// There is not that much memory, or the format's limits are reached.
 pub fn life(files: u64, sessions: u64) -> Result<Life> {
-    let linked = compat::registry()?.components();
+    let linked = kho_golden::components()?.components();
     let registry = Registry::new(linked.chain([&COMPONENT]))?;
     let handlers = || Handlers::new().with(Numbers);
     // Blocks of files and of sessions, and what the rest of the handover takes.

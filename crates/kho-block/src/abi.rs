@@ -5,8 +5,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `block-v1`.
 pub const NAME: &str = "block";
 /// The number in `block-v1`.
@@ -60,22 +58,6 @@ pub const COMPONENT: Component = Component::new(
     ],
 )
 .summary("linked blocks: sets of fixed-size entries in chained pages")
-.of_crate(env!("CARGO_PKG_NAME"))
-.vectors(&[
-    golden::none,
-    golden::one,
-    golden::full,
-    golden::more,
-    golden::less,
-    golden::again,
-    golden::packed,
-    golden::capacity,
-    golden::largest,
-    readings::sets,
-    readings::places,
-    readings::sizes,
-    readings::versions,
-    readings::longest,
-]);
+.of_crate(env!("CARGO_PKG_NAME"));
 
 kho_compat::submit! { COMPONENT }

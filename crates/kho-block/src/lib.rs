@@ -22,10 +22,8 @@ extern crate alloc;
 pub mod abi;
 mod cursor;
 mod format;
-mod golden;
 mod iter;
 mod read;
-mod readings;
 mod restore;
 #[cfg(feature = "experimental-v2")]
 pub mod v2;

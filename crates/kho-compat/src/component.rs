@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use crate::{Carrier, Features, Generation, Role, Vector, Versions};
+use crate::{Carrier, Features, Generation, Role, Versions};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -55,8 +55,6 @@ pub struct Component {
     pub subtree: Option<&'static str>,
     /// Bytes that its compat string may take, NUL included, where its field is of fixed size.
     pub field: Option<usize>,
-    /// What the crate's code writes for given inputs: the part of a format that no struct shows.
-    pub vectors: &'static [fn() -> Vector],
 }
 
 /// What a component without generations is taken for, until a registry refuses it.
@@ -77,7 +75,6 @@ impl Component {
             carrier: None,
             subtree: None,
             field: None,
-            vectors: &[],
         }
     }
 
@@ -134,13 +131,6 @@ impl Component {
     #[must_use]
     pub const fn field(mut self, bytes: usize) -> Self {
         self.field = Some(bytes);
-        self
-    }
-
-    /// Sets the vectors: what the crate's code writes for given inputs.
-    #[must_use]
-    pub const fn vectors(mut self, vectors: &'static [fn() -> Vector]) -> Self {
-        self.vectors = vectors;
         self
     }
 

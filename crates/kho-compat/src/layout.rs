@@ -1,14 +1,13 @@
-//! Descriptions of what lies in memory, and the text that snapshots keep of them.
+//! Descriptions of what lies in memory.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt::Write as _;
 
 use zerocopy::little_endian::{I32, I64, U16, U32, U64};
 
-use crate::Component;
+use crate::Generation;
 
 /// A struct that lies in handed-over memory and can say how. Derive it.
 ///
@@ -260,97 +259,17 @@ impl Layout {
     pub fn push_constant(&mut self, name: &str, value: &dyn AbiConst) {
         self.constants.push(Constant::new(name, value));
     }
-
-    fn render(&self, out: &mut String) {
-        let packed = if self.packed { " packed" } else { "" };
-        let c_name = self
-            .c_name
-            .as_ref()
-            .map(|c| format!(" (struct {c})"))
-            .unwrap_or_default();
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            out,
-            "\nstruct {}{c_name}: {} bytes, align {}{packed}",
-            self.name, self.size, self.align
-        );
-        let _ = writeln!(out, "  offset   size  field");
-        for field in &self.fields {
-            let bits = field
-                .bits
-                .map(|b| format!(" bits {}..{}", b.start, b.start + b.width))
-                .unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "  {:>6} {:>6}  {}: {}{bits}",
-                field.offset,
-                field.size,
-                field.name,
-                field.ty.as_str()
-            );
-        }
-        for constant in &self.constants {
-            let _ = writeln!(out, "  const {} = {}", constant.name, constant.value);
-        }
-    }
 }
 
-impl Component {
-    /// The component's ABI as text: what a snapshot keeps and a reviewer reads.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let mut out = format!("{}-v{}\n", self.name, self.major());
-        let written = self.written();
-        let needs: Vec<_> = written.listed().map(|(name, _)| name).collect();
-        let needs = if needs.is_empty() {
-            "nothing".to_owned()
-        } else {
-            needs.join(", ")
-        };
-        let _ = writeln!(out, "needs: {needs}");
-        if let Some(subtree) = self.subtree {
-            let _ = writeln!(out, "subtree: {subtree}");
-        }
-        if let Some(carrier) = self.carrier {
-            let _ = writeln!(out, "carrier: {}", carrier.id());
-        }
-        if let Some(field) = self.field {
-            let _ = writeln!(out, "string field: {field} bytes");
-        }
-        let _ = writeln!(out, "features: {}", self.features);
-        if !written.constants.is_empty() {
-            out.push('\n');
-        }
-        for constant in written.constants {
-            let constant = constant();
-            let _ = writeln!(out, "const {} = {}", constant.name, constant.value);
-        }
-        for layout in self.all_layouts() {
-            layout.render(&mut out);
-        }
-        for vector in self.vectors {
-            let vector = vector();
-            let _ = writeln!(out, "\nvector {}", vector.name);
-            for line in vector.text.lines() {
-                let _ = writeln!(out, "  {line}");
-            }
-        }
-        out
-    }
-
-    /// The component's structs and those that their fields are made of, each once.
+impl Generation {
+    /// The generation's structs and those that their fields are made of, each once. Two structs of one
+    /// name are two, unless they are the same in every part.
     #[must_use]
     pub fn all_layouts(&self) -> Vec<Layout> {
         let mut out: Vec<Layout> = Vec::new();
-        let mut queue: Vec<Layout> = self
-            .written()
-            .layouts
-            .iter()
-            .rev()
-            .map(|layout| layout())
-            .collect();
+        let mut queue: Vec<Layout> = self.layouts.iter().rev().map(|layout| layout()).collect();
         while let Some(layout) = queue.pop() {
-            if out.iter().all(|known| known.name != layout.name) {
+            if !out.contains(&layout) {
                 queue.extend(layout.nested.iter().cloned());
                 out.push(layout);
             }

@@ -49,7 +49,6 @@ mod manifest;
 pub mod policy;
 mod registry;
 mod side;
-mod vector;
 mod verdict;
 mod versions;
 
@@ -67,7 +66,6 @@ pub use manifest::{Carrier, Entry, Manifest, Place};
 pub use policy::Policy;
 pub use registry::{Registry, RegistryError};
 pub use side::{Ability, Side};
-pub use vector::Vector;
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 pub use versions::Versions;
 

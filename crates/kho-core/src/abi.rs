@@ -9,8 +9,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The number in `kho-v4`.
 pub const VERSION: u32 = 4;
 /// The name in `kho-v4`.
@@ -168,17 +166,7 @@ pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("root FDT, subtrees, scratch table")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Root)
-    .features(FEATURES)
-    .vectors(&[
-        golden::root,
-        golden::dialects,
-        golden::scratch,
-        readings::root,
-        readings::listed,
-        readings::handover,
-        readings::scratch,
-        readings::refused,
-    ]);
+    .features(FEATURES);
 
 kho_compat::submit! { COMPONENT }
 
@@ -222,8 +210,7 @@ pub const METADATA: Component = Component::new(
 .of_crate(env!("CARGO_PKG_NAME"))
 .carried_in(Carrier::Metadata)
 .subtree(METADATA_SUBTREE)
-.optional()
-.vectors(&[golden::metadata, readings::metadata]);
+.optional();
 
 kho_compat::submit! { METADATA }
 
@@ -249,8 +236,7 @@ pub const MEMBLOCK: Component = Component::new(
 .of_crate(env!("CARGO_PKG_NAME"))
 .carried_in(Carrier::Memblock)
 .subtree(MEMBLOCK_SUBTREE)
-.optional()
-.vectors(&[golden::memblock, golden::listed, readings::memblock]);
+.optional();
 
 kho_compat::submit! { MEMBLOCK }
 
@@ -264,7 +250,6 @@ pub const REGION: Component = Component::new(
 .summary("a region that reserve_mem= set aside")
 .of_crate(env!("CARGO_PKG_NAME"))
 .carried_in(Carrier::Region)
-.optional()
-.vectors(&[golden::region, readings::region]);
+.optional();
 
 kho_compat::submit! { REGION }

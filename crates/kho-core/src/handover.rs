@@ -191,14 +191,6 @@ impl<'m> Handover<'m> {
         Self { mem, parts }
     }
 
-    /// The same handover in other memory, which must be this one but for what was not looked at to open
-    /// it: for golden vectors.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn in_memory<'n>(&self, mem: &'n dyn PhysMem) -> Handover<'n> {
-        Handover::of(mem, Arc::clone(&self.parts))
-    }
-
     pub(crate) fn into_parts(self) -> Arc<Parts> {
         self.parts
     }

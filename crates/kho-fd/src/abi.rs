@@ -5,8 +5,6 @@ use kho_luo::abi::COMPAT_LEN;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `fd-v1`.
 pub const NAME: &str = "fd";
 /// The number in `fd-v1`.
@@ -40,7 +38,6 @@ pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("file handler of descriptors that an exec keeps; between processes only")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::FileHandler)
-    .field(COMPAT_LEN)
-    .vectors(&[golden::socket, readings::states]);
+    .field(COMPAT_LEN);
 
 kho_compat::submit! { COMPONENT }

@@ -10,9 +10,7 @@
 
 pub mod abi;
 mod file;
-mod golden;
 mod handler;
-mod readings;
 mod table;
 
 pub use file::FdFile;

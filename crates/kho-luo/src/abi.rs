@@ -4,8 +4,6 @@ use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `luo-v5`.
 pub const NAME: &str = "luo";
 /// The number in `luo-v5`.
@@ -159,20 +157,6 @@ pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Luo)
     .features(FEATURES)
-    .subtree(SUBTREE)
-    .vectors(&[
-        golden::header,
-        golden::sessions,
-        golden::blocks,
-        golden::life,
-        golden::thawed,
-        readings::header,
-        readings::composite,
-        readings::sessions,
-        readings::flbs,
-        readings::listed,
-        readings::life,
-        readings::refused,
-    ]);
+    .subtree(SUBTREE);
 
 kho_compat::submit! { COMPONENT }

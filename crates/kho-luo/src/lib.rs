@@ -12,15 +12,12 @@
 
 pub mod abi;
 mod flb;
-mod golden;
 mod handler;
 mod incoming;
 mod lost;
 mod name;
 mod outgoing;
-mod peers;
 mod read;
-mod readings;
 mod restore;
 mod session;
 mod token;

@@ -6,8 +6,6 @@ use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
 /// The name in `memfd-v2`.
@@ -121,16 +119,6 @@ pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::FileHandler)
     .features(FEATURES)
-    .field(COMPAT_LEN)
-    .vectors(&[
-        golden::hole,
-        golden::large,
-        golden::empty,
-        golden::seals,
-        golden::sealed,
-        readings::states,
-        readings::records,
-        readings::lists,
-    ]);
+    .field(COMPAT_LEN);
 
 kho_compat::submit! { COMPONENT }

@@ -28,10 +28,8 @@
 pub mod abi;
 mod contents;
 mod file;
-mod golden;
 mod handler;
 mod read;
-mod readings;
 mod restore;
 
 pub use contents::{Piece, Pieces, Reader};

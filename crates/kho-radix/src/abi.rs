@@ -8,8 +8,6 @@ use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `radix-v1`.
 pub const NAME: &str = "radix";
 /// The number in `radix-v1`.
@@ -64,16 +62,6 @@ const GENERATION: Generation = Generation::new(VERSION)
 /// The tracker as a component.
 pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("tracker of preserved memory: a radix tree of pages")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .vectors(&[
-        golden::keys,
-        golden::ranges,
-        golden::tree,
-        golden::runs,
-        golden::owners,
-        readings::preserved,
-        readings::walked,
-        readings::claimed,
-    ]);
+    .of_crate(env!("CARGO_PKG_NAME"));
 
 kho_compat::submit! { COMPONENT }

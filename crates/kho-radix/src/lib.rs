@@ -27,12 +27,7 @@ extern crate alloc;
 
 pub mod abi;
 mod claim;
-#[doc(hidden)]
-pub mod dump;
-#[doc(hidden)]
-pub mod edits;
 mod error;
-mod golden;
 mod key;
 mod leaf;
 mod leaves;
@@ -40,7 +35,6 @@ mod leaves;
 mod pool;
 mod preserved;
 mod preserver;
-mod readings;
 mod seen;
 #[cfg(target_has_atomic = "64")]
 mod shared;

@@ -7,8 +7,6 @@ use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{golden, readings};
-
 /// The name in `vmalloc-v1`.
 pub const NAME: &str = "vmalloc";
 /// The number in `vmalloc-v1`.
@@ -76,15 +74,6 @@ const GENERATION: Generation = Generation::new(VERSION)
 /// Preserved vmalloc areas as a component.
 pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
     .summary("preserved vmalloc areas: chunk lists of pages")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .vectors(&[
-        golden::pages,
-        golden::huge,
-        golden::chunks,
-        readings::pages,
-        readings::runs,
-        readings::chunks,
-        readings::refused,
-    ]);
+    .of_crate(env!("CARGO_PKG_NAME"));
 
 kho_compat::submit! { COMPONENT }

@@ -12,10 +12,8 @@
 extern crate alloc;
 
 pub mod abi;
-mod golden;
 mod preserve;
 mod read;
-mod readings;
 mod restore;
 
 pub use kho_radix::RestoreError;

@@ -39,11 +39,7 @@ pub fn device(domain: u32, bus: u8, device: u8, function: u8) -> DeviceSer {
     }
 }
 
-fn written() -> Vector {
-    Vector::bytes("device 1:2a:1f.7", device(1, 0x2a, 0x1f, 7).as_bytes())
-}
-
 /// The devices as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[Generation::new(VERSION).layouts(&[DeviceSer::layout]).constants(&[constant!(MAX_DEVICES)])]).summary("PCI devices that stay configured over a live update").of_crate(env!("CARGO_PKG_NAME")).carried_in(Carrier::Flb).field(48).vectors(&[written]);
+pub const COMPONENT: Component = Component::new(NAME, &[Generation::new(VERSION).layouts(&[DeviceSer::layout]).constants(&[constant!(MAX_DEVICES)])]).summary("PCI devices that stay configured over a live update").of_crate(env!("CARGO_PKG_NAME")).carried_in(Carrier::Flb).field(48);
 
 kho_compat::submit! { COMPONENT }

@@ -45,16 +45,12 @@ impl Check<'_> {
 
     /// Vectors that could not be made.
     pub(super) fn vectors(&mut self) {
-        let mut found = Vec::new();
-        for (component, text) in self.own.iter().zip(&self.described) {
-            for (vector, failure) in failed_vectors(text) {
-                let title = format!("vector `{vector}` of {} could not be made", component.name);
-                let finding = Finding::new(&rules::VECTOR_FAILED, component.name, title)
-                    .details([failure.to_owned()])
-                    .mend(rules::VECTOR_FAILED.mend);
-                found.push(finding);
-            }
-        }
+        let found = self.failed.iter().map(|(component, failed)| {
+            let title = format!("vector `{}` of {component} could not be made", failed.name);
+            Finding::new(&rules::VECTOR_FAILED, component, title)
+                .details([failed.cause.to_string()])
+                .mend(rules::VECTOR_FAILED.mend)
+        });
         self.findings.extend(found);
     }
 
@@ -103,17 +99,6 @@ impl Check<'_> {
         }
         out
     }
-}
-
-/// The vectors of a description that could not be made, each with why.
-pub(super) fn failed_vectors(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = text.lines().zip(text.lines().skip(1));
-    pairs.filter_map(|(line, next)| {
-        let vector = line.strip_prefix("vector ")?;
-        let next = next.strip_prefix("  ")?;
-        let failed = next.starts_with("error: ") || next.starts_with("panicked ");
-        failed.then_some((vector, next))
-    })
 }
 
 /// The versions of the component `name` that `text` names, in order.

@@ -17,7 +17,7 @@ impl Check<'_> {
         let mut seen = Vec::new();
         let mut differing = Vec::new();
         for component in &self.own {
-            for layout in component.all_layouts() {
+            for layout in component.written().all_layouts() {
                 if seen.contains(&layout.name) {
                     continue;
                 }

@@ -17,7 +17,7 @@ use crate::packages::{self, Package, packages};
 use crate::rules;
 use crate::source::Library;
 use crate::tree::{Repo, Tree, Work};
-use crate::{Error, Options, Project, docs};
+use crate::{Error, FailedVector, Options, Project, describe, docs};
 
 /// Checks the components that are linked into this program and belong to crates of `project`.
 ///
@@ -51,6 +51,7 @@ pub fn check(
     let base_packages = base
         .as_ref()
         .map_or_else(BTreeMap::new, |base| packages::packages(base));
+    let (described, failed) = describe::all(&own, options.vectors);
     let mut check = Check {
         project,
         options,
@@ -63,7 +64,8 @@ pub fn check(
         base: base.as_ref().map(|base| base as &dyn Tree),
         packages,
         base_packages,
-        described: describe(&own),
+        described,
+        failed,
         all,
         own,
         findings: Vec::new(),
@@ -111,6 +113,8 @@ struct Check<'a> {
     all: Vec<&'static Component>,
     own: Vec<&'static Component>,
     described: Vec<String>,
+    /// Vectors that could not be made, with their components' names.
+    failed: Vec<(&'static str, FailedVector)>,
     findings: Vec<Finding>,
     written: Vec<String>,
 }
@@ -186,7 +190,8 @@ pub fn check_docs(
     };
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
-    let finding = stale_docs(&work, project, &own, &describe(&own));
+    let (described, _) = describe::all(&own, None);
+    let finding = stale_docs(&work, project, &own, &described);
     let finding = finding.map(|mut finding| {
         finding.severity = Severity::Error;
         finding
@@ -213,23 +218,6 @@ fn sorted(
     let own = all.iter().copied().filter(|component| is_own(component));
     let own = own.collect();
     (all, own)
-}
-
-fn describe(components: &[&'static Component]) -> Vec<String> {
-    // A change may make a component's own code panic where its vectors are written: then that is what
-    // it writes now, and no snapshot says so.
-    let text = |component: &&'static Component| {
-        let component = *component;
-        std::panic::catch_unwind(|| component.describe()).unwrap_or_else(|_| {
-            let bare = component.clone().vectors(&[]);
-            format!(
-                "{}\nvector all\n  panicked while they were written",
-                bare.describe()
-            )
-        })
-    };
-    let texts = components.iter().map(text);
-    texts.map(|text| text.trim_end().to_owned()).collect()
 }
 
 fn stale_docs(

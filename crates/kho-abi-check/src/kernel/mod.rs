@@ -204,7 +204,7 @@ pub fn open(path: &Path) -> Result<KernelTypes, KernelError> {
     // Not by their registry: whether they make one is for the check to say.
     let names = inventory::iter::<Component>
         .into_iter()
-        .flat_map(|component| component.all_layouts())
+        .flat_map(|component| component.written().all_layouts())
         .filter_map(|layout| layout.c_name);
     KernelTypes::load(path, names)
 }

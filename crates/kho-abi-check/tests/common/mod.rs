@@ -12,7 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kho_abi_check::{Error, Finding, Format, Options, Project, Report, Severity, check};
+use kho_abi_check::{Error, Finding, Format, Options, Project, Report, Severity, Vectors, check};
 use kho_compat::Component;
 use tempfile::TempDir;
 
@@ -116,6 +116,12 @@ impl Fake {
 
     pub fn check(&self, components: &[&'static Component]) -> Report {
         self.check_with(components, &Options::default()).unwrap()
+    }
+
+    /// As [`check`](Self::check), with `vectors` instead of those that are linked.
+    pub fn check_vectors(&self, components: &[&'static Component], vectors: &[Vectors]) -> Report {
+        let options = Options::default().vectors(vectors);
+        self.check_with(components, &options).unwrap()
     }
 
     pub fn check_with(

@@ -1,17 +1,14 @@
 //! What the reader says of trees for given inputs: what it takes, and what it refuses.
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt::Write as _;
+use std::fmt::Write as _;
 
-use kho_compat::Vector;
+use kho_abi_check::{Failure, Text};
 use kho_mem::{Order, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_radix::{Claims, Key, Leaves, Preserved, Tracker, walk_keys, walk_runs};
 use zerocopy::little_endian::U64;
 
-use crate::dump::{Dump, Failure, arena, vector};
+use crate::dump::{Dump, arena};
 use crate::edits::{Edit, Edited, Refusal, addr, behind, word};
-use crate::{Claims, Key, Leaves, Preserved, Tracker, walk_keys, walk_runs};
 
 /// Memory beside the arena, which keys may name: the lowest 4 GiB and the highest 256 MiB.
 fn beside() -> Result<[PhysRange; 2], Failure> {
@@ -176,69 +173,63 @@ fn show<'k>(keys: impl IntoIterator<Item = &'k (PhysAddr, u8)>) -> String {
 }
 
 /// What is preserved.
-pub(crate) fn preserved() -> Vector {
-    let name = "what is read as preserved of a tree of pages 1, 3, 4, 5 and 0x8000";
-    vector(name, || {
-        let mut tree = Tree::new()?;
-        let (edits, beside) = (tree.edits(), beside()?);
-        let first = addr("as written", ROOT_AT, tree.root);
-        tree.dump
-            .readings_beside(&beside, &first, &edits, |mem, _| {
-                let preserved = Preserved::read(mem, root(mem)?, ROOT_AT)?;
-                let runs = preserved.runs().iter();
-                let runs: Vec<_> = runs
-                    .map(|run| format!("{} of {}/{}", run.keys, run.addr(), run.order))
-                    .collect();
-                let (keys, pages) = (preserved.keys(), preserved.pages());
-                let nodes = preserved.nodes().len();
-                Ok(format!(
-                    "{}\n{keys} keys, {pages} pages, {nodes} nodes",
-                    runs.join(", ")
-                ))
-            })?;
-        Ok(tree.dump.finish())
-    })
+pub(crate) fn preserved() -> Result<Text, Failure> {
+    let mut tree = Tree::new()?;
+    let (edits, beside) = (tree.edits(), beside()?);
+    let first = addr("as written", ROOT_AT, tree.root);
+    tree.dump
+        .readings_beside(&beside, &first, &edits, |mem, _| {
+            let preserved = Preserved::read(mem, root(mem)?, ROOT_AT)?;
+            let runs = preserved.runs().iter();
+            let runs: Vec<_> = runs
+                .map(|run| format!("{} of {}/{}", run.keys, run.addr(), run.order))
+                .collect();
+            let (keys, pages) = (preserved.keys(), preserved.pages());
+            let nodes = preserved.nodes().len();
+            Ok(format!(
+                "{}\n{keys} keys, {pages} pages, {nodes} nodes",
+                runs.join(", ")
+            ))
+        })?;
+    Ok(tree.dump.finish().into())
 }
 
 /// What a walk visits, which looks at the tree alone: by the key, by the run, and leaf by leaf.
-pub(crate) fn walked() -> Vector {
-    let name = "what walks visit of a tree of pages 1, 3, 4, 5 and 0x8000";
-    vector(name, || {
-        let mut tree = Tree::new()?;
-        let (mut edits, beside) = (tree.edits(), beside()?);
-        // How tables are walked is one thing for all walks.
-        edits.retain(|edit| {
-            let is_key = edit.has("key 0") || edit.has("key 1") || edit.has("last page of all");
-            is_key || edit.has("second leaf") || edit.has("first leaf:")
-        });
-        let first = addr("as written", ROOT_AT, tree.root);
-        tree.dump
-            .readings_beside(&beside, &first, &edits, |mem, _| {
-                let root = root(mem)?;
-                let of = |key: Key| (key.addr(), key.order().get());
-                let (mut keys, mut runs, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
-                let by_key = walk_keys(mem, root, ROOT_AT, |key| keys.push(of(key)));
-                let by_run = walk_runs(mem, root, ROOT_AT, |run| {
-                    let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
-                    runs.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
-                });
-                let by_leaf = Leaves::read(mem, root, ROOT_AT)
-                    .and_then(|all| all.keys(0..all.len(), |key| leaves.push(of(key))));
-                let all = [(by_key, keys), (by_run, runs), (by_leaf, leaves)];
-                let all = all.map(|(said, keys)| {
-                    let said = said.map(|count| format!("{} ({count})", show(&keys)));
-                    said.map_err(Refusal::from)
-                });
-                if let [key, run, leaf] = &all
-                    && (key != run || key != leaf)
-                {
-                    return Ok(format!("by key {key:?}\nby run {run:?}\nby leaf {leaf:?}"));
-                }
-                let [all, ..] = all;
-                all
-            })?;
-        Ok(tree.dump.finish())
-    })
+pub(crate) fn walked() -> Result<Text, Failure> {
+    let mut tree = Tree::new()?;
+    let (mut edits, beside) = (tree.edits(), beside()?);
+    // How tables are walked is one thing for all walks.
+    edits.retain(|edit| {
+        let is_key = edit.has("key 0") || edit.has("key 1") || edit.has("last page of all");
+        is_key || edit.has("second leaf") || edit.has("first leaf:")
+    });
+    let first = addr("as written", ROOT_AT, tree.root);
+    tree.dump
+        .readings_beside(&beside, &first, &edits, |mem, _| {
+            let root = root(mem)?;
+            let of = |key: Key| (key.addr(), key.order().get());
+            let (mut keys, mut runs, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
+            let by_key = walk_keys(mem, root, ROOT_AT, |key| keys.push(of(key)));
+            let by_run = walk_runs(mem, root, ROOT_AT, |run| {
+                let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
+                runs.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
+            });
+            let by_leaf = Leaves::read(mem, root, ROOT_AT)
+                .and_then(|all| all.keys(0..all.len(), |key| leaves.push(of(key))));
+            let all = [(by_key, keys), (by_run, runs), (by_leaf, leaves)];
+            let all = all.map(|(said, keys)| {
+                let said = said.map(|count| format!("{} ({count})", show(&keys)));
+                said.map_err(Refusal::from)
+            });
+            if let [key, run, leaf] = &all
+                && (key != run || key != leaf)
+            {
+                return Ok(format!("by key {key:?}\nby run {run:?}\nby leaf {leaf:?}"));
+            }
+            let [all, ..] = all;
+            all
+        })?;
+    Ok(tree.dump.finish().into())
 }
 
 /// What is claimed, in this order: how, where, and how much.
@@ -267,79 +258,75 @@ const CLAIMS: &[(&str, u64, u64)] = &[
 ];
 
 /// Which claims on preserved memory are granted.
-pub(crate) fn claimed() -> Vector {
-    let name = "claims in a row on 0x1000/0, 0x4000/2, 0x10000/2, 0x14000/0, 0x15000/0, 0x400000/10, \
-                0x800000/11";
-    vector(name, || {
-        let arena = arena()?;
-        let mut tracker = Tracker::new(arena.clone())?;
-        for (addr, order) in [
-            (0x1000, 0),
-            (0x4000, 2),
-            (0x1_0000, 2),
-            (0x1_4000, 0),
-            (0x1_5000, 0),
-            (0x40_0000, 10),
-            (0x80_0000, 11),
-        ] {
-            let order = Order::new(order).ok_or("no order")?;
-            tracker.add(Key::encode(PhysAddr::new(addr), order).ok_or("no key")?)?;
-        }
-        let root = tracker.root();
-        tracker.hand_over();
-        let handed = arena.into_handed().map_err(|_| "still shared")?;
-        let beside = beside()?;
-        let mem = Edited::new(&handed, &beside);
-        let preserved = Preserved::read(&mem, root, PhysAddr::NULL)?;
-        let mut claims = Claims::new(&preserved);
-        let mut text = String::new();
-        for (how, at, count) in CLAIMS {
-            let (addr, before) = (PhysAddr::new(*at), claims.count());
-            let said = match *how {
-                "bytes" => claims.bytes(addr, *count, "bytes", PhysAddr::NULL),
-                "pages" => claims.pages(addr, *count, "pages", PhysAddr::NULL),
-                "folio" => claims.folio(addr, "folio", PhysAddr::NULL).map(drop),
-                _ => claims.page(addr, "page", PhysAddr::NULL).map(drop),
-            };
-            let claimed = claims.count() - before;
-            let said = match said {
-                Ok(()) => format!("{claimed} claimed"),
-                Err(damage) => format!("{}, {claimed} claimed", damage.defect().id()),
-            };
-            let _ = writeln!(text, "{how} {addr}, {count:#x}: {said}");
-        }
-        let (ranges, pages) = claims.unclaimed();
-        let _ = writeln!(text, "left: {ranges} ranges, {pages} pages");
-        for at in [
-            0, 0x1000, 0x1fff, 0x2000, 0x3fff, 0x7fff, 0x8000, 0xff_ffff, 0x100_0000,
-        ] {
-            let addr = PhysAddr::new(at);
-            let found = preserved
-                .lookup(addr)
-                .map(|folio| (folio.addr(), folio.order.get()));
-            let after = PhysRange::new(addr, 0x8000).and_then(|range| preserved.overlap(range));
-            let after = after.map(|folio| (folio.addr(), folio.order.get()));
-            let (found, after) = (show(&found), show(&after));
-            let _ = writeln!(
-                text,
-                "at {addr}: [{found}], in 0x8000 bytes from there: [{after}]"
-            );
-        }
-        for len in [0x2000, 0x2001] {
-            let range = PhysRange::new(PhysAddr::new(0x2000), len).ok_or("no range")?;
-            let found = preserved.overlap(range);
-            let found = found.map(|folio| (folio.addr(), folio.order.get()));
-            let _ = writeln!(text, "in {range}: [{}]", show(&found));
-        }
-        for (at, len) in [
-            (0x1_0000, 0x6000),
-            (0x1_0000, 0x6001),
-            (0xf000, 0x2000),
-            (0x2000, 0),
-        ] {
-            let range = PhysRange::new(PhysAddr::new(at), len).ok_or("no range")?;
-            let _ = writeln!(text, "all of {range}: {}", preserved.contains(range));
-        }
-        Ok(text)
-    })
+pub(crate) fn claimed() -> Result<Text, Failure> {
+    let arena = arena()?;
+    let mut tracker = Tracker::new(arena.clone())?;
+    for (addr, order) in [
+        (0x1000, 0),
+        (0x4000, 2),
+        (0x1_0000, 2),
+        (0x1_4000, 0),
+        (0x1_5000, 0),
+        (0x40_0000, 10),
+        (0x80_0000, 11),
+    ] {
+        let order = Order::new(order).ok_or("no order")?;
+        tracker.add(Key::encode(PhysAddr::new(addr), order).ok_or("no key")?)?;
+    }
+    let root = tracker.root();
+    tracker.hand_over();
+    let handed = arena.into_handed().map_err(|_| "still shared")?;
+    let beside = beside()?;
+    let mem = Edited::new(&handed, &beside);
+    let preserved = Preserved::read(&mem, root, PhysAddr::NULL)?;
+    let mut claims = Claims::new(&preserved);
+    let mut text = String::new();
+    for (how, at, count) in CLAIMS {
+        let (addr, before) = (PhysAddr::new(*at), claims.count());
+        let said = match *how {
+            "bytes" => claims.bytes(addr, *count, "bytes", PhysAddr::NULL),
+            "pages" => claims.pages(addr, *count, "pages", PhysAddr::NULL),
+            "folio" => claims.folio(addr, "folio", PhysAddr::NULL).map(drop),
+            _ => claims.page(addr, "page", PhysAddr::NULL).map(drop),
+        };
+        let claimed = claims.count() - before;
+        let said = match said {
+            Ok(()) => format!("{claimed} claimed"),
+            Err(damage) => format!("{}, {claimed} claimed", damage.defect().id()),
+        };
+        let _ = writeln!(text, "{how} {addr}, {count:#x}: {said}");
+    }
+    let (ranges, pages) = claims.unclaimed();
+    let _ = writeln!(text, "left: {ranges} ranges, {pages} pages");
+    for at in [
+        0, 0x1000, 0x1fff, 0x2000, 0x3fff, 0x7fff, 0x8000, 0xff_ffff, 0x100_0000,
+    ] {
+        let addr = PhysAddr::new(at);
+        let found = preserved
+            .lookup(addr)
+            .map(|folio| (folio.addr(), folio.order.get()));
+        let after = PhysRange::new(addr, 0x8000).and_then(|range| preserved.overlap(range));
+        let after = after.map(|folio| (folio.addr(), folio.order.get()));
+        let (found, after) = (show(&found), show(&after));
+        let _ = writeln!(
+            text,
+            "at {addr}: [{found}], in 0x8000 bytes from there: [{after}]"
+        );
+    }
+    for len in [0x2000, 0x2001] {
+        let range = PhysRange::new(PhysAddr::new(0x2000), len).ok_or("no range")?;
+        let found = preserved.overlap(range);
+        let found = found.map(|folio| (folio.addr(), folio.order.get()));
+        let _ = writeln!(text, "in {range}: [{}]", show(&found));
+    }
+    for (at, len) in [
+        (0x1_0000, 0x6000),
+        (0x1_0000, 0x6001),
+        (0xf000, 0x2000),
+        (0x2000, 0),
+    ] {
+        let range = PhysRange::new(PhysAddr::new(at), len).ok_or("no range")?;
+        let _ = writeln!(text, "all of {range}: {}", preserved.contains(range));
+    }
+    Ok(text.into())
 }

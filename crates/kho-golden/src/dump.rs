@@ -1,24 +1,13 @@
-//! What was handed over, as the text of a golden vector. For the crates of this family: it is no
-//! part of their interface.
+//! What was handed over, as the text of a vector.
 //!
 //! Which page an arena gives out is not the format's affair. So the arena's pages have other addresses
 //! here: 0x10001000 is the first that is named, 0x10002000 the second.
 
-use alloc::borrow::ToOwned;
-use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::error::Error;
-use core::fmt::{Display, Write as _};
+use std::fmt::{Display, Write as _};
 
-use kho_compat::Vector;
+use kho_abi_check::{Failure, Text};
 use kho_mem::{Arena, ArenaConfig, Handed, PhysAddr, PhysMemExt, PhysRange};
-
-use crate::Key;
-
-/// An error of any kind: it becomes the vector's text.
-pub type Failure = Box<dyn Error>;
+use kho_radix::Key;
 
 /// Like no number that a format has, so that what is relocated is an address.
 const BASE: PhysAddr = PhysAddr::new(0x7e57_0000_0000);
@@ -39,7 +28,7 @@ const PFN_MASK: u64 = (1 << 52) - 1;
 /// There is not that much memory.
 ///
 /// The pages that are given out first are not 0: what is not written stands out.
-pub fn arena() -> Result<Arena, Failure> {
+pub(crate) fn arena() -> Result<Arena, Failure> {
     let arena = Arena::heap(&ArenaConfig::new(BASE, SIZE))?;
     let mut used = arena.alloc_pages(USED)?;
     used.fill(0xa5);
@@ -50,19 +39,11 @@ pub fn arena() -> Result<Arena, Failure> {
 /// Pages that were used before.
 const USED: u64 = 128;
 
-/// The vector `name` of the text that `make` makes; the error where it fails.
-pub fn vector(name: &str, make: impl FnOnce() -> Result<String, Failure>) -> Vector {
-    Vector::text(
-        name,
-        make().unwrap_or_else(|error| format!("error: {error}")),
-    )
-}
-
 /// The table indices that lead to a leaf, and its words that are not 0, each with its index.
 type Leaf = (Vec<u64>, Vec<(u64, u64)>);
 
 /// The pages of an arena that were named.
-pub struct Names {
+pub(crate) struct Names {
     arena: PhysRange,
     // By number, in the order in which they were named.
     named: Vec<u64>,
@@ -70,7 +51,7 @@ pub struct Names {
 
 impl Names {
     /// The address `addr` as it is shown.
-    pub fn name(&mut self, addr: PhysAddr) -> PhysAddr {
+    pub(crate) fn name(&mut self, addr: PhysAddr) -> PhysAddr {
         if !self.arena.contains(addr) {
             return addr;
         }
@@ -85,7 +66,7 @@ impl Names {
 }
 
 /// Text of what lies in handed memory.
-pub struct Dump {
+pub(crate) struct Dump {
     mem: Handed,
     names: Names,
     text: String,
@@ -97,7 +78,7 @@ impl Dump {
     /// # Errors
     ///
     /// Somebody still owns memory of it.
-    pub fn new(arena: Arena) -> Result<Self, Failure> {
+    pub(crate) fn new(arena: Arena) -> Result<Self, Failure> {
         let mem = arena.into_handed();
         let mem = mem.map_err(|_| "somebody still owns memory of the arena")?;
         let names = Names {
@@ -112,8 +93,7 @@ impl Dump {
     }
 
     /// The memory.
-    #[must_use]
-    pub const fn mem(&self) -> &Handed {
+    pub(crate) const fn mem(&self) -> &Handed {
         &self.mem
     }
 
@@ -123,12 +103,12 @@ impl Dump {
     }
 
     /// The address `addr` as it is shown.
-    pub fn name(&mut self, addr: PhysAddr) -> PhysAddr {
+    pub(crate) fn name(&mut self, addr: PhysAddr) -> PhysAddr {
         self.names.name(addr)
     }
 
     /// Adds a line.
-    pub fn line(&mut self, line: impl Display) {
+    pub(crate) fn line(&mut self, line: impl Display) {
         // Writing to a String does not fail.
         let _ = writeln!(self.text, "{line}");
     }
@@ -138,7 +118,7 @@ impl Dump {
     /// # Errors
     ///
     /// They lie outside the arena.
-    pub fn memory(&mut self, title: &str, at: PhysAddr, len: usize) -> Result<(), Failure> {
+    pub(crate) fn memory(&mut self, title: &str, at: PhysAddr, len: usize) -> Result<(), Failure> {
         let bytes = self.mem.bytes(at, len)?.into_owned();
         let title = format!("{title} at {}", self.name(at));
         self.bytes(&title, bytes);
@@ -146,9 +126,9 @@ impl Dump {
     }
 
     /// Adds bytes, under a title.
-    pub fn bytes(&mut self, title: &str, mut bytes: Vec<u8>) {
+    pub(crate) fn bytes(&mut self, title: &str, mut bytes: Vec<u8>) {
         self.relocate(&mut bytes);
-        let dump = Vector::bytes("", &bytes).text;
+        let dump = Text::bytes(&bytes);
         let _ = write!(self.text, "{title}: {dump}");
     }
 
@@ -157,7 +137,7 @@ impl Dump {
     /// # Errors
     ///
     /// They lie outside the arena.
-    pub fn read(&self, at: PhysAddr, len: usize) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn read(&self, at: PhysAddr, len: usize) -> Result<Vec<u8>, Failure> {
         Ok(self.mem.bytes(at, len)?.into_owned())
     }
 
@@ -166,7 +146,7 @@ impl Dump {
     /// # Errors
     ///
     /// It lies outside the arena.
-    pub fn word(&self, at: PhysAddr) -> Result<u64, Failure> {
+    pub(crate) fn word(&self, at: PhysAddr) -> Result<u64, Failure> {
         let bytes = self.mem.bytes(at, size_of::<u64>())?;
         Ok(number(&bytes))
     }
@@ -176,7 +156,7 @@ impl Dump {
     /// # Errors
     ///
     /// One lies outside the arena, or there are more than 16.
-    pub fn chain(&self, head: PhysAddr) -> Result<Vec<PhysAddr>, Failure> {
+    pub(crate) fn chain(&self, head: PhysAddr) -> Result<Vec<PhysAddr>, Failure> {
         let (mut all, mut at) = (Vec::new(), head);
         while !at.is_null() {
             if all.len() == 16 {
@@ -189,7 +169,7 @@ impl Dump {
     }
 
     /// Replaces the arena's addresses and page numbers in `bytes` by those that are shown.
-    pub fn relocate(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn relocate(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
         // Properties of a device tree are 4-byte aligned.
         while let Some(word) = bytes.get_mut(at..at + size_of::<u64>()) {
@@ -220,7 +200,7 @@ impl Dump {
     /// # Errors
     ///
     /// A node lies outside the arena.
-    pub fn tree(&mut self, root: PhysAddr) -> Result<(), Failure> {
+    pub(crate) fn tree(&mut self, root: PhysAddr) -> Result<(), Failure> {
         for (path, leaf) in self.leaves(root)? {
             let way: Vec<_> = (1..=LEVELS).rev().zip(&path).collect();
             let way: Vec<_> = way.iter().map(|(n, at)| format!("{n}[{at}]")).collect();
@@ -241,7 +221,7 @@ impl Dump {
     /// # Errors
     ///
     /// A node lies outside the arena, or what is there is no key.
-    pub fn keys(&self, root: PhysAddr) -> Result<Vec<Key>, Failure> {
+    pub(crate) fn keys(&self, root: PhysAddr) -> Result<Vec<Key>, Failure> {
         let mut keys = Vec::new();
         for (path, leaf) in self.leaves(root)? {
             let prefix = path.iter().fold(0, |prefix, slot| prefix << 9 | slot);
@@ -261,7 +241,7 @@ impl Dump {
     /// # Errors
     ///
     /// As [`Dump::keys`].
-    pub fn preserved(&mut self, root: PhysAddr) -> Result<(), Failure> {
+    pub(crate) fn preserved(&mut self, root: PhysAddr) -> Result<(), Failure> {
         let (mut named, mut others) = (Vec::new(), 0u64);
         for key in self.keys(root)? {
             let pfn = key.pfn();
@@ -285,8 +265,7 @@ impl Dump {
     }
 
     /// The text.
-    #[must_use]
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.text
     }
 
@@ -311,8 +290,7 @@ impl Dump {
 }
 
 /// Text of `bytes` up to the zeros at their end, as a string literal has it.
-#[must_use]
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let len = bytes
         .iter()
         .rposition(|byte| *byte != 0)
@@ -322,8 +300,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 /// The little-endian number that `bytes` begin with.
-#[must_use]
-pub fn number(bytes: &[u8]) -> u64 {
+pub(crate) fn number(bytes: &[u8]) -> u64 {
     bytes
         .first_chunk()
         .map_or(0, |word| u64::from_le_bytes(*word))

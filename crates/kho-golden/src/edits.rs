@@ -1,35 +1,31 @@
-//! What readers say of handed memory, as it was written and with one edit each, as the text of a golden
-//! vector. For the crates of this family: it is no part of their interface.
+//! What readers say of handed memory, as it was written and with one edit each, as the text of a
+//! vector.
 //!
 //! A reading is text of all that the reader says. A refusal is the defect's name, and the field's where
 //! that is a name: its words are for people, and may change.
 
-use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
-use alloc::format;
-use alloc::string::String;
-use alloc::vec;
-use alloc::vec::Vec;
-use core::fmt::{self, Debug, Display};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::{self, Debug, Display};
 
+use kho_abi_check::Failure;
 use kho_mem::{Chunk, Damage, Handed, MemError, MemErrorKind, PhysAddr, PhysMem, PhysRange};
 
-use crate::dump::{Dump, Failure, Names};
+use crate::dump::{Dump, Names};
 
 // The format's number, written once more: a dump must not change with the constant.
 const PAGE: u64 = 4096;
 
 /// What a reader says: what it read, or why it refuses.
-pub type Reading = Result<String, Refusal>;
+pub(crate) type Reading = Result<String, Refusal>;
 
 /// Why a reader refuses: names that stay when words change.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal(String);
+pub(crate) struct Refusal(String);
 
 impl Refusal {
     /// A refusal that is no damage.
-    #[must_use]
-    pub fn new(name: impl Display) -> Self {
+    pub(crate) fn new(name: impl Display) -> Self {
         Self(format!("{name}"))
     }
 }
@@ -66,6 +62,8 @@ impl From<Damage> for Refusal {
     }
 }
 
+impl Error for Refusal {}
+
 impl Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused: {}", self.0)
@@ -79,8 +77,7 @@ impl From<MemError> for Refusal {
 }
 
 /// The name of an error: of its variant, without what it says.
-#[must_use]
-pub fn kind(error: &impl Debug) -> String {
+pub(crate) fn kind(error: &impl Debug) -> String {
     let mut text = format!("{error:?}");
     let end = text.find(|letter: char| !letter.is_ascii_alphanumeric());
     text.truncate(end.unwrap_or(text.len()));
@@ -89,15 +86,14 @@ pub fn kind(error: &impl Debug) -> String {
 
 /// A change of memory: bytes that are put somewhere.
 #[derive(Clone, Debug)]
-pub struct Edit {
+pub(crate) struct Edit {
     title: String,
     puts: Vec<(PhysAddr, Vec<u8>)>,
 }
 
 impl Edit {
     /// An edit that changes nothing yet.
-    #[must_use]
-    pub fn new(title: impl Display) -> Self {
+    pub(crate) fn new(title: impl Display) -> Self {
         Self {
             title: format!("{title}"),
             puts: Vec::new(),
@@ -105,51 +101,44 @@ impl Edit {
     }
 
     /// Whether `words` stand in its title.
-    #[must_use]
-    pub fn has(&self, words: &str) -> bool {
+    pub(crate) fn has(&self, words: &str) -> bool {
         self.title.contains(words)
     }
 
     /// Puts `bytes` at `at` as well.
-    #[must_use]
-    pub fn bytes(mut self, at: PhysAddr, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, at: PhysAddr, bytes: &[u8]) -> Self {
         self.puts.push((at, bytes.to_vec()));
         self
     }
 
     /// Puts the little-endian number `value` at `at` as well.
-    #[must_use]
-    pub fn word(self, at: PhysAddr, value: u64) -> Self {
+    pub(crate) fn word(self, at: PhysAddr, value: u64) -> Self {
         self.bytes(at, &value.to_le_bytes())
     }
 }
 
 /// The edit that puts `bytes` at `at`.
-#[must_use]
-pub fn bytes(title: impl Display, at: PhysAddr, bytes: &[u8]) -> Edit {
+pub(crate) fn bytes(title: impl Display, at: PhysAddr, bytes: &[u8]) -> Edit {
     Edit::new(title).bytes(at, bytes)
 }
 
 /// The edit that puts the little-endian number `value` at `at`.
-#[must_use]
-pub fn word(title: impl Display, at: PhysAddr, value: u64) -> Edit {
+pub(crate) fn word(title: impl Display, at: PhysAddr, value: u64) -> Edit {
     Edit::new(title).word(at, value)
 }
 
 /// The edit that puts the address `to` at `at`.
-#[must_use]
-pub fn addr(title: impl Display, at: PhysAddr, to: PhysAddr) -> Edit {
+pub(crate) fn addr(title: impl Display, at: PhysAddr, to: PhysAddr) -> Edit {
     word(title, at, to.get())
 }
 
 /// The address `offset` bytes behind `addr`.
-#[must_use]
-pub const fn behind(addr: PhysAddr, offset: u64) -> PhysAddr {
+pub(crate) const fn behind(addr: PhysAddr, offset: u64) -> PhysAddr {
     PhysAddr::new(addr.get().wrapping_add(offset))
 }
 
 /// Handed memory with edits. The memory itself stays as it is.
-pub struct Edited<'m> {
+pub(crate) struct Edited<'m> {
     mem: &'m Handed,
     // Of which nothing is stored: it is zero.
     beside: &'m [PhysRange],
@@ -159,8 +148,7 @@ pub struct Edited<'m> {
 
 impl<'m> Edited<'m> {
     /// `mem` without an edit, and memory of zeros beside it.
-    #[must_use]
-    pub const fn new(mem: &'m Handed, beside: &'m [PhysRange]) -> Self {
+    pub(crate) const fn new(mem: &'m Handed, beside: &'m [PhysRange]) -> Self {
         Self {
             mem,
             beside,
@@ -173,7 +161,7 @@ impl<'m> Edited<'m> {
     /// # Errors
     ///
     /// It is outside the memory, or goes over a page's end.
-    pub fn make(&mut self, edit: &Edit) -> Result<(), Failure> {
+    pub(crate) fn make(&mut self, edit: &Edit) -> Result<(), Failure> {
         for (at, bytes) in &edit.puts {
             let number = at.get() / PAGE;
             if !self.pages.contains_key(&number) {
@@ -238,31 +226,13 @@ impl PhysMem for Edited<'_> {
     }
 }
 
-/// No memory: where something waits for the memory that it is read in.
-#[derive(Clone, Copy, Debug)]
-pub struct Nowhere;
-
-impl PhysMem for Nowhere {
-    fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError> {
-        Err(MemError {
-            addr,
-            len: len as u64,
-            kind: MemErrorKind::Outside,
-        })
-    }
-
-    fn region(&self, _: PhysAddr) -> Option<PhysRange> {
-        None
-    }
-}
-
 impl Dump {
     /// Adds what `read` says of the memory: all of it as it was written, and a line per edit.
     ///
     /// # Errors
     ///
     /// What was written is refused, or an edit can not be made.
-    pub fn readings(
+    pub(crate) fn readings(
         &mut self,
         edits: &[Edit],
         read: impl FnMut(&dyn PhysMem, &mut Names) -> Reading,
@@ -276,7 +246,7 @@ impl Dump {
     /// # Errors
     ///
     /// As [`Dump::readings`].
-    pub fn readings_beside(
+    pub(crate) fn readings_beside(
         &mut self,
         beside: &[PhysRange],
         first: &Edit,

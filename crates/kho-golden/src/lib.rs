@@ -1,0 +1,48 @@
+//! Vectors of this workspace's components: what each writes, and what it reads, for given inputs.
+//!
+//! They are written over the components' public interface, as a user of them writes, and registered for
+//! [`kho_abi_check`] by the component's name. Tests and tools alone link them: no program has them.
+
+mod block;
+mod dump;
+mod edits;
+mod fd;
+mod kexec_metadata;
+mod kho;
+mod luo;
+mod memblock;
+mod memfd;
+mod opened;
+mod radix;
+mod reserve_mem;
+mod vmalloc;
+
+use kho_compat::{Component, Registry, RegistryError};
+
+/// The components of this workspace: referring to them links them.
+const COMPONENTS: [Component; 10] = [
+    kho_core::abi::COMPONENT,
+    kho_core::abi::METADATA,
+    kho_core::abi::MEMBLOCK,
+    kho_core::abi::REGION,
+    kho_radix::abi::COMPONENT,
+    kho_vmalloc::abi::COMPONENT,
+    kho_block::abi::COMPONENT,
+    kho_luo::abi::COMPONENT,
+    kho_memfd::abi::COMPONENT,
+    kho_fd::abi::COMPONENT,
+];
+
+/// The components that are linked into this program, those of this workspace among them.
+///
+/// # Errors
+///
+/// They contradict each other, or one of this workspace is missing.
+pub fn components() -> Result<&'static Registry, RegistryError> {
+    let registry = Registry::linked().map_err(Clone::clone)?;
+    let missing = |component: &&Component| registry.get(component.name).is_none();
+    match COMPONENTS.iter().find(missing) {
+        Some(missing) => Err(RegistryError::Unknown(missing.name.to_owned())),
+        None => Ok(registry),
+    }
+}
