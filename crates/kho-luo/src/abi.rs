@@ -1,9 +1,10 @@
 //! What lies in memory: the LUO header and the entries of its block sets.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Vector, constant};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+#[cfg(feature = "std")]
 use crate::{golden, readings};
 
 /// The name in `luo-v5`.
@@ -156,19 +157,24 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^5")
         FlbSer::layout,
     ])
     .constants(&[constant!(SUBTREE)])
-    .vectors(&[
-        golden::header,
-        golden::sessions,
-        golden::blocks,
-        golden::life,
-        golden::thawed,
-        readings::header,
-        readings::composite,
-        readings::sessions,
-        readings::flbs,
-        readings::listed,
-        readings::life,
-        readings::refused,
-    ]);
+    .vectors(VECTORS);
+
+#[cfg(feature = "std")]
+const VECTORS: &[fn() -> Vector] = &[
+    golden::header,
+    golden::sessions,
+    golden::blocks,
+    golden::life,
+    golden::thawed,
+    readings::header,
+    readings::composite,
+    readings::sessions,
+    readings::flbs,
+    readings::listed,
+    readings::life,
+    readings::refused,
+];
+#[cfg(not(feature = "std"))]
+const VECTORS: &[fn() -> Vector] = &[];
 
 kho_compat::submit! { COMPONENT }

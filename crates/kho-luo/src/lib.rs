@@ -9,17 +9,28 @@
 //!
 //! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
+//!
+//! # Features
+//!
+//! `std` (default): the locks are those of the standard library. Without it the crate is `no_std` +
+//! `alloc`, and they spin.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
 
 pub mod abi;
 mod flb;
+#[cfg(feature = "std")]
 mod golden;
 mod handler;
 mod incoming;
 mod lost;
 mod name;
 mod outgoing;
+#[cfg(feature = "std")]
 mod peers;
 mod read;
+#[cfg(feature = "std")]
 mod readings;
 mod restore;
 mod session;

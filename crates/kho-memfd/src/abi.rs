@@ -1,11 +1,12 @@
 //! What lies in memory: a memfd's state and the records of its folios.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Vector, constant};
 use kho_luo::abi::COMPAT_LEN;
 use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+#[cfg(feature = "std")]
 use crate::{golden, readings};
 
 /// The number in `memfd-v2`.
@@ -118,15 +119,20 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^2")
     .field(COMPAT_LEN)
     .layouts(&[MemfdSer::layout, FolioSer::layout])
     .constants(&[constant!(PFN_BITS)])
-    .vectors(&[
-        golden::hole,
-        golden::large,
-        golden::empty,
-        golden::seals,
-        golden::sealed,
-        readings::states,
-        readings::records,
-        readings::lists,
-    ]);
+    .vectors(VECTORS);
+
+#[cfg(feature = "std")]
+const VECTORS: &[fn() -> Vector] = &[
+    golden::hole,
+    golden::large,
+    golden::empty,
+    golden::seals,
+    golden::sealed,
+    readings::states,
+    readings::records,
+    readings::lists,
+];
+#[cfg(not(feature = "std"))]
+const VECTORS: &[fn() -> Vector] = &[];
 
 kho_compat::submit! { COMPONENT }
