@@ -103,6 +103,7 @@ pub enum KhoError {
 pub struct KhoConfig {
     dialect: Dialect,
     side: Option<Side>,
+    linked: Option<Side>,
     scratch: Vec<PhysRange>,
     metadata: Option<(String, u32)>,
     boundaries: Vec<u64>,
@@ -121,6 +122,7 @@ impl KhoConfig {
         Self {
             dialect: Dialect::Plain,
             side: None,
+            linked: None,
             scratch: Vec::new(),
             metadata: None,
             boundaries: Vec::new(),
@@ -139,6 +141,14 @@ impl KhoConfig {
     #[must_use]
     pub fn side(mut self, side: Side) -> Self {
         self.side = Some(side);
+        self
+    }
+
+    /// The components of `registry` instead of those that are linked: what is written where no
+    /// [`side`](Self::side) is given, and what plain strings stand for.
+    #[must_use]
+    pub fn registry(mut self, registry: &Registry) -> Self {
+        self.linked = Some(registry.side().clone());
         self
     }
 
@@ -233,12 +243,13 @@ impl Kho {
     /// No page is left, the release is none, the linked components contradict each other, the side
     /// is to write a version that this crate does not, or one that the dialect can not say.
     pub fn new(arena: Arena, config: &KhoConfig) -> Result<Self, KhoError> {
-        let side = match &config.side {
-            Some(side) => side.clone(),
-            None => Registry::linked().map_err(Clone::clone)?.side().clone(),
+        let linked = match &config.linked {
+            Some(linked) => linked,
+            None => Registry::linked().map_err(Clone::clone)?.side(),
         };
+        let side = config.side.as_ref().unwrap_or(linked).clone();
         check_written(&side)?;
-        if let Some(token) = listed::unsaid(&side, config.dialect) {
+        if let Some(token) = listed::unsaid(&side, linked, config.dialect) {
             let dialect = config.dialect;
             return Err(KhoError::Unsaid { token, dialect });
         }

@@ -4,7 +4,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use kho_compat::{Ability, Carrier, Dialect, Features, Manifest, Place, Registry, Side, Token};
+use kho_compat::{Ability, Carrier, Dialect, Features, Manifest, Place, Side, Token};
 use kho_mem::Defect;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -197,17 +197,16 @@ pub(crate) fn is_reserved(name: &str) -> bool {
 /// is none.
 ///
 /// A component without a string of its own is named by the strings of those who need it, or by a
-/// table. Where neither does, it is read as what the linked components write: that is what plain
-/// strings stand for.
-pub(crate) fn unsaid(side: &Side, dialect: Dialect) -> Option<String> {
+/// table. Where neither does, it is read as what `linked` writes: that is what plain strings stand
+/// for.
+pub(crate) fn unsaid(side: &Side, linked: &Side, dialect: Dialect) -> Option<String> {
     if dialect == Dialect::Table {
         return None;
     }
-    let linked = Registry::linked().ok();
     let unsaid = |ability: &&Ability| {
-        let stands_for = linked.and_then(|linked| linked.get(&ability.name));
+        let stands_for = linked.get(&ability.name);
         ability.carrier.is_none()
-            && stands_for.is_some_and(|component| component.major() != ability.version)
+            && stands_for.is_some_and(|linked| linked.version != ability.version)
             && !is_said(side, dialect, &ability.name)
     };
     let ability = side.abilities().find(unsaid)?;
