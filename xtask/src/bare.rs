@@ -60,6 +60,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn build_all(args: &Args) -> Result<bool, String> {
     let all = members(&metadata()?)?.into_iter();
     let mut names: Vec<_> = all.filter(|all| all.no_std).map(|all| all.name).collect();
+    names.sort_unstable();
     if let Some(other) = args.crates.iter().find(|name| !names.contains(name)) {
         return Err(format!(
             "the manifest of `{other}` has no `[package.metadata.kho] no-std = true`: expected one of {}",
