@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::{abi_check, mutations};
 
+mod bare;
 #[cfg(feature = "bench")]
 mod bench;
 #[cfg(feature = "lab")]
@@ -24,6 +25,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     AbiCheck(abi_check::Args),
+    Bare(bare::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),
     #[cfg(feature = "lab")]
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     let Cli { task } = Cli::parse();
     match task {
         Task::AbiCheck(args) => abi_check::run(&args),
+        Task::Bare(args) => bare::run(&args),
         #[cfg(feature = "bench")]
         Task::Bench(args) => bench::run(&args),
         #[cfg(feature = "lab")]

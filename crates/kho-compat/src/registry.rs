@@ -23,6 +23,12 @@ pub struct Registry {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// No component is registered.
+    #[error(
+        "no component is registered: on a target that runs no constructors, build the registry from \
+         named components with `Registry::new`"
+    )]
+    Empty,
     /// Two linked components have one name.
     #[error("component `{0}` is registered twice: by crate `{1}` and by crate `{2}`")]
     Duplicate(&'static str, &'static str, &'static str),
@@ -71,7 +77,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The linked components contradict each other; the same error each time.
+    /// The linked components contradict each other, or there are none; the same error each time.
     pub fn linked() -> Result<&'static Self, &'static RegistryError> {
         LINKED
             .get_or_init(|| Box::new(Self::new(inventory::iter::<Component>)))
@@ -83,7 +89,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// A duplicate name, an unknown or cyclic need, a string that does not fit its field, a
+    /// No component, a duplicate name, an unknown or cyclic need, a string that does not fit its field, a
     /// component that can not read what it writes.
     pub fn new(
         components: impl IntoIterator<Item = &'static Component>,
@@ -101,6 +107,9 @@ impl Registry {
                 let (one, two) = (other.crate_name, component.crate_name);
                 return Err(RegistryError::Duplicate(component.name, one, two));
             }
+        }
+        if all.is_empty() {
+            return Err(RegistryError::Empty);
         }
         let abilities = all.values().map(|component| Ability::try_from(*component));
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
@@ -251,6 +260,7 @@ mod tests {
                 .to_string();
             assert!(error.contains(message), "{error}");
         };
+        check(&[], "no component is registered");
         check(
             &[&LUO],
             "`luo` needs `block`, which no linked crate registers",
@@ -281,6 +291,11 @@ mod tests {
         assert_eq!(composite(&with, "kho"), "kho-v4;block-v1;radix-v1");
         assert_eq!(with.side().unlinked("block"), None);
         assert_eq!(with.side().stands_for("block"), Some(2));
+    }
+
+    #[test]
+    fn a_program_without_components_has_no_linked_registry() {
+        assert_eq!(Registry::linked().unwrap_err(), &RegistryError::Empty);
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! File-lifecycle-bound objects.
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use kho_core::Handover;
 use kho_mem::PAGE_SIZE;
 use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};

@@ -1,12 +1,19 @@
 //! What knows how to hand a kind of file over: handlers, and objects bound to files' lives.
 
-use std::any::Any;
-use std::error::Error;
-use std::fmt;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::error::Error;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
 
 use kho_compat::Admitted;
 use kho_core::{Attached, Kho};
+use kho_mem::sync::RwLock;
 use kho_mem::{MemError, PhysAddr, PhysMemExt};
 use kho_radix::Claims;
 
@@ -62,16 +69,12 @@ impl Held {
     }
 
     /// The handover, to be read. Let go of it before anything is finished: finishing waits for it.
-    pub fn read(&self) -> RwLockReadGuard<'_, Attached> {
-        self.0
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub fn read(&self) -> impl Deref<Target = Attached> {
+        self.0.read()
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Attached> {
-        self.0
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn write(&self) -> impl DerefMut<Target = Attached> {
+        self.0.write()
     }
 
     /// Copies memory at `addr` into `buf`.
@@ -85,9 +88,7 @@ impl Held {
 
     pub(crate) fn into_inner(self) -> Result<Attached, Self> {
         let lock = Arc::try_unwrap(self.0).map_err(Self)?;
-        Ok(lock
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(lock.into_inner())
     }
 }
 

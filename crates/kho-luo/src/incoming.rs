@@ -1,13 +1,18 @@
 //! The side that takes over: sessions and files retrieved, finished, and the handover ended.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::{offset_of, replace};
 
 use kho_compat::{
     Admitted, Compat, Finding, Manifest, NotAdmitted, Policy, Refused, Registry, RegistryError,
 };
 use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
+use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{Arena, Damage, PhysAddr};
 use kho_radix::Claims;
 
@@ -162,7 +167,7 @@ struct Kind {
 
 struct State {
     sessions: Vec<Session>,
-    by_name: HashMap<Name, usize>,
+    by_name: BTreeMap<Name, usize>,
     claims: Claims,
     // Claims before the first file was retrieved.
     own_claims: usize,
@@ -468,7 +473,7 @@ impl Incoming {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 
     /// The verdict that admitted it.
@@ -571,8 +576,7 @@ impl Incoming {
             .and_then(|at| self.0.handlers.flbs.get(at))
             .ok_or_else(none)?;
         if matches!(flb.object, Object::Waiting) {
-            let data_at =
-                PhysAddr::new(flb.at.get() + std::mem::offset_of!(crate::abi::FlbSer, data) as u64);
+            let data_at = PhysAddr::new(flb.at.get() + offset_of!(crate::abi::FlbSer, data) as u64);
             let (data, handler) = (flb.data, &handler.handler);
             flb.object = self
                 .0
@@ -659,10 +663,7 @@ impl Incoming {
     /// It is finished, or files that were retrieved still refer to it.
     pub fn into_attached(self) -> Result<Attached, Self> {
         let mut shared = Arc::try_unwrap(self.0).map_err(Self)?;
-        let state = shared
-            .state
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = shared.state.get_mut();
         let files = state.sessions.iter().flat_map(|session| &session.files);
         let mut objects = files
             .map(|file| &file.object)
@@ -772,21 +773,21 @@ impl Shared {
 
     /// Ends the handover: files in reverse order, then the objects they depend on, then the rest.
     fn commit(&self, state: &mut State) {
-        if std::mem::replace(&mut state.committed, true) {
+        if replace(&mut state.committed, true) {
             return;
         }
         let mut attached = self.held.write();
         attached.settle();
         for session in state.sessions.iter_mut().rev() {
             for file in session.files.iter_mut().rev() {
-                let object = std::mem::replace(&mut file.object, Object::Waiting).get();
+                let object = replace(&mut file.object, Object::Waiting).get();
                 if let Some(handler) = self.handler(file) {
                     handler.finish(&mut attached, file.data, object);
                 }
             }
         }
         for flb in state.flbs.iter_mut().rev() {
-            let object = std::mem::replace(&mut flb.object, Object::Waiting).get();
+            let object = replace(&mut flb.object, Object::Waiting).get();
             if let Some(entry) = flb.handler.and_then(|at| self.handlers.flbs.get(at)) {
                 entry.handler.finish(&mut attached, flb.data, object);
             }
@@ -853,7 +854,7 @@ impl RetrievedSession {
                     .get(file.kind)
                     .map_or_else(String::new, |kind| kind.compatible.clone()),
             })?;
-            let data_at = PhysAddr::new(file.at.get() + std::mem::offset_of!(FileSer, data) as u64);
+            let data_at = PhysAddr::new(file.at.get() + offset_of!(FileSer, data) as u64);
             let data = file.data;
             file.object =
                 shared.retrieve(claims, data_at, |retrieve| handler.retrieve(retrieve, data));

@@ -9,6 +9,14 @@
 //!
 //! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
+//!
+//! # Features
+//!
+//! `std` (default): the locks are those of the standard library. Without it the crate is `no_std` +
+//! `alloc`, and they spin.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
 
 pub mod abi;
 mod flb;

@@ -1,6 +1,7 @@
 //! What a verdict gives up: optional parts that nothing here restores.
 
-use std::collections::HashSet;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
 
 use kho_compat::{Admitted, Carrier, Entry, Finding, Outcome, Side};
 
@@ -9,10 +10,10 @@ use crate::Handler;
 /// What is lost of an admitted handover, by the strings that its files and objects carry.
 #[derive(Debug)]
 pub(crate) struct Lost<'a> {
-    handlers: HashSet<&'a str>,
-    flbs: HashSet<&'a str>,
+    handlers: BTreeSet<&'a str>,
+    flbs: BTreeSet<&'a str>,
     // Components that the table or the masks list.
-    listed: HashSet<&'a str>,
+    listed: BTreeSet<&'a str>,
 }
 
 impl<'a> Lost<'a> {

@@ -1,6 +1,9 @@
 //! NUL-terminated names in fixed fields.
 
-use std::fmt;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString;
+use core::fmt;
 
 use crate::abi::SESSION_NAME_LEN;
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};

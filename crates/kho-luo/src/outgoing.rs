@@ -1,12 +1,16 @@
 //! The side that hands over: sessions, files, freeze and thaw.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use alloc::{borrow::ToOwned, format, vec};
+use core::{fmt, mem};
 
 use kho_block::{BlockError, Format, OutgoingSet};
 use kho_compat::{Compat, RegistryError};
 use kho_core::{Entry, Kho, KhoError, PreservedFolio, TrackerError};
+use kho_mem::sync::Mutex;
 use kho_mem::{Arena, PAGE_SIZE, PhysAddr};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
@@ -137,7 +141,7 @@ struct State {
     // In order of creation; closed ones leave a gap, which is closed in turn.
     sessions: Vec<Option<Session>>,
     open: usize,
-    by_name: HashMap<Name, usize>,
+    by_name: BTreeMap<Name, usize>,
     // By handler: the identities of the files that are preserved. In order, since files that were made one
     // after the other have identities that follow each other, and so are near each other here.
     busy: Vec<BTreeSet<u128>>,
@@ -171,10 +175,6 @@ struct File {
 struct Flb {
     files: u64,
     preserved: Option<(u64, HandlerState)>,
-}
-
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Orchestrator {
@@ -222,7 +222,7 @@ impl Orchestrator {
             in_use: vec![0; handlers.files.len()],
             sessions: Vec::new(),
             open: 0,
-            by_name: HashMap::new(),
+            by_name: BTreeMap::new(),
             busy: handlers.files.iter().map(|_| BTreeSet::new()).collect(),
             set: OutgoingSet::with_format(preserver, format),
             area,
@@ -241,7 +241,7 @@ impl Orchestrator {
             number,
             state: Mutex::new(state),
         }));
-        this.0.write_header(&mut locked(&this.0.state));
+        this.0.write_header(&mut this.0.state.lock());
         Ok(this)
     }
 
@@ -260,7 +260,7 @@ impl Orchestrator {
         self,
         flbs: impl IntoIterator<Item = (String, u64, u64)>,
     ) -> Result<Self, LuoError> {
-        let mut state = locked(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.frozen {
             return Err(LuoError::Frozen);
         }
@@ -310,7 +310,7 @@ impl Orchestrator {
     /// Sessions that are open.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        locked(&self.0.state).open
+        self.0.state.lock().open
     }
 
     /// Makes a session. It is open until it is dropped: an outgoing session that is closed takes
@@ -324,7 +324,7 @@ impl Orchestrator {
         let bytes = name.as_ref();
         let name =
             Name::new(bytes).ok_or_else(|| LuoError::BadName(bytes.escape_ascii().to_string()))?;
-        let mut state = locked(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.frozen {
             return Err(LuoError::Frozen);
         }
@@ -360,7 +360,7 @@ impl Orchestrator {
     /// A handler refuses. What was frozen is thawed then, the latest first, and the update is
     /// called off. A foreign FLB is of more files than there are.
     pub fn freeze(&self) -> Result<Frozen, LuoError> {
-        let mut state = locked(&self.0.state);
+        let mut state = self.0.state.lock();
         if state.frozen {
             return Err(LuoError::Frozen);
         }
@@ -376,7 +376,7 @@ impl Orchestrator {
 
 impl fmt::Debug for Orchestrator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = locked(&self.0.state);
+        let state = self.0.state.lock();
         f.debug_struct("Orchestrator")
             .field("number", &self.0.number)
             .field("sessions", &state.open)
@@ -761,7 +761,7 @@ impl OutgoingSession {
     /// update is under way. Everything is as it was then.
     pub fn preserve(&self, token: u64, file: FileRef) -> Result<(), LuoError> {
         let shared = &self.orchestrator.0;
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         shared
             .kho
             .preserver()
@@ -771,7 +771,7 @@ impl OutgoingSession {
     /// How many files it has.
     #[must_use]
     pub fn files(&self) -> usize {
-        let state = locked(&self.orchestrator.0.state);
+        let state = self.orchestrator.0.state.lock();
         let session = state
             .by_name
             .get(&self.name)
@@ -786,7 +786,7 @@ impl OutgoingSession {
 impl Drop for OutgoingSession {
     fn drop(&mut self) {
         let shared = &self.orchestrator.0;
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         if state.frozen {
             state.closing.push(self.name.clone());
         } else {
@@ -856,7 +856,7 @@ impl Frozen {
             state,
             ..
         } = shared;
-        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let state = state.into_inner();
         for session in state.sessions.into_iter().flatten() {
             for file in session.files {
                 if let Some(handler) = handlers.files.get(file.handler as usize) {
@@ -887,12 +887,12 @@ impl Drop for Frozen {
             return;
         };
         let shared = &orchestrator.0;
-        let mut state = locked(&shared.state);
+        let mut state = shared.state.lock();
         shared.unserialize(&mut state);
         let all = state.sessions.len();
         shared.unfreeze(&mut state, all, 0);
         state.frozen = false;
-        for name in std::mem::take(&mut state.closing) {
+        for name in mem::take(&mut state.closing) {
             shared.close(&mut state, &name);
         }
     }

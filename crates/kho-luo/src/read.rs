@@ -1,5 +1,10 @@
 //! Reading LUO's header and all that hangs on it.
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use kho_block::Format;
 use kho_compat::{
     Carrier, Compat, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy,

@@ -1,7 +1,8 @@
 //! The sessions of an admitted handover.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 
 use kho_compat::{Admitted, Compat, NotAdmitted};
 
@@ -16,7 +17,7 @@ pub struct Sessions<'l> {
     body: &'l Body,
     // By handler: whether its files are lost.
     lost: Arc<[bool]>,
-    by_name: HashMap<&'l [u8], usize>,
+    by_name: BTreeMap<&'l [u8], usize>,
 }
 
 /// A session that an admitted handover brings; its files are found by token in O(log files).

@@ -1,6 +1,10 @@
 //! Sessions and their file entries.
 
-use std::collections::{HashMap, HashSet};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use kho_block::{BlockSet, Format};
 use kho_core::Handover;
@@ -84,7 +88,7 @@ pub struct Handler {
 #[derive(Default)]
 pub(crate) struct Handlers {
     pub(crate) list: Vec<Handler>,
-    by_string: HashMap<String, u32>,
+    by_string: BTreeMap<String, u32>,
 }
 
 /// The sets of a LUO: in what memory, what is spoken for of it, and the version of the blocks.
@@ -135,7 +139,7 @@ pub(crate) fn read(
 ) -> Result<(usize, Vec<Session>), Damage> {
     let set = sets.read::<SessionSer>(head, at, "session set")?;
     let mut sessions: Vec<Session> = Vec::new();
-    let mut names = HashSet::new();
+    let mut names = BTreeSet::new();
     for (index, entry) in set.iter().enumerate() {
         let (at, ser) = entry?;
         let name = Name::read(&ser.name, at)

@@ -3,14 +3,15 @@
 //! They are the user's to choose, and most users count. So as long as each token is larger than the one
 //! before, nothing is kept of them beside the files themselves.
 
-use std::collections::HashSet;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 /// The tokens that are taken.
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// Each larger than the one before; the last one.
     Rising(Option<u64>),
-    Any(HashSet<u64>),
+    Any(BTreeSet<u64>),
 }
 
 impl Default for Taken {
@@ -26,7 +27,7 @@ impl Taken {
         match self {
             Self::Rising(last) if last.is_none_or(|last| token > last) => false,
             Self::Rising(_) => {
-                let all: HashSet<_> = all.collect();
+                let all: BTreeSet<_> = all.collect();
                 let has = all.contains(&token);
                 *self = Self::Any(all);
                 has

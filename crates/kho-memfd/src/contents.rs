@@ -1,6 +1,4 @@
-//! A memfd's contents: pieces in file order, and a reader over them.
-
-use std::io;
+//! A memfd's contents: pieces in file order.
 
 use kho_mem::{Chunk, MemError, PhysMem, PhysRange};
 
@@ -36,7 +34,7 @@ impl Piece<'_> {
 #[derive(Clone)]
 pub struct Pieces<'r> {
     mem: &'r dyn PhysMem,
-    folios: std::slice::Iter<'r, FolioEntry>,
+    folios: core::slice::Iter<'r, FolioEntry>,
     current: kho_mem::Pieces<'r>,
     // The next byte's offset in the file.
     offset: u64,
@@ -89,55 +87,6 @@ impl<'r> Iterator for Pieces<'r> {
                     self.offset += len;
                     return Some(Ok(Piece::Hole(len)));
                 }
-            }
-        }
-    }
-}
-
-/// A memfd's contents as a stream.
-pub struct Reader<'r> {
-    pieces: Pieces<'r>,
-    current: Option<Piece<'r>>,
-}
-
-impl<'r> Reader<'r> {
-    pub(crate) const fn new(pieces: Pieces<'r>) -> Self {
-        Self {
-            pieces,
-            current: None,
-        }
-    }
-}
-
-impl io::Read for Reader<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            match self.current.take() {
-                Some(Piece::Data(bytes)) if !bytes.is_empty() => {
-                    let len = bytes.len().min(buf.len());
-                    let (head, tail) = bytes.split_at(len);
-                    if let Some(target) = buf.get_mut(..len) {
-                        target.copy_from_slice(head);
-                    }
-                    self.current = Some(Piece::Data(tail));
-                    return Ok(len);
-                }
-                Some(Piece::Hole(hole)) if hole > 0 => {
-                    let len = usize::try_from(hole).map_or(buf.len(), |hole| hole.min(buf.len()));
-                    if let Some(target) = buf.get_mut(..len) {
-                        target.fill(0);
-                    }
-                    self.current = Some(Piece::Hole(hole - len as u64));
-                    return Ok(len);
-                }
-                _ => match self.pieces.next() {
-                    None => return Ok(0),
-                    Some(Ok(piece)) => self.current = Some(piece),
-                    Some(Err(error)) => return Err(io::Error::other(error)),
-                },
             }
         }
     }

@@ -1,13 +1,13 @@
 //! A memfd over the folios of an arena.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::{Bound, Deref};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use kho_core::{Attached, PreservedFolio};
 use kho_luo::Held;
+use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{
     Arena, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr,
     PhysMemExt,
@@ -50,22 +50,6 @@ pub enum FileError {
     /// Memory that was handed over is not there any more.
     #[error(transparent)]
     Memory(#[from] MemError),
-}
-
-impl From<FileError> for io::Error {
-    fn from(error: FileError) -> Self {
-        let kind = match &error {
-            FileError::Sealed(_) => io::ErrorKind::PermissionDenied,
-            FileError::NotFinished | FileError::Preserved | FileError::Frozen => {
-                io::ErrorKind::ResourceBusy
-            }
-            FileError::TooLarge(_) => io::ErrorKind::FileTooLarge,
-            FileError::UnknownSeals(_) | FileError::Misplaced(_) => io::ErrorKind::InvalidInput,
-            FileError::OutOfMemory(_) => io::ErrorKind::StorageFull,
-            FileError::Gone | FileError::Memory(_) => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
-    }
 }
 
 /// The largest folio of a file: 2 MiB, a huge page.
@@ -219,11 +203,11 @@ impl MemFile {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The file, with the memory of the handover where its pages may still lie there.
-    fn both(&self) -> (Option<RwLockReadGuard<'_, Attached>>, MutexGuard<'_, State>) {
+    fn both(&self) -> (Option<impl Deref<Target = Attached>>, MutexGuard<'_, State>) {
         let held = self
             .held
             .as_ref()
@@ -629,45 +613,5 @@ impl State {
         }
         self.slots.insert(page, Slot::Own(folio));
         Ok(len)
-    }
-}
-
-impl Read for &MemFile {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let pos = self.pos();
-        let done = self.read_at(pos, buf)?;
-        if done > 0 {
-            self.set_pos(pos + done as u64)?;
-        }
-        Ok(done)
-    }
-}
-
-impl Write for &MemFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let pos = self.pos();
-        let done = self.write_at(pos, bytes)?;
-        self.set_pos(pos + done as u64)?;
-        Ok(done)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for &MemFile {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, by) = match to {
-            SeekFrom::Start(pos) => (pos, 0),
-            SeekFrom::Current(by) => (self.pos(), by),
-            SeekFrom::End(by) => (self.size(), by),
-        };
-        let pos = base.checked_add_signed(by);
-        let pos = pos.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "a position before the start")
-        })?;
-        self.set_pos(pos)?;
-        Ok(pos)
     }
 }

@@ -1,8 +1,9 @@
 //! The memfd handler of a live update.
 
-use std::collections::BTreeMap;
-use std::mem::{offset_of, take};
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::{offset_of, replace, take};
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
@@ -52,7 +53,7 @@ pub struct PreservedMemfd {
     written: u64,
 }
 
-fn refused(error: impl std::error::Error + Send + Sync + 'static) -> HandlerError {
+fn refused(error: impl core::error::Error + Send + Sync + 'static) -> HandlerError {
     HandlerError::new(error)
 }
 
@@ -182,7 +183,7 @@ impl PreservedMemfd {
     /// Writes the position, where it is not what stands there. (The page may not be mapped any more,
     /// and a freeze of a million files that did not move need not touch a million pages.)
     fn write_pos(&mut self, pos: u64) {
-        if std::mem::replace(&mut self.written, pos) == pos {
+        if replace(&mut self.written, pos) == pos {
             return;
         }
         let at = offset_of!(MemfdSer, pos);

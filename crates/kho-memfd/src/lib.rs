@@ -3,7 +3,7 @@
 //! [`Memfd::read`] reads and checks what a kernel handed over of a memfd: position, size, seals,
 //! and the list of its folios. [`Memfd::restore`], which needs an `Admitted` verdict, opens the
 //! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
-//! [`std::io::Read`] ([`Restored::reader`]).
+//! `std::io::Read` (`Restored::reader`).
 //!
 //! [`MemFile`] is a memfd of one's own, over the folios of an arena; [`MemfdHandler`] hands it over in a
 //! live update.
@@ -24,17 +24,29 @@
 //!
 //! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
+//!
+//! # Features
+//!
+//! `std` (default): a [`MemFile`] is `std::io::Read`, `Write` and `Seek`, and a restored memfd has a
+//! `std::io::Read`er. Without it the crate is `no_std` + `alloc`.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
 
 pub mod abi;
 mod contents;
 mod file;
 mod handler;
+#[cfg(feature = "std")]
+mod io;
 mod read;
 mod restore;
 
-pub use contents::{Piece, Pieces, Reader};
+pub use contents::{Piece, Pieces};
 pub use file::{FileError, FilePiece, MemFile};
 pub use handler::{MemfdHandler, PreservedMemfd};
+#[cfg(feature = "std")]
+pub use io::Reader;
 pub use read::{FolioEntry, Memfd};
 pub use restore::{RestoreError, Restored};
 

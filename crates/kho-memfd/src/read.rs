@@ -1,5 +1,8 @@
 //! Reading and checking a memfd's state and folio list.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use kho_core::Handover;

@@ -1,5 +1,8 @@
 //! The memfd of an admitted handover.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+
 use kho_compat::{Admitted, Compat, NotAdmitted};
 use kho_core::Handover;
 use kho_luo::IncomingFile;
@@ -7,7 +10,7 @@ use kho_mem::{Damage, PhysMem};
 use kho_radix::Claims;
 
 use crate::abi::{NAME, VERSION};
-use crate::contents::{Pieces, Reader};
+use crate::contents::Pieces;
 use crate::{Memfd, contents};
 
 /// A memfd that can not be restored.
@@ -86,11 +89,5 @@ impl Restored<'_> {
     #[must_use]
     pub fn pieces(&self) -> Pieces<'_> {
         contents::pieces(&self.memfd, self.mem)
-    }
-
-    /// The contents as a stream. A folio is looked at when it is read, never held.
-    #[must_use]
-    pub fn reader(&self) -> Reader<'_> {
-        Reader::new(self.pieces())
     }
 }
