@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::cases::{Case, Edit};
+use super::cases::Case;
+use super::files::Files;
 use super::verdict::Report;
 
 /// A copy of the workspace, in a repository of its own whose only commit is the source as it is.
@@ -219,10 +220,16 @@ impl Copy {
         for name in self.written_by_bless(case)? {
             changed.keep(&name);
         }
-        for edit in &case.edits {
-            if let Err(error) = changed.edit(edit) {
-                changed.take_back()?;
-                return Err(format!("{}: {error}", edit.file));
+        let mut files = Files::new(self.tree.clone())?;
+        case.apply(&mut files)?;
+        for (name, content) in &files.edited {
+            changed.keep(name);
+            match content {
+                Some(content) => self.put(name, content.as_bytes())?,
+                None => {
+                    let path = self.tree.join(name);
+                    fs::remove_file(&path).map_err(|error| format!("{name}: {error}"))?;
+                }
             }
         }
         Ok(changed)
@@ -244,32 +251,6 @@ impl Changed<'_> {
             let content = fs::read(self.copy.tree.join(name)).ok();
             self.before.push((name.to_owned(), content));
         }
-    }
-
-    fn edit(&mut self, edit: &Edit) -> Result<(), String> {
-        self.keep(&edit.file);
-        let path = self.copy.tree.join(&edit.file);
-        if let Some(to) = &edit.moved_to {
-            self.keep(to);
-            let content = fs::read(&path).map_err(|error| error.to_string())?;
-            self.copy.put(to, &content)?;
-            return fs::remove_file(&path).map_err(|error| error.to_string());
-        }
-        let Some(to) = &edit.to else {
-            return fs::remove_file(&path).map_err(|error| error.to_string());
-        };
-        let Some(from) = &edit.from else {
-            return self.copy.put(&edit.file, to.as_bytes());
-        };
-        let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        match text.matches(from.as_str()).count() {
-            1 => {}
-            0 => return Err(format!("{from:?} is not there")),
-            _ if edit.all => {}
-            count => return Err(format!("{from:?} is there {count} times")),
-        }
-        self.copy
-            .put(&edit.file, text.replace(from.as_str(), to).as_bytes())
     }
 
     /// Makes the copy what it was.
