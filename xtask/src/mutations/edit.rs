@@ -265,50 +265,244 @@ fn others(files: &Files, krate: &str, from: &str) -> Result<String, String> {
     })
 }
 
-/// The place of an element of a list, with a comma beside it.
+/// The place of the only element of a list that has the tokens `element`, with a comma beside it.
 fn element_of(text: &str, list: &Range<usize>, element: &str) -> Result<Range<usize>, String> {
-    let inside = slice(text, list);
-    let is_comma = |end: usize| {
-        inside
-            .get(end..)
-            .unwrap_or_default()
-            .trim_start()
-            .starts_with(',')
-    };
     let places = places(text, list, element)?;
-    let mut whole = places.into_iter().filter_map(|at| {
-        let (start, end) = (at.start - list.start, at.end - list.start);
-        let head = inside.get(..start)?.trim_end();
-        let tail = inside.get(end..)?;
-        let starts = head.is_empty() || head.ends_with(',');
-        let ends = tail.trim().is_empty() || is_comma(end);
-        let comma = tail.find(',').filter(|_| is_comma(end));
-        (starts && ends).then(|| match comma {
-            Some(comma) => at.start..at.end + comma + 1,
-            None => list.start + head.trim_end_matches(',').len()..at.end,
-        })
-    });
-    match (whole.next(), whole.next()) {
-        (Some(at), None) => Ok(at),
-        (at, _) => Err(format!(
-            "`{element}` is {} element of {inside}",
-            at.map_or("no", |_| "more than one")
-        )),
-    }
+    let [at] = places.as_slice() else {
+        return Err(format!(
+            "{element:?} is {} times in {}",
+            places.len(),
+            slice(text, list)
+        ));
+    };
+    let tail = slice(text, &(at.end..list.end)).trim_start();
+    let head = slice(text, &(list.start..at.start)).trim_end();
+    Ok(match tail.strip_prefix(',') {
+        Some(tail) => at.start..list.end - tail.len(),
+        None => list.start + head.trim_end_matches(',').len()..at.end,
+    })
 }
 
 /// Moves a file within its directory, and names it where its module is declared.
 fn move_file(files: &mut Files, file: &CrateFile, to: &str) {
     let (dir, base) = file.name.rsplit_once('/').unwrap_or_default();
     let stem = base.trim_end_matches(".rs");
-    let to = to.replace("{}", stem);
-    files.write(&file.name, None);
-    files.write(&format!("{dir}/{to}"), Some(file.source.text.clone()));
-    if to != format!("{stem}/mod.rs")
+    let to = format!("{dir}/{}", to.replace("{}", stem));
+    if to != format!("{dir}/{stem}/mod.rs")
         && let Some((parent, at)) = &file.declared
     {
+        let (above, _) = parent.rsplit_once('/').unwrap_or_default();
+        let path = to
+            .strip_prefix(above)
+            .unwrap_or(&to)
+            .trim_start_matches('/');
         let mut text = files.read(parent).unwrap_or_default();
-        text.insert_str(at.start, &format!("#[path = \"{to}\"]\n"));
+        text.insert_str(at.start, &format!("#[path = \"{path}\"]\n"));
         files.write(parent, Some(text));
+    }
+    files.write(&file.name, None);
+    files.write(&to, Some(file.source.text.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const LIB: &str = "mod abi;\n#[cfg(feature = \"x\")]\nmod v2;\n";
+    const ABI: &str = "\
+/// The name.
+pub const NAME: &str = \"c\";
+/// The number.
+pub const VERSION: u32 = 1;
+
+/// A struct.
+#[derive(AbiLayout, Clone)]
+#[repr(C)]
+#[abi(c_name = \"s\", packed)]
+pub struct S {
+    /// One.
+    pub one: U32,
+    /// Two.
+    pub two: U64,
+}
+
+const _: () = assert!(size_of::<S>() == 12);
+
+pub const COMPONENT: Component = Component::new(NAME, VERSION, \"^1\")
+    .needs(&[a::NAME, b::NAME])
+    .layouts(&[S::layout]);
+
+submit! { COMPONENT }
+
+impl S {
+    /// Sums.
+    fn sum(&self) -> u64 {
+        self.one.get() // one
+            + self.two(
+                1,
+            )
+    }
+}
+";
+
+    fn files(files: &[(&str, &str)]) -> Files {
+        Files::of(
+            files
+                .iter()
+                .map(|(name, text)| (format!("crates/c/src/{name}"), *text)),
+        )
+    }
+
+    fn apply(files: &mut Files, edit: &str) -> Result<(), String> {
+        let edit: Edit = toml::from_str(edit).unwrap();
+        edit.apply(files, "c")
+    }
+
+    /// Makes `edit` and checks that it did nothing but to put `to` in the place of `from`.
+    #[track_caller]
+    fn check(edit: &str, from: &str, to: &str) {
+        let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
+        apply(&mut files, edit).unwrap();
+        assert_eq!(ABI.matches(from).count(), 1, "{from}");
+        let text = files.read("crates/c/src/abi.rs").unwrap();
+        assert_eq!(text, ABI.replace(from, to));
+        files.parse("crates/c/src/abi.rs").unwrap();
+    }
+
+    #[test]
+    fn each_operator_changes_what_it_names() {
+        check("at = 'const VERSION'\nto = '2'", "u32 = 1;", "u32 = 2;");
+        check(
+            "at = 'component c.version'\nto = '2'",
+            "u32 = 1;",
+            "u32 = 2;",
+        );
+        check(
+            "at = 'component c.version'\ndoc = 'No.'",
+            "/// The number.",
+            "/// No.",
+        );
+        check(
+            "at = 'component c.restores'\nto = '\"^2\"'",
+            "\"^1\"",
+            "\"^2\"",
+        );
+        check(
+            "at = 'component c.needs'\ndrop = 'b :: NAME'",
+            ", b::NAME",
+            "",
+        );
+        check("at = 'component c.needs'\ndrop = 'a::NAME'", "a::NAME,", "");
+        check(
+            "at = 'component c.needs'\nadd = 'd'",
+            "b::NAME",
+            "b::NAME,\nd",
+        );
+        check(
+            "at = 'component c.needs'\nremove = true",
+            ".needs(&[a::NAME, b::NAME])",
+            "",
+        );
+        check(
+            "at = 'component c.vectors'\nadd = 'v'",
+            "\"^1\")",
+            "\"^1\")\n.vectors(&[v])",
+        );
+        check("at = 'struct S#abi'\ndrop = 'packed'", ", packed", "");
+        check(
+            "at = 'struct *#derive'\nadd = 'Copy'\nall = true",
+            "Clone",
+            "Clone,\nCopy",
+        );
+        check("at = 'struct S.one'\nto = 'I32'", "one: U32", "one: I32");
+        check(
+            "at = 'struct S'\nadd = 'pub x: u8,'",
+            "two: U64,",
+            "two: U64,\npub x: u8,",
+        );
+        check(
+            "at = 'struct S.two'\nmove_before = 'struct S.one'",
+            "    /// One.\n    pub one: U32,\n    /// Two.\n    pub two: U64,\n",
+            "    /// Two.\n    pub two: U64,\n/// One.\n    pub one: U32,\n    \n",
+        );
+        check("at = 'assert S'\nto = '16'", "== 12", "== 16");
+        check(
+            "at = 'assert S'\nremove = true",
+            "const _: () = assert!(size_of::<S>() == 12);",
+            "",
+        );
+        check(
+            "at = 'macro submit::COMPONENT'\nremove = true",
+            "submit! { COMPONENT }",
+            "",
+        );
+        check(
+            "at = 'fn S::sum'\nfrom = 'get() + self.two(1)'\nto = 'x'",
+            "get() // one\n            + self.two(\n                1,\n            )",
+            "x",
+        );
+        check(
+            "at = 'fn sum'\nbefore = '// No.'",
+            "    /// Sums.",
+            "    // No.\n\n/// Sums.",
+        );
+    }
+
+    #[test]
+    fn an_item_is_found_in_whatever_file_of_the_crate_it_stands() {
+        let (head, rest) = ABI.split_once("/// A struct.").unwrap();
+        let (item, rest) = rest.split_once("const _").unwrap();
+        let moved = item
+            .replace('\n', "\n\n")
+            .replace(',', ",\n")
+            .replace(": U64", "\n:\nU64");
+        let abi = format!("{head}const _{rest}");
+        let mut files = files(&[
+            ("lib.rs", "mod abi; mod v1;"),
+            ("abi.rs", &abi),
+            ("v1/mod.rs", &moved),
+        ]);
+        apply(&mut files, "at = 'struct S.two'\nto = 'I64'").unwrap();
+        let text = files.read("crates/c/src/v1/mod.rs").unwrap();
+        assert_eq!(text, moved.replace("U64", "I64"));
+        apply(&mut files, "at = 'struct v1::S'\nmove_to = 'v2.rs'").unwrap();
+        assert_eq!(files.read("crates/c/src/v1/mod.rs"), None);
+        assert_eq!(
+            files.read("crates/c/src/lib.rs").unwrap(),
+            "mod abi; #[path = \"v1/v2.rs\"]\nmod v1;"
+        );
+        apply(&mut files, "at = 'struct v1::S.two'\nto = 'U8'").unwrap();
+    }
+
+    #[test]
+    fn an_error_names_the_crate_the_path_and_what_there_is() {
+        let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
+        let mut error = |edit: &str| apply(&mut files, edit).unwrap_err();
+        let of = |text: &str| format!("at = '{text}'\nto = '1'");
+        assert_eq!(
+            error(&of("const VERS")),
+            "c has no `const VERS`; it has abi::VERSION, v2::VERSION"
+        );
+        assert_eq!(
+            error(&of("fn add")),
+            "c has no `fn add`; it has abi::S::sum, v2::S::sum"
+        );
+        assert_eq!(
+            error("at = 'fn sum'\nfrom = 'three'\nto = '1'"),
+            "`fn sum`: fn c::abi::S::sum has \"three\" 0 times; it stands in no item of the crate"
+        );
+        assert_eq!(
+            error("at = 'fn sum'\nfrom = 'two:'\nto = '1'"),
+            "`fn sum`: fn c::abi::S::sum has \"two:\" 0 times; it stands in struct abi::S, struct v2::S"
+        );
+        let text = ABI.replace("VERSION", "OTHER") + "mod m { pub const OTHER: u32 = 1; }";
+        files.write("crates/c/src/abi.rs", Some(text));
+        let mut error = |edit: &str| apply(&mut files, edit).unwrap_err();
+        assert_eq!(
+            error(&of("const OTHER")),
+            "`const OTHER`: ambiguous: const c::abi::OTHER, const c::abi::m::OTHER"
+        );
     }
 }

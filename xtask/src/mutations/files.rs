@@ -1,13 +1,13 @@
 //! The files of a workspace as edited so far, and the search for an item of a crate.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::source::{Entry, Part, Source};
+use super::source::{Entry, Part, Source, slice};
 
 /// The files below a directory, some of them edited.
 pub(super) struct Files {
@@ -23,7 +23,7 @@ pub(super) struct Files {
 pub(super) struct CrateFile {
     pub(super) name: String,
     modules: Vec<String>,
-    optional: bool,
+    is_optional: bool,
     /// The file and the place of its `mod` item.
     pub(super) declared: Option<(String, Range<usize>)>,
     pub(super) source: Rc<Source>,
@@ -61,35 +61,41 @@ impl Files {
             parsed: RefCell::default(),
             homes: BTreeMap::new(),
         };
-        for name in files.crates()? {
-            let components = files.components(&name)?;
-            files.homes.extend(
-                components
-                    .into_iter()
-                    .map(|component| (component, name.clone())),
-            );
+        let dir = files.root.join("crates");
+        let says = |error: std::io::Error| format!("{}: {error}", dir.display());
+        for entry in fs::read_dir(&dir).map_err(says)? {
+            let krate = entry
+                .map_err(says)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned();
+            let of = files.crate_files(&krate).unwrap_or_default();
+            let names = entries(&of).filter_map(|(file, entry)| {
+                let is_built = !file.is_optional && !entry.is_optional;
+                name_of(&of, file, entry).filter(|_| is_built)
+            });
+            files.homes.extend(names.map(|name| (name, krate.clone())));
         }
         Ok(files)
     }
 
-    /// The crates of the workspace, in order.
-    fn crates(&self) -> Result<Vec<String>, String> {
-        let dir = self.root.join("crates");
-        let entries = fs::read_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let mut names: Vec<_> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| dir.join(name).join("src/lib.rs").exists())
-            .collect();
-        names.sort();
-        Ok(names)
+    /// These files alone, of the crate `c`, which declares the component `c`.
+    #[cfg(test)]
+    pub(super) fn of<'a>(files: impl Iterator<Item = (String, &'a str)>) -> Self {
+        let c = || "c".to_owned();
+        Self {
+            root: PathBuf::new(),
+            edited: files
+                .map(|(name, text)| (name, Some(text.to_owned())))
+                .collect(),
+            parsed: RefCell::default(),
+            homes: BTreeMap::from([(c(), c())]),
+        }
     }
 
     /// The crates that declare components, in order.
-    pub(super) fn homes(&self) -> Vec<&str> {
-        let mut homes: Vec<_> = self.homes.values().map(String::as_str).collect();
-        homes.sort_unstable();
-        homes.dedup();
-        homes
+    pub(super) fn homes(&self) -> BTreeSet<&str> {
+        self.homes.values().map(String::as_str).collect()
     }
 
     /// The crate that declares `component`.
@@ -98,7 +104,7 @@ impl Files {
         home.ok_or_else(|| {
             let known: Vec<_> = self.homes.keys().map(String::as_str).collect();
             format!(
-                "no crate declares the component `{component}`; declared: {}",
+                "no crate declares `{component}`; declared: {}",
                 known.join(", ")
             )
         })
@@ -157,7 +163,7 @@ impl Files {
         let mut out = vec![CrateFile {
             name: root,
             modules: Vec::new(),
-            optional: false,
+            is_optional: false,
             declared: None,
             source,
         }];
@@ -188,7 +194,7 @@ impl Files {
                     out.push(CrateFile {
                         name,
                         modules: [file.modules.as_slice(), &module.path].concat(),
-                        optional: file.optional || module.optional,
+                        is_optional: file.is_optional || module.is_optional,
                         declared: Some((file.name.clone(), module.whole.clone())),
                         source,
                     });
@@ -198,53 +204,34 @@ impl Files {
         Ok(out)
     }
 
-    /// The components that a crate declares.
-    fn components(&self, krate: &str) -> Result<Vec<String>, String> {
-        let files = self.crate_files(krate)?;
-        let mut out = Vec::new();
-        for file in &files {
-            for entry in &file.source.entries {
-                if entry.kind == "component" && !file.optional && !entry.optional {
-                    out.extend(name_of(&files, file, entry));
-                }
-            }
-        }
-        Ok(out)
-    }
-
     /// What `at` names in a crate: `fn Tracker::add`, `struct MemfdSer.pos`, `component memfd.needs`. Of
-    /// several, those that are built for tests or with a feature alone do not count,
-    /// nor private ones beside public ones.
+    /// several, those that are built for tests or with a feature alone do not count, nor private constants
+    /// and structs beside public ones.
     pub(super) fn find(&self, krate: &str, at: &str) -> Result<Vec<Found>, String> {
-        let (kind, rest) = at
-            .split_once(' ')
-            .ok_or_else(|| format!("`{at}`: expected a kind and a path"))?;
-        let split = rest.find(['.', '#']).unwrap_or(rest.len());
-        let (path, part) = rest.split_at(split);
+        let (kind, rest) = at.split_once(' ').ok_or("expected a kind and a path")?;
+        let (path, part) = rest.split_at(rest.find(['.', '#']).unwrap_or(rest.len()));
         let part = part.trim_start_matches('.');
         let query: Vec<_> = path.split("::").collect();
         let files = self.crate_files(krate)?;
-        let entries = files
-            .iter()
-            .flat_map(|file| file.source.entries.iter().map(move |entry| (file, entry)));
-        let of_kind: Vec<_> = entries.filter(|(_, entry)| entry.kind == kind).collect();
-        let mut found = of_kind.clone();
+        let mut found: Vec<_> = entries(&files)
+            .filter(|(_, entry)| entry.kind == kind)
+            .collect();
+        let mut near: Vec<_> = found.iter().map(|(file, entry)| file.path(entry)).collect();
         found.retain(|(file, entry)| match kind {
             "component" if name_of(&files, file, entry).as_deref() == Some(path) => true,
-            _ if path == "*" => entry.is_layout(&file.source.text),
+            _ if path == "*" => entry.is_layout,
             _ => file.has(entry, &query),
         });
-        let is_used = |(file, entry): &(&CrateFile, &Entry)| !file.optional && !entry.optional;
-        let is_public = |(_, entry): &(&CrateFile, &Entry)| entry.public || entry.kind == "fn";
-        for better in [&is_used as &dyn Fn(&_) -> bool, &is_public] {
+        let is_built =
+            |(file, entry): &(&CrateFile, &Entry)| !file.is_optional && !entry.is_optional;
+        let is_public = |(_, entry): &(&CrateFile, &Entry)| entry.is_public;
+        for better in [&is_built as &dyn Fn(&_) -> bool, &is_public] {
             if found.iter().any(better) {
                 found.retain(better);
             }
         }
         if found.is_empty() {
-            let named = |(file, entry): &(&CrateFile, &Entry)| file.path(entry);
             let last = query.last().copied().unwrap_or_default();
-            let mut near: Vec<_> = of_kind.iter().map(named).collect();
             if near.iter().any(|path| path.contains(last)) {
                 near.retain(|path| path.contains(last));
             }
@@ -255,38 +242,42 @@ impl Files {
             ));
         }
         let found = found.into_iter().map(|(file, entry)| {
-            let path = file.path(entry);
-            let mut missing = None;
-            let (file, found) = match (part, entry.part(part)) {
-                ("", _) => (file.clone(), entry.at.clone()),
-                // The constant, where a component is given one.
-                ("name" | "version", Some(given)) => match constant(&files, file, given) {
-                    Some((file, entry)) => (file.clone(), entry.at.clone()),
-                    None => (file.clone(), given.clone()),
-                },
-                (_, Some(found)) => (file.clone(), found.clone()),
-                (_, None) => {
-                    let names: Vec<_> = entry.parts.iter().map(|(name, _)| name.as_str()).collect();
-                    let new = entry.part("new");
-                    let new = new.ok_or_else(|| {
-                        format!(
-                            "{kind} {krate}::{path} has no `{part}`; it has {}",
-                            names.join(", ")
-                        )
-                    })?;
-                    missing = Some((new.whole.end, part.to_owned()));
-                    (file.clone(), Part::default())
-                }
+            let mut out = Found {
+                path: format!("{kind} {krate}::{}", file.path(entry)),
+                file: file.clone(),
+                part: entry.at.clone(),
+                missing: None,
             };
-            Ok(Found {
-                file,
-                path: format!("{kind} {krate}::{path}"),
-                part: found,
-                missing,
-            })
+            match (part, entry.part(part)) {
+                ("", _) => {}
+                (_, None) => {
+                    let new = entry
+                        .part("new")
+                        .map(|new| (new.whole.end, part.to_owned()));
+                    let names: Vec<_> = entry.parts.iter().map(|(name, _)| name.as_str()).collect();
+                    let error =
+                        || format!("{} has no `{part}`; it has {}", out.path, names.join(", "));
+                    out.missing = Some(new.ok_or_else(error)?);
+                }
+                (_, Some(given)) => {
+                    out.part = given.clone();
+                    // The constant, where a component is given one.
+                    if let ("name" | "version", Some((file, entry))) =
+                        (part, constant(&files, file, given))
+                    {
+                        (out.file, out.part) = (file.clone(), entry.at.clone());
+                    }
+                }
+            }
+            Ok(out)
         });
         found.collect()
     }
+}
+
+fn entries<'a>(files: &'a [CrateFile]) -> impl Iterator<Item = (&'a CrateFile, &'a Entry)> + Clone {
+    let of = |file: &'a CrateFile| std::iter::repeat(file).zip(&file.source.entries);
+    files.iter().flat_map(of)
 }
 
 /// The constant that `part`, a path, names in a crate: of several, that of the same file.
@@ -295,24 +286,23 @@ fn constant<'a>(
     file: &'a CrateFile,
     part: &Part,
 ) -> Option<(&'a CrateFile, &'a Entry)> {
-    let value = file.source.text.get(part.value.clone()?)?;
-    let query: Vec<_> = value
+    let value = slice(&file.source.text, part.value.as_ref()?);
+    let query = value
         .split("::")
-        .filter(|part| !["crate", "self", "super"].contains(part))
-        .collect();
-    let own = std::iter::once(file).chain(files);
-    let mut entries =
-        own.flat_map(|file| file.source.entries.iter().map(move |entry| (file, entry)));
-    entries.find(|(file, entry)| entry.kind == "const" && file.has(entry, &query))
+        .filter(|part| !["crate", "self", "super"].contains(part));
+    let query: Vec<_> = query.collect();
+    let own = entries(std::slice::from_ref(file));
+    own.chain(entries(files))
+        .find(|(file, entry)| entry.kind == "const" && file.has(entry, &query))
 }
 
 /// The name of a component.
 fn name_of(files: &[CrateFile], file: &CrateFile, entry: &Entry) -> Option<String> {
     let given = entry.part("name")?;
-    let (file, range) = match constant(files, file, given) {
-        Some((file, entry)) => (file, entry.at.value.clone()?),
-        None => (file, given.value.clone()?),
+    let (file, part) = match constant(files, file, given) {
+        Some((file, entry)) => (file, &entry.at),
+        None => (file, given),
     };
-    let text = file.source.text.get(range)?;
-    text.strip_prefix('"')?.strip_suffix('"').map(str::to_owned)
+    let text = slice(&file.source.text, part.value.as_ref()?);
+    Some(text.strip_prefix('"')?.strip_suffix('"')?.to_owned())
 }

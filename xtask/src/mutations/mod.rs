@@ -95,10 +95,11 @@ fn all(args: &Args) -> Result<bool, String> {
     bar.set_message("building the copy as it is");
     let copy = Copy::make(&root)?;
     copy.starts_clean()?;
+    let mut files = Files::new(copy.tree.clone())?;
     let mut rows = Vec::with_capacity(cases.len());
     for case in cases {
         bar.set_message(case.name.clone());
-        rows.push(try_case(&copy, case)?);
+        rows.push(try_case(&copy, &mut files, case)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -112,8 +113,8 @@ fn all(args: &Args) -> Result<bool, String> {
 }
 
 /// Makes the edits of `case`, runs the check, takes the edits back.
-fn try_case(copy: &Copy, case: Case) -> Result<Row, String> {
-    let changed = copy.apply(&case)?;
+fn try_case(copy: &Copy, files: &mut Files, case: Case) -> Result<Row, String> {
+    copy.apply(&case, files)?;
     let verdict = match copy.build()? {
         Built::Refused(words) => Verdict::NotCompiled(words),
         Built::Ready => {
@@ -123,6 +124,6 @@ fn try_case(copy: &Copy, case: Case) -> Result<Row, String> {
             Verdict::Said(copy.check(false)?)
         }
     };
-    changed.take_back()?;
+    copy.take_back()?;
     Ok(Row::new(case, verdict))
 }

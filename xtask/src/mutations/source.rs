@@ -4,12 +4,10 @@ use std::ops::Range;
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree, extra::DelimSpan};
 use quote::ToTokens;
-use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ImplItem, Item, ItemStruct, Meta, TraitItem, Type};
+use syn::{Attribute, BinOp, Expr, ImplItem, Item, ItemConst, ItemStatic, Meta, Type, Visibility};
 
 /// A token and its place in the text.
-#[derive(Debug)]
 pub(super) struct Token {
     pub(super) text: String,
     pub(super) at: Range<usize>,
@@ -23,12 +21,14 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
     Ok(out)
 }
 
-fn flatten(stream: TokenStream, text: &str, out: &mut Vec<Token>) {
+fn flatten(stream: TokenStream, source: &str, out: &mut Vec<Token>) {
     for tree in stream {
         let at = tree.span().byte_range();
         // The tokens that a documentation comment stands for are all at its place.
-        let shown = text.get(at.clone()).unwrap_or_default();
-        if shown.starts_with("//") || shown.starts_with("/*") {
+        if ["//", "/*"]
+            .iter()
+            .any(|start| slice(source, &at).starts_with(start))
+        {
             continue;
         }
         let TokenTree::Group(group) = tree else {
@@ -36,25 +36,24 @@ fn flatten(stream: TokenStream, text: &str, out: &mut Vec<Token>) {
             out.push(Token { text, at });
             continue;
         };
-        let mut push = |text: &str, at| {
-            let text = text.to_owned();
-            out.push(Token { text, at });
-        };
-        let (open, close) = match group.delimiter() {
-            Delimiter::Parenthesis => ("(", ")"),
-            Delimiter::Brace => ("{", "}"),
-            Delimiter::Bracket => ("[", "]"),
-            Delimiter::None => continue,
-        };
-        push(open, group.span_open().byte_range());
-        flatten(group.stream(), text, out);
+        let (open, close) = (
+            group.span_open().byte_range(),
+            group.span_close().byte_range(),
+        );
+        let text = slice(source, &open).to_owned();
+        out.push(Token { text, at: open });
+        flatten(group.stream(), source, out);
         if out.last().is_some_and(|last| last.text == ",") {
             out.pop();
         }
-        let at = group.span_close().byte_range();
-        let text = close.to_owned();
-        out.push(Token { text, at });
+        let text = slice(source, &close).to_owned();
+        out.push(Token { text, at: close });
     }
+}
+
+/// A part of a text.
+pub(super) fn slice<'a>(text: &'a str, at: &Range<usize>) -> &'a str {
+    text.get(at.clone()).unwrap_or_default()
 }
 
 /// Where a part of an item stands.
@@ -70,16 +69,48 @@ pub(super) struct Part {
     pub(super) list: Option<Range<usize>>,
 }
 
+impl Part {
+    fn new(of: &impl Spanned) -> Self {
+        let whole = of.span().byte_range();
+        Self {
+            whole,
+            ..Self::default()
+        }
+    }
+
+    fn docs(self, attrs: &[Attribute]) -> Self {
+        let docs = attrs.iter().filter(|attr| attr.path().is_ident("doc"));
+        let docs = docs.map(|attr| attr.span().byte_range());
+        let docs = docs.reduce(|first, last| first.start..last.end);
+        Self { docs, ..self }
+    }
+
+    fn value(self, value: &impl Spanned) -> Self {
+        let value = Some(value.span().byte_range());
+        Self { value, ..self }
+    }
+
+    fn list(self, list: Option<&DelimSpan>) -> Self {
+        let list = list.map(within);
+        Self { list, ..self }
+    }
+}
+
+fn within(span: &DelimSpan) -> Range<usize> {
+    span.open().byte_range().end..span.close().byte_range().start
+}
+
 /// An item of a file.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) kind: &'static str,
     /// Modules of the file, type and trait of an `impl`, name.
     pub(super) path: Vec<String>,
-    /// Whether it is public.
-    pub(super) public: bool,
+    pub(super) is_public: bool,
     /// Whether it is built for tests or with a feature alone.
-    pub(super) optional: bool,
+    pub(super) is_optional: bool,
+    /// Whether it is a struct that derives `AbiLayout`.
+    pub(super) is_layout: bool,
     pub(super) at: Part,
     /// Fields of a struct, its attributes (`#derive`), calls of a component.
     pub(super) parts: Vec<(String, Part)>,
@@ -90,27 +121,15 @@ impl Entry {
         let mut parts = self.parts.iter();
         parts.find(|(of, _)| of == name).map(|(_, part)| part)
     }
-
-    /// The fields of a struct.
-    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, &Part)> {
-        let parts = self.parts.iter().map(|(name, part)| (name.as_str(), part));
-        parts.filter(|(name, _)| !name.starts_with('#'))
-    }
-
-    /// Whether it is a struct that derives `AbiLayout`.
-    pub(super) fn is_layout(&self, text: &str) -> bool {
-        let derive = self.part("#derive").and_then(|part| part.list.clone());
-        derive.is_some_and(|list| slice(text, &list).contains("AbiLayout"))
-    }
 }
 
 /// A module that is declared in a file and stands in another.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Module {
     pub(super) path: Vec<String>,
     /// As `#[path]` says.
     pub(super) file: Option<String>,
-    pub(super) optional: bool,
+    pub(super) is_optional: bool,
     pub(super) whole: Range<usize>,
 }
 
@@ -122,442 +141,275 @@ pub(super) struct Source {
     pub(super) modules: Vec<Module>,
 }
 
+/// What an item stands in.
+#[derive(Clone, Copy)]
+struct Inside<'a> {
+    path: &'a [String],
+    is_optional: bool,
+}
+
 impl Source {
     pub(super) fn parse(text: String) -> Result<Self, syn::Error> {
         let file = syn::parse_file(&text)?;
+        let (entries, modules) = (Vec::new(), Vec::new());
         let mut out = Self {
             text,
-            entries: Vec::new(),
-            modules: Vec::new(),
+            entries,
+            modules,
         };
-        out.items(&file.items, &[], false);
+        let (path, is_optional) = (&[], false);
+        file.items
+            .iter()
+            .for_each(|item| out.item(item, Inside { path, is_optional }));
         Ok(out)
     }
 
-    fn items(&mut self, items: &[Item], inside: &[String], optional: bool) {
-        for item in items {
-            self.item(item, inside, optional);
-        }
-    }
-
-    fn add(&mut self, kind: &'static str, item: &Described<'_>, at: Part) {
-        self.add_with(kind, item, at, Vec::new());
-    }
-
-    fn add_with(
+    fn add(
         &mut self,
         kind: &'static str,
-        item: &Described<'_>,
+        inside: Inside<'_>,
+        name: &impl ToString,
+        attrs: &[Attribute],
         at: Part,
-        parts: Vec<(String, Part)>,
-    ) {
-        let mut path = item.inside.to_vec();
-        path.push(item.name.clone());
+    ) -> Option<&mut Entry> {
         self.entries.push(Entry {
             kind,
-            path,
-            public: item.public,
-            optional: item.optional,
-            at: Part {
-                whole: item.whole.clone(),
-                docs: docs(item.attrs),
-                ..at
-            },
-            parts,
+            path: joined(inside.path, name),
+            is_public: false,
+            is_optional: inside.is_optional || is_optional(attrs),
+            is_layout: false,
+            at: at.docs(attrs),
+            parts: Vec::new(),
         });
+        self.entries.last_mut()
     }
 
-    fn item(&mut self, item: &Item, inside: &[String], optional: bool) {
-        let describe = |attrs, name: String, public| Described {
-            inside,
-            name,
-            public,
-            attrs,
-            whole: item.span().byte_range(),
-            optional: optional || is_optional(attrs),
-        };
-        let is_public = |vis: &syn::Visibility| matches!(vis, syn::Visibility::Public(_));
+    fn item(&mut self, item: &Item, inside: Inside<'_>) {
+        let at = Part::new(item);
         match item {
-            Item::Const(item) => {
-                let name = item.ident.to_string();
-                let of = describe(&item.attrs, name, is_public(&item.vis));
-                self.constant(&of, &item.ty, &item.expr);
-            }
-            Item::Static(item) => {
-                let name = item.ident.to_string();
-                let of = describe(&item.attrs, name, is_public(&item.vis));
-                self.constant(&of, &item.ty, &item.expr);
+            Item::Const(ItemConst {
+                ident,
+                attrs,
+                vis,
+                ty,
+                expr,
+                ..
+            })
+            | Item::Static(ItemStatic {
+                ident,
+                attrs,
+                vis,
+                ty,
+                expr,
+                ..
+            }) => {
+                if let (true, Expr::Macro(assert)) = (ident == "_", &**expr) {
+                    for (name, at) in asserted(&assert.mac.tokens, &at) {
+                        self.add("assert", inside, &name, attrs, at);
+                    }
+                    return;
+                }
+                let at = at.value(expr);
+                if let Some(parts) = parts_of_component(expr)
+                    && let Some(entry) = self.add("component", inside, ident, attrs, at.clone())
+                {
+                    entry.parts = parts;
+                }
+                if let Some(entry) = self.add("const", inside, ident, attrs, at) {
+                    entry.is_public = matches!(vis, Visibility::Public(_));
+                    entry.parts = vec![("type".to_owned(), Part::new(ty).value(ty))];
+                }
             }
             Item::Struct(item) => {
-                let name = item.ident.to_string();
-                let of = describe(&item.attrs, name, is_public(&item.vis));
                 let parts = parts_of_struct(item, &self.text);
                 let list = match &item.fields {
-                    syn::Fields::Named(fields) => Some(within(&fields.brace_token.span)),
+                    syn::Fields::Named(fields) => Some(&fields.brace_token.span),
                     _ => None,
                 };
-                let at = Part {
-                    list,
-                    ..Part::default()
-                };
-                self.add_with("struct", &of, at, parts);
+                let at = at.list(list);
+                if let Some(entry) = self.add("struct", inside, &item.ident, &item.attrs, at) {
+                    entry.is_public = matches!(item.vis, Visibility::Public(_));
+                    entry.is_layout = item.attrs.iter().any(|attr| {
+                        let shown = |attr: &Attribute| attr.meta.to_token_stream().to_string();
+                        attr.path().is_ident("derive") && shown(attr).contains("AbiLayout")
+                    });
+                    entry.parts = parts;
+                }
             }
             Item::Fn(item) => {
-                let of = describe(
-                    &item.attrs,
-                    item.sig.ident.to_string(),
-                    is_public(&item.vis),
-                );
-                self.add("fn", &of, Part::default());
+                self.add("fn", inside, &item.sig.ident, &item.attrs, at);
+            }
+            Item::Impl(block) => {
+                let mut path = inside.path.to_vec();
+                let of_trait = block.trait_.as_ref().map(|(_, of, _)| of);
+                let of_type = match &*block.self_ty {
+                    Type::Path(of) => Some(&of.path),
+                    _ => None,
+                };
+                let names = of_type.into_iter().chain(of_trait);
+                path.extend(names.filter_map(|of| Some(of.segments.last()?.ident.to_string())));
+                for item in &block.items {
+                    if let ImplItem::Fn(of) = item {
+                        let inside = Inside {
+                            path: &path,
+                            ..inside
+                        };
+                        self.add("fn", inside, &of.sig.ident, &of.attrs, Part::new(item));
+                    }
+                }
             }
             Item::Mod(item) => {
-                let of = describe(&item.attrs, item.ident.to_string(), is_public(&item.vis));
-                let mut path = inside.to_vec();
-                path.push(of.name.clone());
+                let path = joined(inside.path, &item.ident);
+                let is_optional = inside.is_optional || is_optional(&item.attrs);
                 let Some((brace, items)) = &item.content else {
+                    let (file, whole) = (path_attribute(&item.attrs), at.whole);
                     self.modules.push(Module {
                         path,
-                        file: path_attribute(&item.attrs),
-                        optional: of.optional,
-                        whole: of.whole,
+                        file,
+                        is_optional,
+                        whole,
                     });
                     return;
                 };
-                let list = Some(within(&brace.span));
-                self.add(
-                    "mod",
-                    &of,
-                    Part {
-                        list,
-                        ..Part::default()
-                    },
-                );
-                self.items(items, &path, of.optional);
-            }
-            Item::Impl(block) => {
-                let of = describe(&block.attrs, String::new(), false);
-                let name = match &*block.self_ty {
-                    Type::Path(of) => of.path.segments.last(),
-                    _ => None,
-                };
-                let mut path = inside.to_vec();
-                path.extend(name.map(|last| last.ident.to_string()));
-                let of_trait = block.trait_.as_ref();
-                path.extend(
-                    of_trait.and_then(|(_, of, _)| Some(of.segments.last()?.ident.to_string())),
-                );
-                for item in &block.items {
-                    let of = Described {
-                        inside: &path,
-                        whole: item.span().byte_range(),
-                        ..of.clone()
-                    };
-                    match item {
-                        ImplItem::Fn(item) => self.function(of, &item.attrs, &item.sig),
-                        ImplItem::Const(item) => {
-                            let of = Described {
-                                name: item.ident.to_string(),
-                                attrs: &item.attrs,
-                                ..of
-                            };
-                            self.constant(&of, &item.ty, &item.expr);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            Item::Trait(block) => {
-                let of = describe(&block.attrs, String::new(), false);
-                let mut path = inside.to_vec();
-                path.push(block.ident.to_string());
-                for item in &block.items {
-                    let of = Described {
-                        inside: &path,
-                        whole: item.span().byte_range(),
-                        ..of.clone()
-                    };
-                    if let TraitItem::Fn(item) = item {
-                        self.function(of, &item.attrs, &item.sig);
-                    }
-                }
+                let at = at.list(Some(&brace.span));
+                self.add("mod", inside, &item.ident, &item.attrs, at);
+                let path = &path;
+                items
+                    .iter()
+                    .for_each(|item| self.item(item, Inside { path, is_optional }));
             }
             Item::Macro(item) => {
-                let first = item.mac.tokens.clone().into_iter().next();
-                let first = first.map_or_else(String::new, |first| first.to_string());
-                let mut path = inside.to_vec();
-                path.extend(
-                    item.mac
-                        .path
-                        .segments
-                        .last()
-                        .map(|last| last.ident.to_string()),
-                );
-                let of = Described {
-                    inside: &path,
-                    ..describe(&item.attrs, first.trim_matches('"').to_owned(), false)
-                };
-                let list = item
-                    .mac
-                    .tokens
-                    .clone()
-                    .into_iter()
-                    .filter_map(|tree| match tree {
-                        TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket => {
-                            Some(within(&group.delim_span()))
-                        }
-                        _ => None,
-                    });
-                let list = list.last();
-                self.add(
-                    "macro",
-                    &of,
-                    Part {
-                        list,
-                        ..Part::default()
-                    },
-                );
+                let mut first = String::new();
+                let mut list = None;
+                for tree in item.mac.tokens.clone() {
+                    if first.is_empty() {
+                        first = tree.to_string().trim_matches('"').to_owned();
+                    }
+                    if let TokenTree::Group(group) = tree
+                        && group.delimiter() == Delimiter::Bracket
+                    {
+                        list = Some(group.delim_span());
+                    }
+                }
+                let name = item.mac.path.segments.last();
+                let name = name.map_or_else(String::new, |last| last.ident.to_string());
+                let path = &joined(inside.path, &name);
+                let at = at.list(list.as_ref());
+                self.add("macro", Inside { path, ..inside }, &first, &item.attrs, at);
             }
             _ => {}
         }
     }
-
-    fn function(&mut self, of: Described<'_>, attrs: &[Attribute], sig: &syn::Signature) {
-        let of = Described {
-            name: sig.ident.to_string(),
-            attrs,
-            ..of
-        };
-        self.add("fn", &of, Part::default());
-    }
-
-    fn constant(&mut self, of: &Described<'_>, ty: &Type, expr: &Expr) {
-        let value = Some(expr.span().byte_range());
-        if of.name == "_" {
-            let text = slice(&self.text, &of.whole);
-            let mut found = sizes(text, of.whole.start);
-            if found.is_empty() {
-                // By the first name that stands in it.
-                let tokens = tokens(text).unwrap_or_default();
-                let first = tokens
-                    .into_iter()
-                    .skip_while(|token| token.text != "!")
-                    .nth(2);
-                found.extend(first.map(|first| (first.text, of.whole.end..of.whole.end)));
-            }
-            for (name, value) in found {
-                let of = Described { name, ..of.clone() };
-                let value = Some(value).filter(|value| !value.is_empty());
-                let at = Part {
-                    value,
-                    ..Part::default()
-                };
-                self.add("assert", &of, at);
-            }
-            return;
-        }
-        let of_type = Part {
-            value: Some(ty.span().byte_range()),
-            ..Part::default()
-        };
-        let at = Part {
-            value: value.clone(),
-            ..Part::default()
-        };
-        self.add_with("const", of, at, vec![("type".to_owned(), of_type)]);
-        if let Some(parts) = parts_of_component(expr) {
-            self.add_with(
-                "component",
-                of,
-                Part {
-                    value,
-                    ..Part::default()
-                },
-                parts,
-            );
-        }
-    }
 }
 
-/// What all kinds of items have.
-#[derive(Clone)]
-struct Described<'a> {
-    inside: &'a [String],
-    name: String,
-    public: bool,
-    attrs: &'a [Attribute],
-    whole: Range<usize>,
-    optional: bool,
-}
-
-/// A part of a text.
-pub(super) fn slice<'a>(text: &'a str, at: &Range<usize>) -> &'a str {
-    text.get(at.clone()).unwrap_or_default()
-}
-
-fn within(span: &DelimSpan) -> Range<usize> {
-    span.open().byte_range().end..span.close().byte_range().start
-}
-
-fn docs(attrs: &[Attribute]) -> Option<Range<usize>> {
-    let mut docs = attrs.iter().filter(|attr| attr.path().is_ident("doc"));
-    let first = docs.next()?.span().byte_range();
-    let last = docs.next_back();
-    Some(first.start..last.map_or(first.end, |last| last.span().byte_range().end))
+fn joined(path: &[String], name: &impl ToString) -> Vec<String> {
+    [path, &[name.to_string()]].concat()
 }
 
 fn is_optional(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| {
-        let meta = attr.meta.to_token_stream().to_string();
-        let mut words = meta.split(|c: char| !c.is_alphanumeric());
-        meta == "test"
-            || meta.starts_with("cfg") && words.any(|word| ["test", "feature"].contains(&word))
+        let words = |meta: String| {
+            let mut words = meta.split(|c: char| !c.is_alphanumeric());
+            words.any(|word| ["test", "feature"].contains(&word))
+        };
+        let is_cfg = attr.path().is_ident("cfg") || attr.path().is_ident("test");
+        is_cfg && words(attr.meta.to_token_stream().to_string())
     })
 }
 
 fn path_attribute(attrs: &[Attribute]) -> Option<String> {
     let attr = attrs.iter().find(|attr| attr.path().is_ident("path"))?;
-    let Meta::NameValue(pair) = &attr.meta else {
-        return None;
-    };
-    let path = pair.value.to_token_stream().to_string();
-    Some(path.trim_matches('"').to_owned())
+    let path = attr.meta.require_name_value().ok()?.value.to_token_stream();
+    Some(path.to_string().trim_matches('"').to_owned())
 }
 
-fn parts_of_struct(item: &ItemStruct, text: &str) -> Vec<(String, Part)> {
+fn parts_of_struct(item: &syn::ItemStruct, text: &str) -> Vec<(String, Part)> {
     let attrs = item.attrs.iter().filter_map(|attr| {
-        let name = attr.path().get_ident()?;
         let Meta::List(list) = &attr.meta else {
             return None;
         };
-        let part = Part {
-            whole: attr.span().byte_range(),
-            list: Some(within(list.delimiter.span())),
-            ..Part::default()
-        };
-        Some((format!("#{name}"), part))
+        let part = Part::new(attr).list(Some(list.delimiter.span()));
+        Some((format!("#{}", attr.path().get_ident()?), part))
     });
     let fields = item.fields.iter().filter_map(|field| {
-        let mut whole = field.span().byte_range();
-        let rest = text.get(whole.end..).unwrap_or_default();
-        whole.end += usize::from(rest.starts_with(','));
-        let part = Part {
-            whole,
-            docs: docs(&field.attrs),
-            value: Some(field.ty.span().byte_range()),
-            list: None,
-        };
+        let mut part = Part::new(field).docs(&field.attrs).value(&field.ty);
+        let rest = text.get(part.whole.end..).unwrap_or_default();
+        part.whole.end += usize::from(rest.starts_with(','));
         Some((field.ident.as_ref()?.to_string(), part))
     });
     attrs.chain(fields).collect()
 }
 
-/// The calls of `Component::new(...).needs(...)`, and what `new` is given by name.
+/// The calls of `Component::new(...).needs(...)`, and what `new` is given, by name.
 fn parts_of_component(expr: &Expr) -> Option<Vec<(String, Part)>> {
     let mut parts = Vec::new();
     let mut inner = expr;
+    let mut add = |name: &str, start, paren: &DelimSpan, last: Option<&Expr>| {
+        let list = match last {
+            Some(Expr::Reference(last)) => match &*last.expr {
+                Expr::Array(array) => Some(&array.bracket_token.span),
+                _ => None,
+            },
+            _ => None,
+        };
+        let whole = start..paren.close().byte_range().end;
+        let value = Some(within(paren));
+        let part = Part {
+            whole,
+            value,
+            ..Part::default()
+        };
+        parts.push((name.to_owned(), part.list(list)));
+    };
     while let Expr::MethodCall(call) = inner {
-        let close = call.paren_token.span.close().byte_range().end;
-        let whole = call.dot_token.span().byte_range().start..close;
-        parts.push((
-            call.method.to_string(),
-            call_part(whole, &call.paren_token.span, &call.args),
-        ));
+        let start = call.dot_token.span().byte_range().start;
+        add(
+            &call.method.to_string(),
+            start,
+            &call.paren_token.span,
+            call.args.last(),
+        );
         inner = &call.receiver;
     }
     let Expr::Call(call) = inner else { return None };
-    let function: String = call
+    if !call
         .func
         .to_token_stream()
         .to_string()
-        .split_whitespace()
-        .collect();
-    if !function.ends_with("Component::new") {
+        .ends_with("Component :: new")
+    {
         return None;
     }
-    parts.push((
-        "new".to_owned(),
-        call_part(call.span().byte_range(), &call.paren_token.span, &call.args),
-    ));
-    for (name, argument) in ["name", "version", "restores"].into_iter().zip(&call.args) {
-        let whole = argument.span().byte_range();
-        let value = Some(whole.clone());
-        parts.push((
-            name.to_owned(),
-            Part {
-                whole,
-                value,
-                ..Part::default()
-            },
-        ));
-    }
+    let start = call.span().byte_range().start;
+    add("new", start, &call.paren_token.span, None);
+    let given = ["name", "version", "restores"].into_iter().zip(&call.args);
+    parts.extend(given.map(|(name, given)| (name.to_owned(), Part::new(given).value(given))));
     Some(parts)
 }
 
-fn call_part(
-    whole: Range<usize>,
-    paren: &DelimSpan,
-    args: &Punctuated<Expr, syn::Token![,]>,
-) -> Part {
-    let list = args.last().and_then(|last| match last {
-        Expr::Reference(reference) => match &*reference.expr {
-            Expr::Array(array) => Some(within(&array.bracket_token.span)),
-            _ => None,
-        },
-        _ => None,
-    });
-    let value = Some(within(paren));
-    Part {
-        whole,
-        value,
-        list,
-        docs: None,
-    }
-}
-
-/// The structs whose size `text` compares with `==`, and the place of what it compares with.
-fn sizes(text: &str, start: usize) -> Vec<(String, Range<usize>)> {
-    let tokens = tokens(text).unwrap_or_default();
+/// What a constant asserts, by name: the structs whose sizes it compares, or its first word.
+fn asserted(condition: &TokenStream, at: &Part) -> Vec<(String, Part)> {
     let mut out = Vec::new();
-    let mut rest = tokens.as_slice();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if first.text != "size_of" {
-            continue;
+    let mut rest: Vec<Expr> = syn::parse2(condition.clone()).into_iter().collect();
+    while let Some(expr) = rest.pop() {
+        let Expr::Binary(binary) = expr else { continue };
+        let (left, right) = (*binary.left, *binary.right);
+        match binary.op {
+            BinOp::And(_) => rest.extend([right, left]),
+            BinOp::Eq(_) => {
+                let left = left.to_token_stream().to_string();
+                let asked = left
+                    .strip_suffix("> ()")
+                    .and_then(|left| left.split_once("size_of :: <"));
+                let name = asked.and_then(|(_, of)| of.split_whitespace().last());
+                out.extend(name.map(|name| (name.to_owned(), at.clone().value(&right))));
+            }
+            _ => {}
         }
-        let Some(end) = tail.iter().position(|token| token.text == ">") else {
-            continue;
-        };
-        let (asked, tail) = tail.split_at(end);
-        let mut shown = tail.iter().map(|token| token.text.as_str());
-        let (Some(name), true) = (
-            asked.last(),
-            shown.by_ref().take(5).eq([">", "(", ")", "=", "="]),
-        ) else {
-            continue;
-        };
-        let mut depth = 0_usize;
-        let value = tail
-            .iter()
-            .skip(5)
-            .take_while(|token| match token.text.as_str() {
-                "(" | "[" => {
-                    depth += 1;
-                    true
-                }
-                ")" | "]" if depth > 0 => {
-                    depth -= 1;
-                    true
-                }
-                "&" | "|" | "," | ")" | ";" => depth > 0,
-                _ => true,
-            });
-        let value: Vec<_> = value.collect();
-        if let [first, .., last] | [first @ last] = value.as_slice() {
-            out.push((
-                name.text.clone(),
-                start + first.at.start..start + last.at.end,
-            ));
-        }
+    }
+    if out.is_empty() {
+        let first = condition.clone().into_iter().next();
+        out.extend(first.map(|first| (first.to_string(), at.clone())));
     }
     out
 }

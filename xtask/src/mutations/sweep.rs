@@ -26,9 +26,8 @@ pub(super) fn cases(files: &Files) -> Result<Vec<Case>, String> {
     let mut out = Vec::new();
     for krate in files.homes() {
         for file in files.crate_files(krate)? {
-            let text = &file.source.text;
             let mut entries = file.source.entries.iter();
-            if entries.any(|entry| entry.kind == "component" || entry.is_layout(text)) {
+            if entries.any(|entry| entry.kind == "component" || entry.is_layout) {
                 of_file(krate, &file, &mut out);
             }
         }
@@ -69,7 +68,7 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
             ..Edit::default()
         };
         match entry.kind {
-            "const" if entry.public => {
+            "const" if entry.is_public => {
                 let of = entry.part("type").and_then(|part| part.value.clone());
                 let value = shown(entry.at.value.clone());
                 let to = match shown(of) {
@@ -88,8 +87,10 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
                 };
                 push(kind, format!("{path} is {to}"), edit);
             }
-            "struct" if entry.is_layout(&file.source.text) => {
-                for pair in entry.fields().collect::<Vec<_>>().windows(2) {
+            "struct" if entry.is_layout => {
+                let mut fields = entry.parts.clone();
+                fields.retain(|(name, _)| !name.starts_with('#'));
+                for pair in fields.windows(2) {
                     let [(first, one), (second, two)] = pair else {
                         continue;
                     };
@@ -120,6 +121,52 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
                 }
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_changed_is_found_in_each_generation() {
+        let old = "pub const A: u32 = 1 << 3;\npub const B: &str = \"b\";\nconst C: u32 = 1;\n";
+        let new = "#[derive(AbiLayout)]\npub struct S { pub x: U64, pub y: U64, pub z: U32 }\n\
+                   #[derive(Clone)]\npub struct Other { pub x: U64, pub y: U64 }";
+        let component =
+            "pub const COMPONENT: Component = Component::new(B, A, \"^1\").needs(&[a, b]);";
+        let file = |name: &str| format!("crates/c/src/{name}.rs");
+        let abi = format!("{old}{component}");
+        let mut files = Files::of(
+            [
+                (file("lib"), "mod abi; mod v2; mod write;"),
+                (file("abi"), abi.as_str()),
+                (file("v2"), new),
+                (file("write"), old),
+            ]
+            .into_iter(),
+        );
+        let cases = cases(&files).unwrap();
+        let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "abi::A is (1 << 3) + 1",
+                "abi::B is \"xb\"",
+                "a is not needed",
+                "b is not needed",
+                "v2::S: x and y change names",
+                "v2::S: y and z change places",
+            ]
+        );
+        let before = files.edited.clone();
+        for case in &cases {
+            case.apply(&mut files).unwrap();
+            assert_ne!(files.edited, before, "{}", case.name);
+            files.edited.clone_from(&before);
         }
     }
 }
