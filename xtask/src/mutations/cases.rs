@@ -14,6 +14,7 @@ use super::files::Files;
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
     /// What is done, in a line.
+    #[serde(skip)]
     pub(super) name: String,
     /// What sort of change it is.
     #[serde(skip)]
@@ -27,7 +28,7 @@ pub(super) struct Case {
     /// Whether `--bless` runs before the check: the author wrote the snapshots.
     #[serde(default)]
     pub(super) bless: bool,
-    /// What must be said; nothing, if it is left out.
+    /// What must be said. Left out, it is what the file says of its component, or nothing.
     #[serde(default)]
     pub(super) expect: Expect,
     /// What is changed, one after the other.
@@ -35,7 +36,7 @@ pub(super) struct Case {
 }
 
 /// What the check must say.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     /// Its exit code: 0 nothing, 1 a format changed without a version, 3 changed properly.
@@ -64,8 +65,15 @@ impl Expect {
     }
 }
 
-/// A file of cases: by component (`-` for no one's), by kind.
-type File = BTreeMap<String, BTreeMap<String, Vec<Case>>>;
+/// A file of cases: by component (`-` for no one's), by kind, by name.
+#[derive(Deserialize)]
+struct File {
+    /// What must be said of cases that do not say it, by component.
+    #[serde(default)]
+    expect: BTreeMap<String, Expect>,
+    #[serde(flatten)]
+    cases: BTreeMap<String, BTreeMap<String, BTreeMap<String, Case>>>,
+}
 
 impl Case {
     /// Makes the edits, each on what those before it made.
@@ -99,15 +107,21 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
         let says = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = fs::read_to_string(&path).map_err(|error| says(&error))?;
         let file: File = toml::from_str(&text).map_err(|error| says(&error))?;
-        for (component, kinds) in file {
-            for (kind, case) in kinds
-                .into_iter()
-                .flat_map(|(kind, of)| of.into_iter().map(move |case| (kind.clone(), case)))
-            {
-                check(&case).map_err(|error| says(&format!("`{}`: {error}", case.name)))?;
+        for (component, kinds) in file.cases {
+            let kinds = kinds.into_iter();
+            for (kind, name, mut case) in kinds.flat_map(|(kind, cases)| {
+                let cases = cases.into_iter();
+                cases.map(move |(name, case)| (kind.clone(), name, case))
+            }) {
+                if case.expect == Expect::default() {
+                    case.expect = file.expect.get(&component).cloned().unwrap_or_default();
+                }
+                check(&case).map_err(|error| says(&format!("`{name}`: {error}")))?;
+                let component = component.clone();
                 cases.push(Case {
+                    name,
                     kind,
-                    component: component.clone(),
+                    component,
                     ..case
                 });
             }

@@ -306,7 +306,9 @@ fn move_file(files: &mut Files, file: &CrateFile, to: &str) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::collections::BTreeMap;
 
     use super::*;
 
@@ -347,107 +349,54 @@ impl S {
 }
 ";
 
+    /// Edits of [`ABI`], each with the text that it replaces there and what stands there then.
+    const EDITS: &str = r#"
+at = 'const VERSION', to = '2' | u32 = 1; | u32 = 2;
+at = 'component c.version', to = '2' | u32 = 1; | u32 = 2;
+at = 'component c.version', doc = 'No.' | /// The number. | /// No.
+at = 'component c.restores', to = '"^2"' | "^1" | "^2"
+at = 'component c.needs', drop = 'b :: NAME' | , b::NAME |
+at = 'component c.needs', drop = 'a::NAME' | a::NAME, |
+at = 'component c.needs', add = 'd' | b::NAME | b::NAME,\nd
+at = 'component c.needs', remove = true | .needs(&[a::NAME, b::NAME]) |
+at = 'component c.vectors', add = 'v' | "^1") | "^1")\n.vectors(&[v])
+at = 'struct S#abi', drop = 'packed' | , packed |
+at = 'struct *#derive', add = 'Copy', all = true | Clone | Clone,\nCopy
+at = 'struct S.one', to = 'I32' | one: U32 | one: I32
+at = 'struct S', add = 'pub x: u8,' | two: U64, | two: U64,\npub x: u8,
+at = 'struct S.two', before = 'x: y,' | /// Two. | x: y,\n\n/// Two.
+at = 'assert S', to = '16' | == 12 | == 16
+at = 'assert S', remove = true | const _: () = assert!(size_of::<S>() == 12); |
+at = 'macro submit::COMPONENT', remove = true | submit! { COMPONENT } |
+at = 'fn S::sum', from = 'get() + self.two(1)', to = 'x' | get() // one\n            + self.two(\n                1,\n            ) | x
+at = 'struct S.two', move_before = 'struct S.one' | /// One.\n    pub one: U32,\n    /// Two.\n    pub two: U64,\n} | /// Two.\n    pub two: U64,\n/// One.\n    pub one: U32,\n    \n}"#;
+
     fn files(files: &[(&str, &str)]) -> Files {
-        Files::of(
-            files
-                .iter()
-                .map(|(name, text)| (format!("crates/c/src/{name}"), *text)),
-        )
+        let named = |(name, text): &(&str, &str)| {
+            (format!("crates/c/src/{name}"), Some((*text).to_owned()))
+        };
+        Files::of(files.iter().map(named).collect())
     }
 
     fn apply(files: &mut Files, edit: &str) -> Result<(), String> {
-        let edit: Edit = toml::from_str(edit).unwrap();
-        edit.apply(files, "c")
-    }
-
-    /// Makes `edit` and checks that it did nothing but to put `to` in the place of `from`.
-    #[track_caller]
-    fn check(edit: &str, from: &str, to: &str) {
-        let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
-        apply(&mut files, edit).unwrap();
-        assert_eq!(ABI.matches(from).count(), 1, "{from}");
-        let text = files.read("crates/c/src/abi.rs").unwrap();
-        assert_eq!(text, ABI.replace(from, to));
-        files.parse("crates/c/src/abi.rs").unwrap();
+        let edits: BTreeMap<String, Edit> =
+            toml::from_str(&format!("edit = {{ {edit} }}")).unwrap();
+        edits["edit"].apply(files, "c")
     }
 
     #[test]
-    fn each_operator_changes_what_it_names() {
-        check("at = 'const VERSION'\nto = '2'", "u32 = 1;", "u32 = 2;");
-        check(
-            "at = 'component c.version'\nto = '2'",
-            "u32 = 1;",
-            "u32 = 2;",
-        );
-        check(
-            "at = 'component c.version'\ndoc = 'No.'",
-            "/// The number.",
-            "/// No.",
-        );
-        check(
-            "at = 'component c.restores'\nto = '\"^2\"'",
-            "\"^1\"",
-            "\"^2\"",
-        );
-        check(
-            "at = 'component c.needs'\ndrop = 'b :: NAME'",
-            ", b::NAME",
-            "",
-        );
-        check("at = 'component c.needs'\ndrop = 'a::NAME'", "a::NAME,", "");
-        check(
-            "at = 'component c.needs'\nadd = 'd'",
-            "b::NAME",
-            "b::NAME,\nd",
-        );
-        check(
-            "at = 'component c.needs'\nremove = true",
-            ".needs(&[a::NAME, b::NAME])",
-            "",
-        );
-        check(
-            "at = 'component c.vectors'\nadd = 'v'",
-            "\"^1\")",
-            "\"^1\")\n.vectors(&[v])",
-        );
-        check("at = 'struct S#abi'\ndrop = 'packed'", ", packed", "");
-        check(
-            "at = 'struct *#derive'\nadd = 'Copy'\nall = true",
-            "Clone",
-            "Clone,\nCopy",
-        );
-        check("at = 'struct S.one'\nto = 'I32'", "one: U32", "one: I32");
-        check(
-            "at = 'struct S'\nadd = 'pub x: u8,'",
-            "two: U64,",
-            "two: U64,\npub x: u8,",
-        );
-        check(
-            "at = 'struct S.two'\nmove_before = 'struct S.one'",
-            "    /// One.\n    pub one: U32,\n    /// Two.\n    pub two: U64,\n",
-            "    /// Two.\n    pub two: U64,\n/// One.\n    pub one: U32,\n    \n",
-        );
-        check("at = 'assert S'\nto = '16'", "== 12", "== 16");
-        check(
-            "at = 'assert S'\nremove = true",
-            "const _: () = assert!(size_of::<S>() == 12);",
-            "",
-        );
-        check(
-            "at = 'macro submit::COMPONENT'\nremove = true",
-            "submit! { COMPONENT }",
-            "",
-        );
-        check(
-            "at = 'fn S::sum'\nfrom = 'get() + self.two(1)'\nto = 'x'",
-            "get() // one\n            + self.two(\n                1,\n            )",
-            "x",
-        );
-        check(
-            "at = 'fn sum'\nbefore = '// No.'",
-            "    /// Sums.",
-            "    // No.\n\n/// Sums.",
-        );
+    fn each_operator_changes_what_it_names_and_nothing_else() {
+        for line in EDITS.trim_start().lines() {
+            let line = line.replace("\\n", "\n") + " ";
+            let [edit, from, to] = line.split(" | ").collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
+            apply(&mut files, edit).unwrap();
+            assert_eq!(ABI.matches(from).count(), 1, "{from}");
+            let text = files.read("crates/c/src/abi.rs").unwrap();
+            assert_eq!(text, ABI.replace(from, to.trim_end_matches(' ')), "{edit}");
+        }
     }
 
     #[test]
@@ -464,23 +413,23 @@ impl S {
             ("abi.rs", &abi),
             ("v1/mod.rs", &moved),
         ]);
-        apply(&mut files, "at = 'struct S.two'\nto = 'I64'").unwrap();
+        apply(&mut files, "at = 'struct S.two', to = 'I64'").unwrap();
         let text = files.read("crates/c/src/v1/mod.rs").unwrap();
         assert_eq!(text, moved.replace("U64", "I64"));
-        apply(&mut files, "at = 'struct v1::S'\nmove_to = 'v2.rs'").unwrap();
+        apply(&mut files, "at = 'struct v1::S', move_to = 'v2.rs'").unwrap();
         assert_eq!(files.read("crates/c/src/v1/mod.rs"), None);
         assert_eq!(
             files.read("crates/c/src/lib.rs").unwrap(),
             "mod abi; #[path = \"v1/v2.rs\"]\nmod v1;"
         );
-        apply(&mut files, "at = 'struct v1::S.two'\nto = 'U8'").unwrap();
+        apply(&mut files, "at = 'struct v1::S.two', to = 'U8'").unwrap();
     }
 
     #[test]
     fn an_error_names_the_crate_the_path_and_what_there_is() {
         let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
         let mut error = |edit: &str| apply(&mut files, edit).unwrap_err();
-        let of = |text: &str| format!("at = '{text}'\nto = '1'");
+        let of = |text: &str| format!("at = '{text}', to = '1'");
         assert_eq!(
             error(&of("const VERS")),
             "c has no `const VERS`; it has abi::VERSION, v2::VERSION"
@@ -490,11 +439,11 @@ impl S {
             "c has no `fn add`; it has abi::S::sum, v2::S::sum"
         );
         assert_eq!(
-            error("at = 'fn sum'\nfrom = 'three'\nto = '1'"),
+            error("at = 'fn sum', from = 'three', to = '1'"),
             "`fn sum`: fn c::abi::S::sum has \"three\" 0 times; it stands in no item of the crate"
         );
         assert_eq!(
-            error("at = 'fn sum'\nfrom = 'two:'\nto = '1'"),
+            error("at = 'fn sum', from = 'two:', to = '1'"),
             "`fn sum`: fn c::abi::S::sum has \"two:\" 0 times; it stands in struct abi::S, struct v2::S"
         );
         let text = ABI.replace("VERSION", "OTHER") + "mod m { pub const OTHER: u32 = 1; }";

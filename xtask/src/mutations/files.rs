@@ -81,15 +81,14 @@ impl Files {
 
     /// These files alone, of the crate `c`, which declares the component `c`.
     #[cfg(test)]
-    pub(super) fn of<'a>(files: impl Iterator<Item = (String, &'a str)>) -> Self {
-        let c = || "c".to_owned();
+    pub(super) fn of(edited: BTreeMap<String, Option<String>>) -> Self {
+        let (root, parsed) = (PathBuf::new(), RefCell::default());
+        let homes = BTreeMap::from([("c".to_owned(), "c".to_owned())]);
         Self {
-            root: PathBuf::new(),
-            edited: files
-                .map(|(name, text)| (name, Some(text.to_owned())))
-                .collect(),
-            parsed: RefCell::default(),
-            homes: BTreeMap::from([(c(), c())]),
+            root,
+            edited,
+            parsed,
+            homes,
         }
     }
 

@@ -138,17 +138,11 @@ mod tests {
                    #[derive(Clone)]\npub struct Other { pub x: U64, pub y: U64 }";
         let component =
             "pub const COMPONENT: Component = Component::new(B, A, \"^1\").needs(&[a, b]);";
-        let file = |name: &str| format!("crates/c/src/{name}.rs");
         let abi = format!("{old}{component}");
-        let mut files = Files::of(
-            [
-                (file("lib"), "mod abi; mod v2; mod write;"),
-                (file("abi"), abi.as_str()),
-                (file("v2"), new),
-                (file("write"), old),
-            ]
-            .into_iter(),
-        );
+        let texts =
+            ["mod abi; mod v2; mod write;", &abi, new, old].map(|text| Some(text.to_owned()));
+        let names = ["lib", "abi", "v2", "write"].map(|name| format!("crates/c/src/{name}.rs"));
+        let mut files = Files::of(names.into_iter().zip(texts).collect());
         let cases = cases(&files).unwrap();
         let names: Vec<_> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(
