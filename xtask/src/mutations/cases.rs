@@ -1,20 +1,26 @@
 //! Cases: edits, and what must be said of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
+
+use super::edit::Edit;
+use super::files::Files;
 
 /// A change to the workspace, and what the check must say of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
     /// What is done, in a line.
+    #[serde(skip)]
     pub(super) name: String,
     /// What sort of change it is.
+    #[serde(skip)]
     pub(super) kind: String,
     /// Whose format it touches; `-` for no one's.
-    #[serde(default = "nobody")]
+    #[serde(skip)]
     pub(super) component: String,
     /// Whether it is one of the few that stand for all.
     #[serde(default)]
@@ -22,15 +28,15 @@ pub(super) struct Case {
     /// Whether `--bless` runs before the check: the author wrote the snapshots.
     #[serde(default)]
     pub(super) bless: bool,
-    /// What must be said.
+    /// What must be said. Left out, it is what the file says of its component, or nothing.
+    #[serde(default)]
     pub(super) expect: Expect,
-    /// What is changed.
-    #[serde(rename = "edit")]
+    /// What is changed, one after the other.
     pub(super) edits: Vec<Edit>,
 }
 
 /// What the check must say.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expect {
     /// Its exit code: 0 nothing, 1 a format changed without a version, 3 changed properly.
@@ -59,34 +65,25 @@ impl Expect {
     }
 }
 
-/// A change to a file.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Edit {
-    /// The file, from the workspace's root.
-    pub(super) file: String,
-    /// What stands there, exactly once (as often as it likes with `all`). Without it `to` becomes the file.
-    pub(super) from: Option<String>,
-    /// What stands there then. Without it the file is deleted, or moved.
-    pub(super) to: Option<String>,
-    /// Where the file goes.
-    pub(super) moved_to: Option<String>,
-    /// Every place where `from` stands.
-    #[serde(default)]
-    pub(super) all: bool,
-}
-
-fn nobody() -> String {
-    "-".to_owned()
-}
-
+/// A file of cases: by component (`-` for no one's), by kind, by name.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct File {
-    case: Vec<Case>,
+    /// What must be said of cases that do not say it, by component.
+    #[serde(default)]
+    expect: BTreeMap<String, Expect>,
+    #[serde(flatten)]
+    cases: BTreeMap<String, BTreeMap<String, BTreeMap<String, Case>>>,
 }
 
 impl Case {
+    /// Makes the edits, each on what those before it made.
+    pub(super) fn apply(&self, files: &mut Files) -> Result<(), String> {
+        let mut edits = self.edits.iter();
+        edits
+            .try_for_each(|edit| edit.apply(files, &self.component))
+            .map_err(|error| format!("case `{}`: {error}", self.name))
+    }
+
     /// Whether `text` stands in its name, kind or component.
     pub(super) fn has(&self, text: &str) -> bool {
         [&self.name, &self.kind, &self.component]
@@ -110,10 +107,25 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
         let says = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = fs::read_to_string(&path).map_err(|error| says(&error))?;
         let file: File = toml::from_str(&text).map_err(|error| says(&error))?;
-        for case in &file.case {
-            check(case).map_err(|error| says(&format!("`{}`: {error}", case.name)))?;
+        for (component, kinds) in file.cases {
+            let kinds = kinds.into_iter();
+            for (kind, name, mut case) in kinds.flat_map(|(kind, cases)| {
+                let cases = cases.into_iter();
+                cases.map(move |(name, case)| (kind.clone(), name, case))
+            }) {
+                if case.expect == Expect::default() {
+                    case.expect = file.expect.get(&component).cloned().unwrap_or_default();
+                }
+                check(&case).map_err(|error| says(&format!("`{name}`: {error}")))?;
+                let component = component.clone();
+                cases.push(Case {
+                    name,
+                    kind,
+                    component,
+                    ..case
+                });
+            }
         }
-        cases.extend(file.case);
     }
     Ok(cases)
 }
@@ -146,27 +158,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cases_are_well_formed_and_each_file_has_what_they_edit() {
+    fn each_case_finds_what_it_edits_and_leaves_sources_that_parse() {
         let root = crate::root();
         let cases = read(&root.join("xtask/mutations")).unwrap();
         let names: BTreeSet<_> = cases.iter().map(|case| &case.name).collect();
         assert_eq!(names.len(), cases.len(), "two cases have one name");
-        for case in &cases {
-            for edit in &case.edits {
-                let Some(from) = &edit.from else { continue };
-                let text = fs::read_to_string(root.join(&edit.file)).unwrap_or_default();
-                let found = text.matches(from.as_str()).count();
-                // A second edit may stand on what a first one wrote.
-                let first = case.edits.iter().find(|other| other.file == edit.file);
-                let is_first = first.is_some_and(|first| std::ptr::eq(first, edit));
-                let right = if edit.all { found > 0 } else { found == 1 };
-                assert!(
-                    right || !is_first,
-                    "{}: {found} places in {} have {from:?}",
-                    case.name,
-                    edit.file
-                );
-            }
-        }
+        let mut files = Files::new(root).unwrap();
+        let errors: Vec<_> = cases
+            .iter()
+            .chain(&super::super::sweep::cases(&files).unwrap())
+            .filter_map(|case| {
+                files.edited.clear();
+                case.apply(&mut files).and_then(|()| files.parses()).err()
+            })
+            .collect();
+        assert!(errors.is_empty(), "{}", errors.join("\n"));
     }
 }

@@ -7,12 +7,13 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::cases::{Case, Edit};
+use super::cases::Case;
+use super::files::Files;
 use super::verdict::Report;
 
 /// A copy of the workspace, in a repository of its own whose only commit is the source as it is.
 pub(super) struct Copy {
-    tree: PathBuf,
+    pub(super) tree: PathBuf,
     target: PathBuf,
 }
 
@@ -24,12 +25,6 @@ pub(super) enum Built {
     Ready,
     /// It refused, in these words.
     Refused(String),
-}
-
-/// Files as they were before a case.
-pub(super) struct Changed<'a> {
-    copy: &'a Copy,
-    before: Vec<(String, Option<Vec<u8>>)>,
 }
 
 fn run(command: &mut Command) -> Result<Output, String> {
@@ -208,95 +203,24 @@ impl Copy {
     }
 
     /// Makes the edits of a case.
-    pub(super) fn apply(&self, case: &Case) -> Result<Changed<'_>, String> {
-        let mut changed = Changed {
-            copy: self,
-            before: Vec::new(),
-        };
-        // Cargo writes it, where a crate has another version.
-        changed.keep("Cargo.lock");
-        // What blessing writes.
-        for name in self.written_by_bless(case)? {
-            changed.keep(&name);
-        }
-        for edit in &case.edits {
-            if let Err(error) = changed.edit(edit) {
-                changed.take_back()?;
-                return Err(format!("{}: {error}", edit.file));
-            }
-        }
-        Ok(changed)
-    }
-
-    fn written_by_bless(&self, case: &Case) -> Result<Vec<String>, String> {
-        if !case.bless {
-            return Ok(Vec::new());
-        }
-        let mut names = self.files("abi-snapshots")?;
-        names.push("docs/abi.md".to_owned());
-        Ok(names)
-    }
-}
-
-impl Changed<'_> {
-    fn keep(&mut self, name: &str) {
-        if !self.before.iter().any(|(kept, _)| kept == name) {
-            let content = fs::read(self.copy.tree.join(name)).ok();
-            self.before.push((name.to_owned(), content));
-        }
-    }
-
-    fn edit(&mut self, edit: &Edit) -> Result<(), String> {
-        self.keep(&edit.file);
-        let path = self.copy.tree.join(&edit.file);
-        if let Some(to) = &edit.moved_to {
-            self.keep(to);
-            let content = fs::read(&path).map_err(|error| error.to_string())?;
-            self.copy.put(to, &content)?;
-            return fs::remove_file(&path).map_err(|error| error.to_string());
-        }
-        let Some(to) = &edit.to else {
-            return fs::remove_file(&path).map_err(|error| error.to_string());
-        };
-        let Some(from) = &edit.from else {
-            return self.copy.put(&edit.file, to.as_bytes());
-        };
-        let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-        match text.matches(from.as_str()).count() {
-            1 => {}
-            0 => return Err(format!("{from:?} is not there")),
-            _ if edit.all => {}
-            count => return Err(format!("{from:?} is there {count} times")),
-        }
-        self.copy
-            .put(&edit.file, text.replace(from.as_str(), to).as_bytes())
-    }
-
-    /// Makes the copy what it was.
-    pub(super) fn take_back(self) -> Result<(), String> {
-        for name in self.copy.files("abi-snapshots")? {
-            let known = self.before.iter().any(|(kept, _)| *kept == name);
-            if !known && !self.copy.is_committed(&name)? {
-                let path = self.copy.tree.join(&name);
-                fs::remove_file(&path).map_err(|error| format!("{name}: {error}"))?;
-            }
-        }
-        for (name, content) in &self.before {
+    pub(super) fn apply(&self, case: &Case, files: &mut Files) -> Result<(), String> {
+        files.edited.clear();
+        case.apply(files)?;
+        for (name, content) in &files.edited {
             match content {
-                Some(content) => self.copy.put(name, content)?,
-                // It may not have come to be.
-                None => drop(fs::remove_file(self.copy.tree.join(name))),
+                Some(content) => self.put(name, content.as_bytes())?,
+                None => {
+                    let path = self.tree.join(name);
+                    fs::remove_file(&path).map_err(|error| format!("{name}: {error}"))?;
+                }
             }
         }
         Ok(())
     }
-}
 
-impl Copy {
-    fn is_committed(&self, name: &str) -> Result<bool, String> {
-        let listed = ok(Command::new("git")
-            .args(["ls-files", "--", name])
-            .current_dir(&self.tree))?;
-        Ok(!listed.is_empty())
+    /// Makes the copy what it was: without the edits, and what `--bless` and cargo wrote.
+    pub(super) fn take_back(&self) -> Result<(), String> {
+        self.git(&["checkout", "--quiet", "--", "."])?;
+        self.git(&["clean", "--quiet", "--force", "-dx"])
     }
 }

@@ -6,6 +6,9 @@
 
 mod cases;
 mod copy;
+mod edit;
+mod files;
+mod source;
 mod sweep;
 mod table;
 mod verdict;
@@ -16,14 +19,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use cases::Case;
 use copy::{Built, Copy};
+use files::Files;
 use verdict::{Row, Verdict};
 
 /// Change the formats in a copy of the workspace, one edit at a time, and see that abi-check says what it
 /// must: every change of a format is found, no other change is flagged.
 ///
 /// The edits are in xtask/mutations/*.toml, each with what must be said of it. With --sweep they are made
-/// by rule instead, from the sources as they are: each constant of each abi module gets another value, each
-/// two fields change places, each two of one type change names, each need is dropped, each version raised.
+/// by rule instead, from the sources as they are: each constant of each file that describes a format gets
+/// another value, each two fields change places, each two of one type change names, each need is dropped,
+/// each version raised.
 ///
 /// The copy and its build are kept under target/mutations, so that the next run is faster. Exit codes: 0
 /// all as it must be, 1 not so, 2 the edits could not be made.
@@ -65,7 +70,7 @@ pub fn run(args: &Args) -> ExitCode {
 fn all(args: &Args) -> Result<bool, String> {
     let root = crate::root();
     let mut cases = if args.sweep {
-        sweep::cases(&root)?
+        sweep::cases(&Files::new(root.clone())?)?
     } else {
         cases::read(&root.join("xtask/mutations"))?
     };
@@ -90,10 +95,11 @@ fn all(args: &Args) -> Result<bool, String> {
     bar.set_message("building the copy as it is");
     let copy = Copy::make(&root)?;
     copy.starts_clean()?;
+    let mut files = Files::new(copy.tree.clone())?;
     let mut rows = Vec::with_capacity(cases.len());
     for case in cases {
         bar.set_message(case.name.clone());
-        rows.push(try_case(&copy, case)?);
+        rows.push(try_case(&copy, &mut files, case)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -107,13 +113,8 @@ fn all(args: &Args) -> Result<bool, String> {
 }
 
 /// Makes the edits of `case`, runs the check, takes the edits back.
-fn try_case(copy: &Copy, case: Case) -> Result<Row, String> {
-    let changed = copy.apply(&case).map_err(|error| {
-        format!(
-            "{}: {error}: the source is not what the case was written for",
-            case.name
-        )
-    })?;
+fn try_case(copy: &Copy, files: &mut Files, case: Case) -> Result<Row, String> {
+    copy.apply(&case, files)?;
     let verdict = match copy.build()? {
         Built::Refused(words) => Verdict::NotCompiled(words),
         Built::Ready => {
@@ -123,6 +124,6 @@ fn try_case(copy: &Copy, case: Case) -> Result<Row, String> {
             Verdict::Said(copy.check(false)?)
         }
     };
-    changed.take_back()?;
+    copy.take_back()?;
     Ok(Row::new(case, verdict))
 }
