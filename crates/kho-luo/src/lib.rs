@@ -15,7 +15,6 @@ mod flb;
 mod golden;
 mod handler;
 mod incoming;
-mod lost;
 mod name;
 mod outgoing;
 mod peers;
