@@ -26,6 +26,7 @@
 //! working tree are all that is compared with, and the report says so.
 
 mod allow;
+mod change;
 mod check;
 mod composites;
 mod diff;
@@ -42,9 +43,10 @@ mod source;
 mod tree;
 
 pub use allow::Date;
+pub use change::Change;
 pub use check::{check, check_docs, check_linked};
 pub use diff::{Added, Changes, Row, StructDiff};
-pub use finding::{Finding, Place, Report, Severity, Verdict};
+pub use finding::{Detail, Finding, Place, Report, Severity, Verdict};
 pub use project::{Options, Project};
 pub use render::Format;
 pub use rules::Rule;
