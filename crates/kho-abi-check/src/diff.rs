@@ -1,23 +1,25 @@
-//! The difference of two versions of a component, in words.
+//! The difference of two versions of a component.
 
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
+use crate::change::Change;
+use crate::finding::Detail;
 use crate::snapshot::{Abi, Field, Struct};
 
 /// Everything that differs, by kind.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
     /// Components whose format is used.
-    pub needs: Vec<String>,
-    /// Structs, in words.
-    pub layouts: Vec<String>,
+    pub needs: Vec<Change>,
+    /// Structs, a change at a time.
+    pub layouts: Vec<Change>,
     /// Structs, field by field.
     pub structs: Vec<StructDiff>,
     /// Constants and the lines of the head.
-    pub constants: Vec<String>,
+    pub constants: Vec<Change>,
     /// What the code writes.
-    pub behaviour: Vec<String>,
+    pub behaviour: Vec<Change>,
     /// What the new description says of more than the old one did, without a change of anything
     /// that both describe.
     pub added: Added,
@@ -96,7 +98,7 @@ impl Changes {
     pub fn of(old: &str, new: &str) -> Self {
         let (Some(before), Some(after)) = (Abi::parse(old), Abi::parse(new)) else {
             return Self {
-                layouts: lines(old, new),
+                layouts: lines(old, new).into_iter().map(Change::Line).collect(),
                 ..Self::default()
             };
         };
@@ -109,7 +111,8 @@ impl Changes {
         let mut same = after;
         same.token = before.token;
         if changes == Self::default() && same.render().trim_end() != old.trim_end() {
-            changes.layouts = lines(old, &same.render());
+            let lines = lines(old, &same.render());
+            changes.layouts = lines.into_iter().map(Change::Line).collect();
         }
         changes
     }
@@ -122,38 +125,43 @@ impl Changes {
             .all(|list| list.is_empty())
     }
 
-    /// Everything that changed, in words.
+    /// Everything that changed, in lines.
     #[must_use]
-    pub fn words(&self) -> Vec<String> {
+    pub fn details(&self) -> Vec<Detail> {
         let lists = [&self.layouts, &self.constants, &self.behaviour, &self.needs];
-        lists.into_iter().flatten().cloned().collect()
+        lists
+            .into_iter()
+            .flatten()
+            .flat_map(Change::details)
+            .collect()
     }
 
     /// Counts what is added as changed.
     #[must_use]
     pub(crate) fn with_added(mut self) -> Self {
         let added = std::mem::take(&mut self.added);
-        let head = added.head.iter().map(|key| format!("`{key}` added"));
-        self.constants.extend(head);
-        let constants = added.constants.iter();
+        let head = added.head.into_iter();
         self.constants
-            .extend(constants.map(|(name, value)| format!("constant {name} added: {value}")));
-        let structs = added.structs.iter();
+            .extend(head.map(|key| Change::HeadAdded { key }));
+        let constants = added.constants.into_iter();
+        self.constants
+            .extend(constants.map(|(name, value)| Change::ConstantAdded { name, value }));
+        let structs = added.structs.into_iter();
         self.layouts
-            .extend(structs.map(|name| format!("struct {name} added")));
-        let vectors = added.vectors.iter();
+            .extend(structs.map(|name| Change::StructAdded { name }));
+        let vectors = added.vectors.into_iter();
         self.behaviour
-            .extend(vectors.map(|name| format!("vector `{name}` added")));
+            .extend(vectors.map(|name| Change::VectorAdded { name }));
         self
     }
 
     fn head(&mut self, before: &Abi, after: &Abi) {
         for (key, old) in &before.head {
-            match after.head(key) {
+            let (new, key, old) = (after.head(key), key.clone(), old.clone());
+            match new.map(str::to_owned) {
                 Some(new) if new == old => {}
-                Some(new) if key == "needs" => self.needs.push(needs(old, new)),
-                Some(new) => self.constants.push(format!("`{key}`: {old} -> {new}")),
-                None => self.constants.push(format!("`{key}` removed, was {old}")),
+                Some(new) if key == "needs" => self.needs.push(Change::Needs { old, new }),
+                new => self.constants.push(Change::Head { key, old, new }),
             }
         }
         let added = after
@@ -164,20 +172,20 @@ impl Changes {
     }
 
     fn constants(&mut self, of: Option<&str>, old: &[(String, String)], new: &[(String, String)]) {
-        let of = of.map_or_else(String::new, |name| format!(" of struct {name}"));
+        let of = of.map(str::to_owned);
         let find = |list: &[(String, String)], name: &str| {
             let found = list.iter().find(|(other, _)| other == name);
             found.map(|(_, value)| value.clone())
         };
         for (name, value) in old {
-            match find(new, name) {
-                Some(other) if other == *value => {}
-                Some(other) => self
-                    .constants
-                    .push(format!("constant {name}{of}: {value} -> {other}")),
-                None => self
-                    .constants
-                    .push(format!("constant {name}{of} removed, was {value}")),
+            let other = find(new, name);
+            if other.as_ref() != Some(value) {
+                self.constants.push(Change::Constant {
+                    name: name.clone(),
+                    of: of.clone(),
+                    old: value.clone(),
+                    new: other,
+                });
             }
         }
         let added = new.iter().filter(|(name, _)| find(old, name).is_none());
@@ -187,8 +195,7 @@ impl Changes {
             both.map(|(name, _)| name.clone()).collect()
         };
         if order(old, new) != order(new, old) {
-            self.constants
-                .push(format!("constants{of} are listed in another order"));
+            self.constants.push(Change::ConstantOrder { of });
         }
     }
 
@@ -214,10 +221,10 @@ impl Changes {
                     self.constants(Some(&after.name), &before.constants, &after.constants);
                 }
                 None => {
-                    self.layouts.push(format!(
-                        "struct {} removed, {} bytes",
-                        before.name, before.size
-                    ));
+                    self.layouts.push(Change::StructRemoved {
+                        name: before.name.clone(),
+                        size: before.size,
+                    });
                     self.structs.push(StructDiff {
                         name: before.name.clone(),
                         size: (Some(before.size), None),
@@ -231,74 +238,63 @@ impl Changes {
     }
 
     fn layout(&mut self, before: &Struct, after: &Struct) {
-        let name = &after.name;
-        let mut words = Vec::new();
+        let of = || after.name.clone();
+        let mut changes = Vec::new();
         if before.name != after.name {
-            words.push(format!("struct {} is now called {name}", before.name));
+            changes.push(Change::StructRenamed {
+                old: before.name.clone(),
+                new: of(),
+            });
         }
         if before.c_name != after.c_name {
-            let show = |c: &Option<String>| c.clone().unwrap_or_else(|| "none".to_owned());
-            words.push(format!(
-                "C name of struct {name}: {} -> {}",
-                show(&before.c_name),
-                show(&after.c_name)
-            ));
+            changes.push(Change::CName {
+                of: of(),
+                old: before.c_name.clone(),
+                new: after.c_name.clone(),
+            });
         }
         if before.size != after.size {
-            let verb = if after.size > before.size {
-                "grew"
-            } else {
-                "shrank"
-            };
-            words.push(format!(
-                "struct {name} {verb}: {} -> {} bytes",
-                before.size, after.size
-            ));
+            changes.push(Change::Size {
+                of: of(),
+                old: before.size,
+                new: after.size,
+            });
         }
         if before.align != after.align {
-            words.push(format!(
-                "alignment of struct {name}: {} -> {}",
-                before.align, after.align
-            ));
+            changes.push(Change::Align {
+                of: of(),
+                old: before.align,
+                new: after.align,
+            });
         }
         if before.packed != after.packed {
-            let now = if after.packed {
-                "packed"
-            } else {
-                "no longer packed"
-            };
-            words.push(format!("struct {name} is {now}"));
+            let packed = after.packed;
+            changes.push(Change::Packed { of: of(), packed });
         }
         let rows = rows(&before.fields, &after.fields);
-        words.extend(rows.iter().filter_map(|row| row_words(row, name)));
-        if !words.is_empty() {
+        let changed = rows.iter().filter(|row| !row.is_same()).cloned();
+        changes.extend(changed.map(|row| Change::Field { of: of(), row }));
+        if !changes.is_empty() {
             self.structs.push(StructDiff {
-                name: name.clone(),
+                name: of(),
                 size: (Some(before.size), Some(after.size)),
                 rows,
             });
         }
-        self.layouts.extend(words);
+        self.layouts.extend(changes);
     }
 
     fn vectors(&mut self, before: &Abi, after: &Abi) {
         for (name, old) in &before.vectors {
-            match after.vectors.iter().find(|(other, _)| other == name) {
+            let new = after.vectors.iter().find(|(other, _)| other == name);
+            let name = name.clone();
+            match new {
                 Some((_, new)) if new == old => {}
                 Some((_, new)) => {
-                    let changed = lines(&old.join("\n"), &new.join("\n"));
-                    let shown = changed.len().min(8);
-                    self.behaviour.push(format!("vector `{name}` changed:"));
-                    let head = changed.iter().take(shown);
-                    self.behaviour
-                        .extend(head.map(|line| format!("    {line}")));
-                    if changed.len() > shown {
-                        let more = changed.len() - shown;
-                        self.behaviour
-                            .push(format!("    ... and {more} more lines"));
-                    }
+                    let lines = lines(&old.join("\n"), &new.join("\n"));
+                    self.behaviour.push(Change::Vector { name, lines });
                 }
-                None => self.behaviour.push(format!("vector `{name}` removed")),
+                None => self.behaviour.push(Change::VectorRemoved { name }),
             }
         }
         let known = |name: &str| before.vectors.iter().any(|(other, _)| other == name);
@@ -307,24 +303,6 @@ impl Changes {
             .vectors
             .extend(added.map(|(name, _)| name.clone()));
     }
-}
-
-fn needs(old: &str, new: &str) -> String {
-    let list = |text: &str| -> Vec<String> {
-        let names = text.split(", ").filter(|name| *name != "nothing");
-        names.map(str::to_owned).collect()
-    };
-    let (before, after) = (list(old), list(new));
-    let lost = before.iter().filter(|name| !after.contains(name));
-    let gained = after.iter().filter(|name| !before.contains(name));
-    let words: Vec<_> = gained
-        .map(|name| format!("now needs `{name}`"))
-        .chain(lost.map(|name| format!("no longer needs `{name}`")))
-        .collect();
-    if words.is_empty() {
-        return format!("needs in another order: {old} -> {new}");
-    }
-    format!("{} ({old} -> {new})", words.join(", "))
 }
 
 /// Pairs the fields: by name, and where a name is gone by place and type.
@@ -367,47 +345,6 @@ fn rows(old: &[Field], new: &[Field]) -> Vec<Row> {
         );
     }
     rows
-}
-
-fn row_words(row: &Row, of: &str) -> Option<String> {
-    match (&row.old, &row.new) {
-        (Some(old), None) => Some(format!(
-            "field `{}` of struct {of} removed: was {} at offset {}",
-            old.name,
-            old.shown_type(),
-            old.offset
-        )),
-        (None, Some(new)) => Some(format!(
-            "field `{}` of struct {of} added: {} at offset {}",
-            new.name,
-            new.shown_type(),
-            new.offset
-        )),
-        (Some(old), Some(new)) if old != new => {
-            let mut words = Vec::new();
-            if old.name != new.name {
-                words.push(format!("renamed to `{}`, same bytes", new.name));
-            }
-            if old.offset != new.offset {
-                words.push(format!("moved: offset {} -> {}", old.offset, new.offset));
-            }
-            if old.shown_type() != new.shown_type() {
-                words.push(format!(
-                    "changed type: {} -> {}",
-                    old.shown_type(),
-                    new.shown_type()
-                ));
-            } else if old.size != new.size {
-                words.push(format!("size {} -> {}", old.size, new.size));
-            }
-            Some(format!(
-                "field `{}` of struct {of} {}",
-                old.name,
-                words.join(", ")
-            ))
-        }
-        _ => None,
-    }
 }
 
 /// The lines that differ.

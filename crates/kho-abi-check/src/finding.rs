@@ -1,6 +1,6 @@
 //! What a check finds, and what that comes to.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::diff::StructDiff;
 use crate::rules::Rule;
@@ -58,6 +58,37 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// A line about a finding. As JSON it is its text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Detail {
+    /// The line.
+    pub text: String,
+    /// Whether a table of the finding's structs shows the same.
+    pub in_table: bool,
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            in_table: false,
+        }
+    }
+}
+
+impl PartialEq<&str> for Detail {
+    fn eq(&self, text: &&str) -> bool {
+        self.text == *text
+    }
+}
+
+impl Serialize for Detail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
 /// One thing that a check found.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -71,7 +102,7 @@ pub struct Finding {
     /// What it is, in a sentence.
     pub title: String,
     /// More of it, a line each.
-    pub details: Vec<String>,
+    pub details: Vec<Detail>,
     /// Structs whose fields moved, old and new side by side.
     pub structs: Vec<StructDiff>,
     /// Where.
@@ -97,8 +128,8 @@ impl Finding {
         }
     }
 
-    pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {
-        self.details.extend(details);
+    pub(crate) fn details(mut self, details: impl IntoIterator<Item: Into<Detail>>) -> Self {
+        self.details.extend(details.into_iter().map(Into::into));
         self
     }
 
@@ -128,6 +159,18 @@ pub enum Verdict {
     Broken,
     /// What changed, changed properly.
     Allowed,
+}
+
+impl Verdict {
+    /// The verdict in a word.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Broken => "broken",
+            Self::Allowed => "allowed",
+        }
+    }
 }
 
 /// Everything that a check found.
@@ -194,6 +237,11 @@ impl Report {
     /// The verdict in a line.
     #[must_use]
     pub fn summary(&self) -> String {
+        format!("{}: {}", self.verdict().id(), self.counts())
+    }
+
+    /// What the verdict counts, and against what.
+    pub(crate) fn counts(&self) -> String {
         let count = |n: usize, what: &str| match n {
             0 => None,
             1 => Some(format!("1 {what}")),
@@ -210,11 +258,11 @@ impl Report {
                 } else {
                     components
                 };
-                format!("clean: {components} as their versions say, {against}{tail}")
+                format!("{components} as their versions say, {against}{tail}")
             }
             Verdict::Broken => {
                 let errors = count(self.count(Severity::Error), "error").unwrap_or_default();
-                format!("broken: {errors}{tail}, {against}")
+                format!("{errors}{tail}, {against}")
             }
             Verdict::Allowed => {
                 let changes = count(self.count(Severity::Allowed), "proper change");
@@ -222,7 +270,7 @@ impl Report {
                     .into_iter()
                     .chain(count(self.count(Severity::Info), "consequence"))
                     .collect();
-                format!("allowed: {}{tail}, {against}", parts.join(", "))
+                format!("{}{tail}, {against}", parts.join(", "))
             }
         }
     }

@@ -26,6 +26,7 @@
 //! working tree are all that is compared with, and the report says so.
 
 mod allow;
+mod change;
 mod check;
 mod composites;
 mod describe;
@@ -44,10 +45,11 @@ mod tree;
 mod vector;
 
 pub use allow::Date;
+pub use change::Change;
 pub use check::{check, check_docs, check_linked};
 pub use describe::describe;
 pub use diff::{Added, Changes, Row, StructDiff};
-pub use finding::{Finding, Place, Report, Severity, Verdict};
+pub use finding::{Detail, Finding, Place, Report, Severity, Verdict};
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use project::{Options, Project};

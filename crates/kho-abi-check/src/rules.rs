@@ -208,7 +208,7 @@ impl Rule {
             Severity::Allowed => "Listed for the reviewer: exit code 3.",
             Severity::Info => "Information for the reviewer: exit code 3.",
         };
-        let allow = if self.severity == Severity::Error && !self.id.starts_with("allow-") {
+        let allow = if self.severity == Severity::Error && self.id != ALLOW_EXPIRED.id {
             format!(
                 "\n\nTo let it pass for a while, in abi-allow.toml:\n\n    [[allow]]\n    rule = \"{}\"\n    component = \"...\"\n    reason = \"...\"\n    expires = \"2027-01-31\"",
                 self.id

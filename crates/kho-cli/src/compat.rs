@@ -82,7 +82,7 @@ fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), 
             policy.name(),
             policy.dialect().id(),
             &written.bytes().to_string(),
-            &policy.when().id().replace('-', " "),
+            policy.when().title(),
             policy.summary(),
         ]);
     }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
-use kho_compat::{Refused, RegistryError};
+use kho_compat::{Refused, RegistryError, View};
 use kho_image::{FindError, Image, ImageError, Kind};
 use kho_mem::{Damage, MemError};
 use serde_json::{Value, json};
@@ -187,17 +187,18 @@ impl Failure {
                 const SHOWN: usize = 8;
                 let all = verdict.rejected().count();
                 for finding in verdict.rejected().take(SHOWN) {
-                    let mut found = format!("`{}`", finding.found);
-                    if finding.uses > 1 {
-                        found.push_str(&format!(", {} times", finding.uses));
+                    let entry = &finding.entry;
+                    let mut found = format!("`{entry}`");
+                    if entry.uses > 1 {
+                        found.push_str(&format!(", {} times", entry.uses));
                     }
-                    if !finding.reason.is_empty() {
-                        found.push_str(&format!(": {}", finding.reason));
+                    if let Some(reason) = &finding.reason {
+                        found.push_str(&format!(": {}", reason.view(View::Here)));
                     }
-                    lines.push(("where", finding.place.to_string()));
+                    lines.push(("where", entry.place.to_string()));
                     lines.push(("found", found));
-                    lines.push(("expected", finding.expected.clone()));
-                    lines.push(("consequence", finding.consequence.to_owned()));
+                    lines.push(("expected", finding.expected.to_string()));
+                    lines.push(("consequence", finding.consequence.to_string()));
                 }
                 if all > SHOWN {
                     lines.push(("and", format!("{} more strings", all - SHOWN)));
@@ -278,14 +279,14 @@ impl Failure {
                 "what": refused.to_string(),
                 "policy": refused.verdict().policy,
                 "rejected": refused.verdict().rejected().map(|finding| json!({
-                    "carrier": finding.carrier.id(),
-                    "found": finding.found,
-                    "expected": finding.expected,
-                    "reason": finding.reason,
-                    "uses": finding.uses,
-                    "where": finding.place.path,
-                    "at": finding.place.addr,
-                    "consequence": finding.consequence,
+                    "carrier": finding.entry.carrier.id(),
+                    "found": finding.entry.to_string(),
+                    "expected": finding.expected.to_string(),
+                    "reason": finding.reason_text(View::Here),
+                    "uses": finding.entry.uses,
+                    "where": finding.entry.place.path,
+                    "at": finding.entry.place.addr,
+                    "consequence": finding.consequence.to_string(),
                 })).collect::<Vec<_>>(),
             }),
             other => {

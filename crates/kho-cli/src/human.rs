@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
-use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict};
+use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict, View};
 use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::Session;
@@ -441,10 +441,11 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
     let all = notable.clone().count();
     for finding in notable.take(shown) {
         let (style, word) = outcome(finding.outcome);
-        let title = finding.carrier.title();
-        write!(out, "  {style}{word}{style:#}  {title} `{}`", finding.found)?;
-        if !finding.reason.is_empty() {
-            write!(out, ": {}", finding.reason)?;
+        let entry = &finding.entry;
+        let title = entry.carrier.title();
+        write!(out, "  {style}{word}{style:#}  {title} `{entry}`")?;
+        if let Some(reason) = &finding.reason {
+            write!(out, ": {}", reason.view(View::Here))?;
         }
         writeln!(out)?;
         if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {

@@ -255,8 +255,8 @@ fn totals_json(run: &Run) -> Value {
         .map(|matrix| {
             json!({
                 "policy": matrix.policy,
-                "dialect": matrix.dialect,
-                "when": matrix.when,
+                "dialect": matrix.dialect.id(),
+                "when": matrix.when.id(),
                 "totals": serde_json::to_value(matrix.totals).unwrap_or_default(),
             })
         })

@@ -389,11 +389,7 @@ fn areas(starts: &[u8], sizes: &[u8]) -> Result<Vec<PhysRange>, Damage> {
     let bytes = table.as_bytes();
     let table = ScratchTable::read(&SliceMem::new(BASE, bytes), BASE, bytes.len() as u64);
     // The offset is one of the table, which is in no file.
-    let table = table.map_err(|damage| {
-        Damage::new(damage.defect(), damage.subject(), BASE)
-            .found(damage.found_text())
-            .expected(damage.expected_text())
-    })?;
+    let table = table.map_err(|damage| damage.moved(BASE))?;
     Ok(table.areas().to_vec())
 }
 

@@ -1,6 +1,6 @@
 //! A survey as JSON: the names and values that the captures' facts have, and more.
 
-use kho_compat::{Carrier, Finding, Manifest, Verdict};
+use kho_compat::{Carrier, Finding, Manifest, Verdict, View};
 use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::{Body, Name, Session};
@@ -295,17 +295,18 @@ pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
 }
 
 fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {
+    let entry = &finding.entry;
     json!({
-        "carrier": finding.carrier.id(),
-        "found": finding.found,
-        "expected": finding.expected,
+        "carrier": entry.carrier.id(),
+        "found": entry.to_string(),
+        "expected": finding.expected.to_string(),
         "outcome": finding.outcome.id(),
-        "reason": finding.reason,
-        "uses": finding.uses,
-        "where": finding.place.path,
-        "at": finding.place.addr,
-        "file_offset": survey.locate(finding.place.addr),
-        "consequence": finding.consequence,
+        "reason": finding.reason_text(View::Here),
+        "uses": entry.uses,
+        "where": entry.place.path,
+        "at": entry.place.addr,
+        "file_offset": survey.locate(entry.place.addr),
+        "consequence": finding.consequence.to_string(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kho_compat::{Admitted, Carrier};
+use kho_compat::{Admitted, Carrier, View};
 use kho_core::{Handover, Metadata};
 use kho_luo::{File, Luo, Name};
 use kho_memfd::Memfd;
@@ -93,15 +93,11 @@ impl Selected {
     fn new(args: &RestoreArgs, luo: Option<&Luo>, admitted: &Admitted) -> Result<Self, Failure> {
         let body = luo.and_then(Luo::body);
         let sessions = body.map(kho_luo::Body::sessions).unwrap_or_default();
-        // The verdict names the handlers whose files are lost; the report names them again.
-        let lost: HashSet<&str> = admitted
-            .verdict()
-            .lost()
-            .filter(|finding| finding.carrier == Carrier::FileHandler)
-            .map(|finding| finding.found.as_str())
-            .collect();
-        let is_lost =
-            |file: &File| body.is_some_and(|body| lost.contains(body.compatible_of(file)));
+        let losses = admitted.verdict().losses();
+        let is_lost = |file: &File| {
+            let compatible = body.map(|body| body.compatible_of(file));
+            compatible.is_some_and(|text| losses.get(Carrier::FileHandler, text).is_some())
+        };
         let wanted = args.session.as_deref().map(OsStr::as_bytes);
         let mut files = Vec::new();
         for (index, session) in sessions.iter().enumerate() {
@@ -307,18 +303,11 @@ fn report(
     let lost = verdict.lost().map(|finding| ("lost", finding));
     let left = verdict.left_alone().map(|finding| ("left alone", finding));
     for (word, finding) in lost.chain(left) {
-        let reason = if finding.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", finding.reason)
-        };
-        writeln!(
-            out,
-            "{word}: {} `{}`{reason}",
-            finding.carrier.title(),
-            finding.found
-        )
-        .map_err(Failure::Output)?;
+        let reason = finding.reason.as_ref();
+        let reason = reason.map(|reason| format!(": {}", reason.view(View::Here)));
+        let (entry, reason) = (&finding.entry, reason.unwrap_or_default());
+        let title = entry.carrier.title();
+        writeln!(out, "{word}: {title} `{entry}`{reason}").map_err(Failure::Output)?;
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
         let (mut said, mut covered) = (BTreeSet::new(), BTreeSet::new());
         let mut vouched = BTreeSet::new();
-        for (entry, finding) in manifest.entries().iter().zip(&verdict.findings) {
+        for finding in &verdict.findings {
+            let entry = &finding.entry;
             let Ok(compat) = entry.compat() else { continue };
             let is_restorable = finding.outcome == Outcome::Restorable;
             for token in compat.tokens() {

@@ -326,6 +326,14 @@ impl Compat {
     }
 }
 
+/// The plain string of one component.
+impl From<Token> for Compat {
+    fn from(base: Token) -> Self {
+        let parts = Vec::new();
+        Self { base, parts }
+    }
+}
+
 impl fmt::Display for Compat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.base.fmt(f)?;

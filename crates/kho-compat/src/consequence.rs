@@ -1,24 +1,49 @@
-//! What a real kernel does about a string that it can not restore.
+//! What a real kernel does about what it does not restore.
 
 use crate::Carrier;
 
-/// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`: measured
-/// by handing it altered memory, where the sentence says "Linux 7.3.4".
-#[must_use]
-pub const fn consequence(carrier: Carrier) -> &'static str {
-    match carrier {
-        Carrier::Root => {
-            "Linux 7.3.4 boots as if nothing had been handed over: all preserved state is lost"
+/// What happens where a real kernel is handed something that it does not restore. Its words name the
+/// release that was measured, by handing it altered memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Consequence {
+    /// Nothing: it is restorable.
+    #[default]
+    None,
+    /// It boots as if nothing had been handed over.
+    ColdBoot,
+    /// It panics.
+    Panic,
+    /// All sessions are lost: the device does not open.
+    SessionsLost,
+    /// It warns and restores the rest.
+    Warns,
+    /// It restores everything; a finish may corrupt the reference count of an object.
+    MiscountsFlbs,
+    /// It ignores it and restores everything.
+    Ignored,
+    /// Nobody measured it.
+    NotMeasured,
+    /// A kernel without KHO finds nothing.
+    WithoutKho,
+    /// A kernel without LUO finds no session.
+    WithoutLuo,
+    /// The contents of one object are lost.
+    ContentsLost,
+}
+
+impl Consequence {
+    /// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`.
+    #[must_use]
+    pub const fn of(carrier: Carrier) -> Self {
+        match carrier {
+            Carrier::Root => Self::ColdBoot,
+            Carrier::Luo => Self::Panic,
+            Carrier::FileHandler => Self::SessionsLost,
+            Carrier::Metadata => Self::Warns,
+            Carrier::Flb => Self::MiscountsFlbs,
+            Carrier::Table | Carrier::Features => Self::Ignored,
+            Carrier::Memblock | Carrier::Region | Carrier::Subtree => Self::NotMeasured,
         }
-        Carrier::Luo => "Linux 7.3.4 stops with a kernel panic: the whole machine is lost",
-        Carrier::FileHandler => {
-            "Linux 7.3.4 fails every open of /dev/liveupdate with EIO: all sessions are lost"
-        }
-        Carrier::Metadata => "Linux 7.3.4 warns and restores everything else",
-        Carrier::Flb => {
-            "Linux 7.3.4 restores everything; where an FLB that it expects is missing, the last finish corrupts a reference count and warns"
-        }
-        Carrier::Table | Carrier::Features => "Linux 7.3.4 passes it over and restores everything",
-        Carrier::Memblock | Carrier::Region | Carrier::Subtree => "not measured",
     }
 }

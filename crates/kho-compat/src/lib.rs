@@ -45,29 +45,35 @@ mod features;
 pub mod file;
 mod generation;
 mod layout;
+mod losses;
 mod manifest;
 pub mod policy;
+mod reason;
 mod registry;
 mod side;
 mod verdict;
 mod versions;
+mod view;
 
 pub use admitted::{Admitted, NotAdmitted};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
-pub use consequence::consequence;
+pub use consequence::Consequence;
 pub use features::Features;
 pub use generation::{Generation, Role};
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;
 pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
+pub use losses::Losses;
 pub use manifest::{Carrier, Entry, Manifest, Place};
 pub use policy::Policy;
+pub use reason::{Alternative, Expected, Reason};
 pub use registry::{Registry, RegistryError};
 pub use side::{Ability, Side};
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 pub use versions::Versions;
+pub use view::{View, Viewed};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,10 +1,10 @@
 //! What a policy says of a handover.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Carrier, Place};
+use crate::losses::give_up_users;
+use crate::{Consequence, Entry, Expected, Reason, Side};
 
 /// The verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -26,6 +26,20 @@ impl Decision {
             Self::Degrade => "degrade",
             Self::Reject => "reject",
         }
+    }
+
+    /// The decision that these outcomes make: reject if one is rejected, degrade if one is lost.
+    pub fn of(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        let decide = |outcome| match outcome {
+            Outcome::Rejected => Self::Reject,
+            Outcome::Lost => Self::Degrade,
+            Outcome::Restorable | Outcome::LeftAlone => Self::Accept,
+        };
+        outcomes
+            .into_iter()
+            .map(decide)
+            .max()
+            .unwrap_or(Self::Accept)
     }
 }
 
@@ -55,39 +69,19 @@ impl Outcome {
     }
 }
 
-/// A policy's finding about one string.
+/// A policy's finding about one string. [`Finding::view`] has the words.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// What carries the string.
-    pub carrier: Carrier,
-    /// The string.
-    pub found: String,
+    /// The string, and where it was read.
+    pub entry: Entry,
     /// What could have been restored in its place.
-    pub expected: String,
+    pub expected: Expected,
     /// What becomes of it.
     pub outcome: Outcome,
-    /// Why, where the two strings do not say it.
-    pub reason: String,
-    /// Where it was read (first).
-    pub place: Place,
-    /// How often it stands in the handover.
-    pub uses: u64,
-    /// What a real kernel does about it; empty where it is restorable.
-    pub consequence: &'static str,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: found {}, expected {}",
-            self.place, self.found, self.expected
-        )?;
-        if !self.reason.is_empty() {
-            write!(f, " ({})", self.reason)?;
-        }
-        Ok(())
-    }
+    /// Why; `None` where it is restorable.
+    pub reason: Option<Reason>,
+    /// What a real kernel does about it.
+    pub consequence: Consequence,
 }
 
 /// What a policy says of a handover: the decision and a finding per string.
@@ -102,6 +96,18 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// What `policy` says of a handover by these findings. Files whose handler needs something that is
+    /// lost on `side` are lost with it.
+    #[must_use]
+    pub fn new(policy: &'static str, mut findings: Vec<Finding>, side: &Side) -> Self {
+        give_up_users(&mut findings, side);
+        Self {
+            policy,
+            decision: Decision::of(findings.iter().map(|finding| finding.outcome)),
+            findings,
+        }
+    }
+
     /// The findings that made it a rejection.
     pub fn rejected(&self) -> impl Iterator<Item = &Finding> {
         self.findings
@@ -114,19 +120,6 @@ impl Verdict {
         self.findings
             .iter()
             .filter(|finding| finding.outcome == Outcome::Lost)
-    }
-
-    /// The decision that these findings make: reject if one is rejected, degrade if one is lost.
-    #[must_use]
-    pub fn decide(findings: &[Finding]) -> Decision {
-        let has = |outcome| findings.iter().any(|finding| finding.outcome == outcome);
-        if has(Outcome::Rejected) {
-            Decision::Reject
-        } else if has(Outcome::Lost) {
-            Decision::Degrade
-        } else {
-            Decision::Accept
-        }
     }
 
     /// The findings about what is left alone.

@@ -3,8 +3,8 @@
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Decision, Dialect, Features, Finding, Manifest, Outcome, Place, Policy,
-    Presence, Side, Verdict,
+    Ability, Carrier, Consequence, Decision, Dialect, Features, Finding, Manifest, Outcome, Place,
+    Policy, Presence, Reason, Side, Verdict,
 };
 use proptest::prelude::*;
 
@@ -143,13 +143,10 @@ fn the_policies_differ_where_a_part_changes() {
         .judge(&other_root, &newer_block);
     let luo: Vec<&Finding> = global
         .rejected()
-        .filter(|finding| finding.carrier == Carrier::Luo)
+        .filter(|finding| finding.entry.carrier == Carrier::Luo)
         .collect();
-    assert!(
-        luo[0].reason.contains("stands for everything"),
-        "{:?}",
-        luo[0]
-    );
+    assert_eq!(luo[0].reason, Some(Reason::OtherRoot));
+    assert_eq!(luo[0].consequence, Consequence::ColdBoot);
 }
 
 #[test]
@@ -315,14 +312,11 @@ fn masks_are_judged_by_what_is_required() {
     let verdict = judged("feature-masks", &must, &base);
     let finding = verdict.rejected().next().unwrap();
     assert_eq!(
-        finding.found,
+        finding.entry.to_string(),
         "memfd supported 0x3, required 0x3, active 0x3"
     );
-    assert_eq!(finding.expected, "supported 0x1, required 0x1");
-    assert_eq!(
-        finding.reason,
-        "features 0x2 are required and not supported here"
-    );
+    assert_eq!(finding.expected.to_string(), "supported 0x1, required 0x1");
+    assert_eq!(finding.reason, Some(Reason::NotSupported { features: 2 }));
     // The number is not looked at where there is a mask, and is where there is none.
     let other_number = side(4, 1, 1, 5, 1, 3);
     assert_eq!(decide(&other_number, &base), Decision::Accept);
@@ -351,7 +345,7 @@ fn what_is_optional_is_lost_and_the_rest_is_kept() {
         assert!(
             verdict
                 .lost()
-                .all(|finding| finding.found.starts_with("memfd-v2"))
+                .all(|finding| finding.entry.component() == "memfd")
         );
     }
     // In a table its writer says so, to a reader that never heard of it.
@@ -493,10 +487,18 @@ fn files_are_lost_with_what_their_handler_needs() {
     assert_eq!(verdict.decision, Decision::Degrade);
     let lost: Vec<_> = verdict
         .lost()
-        .map(|finding| finding.found.as_str())
+        .map(|finding| finding.entry.found.as_str())
         .collect();
     assert_eq!(lost.len(), 2, "{lost:?}");
     assert!(lost.contains(&"huge-v1") && lost.contains(&"pool-v2"));
+    let losses = verdict.losses();
+    let huge = losses.get(Carrier::FileHandler, "huge-v1").unwrap();
+    let need = "pool".to_owned();
+    assert_eq!(huge.reason, Some(Reason::NeedLost { need }));
+    assert_eq!(losses.need("huge", &side), Some("pool"));
+    assert_eq!(losses.need("memfd", &side), None);
+    assert!(losses.get(Carrier::FileHandler, "memfd-v2").is_none());
+    assert_eq!(losses.of_sessions(&side).count(), 2);
 }
 
 #[test]
@@ -588,4 +590,27 @@ fn a_range_may_ask_for_an_addition() {
     assert_eq!(judge(&own, 1), Decision::Reject);
     let written = Manifest::written_by(&Side::new([own]).unwrap(), Dialect::Table).unwrap();
     assert_eq!(written.minor(&"block-v1".parse().unwrap()), 2);
+}
+
+#[test]
+fn what_only_the_lost_use_is_lost_with_them() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    let mut huge = ability("huge", 1, Some(Carrier::FileHandler), &["pool"]);
+    huge.presence = Presence::Optional;
+    let pool = ability("pool", 1, None, &["vmalloc"]);
+    let all = base.abilities().cloned().chain([pool, huge]);
+    let wrote = Side::new(all).unwrap();
+    let mut manifest = Manifest::new();
+    manifest.add(Carrier::Root, "kho-v4", Place::default());
+    manifest.add_listed(&"huge-v1".parse().unwrap(), true, Place::default());
+    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    let verdict = policy::SemverRange.judge(&manifest, &base);
+    let losses = verdict.losses();
+    let lost: Vec<_> = losses.components(&wrote).into_iter().collect();
+    // Its pool nobody else uses; vmalloc others do.
+    assert_eq!(lost, ["huge", "kexec-metadata", "pool"]);
+    // No session depends on the metadata.
+    let of_sessions: Vec<_> = losses.of_sessions(&base).collect();
+    assert_eq!(of_sessions.len(), 1);
+    assert_eq!(of_sessions[0].entry.found, "huge-v1");
 }

@@ -157,7 +157,7 @@ fn program() {
         let found: Vec<_> = verdict
             .findings
             .iter()
-            .map(|finding| finding.found.as_str())
+            .map(|finding| finding.entry.found.as_str())
             .collect();
         format!("{at} {} of {}", verdict.decision.id(), found.join(" "))
     });

@@ -11,6 +11,7 @@ mod layout;
 mod plan;
 mod report;
 mod run;
+mod why;
 
 pub use builtin::{BUILTIN, builtin};
 pub use history::{FORMAT, History, HistoryError, Known, MAX_RELEASES, Release};
@@ -18,6 +19,7 @@ pub use layout::{Field, Layout, LayoutError, Property, Struct};
 pub use plan::{NoPlan, Plan, Step, plan};
 pub use report::{heat_map, report};
 pub use run::{Cell, Kind, Matrix, Run, Totals};
+pub use why::Why;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

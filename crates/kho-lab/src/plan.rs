@@ -6,6 +6,7 @@ use petgraph::visit::{Bfs, Reversed};
 use serde::Serialize;
 
 use crate::run::{Kind, Matrix};
+use crate::why::Why;
 
 /// A step of a chain.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -17,7 +18,7 @@ pub struct Step {
     /// Accepted, or degraded.
     pub kind: Kind,
     /// What is lost.
-    pub why: Vec<String>,
+    pub why: Vec<Why>,
 }
 
 /// A chain of direct updates.

@@ -1,12 +1,13 @@
 //! Every policy over every ordered pair of releases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kho_compat::policy::When;
-use kho_compat::{Carrier, Decision, Finding, Manifest, Outcome, Policy, RegistryError, Side};
-use serde::Serialize;
+use kho_compat::{Carrier, Decision, Dialect, Manifest, Policy, RegistryError, Side};
+use serde::{Serialize, Serializer};
 
 use crate::history::{History, Release};
+use crate::why::Why;
 
 /// What becomes of an update from one release to another under a policy.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
@@ -71,7 +72,18 @@ pub struct Cell {
     /// Bytes that the versions take in memory.
     pub bytes: u64,
     /// Why it is not accepted, or what goes wrong.
-    pub why: Vec<String>,
+    pub why: Vec<Why>,
+}
+
+// serde passes references.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn dialect_id<S: Serializer>(dialect: &Dialect, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(dialect.id())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn when_id<S: Serializer>(when: &When, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(when.id())
 }
 
 /// A policy's cells.
@@ -82,9 +94,11 @@ pub struct Matrix {
     /// What it promises, in a line.
     pub summary: &'static str,
     /// How it writes versions.
-    pub dialect: &'static str,
+    #[serde(serialize_with = "dialect_id")]
+    pub dialect: Dialect,
     /// When it finds a mismatch.
-    pub when: &'static str,
+    #[serde(serialize_with = "when_id")]
+    pub when: When,
     /// The cells: by the release that hands over, then by the one that takes over.
     pub cells: Vec<Vec<Cell>>,
     /// The totals.
@@ -169,8 +183,8 @@ impl Run {
             matrices.push(Matrix {
                 policy: policy.name(),
                 summary: policy.summary(),
-                dialect: policy.dialect().id(),
-                when: policy.when().id(),
+                dialect: policy.dialect(),
+                when: policy.when(),
                 cells,
                 totals,
             });
@@ -274,9 +288,9 @@ impl<'h> Trials<'h> {
     ) -> Result<Cell, RegistryError> {
         let manifest = policy.write(&from.side, Some(&to.side))?;
         let verdict = policy.judge(&manifest, &to.side);
-        let refused: Vec<_> = verdict.rejected().map(component).collect();
-        let lost: Vec<_> = verdict.lost().map(component).collect();
-        let lost = with_needs(&from.side, lost);
+        let refused = verdict.rejected().map(|finding| finding.entry.component());
+        let refused: Vec<_> = refused.collect();
+        let lost = verdict.losses().components(&from.side);
         let mut cell = Cell {
             kind: Kind::Accepted,
             restored: 0,
@@ -304,19 +318,12 @@ impl<'h> Trials<'h> {
             };
             cell.restored = before;
             cell.false_reject = self.could_be_read(from, to);
-            cell.why = verdict
-                .rejected()
-                .map(|finding| match finding.reason.as_str() {
-                    "" => format!("{}, expected {}", finding.found, finding.expected),
-                    reason => format!("{}: {reason}", finding.found),
-                })
-                .collect();
-            once(&mut cell.why);
+            cell.why = once(verdict.rejected().map(Why::refused));
             return Ok(cell);
         }
         for ability in from.side.abilities() {
             let name = ability.name.as_str();
-            if lost.contains(&name) {
+            if lost.contains(name) {
                 continue;
             }
             let version = said(&manifest, name);
@@ -329,8 +336,8 @@ impl<'h> Trials<'h> {
             let Some(known) = to.layouts.get(name) else {
                 // Metadata and the like: what nobody reads is not read wrongly.
                 if !ability.is_optional() {
-                    cell.why
-                        .push(format!("{name}: nothing in {} reads it", to.name));
+                    let (component, release) = (name.to_owned(), to.name.clone());
+                    cell.why.push(Why::Unread { component, release });
                 }
                 continue;
             };
@@ -353,8 +360,10 @@ impl<'h> Trials<'h> {
                 None => None,
             };
             let wrong = self.misread(written, seen.unwrap_or(&known.own));
-            cell.why
-                .extend(wrong.iter().map(|wrong| format!("{name}: {wrong}")));
+            cell.why.extend(wrong.iter().map(|what| Why::Misread {
+                component: name.to_owned(),
+                what: what.clone(),
+            }));
         }
         cell.kind = match (cell.why.is_empty(), verdict.decision) {
             (false, _) => Kind::Silent,
@@ -362,14 +371,7 @@ impl<'h> Trials<'h> {
             (true, _) => Kind::Accepted,
         };
         if cell.kind == Kind::Degraded {
-            let lost = verdict
-                .findings
-                .iter()
-                .filter(|f| f.outcome == Outcome::Lost);
-            cell.why = lost
-                .map(|finding| format!("{} is lost", finding.found))
-                .collect();
-            once(&mut cell.why);
+            cell.why = once(verdict.lost().map(Why::lost));
         }
         Ok(cell)
     }
@@ -392,44 +394,10 @@ impl<'h> Trials<'h> {
     }
 }
 
-/// Keeps the first of what is there more than once.
-fn once(why: &mut Vec<String>) {
-    let mut seen = std::collections::BTreeSet::new();
-    why.retain(|why| seen.insert(why.clone()));
-}
-
-/// The component that a finding is about: a token's name, or a name in front of masks.
-fn component(finding: &Finding) -> &str {
-    let first = finding.found.split([';', ' ']).next().unwrap_or_default();
-    if finding.carrier == Carrier::Features {
-        return first;
-    }
-    first
-        .rfind("-v")
-        .and_then(|end| first.get(..end))
-        .unwrap_or(first)
-}
-
-/// What is lost, with what nobody else needs: a component without a string of its own all of whose users are
-/// lost is not read.
-fn with_needs<'a>(side: &'a Side, mut lost: Vec<&'a str>) -> Vec<&'a str> {
-    loop {
-        let more = side.abilities().find(|ability| {
-            let name = ability.name.as_str();
-            let mut users = side
-                .abilities()
-                .filter(|user| user.needs.iter().any(|need| need == name))
-                .peekable();
-            ability.carrier.is_none()
-                && !lost.contains(&name)
-                && users.peek().is_some()
-                && users.all(|user| lost.contains(&user.name.as_str()))
-        });
-        match more {
-            Some(ability) => lost.push(&ability.name),
-            None => return lost,
-        }
-    }
+/// The first of each that is there more than once.
+fn once(all: impl Iterator<Item = Why>) -> Vec<Why> {
+    let mut seen = BTreeSet::new();
+    all.filter(|why| seen.insert(why.to_string())).collect()
 }
 
 /// The version that the handover says of the component `name`: the table's, or that of its own string,

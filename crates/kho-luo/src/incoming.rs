@@ -9,7 +9,8 @@ use core::fmt;
 use core::mem::{offset_of, replace};
 
 use kho_compat::{
-    Admitted, Compat, Finding, Manifest, NotAdmitted, Policy, Refused, Registry, RegistryError,
+    Admitted, Carrier, Compat, Finding, Manifest, NotAdmitted, Policy, Refused, Registry,
+    RegistryError,
 };
 use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
 use kho_mem::sync::{Mutex, MutexGuard};
@@ -18,7 +19,6 @@ use kho_radix::Claims;
 
 use crate::abi::FileSer;
 use crate::handler::AnyHandler;
-use crate::lost::{Lost, losses};
 use crate::token::ByToken;
 use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve};
 
@@ -289,16 +289,17 @@ fn kinds(
     handlers: &Handlers,
 ) -> Result<Vec<Kind>, TakeOverError> {
     let side = registry.side();
-    let lost = Lost::of(admitted);
+    let losses = admitted.verdict().losses();
     let kind = |handler: &crate::Handler| {
         let compatible = handler.compatible.clone();
         let base = Compat::parse(&compatible).ok();
         let name = base.as_ref().map_or("", |compat| compat.base().name());
-        let need = lost.need(name, side);
+        let need = losses.need(name, side);
+        let is_lost = losses.get(Carrier::FileHandler, &compatible).is_some();
         let own = side.get(name);
         if let Some(need) = need
             && !own.is_some_and(kho_compat::Ability::is_optional)
-            && !lost.has(handler)
+            && !is_lost
         {
             // A file that must not be lost needs what is.
             return Err(TakeOverError::NotAdmitted(NotAdmitted {
@@ -307,7 +308,7 @@ fn kinds(
                 covered: "no version of it".to_owned(),
             }));
         }
-        if lost.has(handler) || need.is_some() {
+        if is_lost || need.is_some() {
             return Ok(Kind {
                 compatible,
                 handler: None,
@@ -337,7 +338,8 @@ fn check(
     let mut claims = handover.claims()?;
     let (manifest, luo) = survey_with(handover, &mut claims, registry)?;
     let admitted = registry.admit(policy, manifest)?;
-    let lost: Vec<_> = losses(&admitted, registry.side()).cloned().collect();
+    let losses = admitted.verdict().losses();
+    let lost: Vec<_> = losses.of_sessions(registry.side()).cloned().collect();
     if !degrade && !lost.is_empty() {
         return Err(TakeOverError::Degraded { lost });
     }
@@ -436,7 +438,7 @@ impl Incoming {
                 next: 0,
             })
             .collect();
-        let lost = Lost::of(&admitted);
+        let losses = admitted.verdict().losses();
         let flbs = body.flbs().iter().map(|flb| {
             let mut known = handlers.flbs.iter();
             let handler = known.position(|entry| entry.handler.name() == flb.name);
@@ -444,7 +446,7 @@ impl Incoming {
                 name: flb.name.clone(),
                 data: flb.data,
                 at: flb.at,
-                handler: handler.filter(|_| !lost.has_flb(&flb.name)),
+                handler: handler.filter(|_| losses.get(Carrier::Flb, &flb.name).is_none()),
                 object: Object::Waiting,
             }
         });

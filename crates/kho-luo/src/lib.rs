@@ -22,7 +22,6 @@ pub mod abi;
 mod flb;
 mod handler;
 mod incoming;
-mod lost;
 mod name;
 mod outgoing;
 mod read;

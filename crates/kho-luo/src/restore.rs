@@ -4,10 +4,9 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use kho_compat::{Admitted, Compat, NotAdmitted};
+use kho_compat::{Admitted, Carrier, Compat, NotAdmitted};
 
 use crate::abi::{NAME, VERSION};
-use crate::lost::Lost;
 use crate::token::ByToken;
 use crate::{Body, File, Luo, Name, Session};
 
@@ -48,9 +47,13 @@ impl Luo {
         admitted.require(NAME, VERSION)?;
         // What was read as a version that is not ours, no verdict opens.
         let body = self.try_body()?;
-        let lost = Lost::of(admitted);
+        let losses = admitted.verdict().losses();
+        let is_lost = |handler: &crate::Handler| {
+            let lost = losses.get(Carrier::FileHandler, &handler.compatible);
+            lost.is_some()
+        };
         for handler in body.handlers() {
-            if lost.has(handler) {
+            if is_lost(handler) {
                 continue;
             }
             match Compat::parse(&handler.compatible) {
@@ -64,8 +67,7 @@ impl Luo {
                 }
             }
         }
-        let lost = body.handlers().iter().map(|handler| lost.has(handler));
-        let lost = lost.collect();
+        let lost = body.handlers().iter().map(is_lost).collect();
         let by_name = body
             .sessions
             .iter()

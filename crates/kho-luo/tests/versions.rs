@@ -770,7 +770,10 @@ fn optional_files_are_lost_where_that_is_allowed() {
         let TakeOverError::Degraded { lost } = &failed.error else {
             panic!("{}", failed.error)
         };
-        let names: Vec<_> = lost.iter().map(|finding| finding.found.as_str()).collect();
+        let names: Vec<_> = lost
+            .iter()
+            .map(|finding| finding.entry.found.as_str())
+            .collect();
         match dialect {
             Dialect::Table if is_known => {
                 assert_eq!(names, ["extra-v2", "extra-v2", "shared-v2"]);

@@ -197,6 +197,21 @@ impl Damage {
         self
     }
 
+    /// Names the outermost structure `outer` instead: what was read as one thing is another.
+    #[must_use]
+    pub fn renamed(mut self, outer: impl Into<Cow<'static, str>>) -> Self {
+        let Inner { within, what, .. } = &mut *self.0;
+        *within.last_mut().unwrap_or(what) = outer.into();
+        self
+    }
+
+    /// The same defect of bytes that lie at `at`.
+    #[must_use]
+    pub fn moved(mut self, at: PhysAddr) -> Self {
+        self.0.at = at;
+        self
+    }
+
     /// The kind of defect.
     #[must_use]
     pub fn defect(&self) -> Defect {
@@ -261,6 +276,22 @@ impl fmt::Debug for Damage {
 }
 
 impl core::error::Error for Damage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outermost_name_and_the_place_can_be_other_ones() {
+        let damage = || Damage::new(Defect::Empty, "node `root`", PhysAddr::new(0x10));
+        let moved = damage().within("root").within("root FDT").renamed("tree");
+        assert_eq!(
+            moved.moved(PhysAddr::new(0x20)).to_string(),
+            "tree: root: node `root` is empty at 0x20"
+        );
+        assert_eq!(damage().renamed("tree").subject(), "tree");
+    }
+}
 
 impl MemError {
     /// The failed access as damage: `what`, whose address stands at `at`, points to memory that

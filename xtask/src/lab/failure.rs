@@ -1,6 +1,9 @@
 //! Why there is no result.
 
 use std::fmt;
+use std::time::Duration;
+
+use super::journal;
 
 /// Why a part of the lab has no result, or a bad one.
 #[derive(Debug)]
@@ -8,7 +11,12 @@ pub(crate) enum Failure {
     /// Something is not as it must be.
     Failed(String),
     /// A guest does not come to its end in time.
-    NoEnd(String),
+    NoEnd {
+        /// How long it was waited for.
+        after: Duration,
+        /// What its kernel wrote to the console.
+        log: String,
+    },
     /// It can not be run here.
     CanNot(String),
     /// The user said stop.
@@ -18,7 +26,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) const fn code(&self) -> u8 {
         match self {
-            Self::Failed(_) | Self::NoEnd(_) => 1,
+            Self::Failed(_) | Self::NoEnd { .. } => 1,
             Self::CanNot(_) => 2,
             Self::Interrupted => 130,
         }
@@ -33,7 +41,15 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(text) | Self::NoEnd(text) | Self::CanNot(text) => f.write_str(text),
+            Self::Failed(text) | Self::CanNot(text) => f.write_str(text),
+            Self::NoEnd { after, log } => {
+                write!(
+                    f,
+                    "no end after {} s\n{}",
+                    after.as_secs(),
+                    journal::tail(log)
+                )
+            }
             Self::Interrupted => f.write_str("interrupted"),
         }
     }

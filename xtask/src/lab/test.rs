@@ -245,8 +245,9 @@ impl Tests<'_> {
 /// A test that failed on the way is one that found something.
 fn found(found: Found) -> Found {
     match found {
-        Err(Failure::Failed(text) | Failure::NoEnd(text) | Failure::CanNot(text)) => Ok(vec![text]),
-        other => other,
+        Err(Failure::Interrupted) => Err(Failure::Interrupted),
+        Err(failure) => Ok(vec![failure.to_string()]),
+        Ok(wrong) => Ok(wrong),
     }
 }
 

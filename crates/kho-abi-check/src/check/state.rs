@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Compat, Component, Dialect, RegistryError, Token, consequence};
+use kho_compat::{Compat, Component, Consequence, Dialect, RegistryError, Token};
 
 use super::Check;
 use super::versions::token;
@@ -207,7 +207,7 @@ impl Check<'_> {
                 details.push(format!(
                     "a {} of another version than the receiver's: {}",
                     carrier.title(),
-                    consequence(carrier)
+                    Consequence::of(carrier)
                 ));
             } else {
                 details.push(format!(

@@ -3,6 +3,7 @@
 use kho_compat::Component;
 
 use super::Check;
+use crate::change::Change;
 use crate::diff::{Added, Changes};
 use crate::finding::{Finding, Place};
 use crate::history::Past;
@@ -52,8 +53,8 @@ impl Check<'_> {
         let changes = changes.with_added();
         let mend = self.mend(component);
         let token = token(component);
-        let mut add = |rule: &Rule, what: &str, words: &[String], structs, place| {
-            if words.is_empty() {
+        let mut add = |rule: &Rule, what: &str, changes: &[Change], structs, place| {
+            if changes.is_empty() {
                 return;
             }
             let finding = Finding::new(
@@ -62,7 +63,7 @@ impl Check<'_> {
                 format!("{what} of {token} changed, its version did not"),
             );
             let finding = finding
-                .details(words.to_vec())
+                .details(changes.iter().flat_map(Change::details))
                 .structs(structs)
                 .at(place)
                 .mend(mend.clone());
@@ -72,10 +73,7 @@ impl Check<'_> {
         let snapshot =
             crate::history::path(&self.project.snapshots, component.name, component.major());
         let layout = changes.structs.first().map(|s| s.name.clone());
-        let vector = changes
-            .behaviour
-            .iter()
-            .find_map(|line| line.split('`').nth(1).map(str::to_owned));
+        let vector = changes.behaviour.iter().find_map(Change::vector);
         let vector_line = vector.and_then(|name| {
             let head = format!("vector {name}");
             past.text.lines().position(|line| line == head)
@@ -111,11 +109,8 @@ impl Check<'_> {
             None,
         );
         let layout_place = layout.and_then(|name| self.struct_place(component, &name));
-        let constant = changes.constants.iter().find_map(|line| {
-            let name = line.strip_prefix("constant ")?;
-            name.split([' ', ':']).next().map(str::to_owned)
-        });
-        let constant_place = constant.and_then(|name| self.const_place(component, &name));
+        let constant = changes.constants.iter().find_map(Change::constant);
+        let constant_place = constant.and_then(|name| self.const_place(component, name));
         let (version_place, _) = self.version_place(component);
         for finding in &mut self.findings {
             if finding.component == component.name && finding.place.is_none() {
@@ -135,7 +130,7 @@ impl Check<'_> {
             return false;
         }
         // Descriptions of old had no line for the carrier and the features.
-        let old = !past.lines().any(|line| line.starts_with("features: "));
+        let old = Abi::parse(past).is_none_or(|abi| abi.head("features").is_none());
         let head = |key: &String| old && (key == "carrier" || key == "features");
         if !added.head.iter().all(head) {
             return false;
@@ -244,8 +239,8 @@ impl Check<'_> {
             self.add(finding);
         }
         let changes = Changes::of(&past.text, now).with_added();
-        let words = changes.words();
-        if words.is_empty() {
+        let details = changes.details();
+        if details.is_empty() {
             let title = format!(
                 "{old} -> {}, but nothing that is guarded changed",
                 token(component)
@@ -266,7 +261,7 @@ impl Check<'_> {
                 self.who_refuses(component, newest)
             );
             let finding = Finding::new(&rules::VERSION_BUMPED, name, title)
-                .details(words)
+                .details(details)
                 .structs(changes.structs)
                 .at(Some(place.clone()));
             self.add(finding);
@@ -308,7 +303,7 @@ impl Check<'_> {
                 let changes = Changes::of(text, now).with_added();
                 let title = format!("{path} is not what {} is now", token(component));
                 let finding = Finding::new(&rules::SNAPSHOT_STALE, component.name, title)
-                    .details(changes.words())
+                    .details(changes.details())
                     .structs(changes.structs)
                     .at(Some(Place::new(path, 1)))
                     .mend(bless);
@@ -537,16 +532,17 @@ impl Check<'_> {
             return;
         }
         let changes = changes.with_added();
-        let mut words = changes.words();
-        if words.is_empty() {
-            words = crate::diff::lines(&past.text, text);
+        let mut details = changes.details();
+        if details.is_empty() {
+            let lines = crate::diff::lines(&past.text, text);
+            details = lines.into_iter().map(Into::into).collect();
         }
         let finding = Finding::new(
             &rules::HISTORY_EDITED,
             name,
             format!("{path} was edited: it is {by}"),
         )
-        .details(words)
+        .details(details)
         .structs(changes.structs)
         .at(Some(Place::new(path, 1)))
         .mend(mend);
@@ -604,25 +600,19 @@ fn digest(changes: &Changes) -> String {
         };
         parts.push(format!("struct {}{size}{fields}", layout.name));
     }
-    let structs = changes.structs.iter().map(|s| s.name.as_str());
-    let structs: Vec<_> = structs.collect();
-    let more = changes.layouts.iter().filter(|line| {
-        !structs
-            .iter()
-            .any(|name| line.contains(&format!("struct {name}")))
-    });
+    let is_told = |change: &&Change| {
+        let mut structs = changes.structs.iter();
+        structs.any(|told| change.structure() == Some(&told.name))
+    };
+    let more = changes.layouts.iter().filter(|change| !is_told(change));
     let more = more.chain(&changes.constants).chain(&changes.needs);
-    let more: Vec<_> = more.map(|line| line.trim().to_owned()).collect();
+    let more: Vec<_> = more.map(ToString::to_string).collect();
     if more.len() > 3 {
         parts.push(format!("{} other changes", more.len()));
     } else {
         parts.extend(more);
     }
-    let vectors = changes
-        .behaviour
-        .iter()
-        .filter(|line| line.starts_with("vector"))
-        .count();
+    let vectors = changes.behaviour.len();
     if vectors > 0 {
         let plural = if vectors == 1 { "" } else { "s" };
         parts.push(format!(

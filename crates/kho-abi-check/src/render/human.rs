@@ -45,9 +45,8 @@ pub(super) fn render(report: &Report, colours: bool) -> String {
         Verdict::Broken => RED,
         Verdict::Allowed => YELLOW,
     };
-    let summary = report.summary();
-    let (verdict, rest) = summary.split_once(':').unwrap_or((&summary, ""));
-    let _ = writeln!(out, "abi-check: {}:{rest}", paint.paint(style, verdict));
+    let verdict = paint.paint(style, report.verdict().id());
+    let _ = writeln!(out, "abi-check: {verdict}: {}", report.counts());
     out
 }
 
@@ -76,11 +75,9 @@ fn write_finding(out: &mut String, finding: &Finding, repeated: bool, paint: &Pa
     for layout in &finding.structs {
         write_struct(out, layout, paint);
     }
-    for line in &finding.details {
-        // What the tables show is not said again.
-        if !(is_in_table(finding, line)) {
-            let _ = writeln!(out, "  {line}");
-        }
+    // What the tables show is not said again.
+    for detail in finding.details.iter().filter(|detail| !detail.in_table) {
+        let _ = writeln!(out, "  {}", detail.text);
     }
     if let Some(reason) = &finding.allowed {
         let _ = writeln!(out, "  {} {reason}", paint.paint(DIM, "allowed:"));
@@ -95,15 +92,6 @@ fn write_finding(out: &mut String, finding: &Finding, repeated: bool, paint: &Pa
         }
     }
     out.push('\n');
-}
-
-fn is_in_table(finding: &Finding, line: &str) -> bool {
-    let shown = |layout: &StructDiff| {
-        line.starts_with("field ") && line.contains(&format!(" of struct {} ", layout.name))
-            || line.starts_with(&format!("struct {} grew", layout.name))
-            || line.starts_with(&format!("struct {} shrank", layout.name))
-    };
-    finding.structs.iter().any(shown)
 }
 
 fn write_struct(out: &mut String, layout: &StructDiff, paint: &Paint) {

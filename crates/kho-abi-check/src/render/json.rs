@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::verdict_id;
 use crate::finding::{Finding, Report, Severity};
 
 #[derive(Serialize)]
@@ -33,7 +32,7 @@ pub(super) fn render(report: &Report) -> String {
         tool_version: env!("CARGO_PKG_VERSION"),
         base: &report.base,
         components: report.components,
-        verdict: verdict_id(report.verdict()),
+        verdict: report.verdict().id(),
         exit_code: report.exit_code(),
         summary: report.summary(),
         counts: Counts {

@@ -50,7 +50,8 @@ fn write_finding(out: &mut String, finding: &Finding) {
     if !finding.details.is_empty() {
         let lines = finding.details.len();
         // Dashes and signs at the start of lines are no lists here.
-        let body = finding.details.join("\n");
+        let body: Vec<_> = finding.details.iter().map(|d| d.text.as_str()).collect();
+        let body = body.join("\n");
         let fence = fence(&body);
         if lines > 8 {
             let _ = writeln!(

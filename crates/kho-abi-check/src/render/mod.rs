@@ -9,7 +9,7 @@ mod sarif;
 use std::str::FromStr;
 
 use crate::Finding;
-use crate::finding::{Place, Report, Verdict};
+use crate::finding::{Place, Report};
 
 /// The form of a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,18 +87,10 @@ impl Report {
     }
 }
 
-fn verdict_id(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Clean => "clean",
-        Verdict::Broken => "broken",
-        Verdict::Allowed => "allowed",
-    }
-}
-
 /// A finding in lines, for forms that have no tables.
 fn plain(finding: &Finding) -> Vec<String> {
     let mut out = vec![finding.title.clone()];
-    out.extend(finding.details.iter().cloned());
+    out.extend(finding.details.iter().map(|detail| detail.text.clone()));
     if let Some(reason) = &finding.allowed {
         out.push(format!("allowed: {reason}"));
     }

@@ -149,7 +149,8 @@ pub fn one<'a>(report: &'a Report, rule: &str) -> &'a Finding {
 pub fn words(report: &Report, rule: &str) -> String {
     let found = report.findings.iter().filter(|f| f.rule == rule);
     let lines = found.flat_map(|f| {
-        let rest = f.details.iter().chain(&f.mend).cloned();
+        let rest = f.details.iter().map(|detail| &detail.text);
+        let rest = rest.chain(&f.mend).cloned();
         std::iter::once(f.title.clone()).chain(rest)
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -170,14 +170,8 @@ fn metadata(blob: &[u8]) -> Result<Blob, Damage> {
 }
 
 fn memblock(blob: &[u8]) -> Result<Blob, Damage> {
-    let checked = tree(blob).map_err(|damage| {
-        // Read as any device tree with a compat string: this one is the memblock's.
-        let what = damage.subject().replacen("root FDT", "memblock FDT", 1);
-        Damage::new(damage.defect(), what, damage.at())
-            .found(damage.found_text())
-            .expected(damage.expected_text())
-    });
-    let compatible = checked?;
+    // Read as any device tree with a compat string: this one is the memblock's.
+    let compatible = tree(blob).map_err(|damage| damage.renamed("memblock FDT"))?;
     // Header, structure and names were checked just now: the accessors rely on nothing else.
     let tree = Fdt::new_unchecked(blob);
     let root = tree.root();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kho_compat::{Carrier, Compat, Dialect, Features, Manifest, Place, Side, Token};
+use kho_compat::{Carrier, Compat, Dialect, Entry, Features, Manifest, Place, Side, Token};
 use serde_json::{Value, json};
 
 /// One end, read.
@@ -77,6 +77,8 @@ pub(super) struct Kernel {
     pub(super) candidates: Vec<Seen>,
     /// Its feature masks.
     pub(super) masks: Vec<Masks>,
+    /// Whether its modules were read.
+    pub(super) with_modules: bool,
     /// Why it hands nothing over although it could.
     pub(super) idle: Option<String>,
     /// What the running kernel says of what it will hand over.
@@ -127,56 +129,81 @@ pub(super) struct Listed {
 /// What is handed over under one string.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
-    pub(super) carrier: Carrier,
-    pub(super) found: String,
-    pub(super) uses: u64,
-    pub(super) optional: bool,
-    pub(super) features: Option<Features>,
+    pub(super) entry: Entry,
+    /// Where it stands.
     pub(super) spot: Spot,
 }
 
 impl Item {
+    /// `found` in `carrier`, once.
+    pub(super) fn new(
+        carrier: Carrier,
+        found: &str,
+        features: Option<Features>,
+        spot: Spot,
+    ) -> Self {
+        let entry = Entry {
+            carrier,
+            found: found.to_owned(),
+            uses: 1,
+            minor: 0,
+            optional: false,
+            features,
+            place: Place::new(spot.address.unwrap_or(0), &spot.what),
+        };
+        Self { entry, spot }
+    }
+
     /// The entries of `manifest`, each with the place that `spot` makes of its own.
     pub(super) fn all_of(manifest: &Manifest, spot: impl Fn(&Place) -> Spot) -> Vec<Self> {
-        let item = |entry: &kho_compat::Entry| Self {
-            carrier: entry.carrier,
-            found: entry.found.clone(),
-            uses: entry.uses,
-            optional: entry.optional,
-            features: entry.features,
+        let item = |entry: &Entry| Self {
+            entry: entry.clone(),
             spot: spot(&entry.place),
         };
         manifest.entries().iter().map(item).collect()
     }
 
+    /// What a manifest tells it from others by.
+    pub(super) fn key(&self) -> (Carrier, &str) {
+        (self.entry.carrier, &self.entry.found)
+    }
+
     /// The component that it names.
     pub(super) fn component(&self) -> String {
-        match (self.carrier, Compat::parse(&self.found)) {
-            (Carrier::Features | Carrier::Subtree, _) | (_, Err(_)) => self.found.clone(),
+        let entry = &self.entry;
+        match (entry.carrier, entry.compat()) {
+            (Carrier::Features | Carrier::Subtree, _) | (_, Err(_)) => entry.found.clone(),
             (_, Ok(compat)) => compat.base().name().to_owned(),
         }
     }
 
     /// Its tokens; none where it has no version, or is not in the grammar.
     pub(super) fn tokens(&self) -> Vec<Token> {
-        match self.carrier {
+        match self.entry.carrier {
             Carrier::Features | Carrier::Subtree => Vec::new(),
-            _ => Compat::parse(&self.found)
-                .map(|compat| compat.tokens().cloned().collect())
-                .unwrap_or_default(),
+            _ => {
+                let compat = self.entry.compat();
+                compat.map_or_else(|_| Vec::new(), |compat| compat.tokens().cloned().collect())
+            }
         }
+    }
+
+    /// Whether it is written as a composite, in the grammar or not.
+    pub(super) fn is_composite(&self) -> bool {
+        self.entry.found.contains(';')
     }
 
     /// Adds it to `manifest`.
     pub(super) fn add_to(&self, manifest: &mut Manifest) {
-        let place = Place::new(self.spot.address.unwrap_or(0), &self.spot.what);
-        match (self.carrier, self.features, self.tokens().as_slice()) {
+        let entry = &self.entry;
+        let place = entry.place.clone();
+        match (entry.carrier, entry.features, self.tokens().as_slice()) {
             (Carrier::Features, Some(features), _) => {
-                manifest.add_features(&self.found, features, place);
+                manifest.add_features(&entry.found, features, place);
             }
             // A file may say of a table what no table could: a composite is judged as one.
-            (Carrier::Table, _, [token]) => manifest.add_listed(token, self.optional, place),
-            _ => manifest.add_uses(self.carrier, &self.found, place, self.uses),
+            (Carrier::Table, _, [token]) => manifest.add_listed(token, entry.optional, place),
+            _ => manifest.add_uses(entry.carrier, &entry.found, place, entry.uses),
         }
     }
 }
@@ -218,6 +245,15 @@ impl Amount {
             files,
             bytes: 0,
             unsized_files: files,
+        }
+    }
+
+    /// These and `other`.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            files: self.files + other.files,
+            bytes: self.bytes.saturating_add(other.bytes),
+            unsized_files: self.unsized_files + other.unsized_files,
         }
     }
 

@@ -58,6 +58,7 @@ pub(super) fn end(name: String, image: KernelImage) -> End {
             seen: Vec::new(),
             candidates: Vec::new(),
             masks: Vec::new(),
+            with_modules: false,
             idle: None,
             root: None,
         }),
@@ -164,6 +165,7 @@ pub(super) fn add_modules(
         bar.count(done as u64, total as u64)
     })?;
     drop(bar);
+    kernel.with_modules = true;
     let is_loaded = |path: &Path| {
         let name = path.file_name().map(|name| name.to_string_lossy());
         let stem = name.as_deref().and_then(|name| name.split(".ko").next());

@@ -1,12 +1,19 @@
 //! `kho preflight`: may one leave for the next kernel or program? Judged before leaving.
 
 mod end;
+mod handed;
 mod judge;
 mod kernel;
+mod losses;
+mod next;
 mod open;
 mod output;
 mod program;
+mod reason;
+mod remarks;
 mod running;
+mod scope;
+mod wanted;
 
 use std::io::Write;
 use std::path::PathBuf;

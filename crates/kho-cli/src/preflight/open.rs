@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kho_compat::file::{MARKER, ManifestFile};
+use kho_compat::file::{MARKER, ManifestFile, ManifestFileError};
 use kho_core::Metadata;
 use kho_image::{Image, ImageError, Kind as DumpKind};
 use kho_mem::{FileMap, PhysAddr};
@@ -309,12 +309,9 @@ fn has_marker(path: &Path, file: &File) -> Result<bool, Failure> {
 
 fn manifest(name: String, file: &File) -> Result<End, Failure> {
     let no_manifest = |found: String| {
-        let found = found
-            .strip_prefix("not a manifest file: ")
-            .unwrap_or(&found);
         Failure::Input(vec![
             ("error", "not a manifest file".to_owned()),
-            ("found", printable(found)),
+            ("found", printable(&found)),
             (
                 "expected",
                 "JSON as a program answers KHO_MANIFEST=1".to_owned(),
@@ -335,13 +332,16 @@ fn manifest(name: String, file: &File) -> Result<End, Failure> {
         no_manifest(format!("no text at file offset {:#x}", error.valid_up_to()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = ManifestFile::parse(text).map_err(|error| no_manifest(error.to_string()))?;
+    let file = ManifestFile::parse(text).map_err(|error| match error {
+        ManifestFileError::Json(error) => no_manifest(error.to_string()),
+        error => no_manifest(error.to_string()),
+    })?;
     listed(name, Kind::Manifest, &file)
 }
 
 /// What a file lists, or a program answered.
 fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Failure> {
-    let wrong = |error: kho_compat::file::ManifestFileError| {
+    let wrong = |error: ManifestFileError| {
         let what = match kind {
             Kind::Program => "the program's answer contradicts itself",
             _ => "the manifest file contradicts itself",
@@ -358,12 +358,13 @@ fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Failure>
         let items = Item::all_of(&manifest, |place| Spot::new(&place.path));
         let bytes = said.bytes;
         let handlers = items.iter().filter_map(|item| {
-            let of_files = item.carrier == kho_compat::Carrier::FileHandler;
-            of_files.then(|| (item.found.clone(), Amount::of_unknown_size(item.uses)))
+            let entry = &item.entry;
+            let of_files = entry.carrier == kho_compat::Carrier::FileHandler;
+            of_files.then(|| (entry.found.clone(), Amount::of_unknown_size(entry.uses)))
         });
         let flbs = items
             .iter()
-            .filter(|item| item.carrier == kho_compat::Carrier::Flb);
+            .filter(|item| item.entry.carrier == kho_compat::Carrier::Flb);
         let uses = Uses {
             sessions: said.sessions,
             all: Amount {

@@ -7,7 +7,8 @@ use kho_compat::{Outcome, policy};
 use serde_json::{Value, json};
 
 use super::end::{Amount, End, Spot, What, printable};
-use super::judge::{Judgement, Losses, Row};
+use super::judge::{Judgement, Row};
+use super::losses::Losses;
 use super::open::amount;
 use crate::human::{self, BOLD, DIM, YELLOW, count, decision_style, outcome};
 
@@ -38,33 +39,37 @@ pub(super) fn print(
         judgement.policy,
     )?;
     for group in grouped(&judgement.rows) {
-        let Some(finding) = group.first().map(|row| &row.finding) else {
+        let Some(first) = group.first() else {
             continue;
         };
-        let (style, word) = outcome(finding.outcome);
+        let (style, word) = outcome(first.outcome);
         let strings: Vec<_> = group
             .iter()
             .map(|row| {
-                let title = row.finding.carrier.title();
-                format!("{title} `{}`", printable(&row.finding.found))
+                let entry = &row.item.entry;
+                format!(
+                    "{} `{}`",
+                    entry.carrier.title(),
+                    printable(&entry.to_string())
+                )
             })
             .collect();
         write!(out, "  {style}{word}{style:#}  {}", strings.join(", "))?;
-        if !finding.reason.is_empty() {
-            write!(out, ": {}", printable(&finding.reason))?;
+        if let Some(why) = &first.why {
+            write!(out, ": {}", printable(&why.to_string()))?;
         }
         writeln!(out)?;
-        if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {
-            writeln!(out, "            {}", finding.consequence)?;
+        if matches!(first.outcome, Outcome::Rejected | Outcome::Lost) {
+            writeln!(out, "            {}", first.consequence)?;
         }
     }
     for line in loss_lines(&judgement.losses, judgement) {
         let style = decision_style(decision);
         writeln!(out, "{style}lost{style:#}: {line}")?;
     }
-    let mut reasons: Vec<&str> = Vec::new();
+    let mut reasons = Vec::new();
     for (_, why) in &judgement.unjudged {
-        if !reasons.contains(&why.as_str()) {
+        if !reasons.contains(&why) {
             reasons.push(why);
         }
     }
@@ -84,12 +89,11 @@ pub(super) fn print(
 fn grouped(rows: &[Row]) -> Vec<Vec<&Row>> {
     let mut groups: Vec<Vec<&Row>> = Vec::new();
     let notable = rows.iter();
-    for row in notable.filter(|row| row.finding.outcome != Outcome::Restorable) {
+    for row in notable.filter(|row| row.outcome != Outcome::Restorable) {
         let same = |group: &&mut Vec<&Row>| {
             group.first().is_some_and(|first| {
-                let (one, two) = (&first.finding, &row.finding);
-                (one.outcome, &one.reason, one.consequence)
-                    == (two.outcome, &two.reason, two.consequence)
+                (first.outcome, &first.why, first.consequence)
+                    == (row.outcome, &row.why, row.consequence)
             })
         };
         match groups.iter_mut().find(same) {
@@ -127,22 +131,23 @@ fn table(rows: &[Row]) -> Table {
     // What is no terminal gets none of it: the stream strips it.
     table.enforce_styling();
     for row in rows {
-        let finding = &row.finding;
-        let mut found = printable(&finding.found);
-        if finding.uses > 1 {
-            found.push_str(&format!(" ({} times)", finding.uses));
+        let entry = &row.item.entry;
+        let mut found = printable(&entry.to_string());
+        if entry.uses > 1 {
+            found.push_str(&format!(" ({} times)", entry.uses));
         }
-        let color = match finding.outcome {
+        let color = match row.outcome {
             Outcome::Restorable => Color::Green,
             Outcome::LeftAlone => Color::DarkGrey,
             Outcome::Lost => Color::Yellow,
             Outcome::Rejected => Color::Red,
         };
-        let (_, word) = outcome(finding.outcome);
+        let (_, word) = outcome(row.outcome);
+        let expected = printable(&row.expected.to_string());
         table.add_row([
-            Cell::new(finding.carrier.title()),
-            Cell::new(format!("{found}\n{}", row.from)),
-            Cell::new(format!("{}\n{}", printable(&finding.expected), spots(&row.to)).trim_end()),
+            Cell::new(entry.carrier.title()),
+            Cell::new(format!("{found}\n{}", row.item.spot)),
+            Cell::new(format!("{expected}\n{}", spots(&row.to)).trim_end()),
             Cell::new(word).fg(color),
         ]);
     }
@@ -201,14 +206,14 @@ fn loss_lines(losses: &Losses, judgement: &Judgement) -> Vec<String> {
     let parts = judgement
         .rows
         .iter()
-        .filter(|row| row.finding.outcome == Outcome::Lost)
-        .filter(|row| row.finding.carrier != kho_compat::Carrier::FileHandler);
+        .filter(|row| row.outcome == Outcome::Lost)
+        .filter(|row| row.item.entry.carrier != kho_compat::Carrier::FileHandler);
     for row in parts.filter(|_| !losses.everything) {
-        let finding = &row.finding;
+        let entry = &row.item.entry;
         lines.push(format!(
             "{} `{}`",
-            finding.carrier.title(),
-            printable(&finding.found)
+            entry.carrier.title(),
+            printable(&entry.to_string())
         ));
     }
     lines
@@ -218,13 +223,13 @@ pub(super) fn json(from: &End, to: &End, judgement: &Judgement) -> Value {
     let consequences: Vec<_> = judgement
         .rows
         .iter()
-        .filter(|row| row.finding.outcome == Outcome::Rejected)
-        .map(|row| row.finding.consequence)
+        .filter(|row| row.outcome == Outcome::Rejected)
+        .map(|row| row.consequence.to_string())
         .collect();
     let unjudged: Vec<_> = judgement
         .unjudged
         .iter()
-        .map(|(what, why)| json!({ "what": what, "why": why }))
+        .map(|(what, why)| json!({ "what": what, "why": why.to_string() }))
         .collect();
     json!({
         "format": FORMAT,
@@ -274,18 +279,19 @@ fn end_json(end: &End) -> Value {
 }
 
 fn row_json(row: &Row) -> Value {
-    let finding = &row.finding;
+    let entry = &row.item.entry;
+    let why = row.why.as_ref().map(ToString::to_string);
     json!({
-        "carrier": finding.carrier.id(),
-        "found": finding.found,
-        "where": row.from.json(),
-        "expected": finding.expected,
+        "carrier": entry.carrier.id(),
+        "found": entry.to_string(),
+        "where": row.item.spot.json(),
+        "expected": row.expected.to_string(),
         "expected_where": row.to.iter().map(Spot::json).collect::<Vec<_>>(),
-        "outcome": finding.outcome.id(),
-        "reason": finding.reason,
-        "uses": finding.uses,
+        "outcome": row.outcome.id(),
+        "reason": why.unwrap_or_default(),
+        "uses": entry.uses,
         "files": row.files.map(amount_json),
-        "consequence": finding.consequence,
+        "consequence": row.consequence.to_string(),
     })
 }
 

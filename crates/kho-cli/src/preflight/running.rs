@@ -130,6 +130,7 @@ pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
                 seen: Vec::new(),
                 candidates: Vec::new(),
                 masks: Vec::new(),
+                with_modules: false,
                 idle: None,
                 root: None,
             }),

@@ -1,10 +1,9 @@
 //! Composite exact: the strings are compared byte for byte.
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use super::{Needs, Policy, Rule, judge_strings, own_text};
-use crate::{Compat, Dialect, Manifest, Side, Verdict};
+use super::{Needs, Policy, Rule, judge_strings, own_string};
+use crate::{Compat, Dialect, Manifest, Reason, Side, Verdict};
 
 /// Every string must be, byte for byte, the one that the receiving side writes: the base token and all
 /// that it needs, in alphabetical order. A plain string says less, and is compared as what it is.
@@ -45,20 +44,20 @@ impl Policy for CompositeExact {
 }
 
 impl Rule for CompositeExact {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        own_text(name, side, self.0.dialect())
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        own_string(name, side, self.0.dialect())
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
         let dialect = match compat.dialect() {
             Dialect::Plain => Dialect::Plain,
             _ => self.0.dialect(),
         };
         let own = side.compat(compat.base().name(), dialect);
-        let own = own.map_err(|error| error.to_string())?.to_string();
-        if own == compat.to_string() {
+        let own = own.map_err(Reason::NoOwnString)?;
+        if own == *compat {
             return Ok(());
         }
-        Err(format!("it is not `{own}`, byte for byte"))
+        Err(Reason::NotTheString { own })
     }
 }

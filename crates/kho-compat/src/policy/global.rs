@@ -1,10 +1,12 @@
 //! Global version: the root's number stands for everything.
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use super::{Policy, Rule, judge_strings, own_text};
-use crate::{Ability, Carrier, Compat, Dialect, Manifest, Outcome, Side, Verdict};
+use super::{Policy, Rule, judge_strings, own_string};
+use crate::{
+    Ability, Carrier, Compat, Consequence, Decision, Dialect, Manifest, Outcome, Reason, Side,
+    Verdict,
+};
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
 /// component is known is taken as it stands, whatever its version says; where it is not, nothing is.
@@ -37,7 +39,7 @@ impl Policy for GlobalVersion {
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
         let mut verdict = judge_strings(self.name(), self, manifest, side);
-        let root = |finding: &&crate::Finding| finding.carrier == Carrier::Root;
+        let root = |finding: &&crate::Finding| finding.entry.carrier == Carrier::Root;
         let same = verdict
             .findings
             .iter()
@@ -51,26 +53,28 @@ impl Policy for GlobalVersion {
                 .filter(|finding| matches!(finding.outcome, Outcome::Restorable | Outcome::Lost));
             for finding in others {
                 finding.outcome = Outcome::Rejected;
-                finding.reason =
-                    "the root's version is another one, and stands for everything".to_string();
-                finding.consequence = crate::consequence(Carrier::Root);
+                finding.reason = Some(Reason::OtherRoot);
+                finding.consequence = Consequence::of(Carrier::Root);
             }
         }
-        verdict.decision = Verdict::decide(&verdict.findings);
+        verdict.decision = Decision::of(verdict.findings.iter().map(|f| f.outcome));
         verdict
     }
 }
 
 impl Rule for GlobalVersion {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        own_text(name, side, Dialect::Plain)
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        own_string(name, side, Dialect::Plain)
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
         let base = compat.base();
         match side.get(base.name()) {
             Some(own) if own.carrier == Some(Carrier::Root) && own.version != base.version() => {
-                Err(format!("{base} is not {}-v{}", base.name(), own.version))
+                Err(Reason::NotTheVersion {
+                    token: base.clone(),
+                    own: own.version,
+                })
             }
             _ => Ok(()),
         }

@@ -1,10 +1,9 @@
 //! Feature masks: bits that a reader must know, in place of numbers.
 
-use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use super::{Policy, Rule, each_token, in_range, judge_strings, unknown};
-use crate::{Compat, Dialect, Entry, Manifest, Side, Verdict};
+use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
+use crate::{Alternative, Compat, Dialect, Entry, Expected, Manifest, Reason, Side, Verdict};
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
 /// writer supports every one that the reader requires. Features in use that are not required are
@@ -33,11 +32,11 @@ impl Policy for FeatureMasks {
 }
 
 impl Rule for FeatureMasks {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.restorable_text(name)
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        restorable(name, side).map(Compat::from).collect()
     }
 
-    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String> {
+    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), Reason> {
         each_token(compat, side, |own, token| {
             match manifest.features(token.name()) {
                 // The mask has a finding of its own.
@@ -49,31 +48,28 @@ impl Rule for FeatureMasks {
 }
 
 /// What was expected of the masks of `entry`, and why it can not be restored.
-pub(super) fn judge(entry: &Entry, side: &Side) -> (String, Result<(), String>) {
+pub(super) fn judge(entry: &Entry, side: &Side) -> (Expected, Result<(), Reason>) {
+    let none = |reason| (Expected::default(), Err(reason));
     let Some(own) = side.get(&entry.found) else {
-        return (String::new(), Err(unknown(&entry.found)));
+        return none(unknown(&entry.found));
     };
     let Some(found) = entry.features else {
-        return (String::new(), Err("it has no masks".to_string()));
+        return none(Reason::MasksMissing);
     };
     let Some(own) = own.features else {
-        return (String::new(), Err("it has no masks here".to_string()));
+        return none(Reason::NoMasks);
     };
-    let expected = format!(
-        "supported {:#x}, required {:#x}",
-        own.supported, own.required
-    );
+    let expected = Alternative::Masks {
+        supported: own.supported,
+        required: own.required,
+    };
     let (missing, lacking) = (found.missing(own.supported), own.missing(found.supported));
     let judged = if missing != 0 {
-        Err(format!(
-            "features {missing:#x} are required and not supported here"
-        ))
+        Err(Reason::NotSupported { features: missing })
     } else if lacking != 0 {
-        Err(format!(
-            "features {lacking:#x} are required here and were not supported there"
-        ))
+        Err(Reason::NotProvided { features: lacking })
     } else {
         Ok(())
     };
-    (expected, judged)
+    (Expected::from_iter([expected]), judged)
 }

@@ -14,7 +14,6 @@
 //! is known: the judgement is the same.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -36,8 +35,8 @@ pub use range::SemverRange;
 pub use token::CompositeByToken;
 
 use crate::{
-    Ability, Carrier, Compat, Dialect, Entry, Finding, Manifest, Outcome, RegistryError, Side,
-    Token, Verdict, consequence,
+    Ability, Alternative, Carrier, Compat, Consequence, Dialect, Entry, Expected, Finding,
+    Manifest, Outcome, Reason, RegistryError, Side, Token, Verdict,
 };
 
 /// When a policy finds a mismatch.
@@ -56,6 +55,15 @@ impl When {
         match self {
             Self::BeforeRestoring => "before-restoring",
             Self::WhileRestoring => "while-restoring",
+        }
+    }
+
+    /// `before restoring` or `while restoring`.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::BeforeRestoring => "before restoring",
+            Self::WhileRestoring => "while restoring",
         }
     }
 }
@@ -167,18 +175,17 @@ fn edits(side: &Side, component: &str, dialect: Dialect) -> usize {
 pub(crate) trait Rule {
     /// What the component `name` could have written instead: what this side itself writes, unless
     /// the rule takes more or looks at less.
-    fn expected(&self, name: &str, side: &Side) -> String {
-        own_text(name, side, Dialect::Composite)
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        own_string(name, side, Dialect::Composite)
     }
 
     /// Why `compat` can not be restored.
-    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String>;
+    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), Reason>;
 }
 
-/// The string that `side` writes for the component `name`.
-fn own_text(name: &str, side: &Side, dialect: Dialect) -> String {
-    side.compat(name, dialect)
-        .map_or_else(|_| String::new(), |own| own.to_string())
+/// The string that `side` writes for the component `name`; none where it writes none.
+fn own_string(name: &str, side: &Side, dialect: Dialect) -> Vec<Compat> {
+    side.compat(name, dialect).into_iter().collect()
 }
 
 /// Judges each token of `compat` by what `side` knows of its component. What is listed, not linked and
@@ -186,8 +193,8 @@ fn own_text(name: &str, side: &Side, dialect: Dialect) -> String {
 fn each_token(
     compat: &Compat,
     side: &Side,
-    judge: impl Fn(&Ability, &Token) -> Result<(), String>,
-) -> Result<(), String> {
+    judge: impl Fn(&Ability, &Token) -> Result<(), Reason>,
+) -> Result<(), Reason> {
     compat
         .tokens()
         .try_for_each(|token| match side.get(token.name()) {
@@ -197,39 +204,36 @@ fn each_token(
         })
 }
 
-/// Alternatives: the first few, where a side has many.
-fn first_of(mut known: impl Iterator<Item = String>) -> String {
-    const SHOWN: usize = 8;
-    let mut text = known.by_ref().take(SHOWN).collect::<Vec<_>>().join(" or ");
-    let more = known.count();
-    if more > 0 {
-        text.push_str(&format!(" or {more} more"));
-    }
-    text
+fn unknown(name: &str) -> Reason {
+    Reason::UnknownComponent { name: name.into() }
 }
 
-fn unknown(name: &str) -> String {
-    format!("no linked component is called `{name}`")
+/// The versions that the component `name` restores.
+fn restorable<'a>(name: &'a str, side: &'a Side) -> impl Iterator<Item = Token> + 'a {
+    let versions = side.get(name).into_iter().flat_map(Ability::restorable);
+    versions.filter_map(|version| Token::new(name, version).ok())
 }
 
 /// Whether `own` restores the version of `token` in `manifest`.
-fn in_range(own: &Ability, token: &Token, manifest: &Manifest, side: &Side) -> Result<(), String> {
+fn in_range(own: &Ability, token: &Token, manifest: &Manifest, side: &Side) -> Result<(), Reason> {
     if own.restores.has(token.version(), manifest.minor(token)) {
         return Ok(());
     }
-    let known = side.restorable_text(token.name());
-    Err(format!("{token} is not restorable here, only {known}"))
+    Err(Reason::NotRestorable {
+        token: token.clone(),
+        restorable: restorable(token.name(), side).collect(),
+    })
 }
 
 /// The rule of the policies that take all versions which a component says it restores.
 struct InRange;
 
 impl Rule for InRange {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        side.restorable_text(name)
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        restorable(name, side).map(Compat::from).collect()
     }
 
-    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), String> {
+    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), Reason> {
         each_token(compat, side, |own, token| {
             in_range(own, token, manifest, side)
         })
@@ -247,42 +251,8 @@ pub(crate) fn judge_strings(
 ) -> Verdict {
     let entries = manifest.entries().iter();
     let said = Said::of(manifest, side);
-    let mut findings: Vec<_> = entries
-        .map(|entry| finding(rule, entry, manifest, side, &said))
-        .collect();
-    give_up_users(&mut findings, manifest, side);
-    Verdict {
-        policy,
-        decision: Verdict::decide(&findings),
-        findings,
-    }
-}
-
-/// Files of a handler that needs what is lost are lost with it.
-fn give_up_users(findings: &mut [Finding], manifest: &Manifest, side: &Side) {
-    let judged = manifest.entries().iter().zip(findings.iter());
-    let is_lost = |finding: &Finding| {
-        let listed = matches!(finding.carrier, Carrier::Table | Carrier::Features);
-        listed && finding.outcome == Outcome::Lost
-    };
-    let lost = judged.filter(|(_, finding)| is_lost(finding));
-    let lost: BTreeSet<_> = lost.map(|(entry, _)| entry.component()).collect();
-    if lost.is_empty() {
-        return;
-    }
-    for (entry, finding) in manifest.entries().iter().zip(findings) {
-        let name = entry.component();
-        let needs = side.needs(name).iter().map(String::as_str);
-        let missing = core::iter::once(name).chain(needs);
-        let missing = missing.into_iter().find(|need| lost.contains(need));
-        if let (Carrier::FileHandler, Outcome::Restorable, Some(need)) =
-            (entry.carrier, finding.outcome, missing)
-        {
-            finding.outcome = Outcome::Lost;
-            finding.reason = format!("`{need}` is lost");
-            finding.consequence = consequence(entry.carrier);
-        }
-    }
+    let findings = entries.map(|entry| finding(rule, entry, manifest, side, &said));
+    Verdict::new(policy, findings.collect(), side)
 }
 
 /// What a manifest says of components beside their own findings.
@@ -339,17 +309,14 @@ impl<'a> Said<'a> {
     }
 
     /// Why what the table says of `entry` can not be: a string says otherwise.
-    fn contradicts(&self, entry: &Entry) -> Option<String> {
+    fn contradicts(&self, entry: &Entry) -> Option<Reason> {
         if entry.carrier != Carrier::Table {
             return None;
         }
         let versions = self.versions.get(entry.component())?;
         let listed = entry.compat().ok()?.base().version();
-        let other = versions
-            .iter()
-            .next()
-            .filter(|_| !versions.contains(&listed))?;
-        Some(format!("a string says version {other}"))
+        let version = *versions.first().filter(|_| !versions.contains(&listed))?;
+        Some(Reason::TableContradicts { version })
     }
 }
 
@@ -360,81 +327,57 @@ fn finding(
     side: &Side,
     said: &Said<'_>,
 ) -> Finding {
-    let (restorable, expected, reason) = match entry.carrier {
+    let (expected, judged) = match entry.carrier {
         Carrier::Subtree => {
-            let known: Vec<_> = side
-                .abilities()
-                .filter_map(|c| c.subtree.as_deref())
-                .collect();
-            let is_known = side.subtree(&entry.found).is_some();
-            let reason = if is_known {
-                ""
-            } else {
-                "no linked component knows this subtree"
-            };
-            (is_known, known.join(", "), reason.to_string())
+            let known = side.abilities().filter_map(|c| c.subtree.clone());
+            let known = known.map(Alternative::Subtree).collect();
+            let own = side.subtree(&entry.found);
+            (known, own.map(|_| ()).ok_or(Reason::UnknownSubtree))
         }
-        Carrier::Features => {
-            let (expected, judged) = masks::judge(entry, side);
-            let reason = judged.clone().err().unwrap_or_default();
-            (judged.is_ok(), expected, reason)
-        }
+        Carrier::Features => masks::judge(entry, side),
         carrier => {
             let expected = if carrier == Carrier::Table {
-                let name = entry.component();
-                side.get(name)
-                    .map_or_else(String::new, |own| rule.expected(&own.name, side))
+                let own = side.get(entry.component()).into_iter();
+                Expected::of(own.map(|own| rule.expected(&own.name, side)))
             } else {
-                let known = side
-                    .carried_in(carrier)
-                    .map(|c| rule.expected(&c.name, side));
-                first_of(known)
+                let known = side.carried_in(carrier);
+                Expected::of(known.map(|own| rule.expected(&own.name, side)))
             };
-            match judge_string(rule, entry, carrier, manifest, side) {
-                Ok(()) => (true, expected, String::new()),
-                Err(reason) => (false, expected, reason),
-            }
+            let judged = judge_string(rule, entry, carrier, manifest, side);
+            (expected, judged)
         }
     };
-    let contradiction = said.contradicts(entry);
-    let outcome = match entry.carrier {
-        _ if contradiction.is_some() => Outcome::Rejected,
-        Carrier::Table | Carrier::Features if side.unlinked(entry.component()).is_some() => {
+    let reason = said.contradicts(entry).map_or(judged, Err).err();
+    let outcome = match (&reason, entry.carrier) {
+        (Some(Reason::TableContradicts { .. }), _) => Outcome::Rejected,
+        (_, Carrier::Table | Carrier::Features) if side.unlinked(entry.component()).is_some() => {
             Outcome::LeftAlone
         }
-        _ if restorable => Outcome::Restorable,
-        Carrier::Subtree => Outcome::LeftAlone,
+        (None, _) => Outcome::Restorable,
+        (_, Carrier::Subtree) => Outcome::LeftAlone,
         // An object that nobody here knows is its owner's affair; one of another version is lost.
-        Carrier::Flb if side.get(entry.component()).is_none() => Outcome::LeftAlone,
-        Carrier::Flb | Carrier::Metadata | Carrier::Memblock | Carrier::Region => Outcome::Lost,
-        Carrier::Root | Carrier::Luo => Outcome::Rejected,
-        Carrier::FileHandler | Carrier::Table | Carrier::Features
+        (_, Carrier::Flb) if side.get(entry.component()).is_none() => Outcome::LeftAlone,
+        (_, Carrier::Flb | Carrier::Metadata | Carrier::Memblock | Carrier::Region) => {
+            Outcome::Lost
+        }
+        (_, Carrier::Root | Carrier::Luo) => Outcome::Rejected,
+        (_, Carrier::FileHandler | Carrier::Table | Carrier::Features)
             if said.may_lack(entry.component()) =>
         {
             Outcome::Lost
         }
-        Carrier::FileHandler | Carrier::Table | Carrier::Features => Outcome::Rejected,
+        (_, Carrier::FileHandler | Carrier::Table | Carrier::Features) => Outcome::Rejected,
+    };
+    let consequence = match outcome {
+        Outcome::Restorable => Consequence::None,
+        _ => Consequence::of(entry.carrier),
     };
     Finding {
-        carrier: entry.carrier,
-        found: match entry.features {
-            Some(features) => format!("{} {features}", entry.found),
-            None => entry.found.clone(),
-        },
-        expected: if expected.is_empty() {
-            "nothing".to_string()
-        } else {
-            expected
-        },
+        entry: entry.clone(),
+        expected,
         outcome,
-        reason: contradiction.unwrap_or(reason),
-        place: entry.place.clone(),
-        uses: entry.uses,
-        consequence: if outcome == Outcome::Restorable {
-            ""
-        } else {
-            consequence(entry.carrier)
-        },
+        reason,
+        consequence,
     }
 }
 
@@ -444,16 +387,17 @@ fn judge_string(
     carrier: Carrier,
     manifest: &Manifest,
     side: &Side,
-) -> Result<(), String> {
-    let compat = entry
-        .compat()
-        .map_err(|e| format!("not a compat string: {e}"))?;
-    let base = compat.base();
-    match side.get(base.name()) {
-        None => Err(unknown(base.name())),
-        Some(component) if carrier != Carrier::Table && component.carrier != Some(carrier) => Err(
-            format!("`{}` is not what a {} names", base.name(), carrier.title()),
-        ),
+) -> Result<(), Reason> {
+    let compat = entry.compat().map_err(Reason::NotACompatString)?;
+    let name = compat.base().name();
+    match side.get(name) {
+        None => Err(unknown(name)),
+        Some(component) if carrier != Carrier::Table && component.carrier != Some(carrier) => {
+            Err(Reason::NotWhatCarrierNames {
+                name: name.into(),
+                carrier,
+            })
+        }
         Some(_) => rule.check(&compat, manifest, side),
     }
 }

@@ -1,10 +1,9 @@
 //! Composite by token: each token is judged by itself.
 
-use alloc::format;
-use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::{Needs, Policy, Rule, each_token, judge_strings, own_text};
-use crate::{Compat, Dialect, Manifest, Side, Verdict};
+use super::{Needs, Policy, Rule, each_token, judge_strings, own_string};
+use crate::{Compat, Dialect, Manifest, Reason, Side, Verdict};
 
 /// Each token of a string must name a component that the receiving side has in that very version. A
 /// component that a string does not list is not looked at; one that it lists and this side does not
@@ -42,16 +41,19 @@ impl Policy for CompositeByToken {
 }
 
 impl Rule for CompositeByToken {
-    fn expected(&self, name: &str, side: &Side) -> String {
-        own_text(name, side, self.0.dialect())
+    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
+        own_string(name, side, self.0.dialect())
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), String> {
+    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
         each_token(compat, side, |own, token| {
             if own.version == token.version() {
                 return Ok(());
             }
-            Err(format!("{token} is not {}-v{}", token.name(), own.version))
+            Err(Reason::NotTheVersion {
+                token: token.clone(),
+                own: own.version,
+            })
         })
     }
 }

@@ -572,7 +572,7 @@ pub(super) fn reasons(cell: &Cell, most: usize) -> String {
         .why
         .iter()
         .take(most)
-        .map(|why| bounded(why, WHY))
+        .map(|why| bounded(&why.to_string(), WHY))
         .collect();
     let more = cell.why.len().saturating_sub(first.len());
     let mut text = first.join("; ");

@@ -1,8 +1,9 @@
 //! The page.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use kho_compat::Dialect;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::map::{self, Place, key, num};
@@ -104,7 +105,8 @@ fn head(run: &Run, title: &str) -> Markup {
 }
 
 fn totals(run: &Run) -> Markup {
-    let dialects: BTreeSet<_> = run.policies.iter().map(|matrix| matrix.dialect).collect();
+    let dialects = run.policies.iter().map(|matrix| matrix.dialect);
+    let dialects: BTreeMap<_, _> = dialects.map(|dialect| (dialect.id(), dialect)).collect();
     html! {
         section {
             h2 #totals { "Totals" }
@@ -147,8 +149,8 @@ fn row(matrix: &Matrix, anchor: &str) -> Markup {
             td.n { (totals.bytes) }
             td.n { @if least == most { (least) } @else { (least) "–" (most) } }
             (number(totals.edits))
-            td { (name(matrix.dialect, NAME)) }
-            td { (name(matrix.when, NAME).replace('-', " ")) }
+            td { (matrix.dialect.id()) }
+            td { (matrix.when.title()) }
         }
     }
 }
@@ -198,7 +200,7 @@ fn capital(text: &str) -> String {
 }
 
 /// What each column says.
-fn columns(run: &Run, dialects: &BTreeSet<&str>) -> Markup {
+fn columns(run: &Run, dialects: &BTreeMap<&str, Dialect>) -> Markup {
     let updates = run.releases.len().saturating_mul(run.releases.len());
     html! {
         h3.apart #columns { "The columns" }
@@ -240,10 +242,8 @@ fn columns(run: &Run, dialects: &BTreeSet<&str>) -> Markup {
                 dd {
                     "How versions are written."
                     ul {
-                        @for dialect in dialects {
-                            @if let Some(text) = dialect_text(dialect) {
-                                li { code { (dialect) } ": " (code(text)) "." }
-                            }
+                        @for (id, dialect) in dialects {
+                            li { code { (id) } ": " (code(dialect_text(*dialect))) "." }
                         }
                     }
                 }
@@ -269,23 +269,22 @@ const fn kind_text(kind: Kind) -> &'static str {
     }
 }
 
-fn dialect_text(dialect: &str) -> Option<&'static str> {
+const fn dialect_text(dialect: Dialect) -> &'static str {
     match dialect {
-        "plain" => Some("a string names its own component's version, `luo-v5`"),
-        "composite" => Some(
+        Dialect::Plain => "a string names its own component's version, `luo-v5`",
+        Dialect::Composite => {
             "a string names its component's version and those of all that it needs, directly or not, \
-             `luo-v5;block-v1`",
-        ),
-        "composite-direct" => {
-            Some("a string names its component's version and those of what it needs itself")
+             `luo-v5;block-v1`"
         }
-        "table" => {
-            Some("beside plain strings, a table lists the version of every component in use")
+        Dialect::CompositeDirect => {
+            "a string names its component's version and those of what it needs itself"
         }
-        "features" => {
-            Some("beside plain strings, a table lists the feature masks of every component in use")
+        Dialect::Table => {
+            "beside plain strings, a table lists the version of every component in use"
         }
-        _ => None,
+        Dialect::Features => {
+            "beside plain strings, a table lists the feature masks of every component in use"
+        }
     }
 }
 

@@ -170,7 +170,7 @@ fn observe(
     let outcome = match machine.run(lab, name) {
         Ok(outcome) => outcome,
         // A guest that hangs is a reaction as well.
-        Err(Failure::NoEnd(text)) => Outcome::hung(text),
+        Err(Failure::NoEnd { log, .. }) => Outcome::hung(log),
         Err(failure) => return Err(failure),
     };
     Ok(Observed::of(&reading.sessions, &outcome))

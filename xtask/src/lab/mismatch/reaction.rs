@@ -42,17 +42,35 @@ impl Reaction {
     }
 }
 
+impl Reaction {
+    /// The reaction in words, with `code` and `strong` around what is marked.
+    fn words(self, code: &str, strong: &str) -> String {
+        match self {
+            Self::Restored => "everything is restored".to_owned(),
+            Self::RestoredWithWarning => "everything is restored, with a complaint".to_owned(),
+            Self::Partly => "a part is lost".to_owned(),
+            Self::Ignored => {
+                "it boots as if nothing had been handed over: everything is lost".to_owned()
+            }
+            Self::OpenFails => {
+                format!("open of {code}/dev/liveupdate{code} fails: every session is lost")
+            }
+            Self::Panic => {
+                format!("{strong}kernel panic{strong}: the whole machine is lost")
+            }
+            Self::Hangs => "it hangs: the whole machine is lost".to_owned(),
+        }
+    }
+
+    /// The reaction as plain text; as Markdown it is displayed.
+    pub(super) fn plain(self) -> String {
+        self.words("", "")
+    }
+}
+
 impl fmt::Display for Reaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Restored => "everything is restored",
-            Self::RestoredWithWarning => "everything is restored, with a complaint",
-            Self::Partly => "a part is lost",
-            Self::Ignored => "it boots as if nothing had been handed over: everything is lost",
-            Self::OpenFails => "open of `/dev/liveupdate` fails: every session is lost",
-            Self::Panic => "**kernel panic**: the whole machine is lost",
-            Self::Hangs => "it hangs: the whole machine is lost",
-        })
+        f.write_str(&self.words("`", "**"))
     }
 }
 
@@ -225,6 +243,28 @@ fn release(outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reaction_is_marked_up_for_the_document_alone() {
+        let cases = [
+            (Reaction::Panic, "kernel panic: the whole machine is lost"),
+            (
+                Reaction::OpenFails,
+                "open of /dev/liveupdate fails: every session is lost",
+            ),
+            (Reaction::Partly, "a part is lost"),
+        ];
+        for (reaction, plain) in cases {
+            assert_eq!(reaction.plain(), plain);
+        }
+        let marked = Reaction::Panic.to_string();
+        assert_eq!(marked, "**kernel panic**: the whole machine is lost");
+        let marked = Reaction::OpenFails.to_string();
+        assert_eq!(
+            marked,
+            "open of `/dev/liveupdate` fails: every session is lost"
+        );
+    }
 
     #[test]
     fn what_differs_from_build_to_build_is_left_out() {

@@ -24,7 +24,7 @@ pub(super) fn text(seen: &[Seen]) -> String {
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     table.set_header(["row", "altered", "what happens", "what the kernel says"]);
     for seen in seen {
-        let does = does(seen).replace("**", "").replace('`', "");
+        let does = does(seen, seen.observed.reaction.plain());
         let says = seen.observed.says.join("\n");
         table.add_row([seen.row.name, seen.row.altered, &does, &says]);
     }
@@ -32,12 +32,11 @@ pub(super) fn text(seen: &[Seen]) -> String {
 }
 
 /// What happens, and what is lost.
-fn does(seen: &Seen) -> String {
-    let reaction = seen.observed.reaction;
-    if seen.observed.detail.is_empty() {
-        return reaction.to_string();
+fn does(seen: &Seen, reaction: String) -> String {
+    match seen.observed.detail.as_str() {
+        "" => reaction,
+        detail => format!("{reaction} ({detail})"),
     }
-    format!("{reaction} ({})", seen.observed.detail)
 }
 
 /// The head of the document's table.
@@ -63,7 +62,8 @@ fn markdown(seen: &[Seen]) -> String {
             says.join("<br>")
         };
         // Writing to a String does not fail.
-        let _ = writeln!(out, "| {} | {} | {says} |", seen.row.altered, does(seen));
+        let does = does(seen, seen.observed.reaction.to_string());
+        let _ = writeln!(out, "| {} | {does} | {says} |", seen.row.altered);
     }
     out
 }

@@ -212,8 +212,10 @@ impl Guest {
     pub(super) fn tick(&mut self) -> Result<(), Failure> {
         self.spinner.tick()?;
         if Instant::now() > self.end {
-            let text = format!("no end after {} s", self.limit.as_secs());
-            return Err(Failure::NoEnd(self.with_log(&text)));
+            return Err(Failure::NoEnd {
+                after: self.limit,
+                log: self.log(),
+            });
         }
         Ok(())
     }
@@ -250,11 +252,7 @@ impl Guest {
 
     /// The failure `text`, with the end of the kernel's log.
     pub(super) fn failed(&self, text: &str) -> Failure {
-        Failure::Failed(self.with_log(text))
-    }
-
-    fn with_log(&self, text: &str) -> String {
-        format!("{text}\n{}", journal::tail(&self.log()))
+        Failure::Failed(format!("{text}\n{}", journal::tail(&self.log())))
     }
 }
 

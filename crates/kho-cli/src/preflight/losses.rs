@@ -1,0 +1,67 @@
+//! What is lost if one leaves all the same.
+
+use kho_compat::{Carrier, Consequence, Outcome};
+
+use super::end::{Amount, End, Kind, Uses};
+use super::judge::Row;
+use super::next::carrier_of;
+
+/// What is lost. A number that is not known is `None`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    /// The machine stops.
+    pub(super) machine: bool,
+    /// All preserved memory, of whatever owner.
+    pub(super) everything: bool,
+    /// Whether sessions are lost as a whole.
+    pub(super) all_sessions: bool,
+    pub(super) sessions: Option<u64>,
+    pub(super) files: Option<Amount>,
+    pub(super) pages: Option<u64>,
+    /// Of them, the files of the handlers that can not be restored.
+    pub(super) handlers: Vec<(String, Option<Amount>)>,
+}
+
+impl Losses {
+    pub(super) fn of(rows: &[Row], uses: Option<&Uses>, to: &End) -> Self {
+        let mut losses = Self::default();
+        for row in rows.iter().filter(|row| row.outcome == Outcome::Rejected) {
+            losses.reject(row, to);
+        }
+        let handlers = rows.iter().filter(|row| {
+            row.item.entry.carrier == Carrier::FileHandler
+                && matches!(row.outcome, Outcome::Rejected | Outcome::Lost)
+        });
+        let handlers = handlers.map(|row| (row.item.entry.found.clone(), row.files));
+        losses.handlers = handlers.collect();
+        if losses.all_sessions {
+            losses.sessions = uses.map(|uses| uses.sessions);
+            losses.files = uses.map(|uses| uses.all);
+        } else {
+            losses.sessions = Some(0);
+            let mut files = losses.handlers.iter().map(|(_, files)| *files);
+            losses.files = files.try_fold(Amount::default(), |sum, files| Some(sum.plus(files?)));
+        }
+        losses.pages = uses
+            .and_then(|uses| uses.pages)
+            .filter(|_| losses.everything);
+        losses
+    }
+
+    fn reject(&mut self, row: &Row, to: &End) {
+        let entry = &row.item.entry;
+        let carrier = match entry.carrier {
+            // By what the component itself is carried in.
+            Carrier::Table | Carrier::Features => {
+                carrier_of(entry.component()).unwrap_or(entry.carrier)
+            }
+            carrier => carrier,
+        };
+        self.all_sessions = true;
+        self.everything |= row.consequence == Consequence::WithoutKho || carrier == Carrier::Root;
+        let quiet = [Consequence::WithoutKho, Consequence::WithoutLuo].contains(&row.consequence);
+        if carrier == Carrier::Luo && !quiet && to.kind != Kind::Program {
+            (self.machine, self.everything) = (true, true);
+        }
+    }
+}
