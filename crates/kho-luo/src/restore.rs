@@ -11,7 +11,7 @@ use crate::lost::Lost;
 use crate::token::ByToken;
 use crate::{Body, File, Luo, Name, Session};
 
-/// The sessions that an admitted handover brings, found by name in O(1).
+/// The sessions that an admitted handover brings, found by name in O(log sessions).
 #[derive(Debug)]
 pub struct Sessions<'l> {
     body: &'l Body,
