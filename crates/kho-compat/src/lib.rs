@@ -29,7 +29,9 @@
 //!
 //! # Features
 //!
-//! `std` (default). Without it the crate is `no_std` + `alloc`. `file` (off) adds manifests as JSON
+//! `std` (default). Without it the crate is `no_std` + `alloc`. Where nothing runs constructors (a
+//! target without an operating system), [`Registry::linked`] is an error: name the components in
+//! [`Registry::new`]. `file` (off) adds manifests as JSON
 //! files and `answer_manifest!`.
 #![cfg_attr(not(feature = "std"), no_std)]
 

@@ -13,6 +13,12 @@
 //!
 //! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
+//!
+//! # Features
+//!
+//! `std` (default). Without it the crate is `no_std` + `alloc`. Where nothing runs constructors, use
+//! the functions that take a registry ([`Handover::open_with`], [`Attached::open_with`],
+//! [`KhoConfig::registry`]).
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

@@ -528,7 +528,7 @@ impl Incoming {
             .sum()
     }
 
-    /// Retrieves the session `name`, once. O(1), but for the first time: then its files are put in
+    /// Retrieves the session `name`, once. O(log sessions), and the first time its files are put in
     /// order of token.
     ///
     /// # Errors

@@ -13,7 +13,8 @@
 //! # Features
 //!
 //! `std` (default): the locks are those of the standard library. Without it the crate is `no_std` +
-//! `alloc`, and they spin.
+//! `alloc`, and they spin; where nothing runs constructors, use the functions that take a registry
+//! ([`Luo::read_with`], [`survey_with`]).
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

@@ -105,7 +105,8 @@ const FLBS: usize = (PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>(
 /// The outgoing side of a live update: sessions are made, files preserved in them, and at the end
 /// everything is frozen and handed over. Cheap to clone; the clones are one.
 ///
-/// Sessions are found by name and files by token in O(1). Blocks are allocated as files are added,
+/// Sessions are found by name in O(log sessions), files by token in O(1) where tokens rise and in
+/// O(log files) elsewhere. Blocks are allocated as files are added,
 /// so that freezing needs no memory.
 ///
 /// A handler's steps run under the orchestrator's lock: they must not call it.

@@ -10,7 +10,7 @@ use crate::abi::{NAME, VERSION};
 use crate::token::ByToken;
 use crate::{Body, File, Luo, Name, Session};
 
-/// The sessions that an admitted handover brings, found by name in O(1).
+/// The sessions that an admitted handover brings, found by name in O(log sessions).
 #[derive(Debug)]
 pub struct Sessions<'l> {
     body: &'l Body,

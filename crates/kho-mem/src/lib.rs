@@ -23,8 +23,8 @@
 //!
 //! # Features
 //!
-//! - `std` (default): mapped files (`FileMap`), arenas in memfds. Without it the crate is `no_std` +
-//!   `alloc`.
+//! - `std` (default): mapped files (`FileMap`), arenas in memfds, locks that sleep. Without it the
+//!   crate is `no_std` + `alloc`, and locks spin.
 //! - `fault-injection`: allocations that fail when told to, for tests.
 #![cfg_attr(not(feature = "std"), no_std)]
 
