@@ -65,19 +65,21 @@ impl Files {
         let dir = files.root.join("crates");
         let says = |error: std::io::Error| format!("{}: {error}", dir.display());
         for entry in fs::read_dir(&dir).map_err(says)? {
-            let krate = entry
-                .map_err(says)?
-                .file_name()
-                .to_string_lossy()
-                .into_owned();
-            let of = files.crate_files(&krate).unwrap_or_default();
+            let krate = entry.map_err(says)?.file_name();
+            let krate = krate.to_string_lossy();
+            if !dir.join(&*krate).join("src/lib.rs").exists() {
+                continue;
+            }
+            let of = files.crate_files(&krate)?;
             let names = entries(&of).filter_map(|(file, entry)| {
                 let is_built = !file.is_optional && !entry.is_optional;
                 let name = name_of(&of, file, entry).filter(|_| is_built)?;
                 let snapshots = files.root.join("abi-snapshots").join(&name);
                 snapshots.exists().then_some(name)
             });
-            files.homes.extend(names.map(|name| (name, krate.clone())));
+            files
+                .homes
+                .extend(names.map(|name| (name, krate.to_string())));
         }
         Ok(files)
     }
