@@ -43,7 +43,6 @@ mod source;
 mod tree;
 
 pub use allow::Date;
-pub use change::Change;
 pub use check::{check, check_docs, check_linked};
 pub use diff::{Added, Changes, Row, StructDiff};
 pub use finding::{Detail, Finding, Place, Report, Severity, Verdict};
