@@ -45,7 +45,6 @@ mod tree;
 mod vector;
 
 pub use allow::Date;
-pub use change::Change;
 pub use check::{check, check_docs, check_linked};
 pub use describe::describe;
 pub use diff::{Added, Changes, Row, StructDiff};
