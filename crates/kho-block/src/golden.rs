@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use kho_compat::Vector;
-use kho_core::Preserver;
 use kho_mem::PhysAddr;
+use kho_radix::Preserver;
 use kho_radix::dump::{Dump, Failure, arena, number, vector};
 use zerocopy::little_endian::U64;
 

@@ -26,7 +26,6 @@ mod golden;
 mod iter;
 mod read;
 mod readings;
-mod restore;
 #[cfg(feature = "experimental-v2")]
 pub mod v2;
 mod write;
@@ -34,6 +33,13 @@ mod write;
 pub use cursor::Cursor;
 pub use format::Format;
 pub use iter::Entries;
+pub use kho_compat::{Admitted, Announced, NotAdmitted, Writes};
+pub use kho_mem::{
+    Arena, ArenaConfig, Damage, Link, Located, Order, PhysAddr, PhysMem, PhysMemExt,
+};
+pub use kho_radix::{
+    Claims, Preserved, PreservedFolio, Preserver, Reading, RestoreError, Restoring, TrackerError,
+};
 pub use read::BlockSet;
 pub use write::{BlockError, OutgoingSet};
 

@@ -36,6 +36,7 @@
 extern crate alloc;
 
 mod admitted;
+mod announced;
 mod compat;
 mod component;
 mod consequence;
@@ -52,6 +53,7 @@ mod vector;
 mod verdict;
 
 pub use admitted::{Admitted, NotAdmitted};
+pub use announced::{Announced, Writes};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::consequence;

@@ -16,6 +16,9 @@ pub const VERSION: u32 = 4;
 /// The name in `kho-v4`.
 pub const NAME: &str = "kho";
 
+/// The name and the number in `vmalloc-v1`, which `kho-v4` lists: its own layout has nothing of it.
+pub(crate) const VMALLOC: (&str, u32) = ("vmalloc", 1);
+
 /// The root FDT is one page.
 pub const FDT_SIZE: usize = PAGE_SIZE;
 /// Property of the root and of sub-FDTs: a compat string.
@@ -145,8 +148,7 @@ pub const COMPONENT: Component = Component::new(NAME, VERSION, "^4")
     .of_crate(env!("CARGO_PKG_NAME"))
     .carried_in(Carrier::Root)
     .features(FEATURES)
-    // By their crates' own names, which links them: the linker drops what nothing refers to.
-    .needs(&[kho_radix::abi::NAME, kho_vmalloc::abi::NAME])
+    .needs(&[kho_radix::abi::NAME, VMALLOC.0])
     .layouts(&[
         ScratchEntry::layout,
         SetupData::layout,

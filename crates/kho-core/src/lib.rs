@@ -34,8 +34,14 @@ mod scratch;
 pub use attached::Attached;
 pub use handover::{Entry, Handover, OpenError};
 pub use kho::{Kho, KhoConfig, KhoError};
+pub use kho_compat::{Admitted, Announced, Dialect, Manifest, Refused, Registry, Side, Writes};
+pub use kho_mem::{
+    Arena, ArenaConfig, Damage, Handed, Link, Located, PageRun, PhysAddr, PhysMem, PhysMemExt,
+    PhysRange,
+};
 pub use kho_radix::{
-    Failed, PreservedFolio, PreservedPages, Preserver, RestoreError, TrackerError,
+    Failed, Preserved, PreservedFolio, PreservedPages, Preserver, Reading, RestoreError, Restoring,
+    TrackerError,
 };
 pub use listed::{Listed, Said};
 pub use memblock::{Memblock, Region};

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use dtoolkit::Node;
 use kho_compat::{Carrier, Compat, Manifest, Place};
-use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
-use kho_radix::Claims;
+use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
+use kho_radix::Reading;
 
 use crate::Handover;
 use crate::abi::{
@@ -52,11 +52,17 @@ impl Memblock {
     ///
     /// The FDT is damaged, or a region of a known version is empty, leaves the address space, is
     /// not preserved, or shares memory. The regions of an unknown version are not looked at.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
-        claims.all_or_none(|claims| Self::read_all(handover, claims))
+    pub fn read(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Self>, Damage> {
+        reading.all_or_none(|reading| Self::read_all(handover, reading))
     }
 
-    fn read_all(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
+    fn read_all(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(MEMBLOCK_SUBTREE) else {
             return Ok(None);
         };
@@ -68,8 +74,8 @@ impl Memblock {
                 .within("memblock"));
         }
         let len = usize::try_from(subtree.size).unwrap_or(usize::MAX);
-        let bytes = handover
-            .mem()
+        let mem = reading.mem();
+        let bytes = mem
             .bytes(at, len)
             .map_err(|error| error.damage("memblock", at))?;
         let tree = Tree::check(&bytes, at, "memblock FDT")?;
@@ -86,9 +92,13 @@ impl Memblock {
                     preserved: 0,
                 };
                 if is(&region.compatible, REGION.name, REGION_VERSION) {
-                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                    let start = Link {
+                        to: PhysAddr::new(tree.u64(&node, PROP_START)?),
+                        at,
+                        name: "reserve_mem region",
+                    };
                     let size = tree.u64(&node, PROP_SIZE)?;
-                    check(claims, start, size, at, &mut region).map_err(|damage| {
+                    check(reading, start, size, &mut region).map_err(|damage| {
                         damage
                             .within(format!("region `{}`", region.name))
                             .within("memblock")
@@ -134,35 +144,38 @@ impl Memblock {
 /// Checks the memory of a region and claims it, where it is whole pages: two regions that are
 /// not may lie in one page.
 fn check(
-    claims: &mut Claims,
-    start: PhysAddr,
+    reading: &mut Reading<'_>,
+    link: Link,
     size: u64,
-    at: PhysAddr,
     region: &mut Region,
 ) -> Result<(), Damage> {
-    const WHAT: &str = "reserve_mem region";
+    let start = link.to;
     if start.is_null() || size == 0 {
         let defect = if size == 0 {
             Defect::BadSize
         } else {
             Defect::Null
         };
-        return Err(Damage::new(defect, WHAT, at)
+        return Err(link
+            .damage(defect)
             .found(format!("{size} bytes at {start}"))
             .expected("at least 1 byte at an address"));
     }
     let Some(range) = PhysRange::new(start, size) else {
-        return Err(
-            Damage::new(Defect::Wraps, WHAT, at).found(format!("{size:#x} bytes at {start}"))
-        );
+        return Err(link
+            .damage(Defect::Wraps)
+            .found(format!("{size:#x} bytes at {start}")));
     };
     let first = start.pfn().addr();
     let pages = size / PAGE_SIZE_U64;
     let kept = pages * PAGE_SIZE_U64;
     if first == start && size == kept {
-        claims.pages(start, pages, WHAT, at)?;
-    } else if !PhysRange::new(first, kept).is_some_and(|kept| claims.preserved().contains(kept)) {
-        return Err(Damage::new(Defect::NotPreserved, WHAT, at)
+        reading.pages(link, pages)?;
+    } else if !PhysRange::new(first, kept)
+        .is_some_and(|kept| reading.claims().preserved().contains(kept))
+    {
+        return Err(link
+            .damage(Defect::NotPreserved)
             .found(format!("{pages} pages from {first} on"))
             .expected("preserved memory"));
     }

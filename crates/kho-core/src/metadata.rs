@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt, is_printable};
+use kho_mem::{Damage, Defect, Link, Located, PhysAddr, PhysMem, PhysMemExt, is_printable};
 use zerocopy::little_endian::U32;
 
 use crate::Handover;
@@ -38,7 +38,7 @@ impl Metadata {
         let Some(subtree) = handover.subtree(METADATA_SUBTREE) else {
             return Ok(None);
         };
-        read(handover, subtree.addr, subtree.size)
+        read(handover.mem(), subtree.addr, subtree.size)
             .map(Some)
             .map_err(|d| d.within("kexec metadata"))
     }
@@ -63,7 +63,7 @@ impl Metadata {
     }
 }
 
-fn read(handover: &Handover<'_>, at: PhysAddr, size: u64) -> Result<Metadata, Damage> {
+fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<Metadata, Damage> {
     let bad_size = |expected: usize| {
         Damage::new(Defect::BadSize, "blob", at)
             .found(format!("{size} bytes"))
@@ -72,20 +72,15 @@ fn read(handover: &Handover<'_>, at: PhysAddr, size: u64) -> Result<Metadata, Da
     if size < size_of::<U32>() as u64 {
         return Err(bad_size(size_of::<KexecMetadata>()));
     }
-    let mem = handover.mem();
-    let version = mem
-        .read::<U32>(at)
-        .map_err(|error| error.damage("version", at))?
-        .get();
+    let version = mem.follow::<U32>(Link::given(at, "version"))?.get();
     if version != METADATA_VERSION {
         return Ok(Metadata::Other { version });
     }
     if size != size_of::<KexecMetadata>() as u64 {
         return Err(bad_size(size_of::<KexecMetadata>()));
     }
-    let data: KexecMetadata = mem.read(at).map_err(|error| error.damage("blob", at))?;
-    let release_at =
-        PhysAddr::new(at.get() + core::mem::offset_of!(KexecMetadata, previous_release) as u64);
+    let data: Located<KexecMetadata> = mem.follow(Link::given(at, "blob"))?;
+    let release_at = data.addr_of(|data| &data.previous_release);
     let damage = |defect| Damage::new(defect, "previous_release", release_at);
     let Some(len) = data.previous_release.iter().position(|byte| *byte == 0) else {
         return Err(damage(Defect::Unterminated).expected("a NUL within 65 bytes"));

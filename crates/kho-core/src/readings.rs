@@ -7,7 +7,6 @@ use core::fmt::Write as _;
 
 use kho_compat::{Component, Dialect, Registry, Vector};
 use kho_mem::{PhysAddr, PhysMem, PhysMemExt, PhysRange};
-use kho_radix::Claims;
 use kho_radix::dump::{Dump, Failure, Names, arena, vector};
 use kho_radix::edits::{Edit, Nowhere, Reading, Refusal, addr, behind, bytes, kind, word};
 
@@ -59,8 +58,11 @@ struct Opened {
 
 impl Opened {
     /// The handover in `mem`, not judged, whose root FDT alone may have been edited of what was looked at
-    /// to open it; and the claims that are the core's.
-    fn again<'m>(&self, mem: &'m dyn PhysMem) -> Result<(Handover<'m>, Claims), Refusal> {
+    /// to open it; and its reading.
+    fn again<'m>(
+        &self,
+        mem: &'m dyn PhysMem,
+    ) -> Result<(Handover<'m>, kho_radix::Reading<'m>), Refusal> {
         let entry = self.handover.entry();
         let handover = if *mem.page(entry.fdt_addr)? == *self.root {
             self.handover.in_memory(mem)
@@ -69,8 +71,8 @@ impl Opened {
             let preserved = self.handover.preserved().clone();
             Handover::assemble(mem, entry, root, preserved, None)?
         };
-        let claims = handover.claims()?;
-        Ok((handover, claims))
+        let reading = handover.reading()?;
+        Ok((handover, reading))
     }
 }
 
@@ -208,7 +210,7 @@ const fn before(addr: PhysAddr, offset: u64) -> PhysAddr {
 
 /// All that a root FDT says, before it is judged.
 fn read_root(root: &RootFdt, names: &mut Names) -> Reading {
-    let tracker = names.name(root.tracker()?);
+    let tracker = names.name(root.tracker()?.to);
     let mut lines = Vec::from([format!("{}, tracker {tracker}", root.compatible())]);
     for subtree in root.subtrees()? {
         let at = names.name(subtree.addr);
@@ -486,8 +488,8 @@ pub(crate) fn handover() -> Vector {
         ];
         let again = &handed.opened;
         handed.dump.readings(&edits, |mem, names| {
-            let (handover, claims) = again.again(mem)?;
-            let mut lines = Vec::from([format!("{} ranges claimed", claims.count())]);
+            let (handover, reading) = again.again(mem)?;
+            let mut lines = Vec::from([format!("{} ranges claimed", reading.claims().count())]);
             for subtree in handover.subtrees() {
                 let at = names.name(subtree.addr);
                 lines.push(format!("{}: {} bytes at {at}", subtree.name, subtree.size));
@@ -523,7 +525,7 @@ pub(crate) fn handover() -> Vector {
             ("radix", "luo-v5"),
             ("luo", "luo_v5"),
         ] {
-            let version = handover.version_of(need, compatible);
+            let version = handover.announced().in_string(compatible).version_of(need);
             let version = version.map_or("none".to_string(), |version| version.to_string());
             let _ = writeln!(text, "version of {need} by {compatible}: {version}");
         }
@@ -662,10 +664,10 @@ impl Regions {
     fn readings(mut self, edits: &[Edit]) -> Result<String, Failure> {
         let opened = &self.handed.opened;
         self.handed.dump.readings(edits, |mem, names| {
-            let (handover, mut claims) = opened.again(mem)?;
-            let before = claims.count();
-            let memblock = Memblock::read(&handover, &mut claims);
-            if memblock.is_err() && claims.count() != before {
+            let (handover, mut reading) = opened.again(mem)?;
+            let before = reading.claims().count();
+            let memblock = Memblock::read(&handover, &mut reading);
+            if memblock.is_err() && reading.claims().count() != before {
                 return Err(Refusal::new("and stays claimed"));
             }
             let Some(memblock) = memblock? else {
@@ -684,7 +686,7 @@ impl Regions {
                 });
                 lines.push(format!("{name}, {compatible}: {range}"));
             }
-            let claimed = claims.count() - before;
+            let claimed = reading.claims().count() - before;
             let claimed = if claimed > 0 {
                 "claimed"
             } else {
@@ -749,8 +751,8 @@ pub(crate) fn memblock() -> Vector {
         let size = fdt.value(MEMBLOCK_SUBTREE, "blob-size")?;
         let (opened, edit) = (&handed.opened, word("blob-size: 65537", size, 65537));
         handed.dump.readings(&[edit], |mem, _| {
-            let (handover, mut claims) = opened.again(mem)?;
-            let memblock = Memblock::read(&handover, &mut claims)?;
+            let (handover, mut reading) = opened.again(mem)?;
+            let memblock = Memblock::read(&handover, &mut reading)?;
             Ok(memblock.map_or("none".to_string(), |memblock| {
                 memblock.compatible().to_string()
             }))

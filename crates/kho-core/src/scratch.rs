@@ -3,9 +3,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_mem::{Damage, Defect, Located, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_radix::Preserved;
-use zerocopy::FromBytes;
 
 use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
 
@@ -95,12 +94,9 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Dama
         .bytes(at, len)
         .map_err(|error| error.damage("table", at))?;
     let mut areas: Vec<PhysRange> = Vec::new();
-    let entries = <[ScratchEntry]>::ref_from_bytes(&bytes)
-        .map_err(|_| Damage::new(Defect::Truncated, "table", at))?;
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in Located::<ScratchEntry>::all(&bytes, at).enumerate() {
         let (addr, size) = (entry.addr.get(), entry.size.get());
-        let entry_at = PhysAddr::new(at.get() + 16 * index as u64);
-        let damage = |defect| Damage::new(defect, format!("area {index}"), entry_at);
+        let damage = |defect| Damage::new(defect, format!("area {index}"), entry.at());
         if !addr.is_multiple_of(SCRATCH_ALIGN) || !size.is_multiple_of(SCRATCH_ALIGN) {
             return Err(damage(Defect::Unaligned)
                 .found(format!("{size:#x} bytes at {addr:#x}"))

@@ -75,10 +75,10 @@ impl Handed {
 }
 
 fn read(handover: &Handover<'_>, registry: &Registry, names: &mut Names) -> Reading {
-    let mut claims = handover.claims()?;
-    let before = claims.count();
-    let luo = Luo::read_with(handover, &mut claims, registry);
-    if luo.is_err() && claims.count() != before {
+    let mut reading = handover.reading()?;
+    let before = reading.claims().count();
+    let luo = Luo::read_with(handover, &mut reading, registry);
+    if luo.is_err() && reading.claims().count() != before {
         return Err(Refusal::new("and stays claimed"));
     }
     let Some(luo) = luo? else {
@@ -328,9 +328,10 @@ pub(crate) fn listed() -> Vector {
                 }
             }
             let handover = handed.handover.in_memory(handed.dump.mem());
-            let luo = Luo::read_with(&handover, &mut handover.claims()?, &handed.registry)?;
+            let luo = Luo::read_with(&handover, &mut handover.reading()?, &handed.registry)?;
             let luo = luo.ok_or("no LUO")?;
-            let format = luo.body().map(crate::Body::format);
+            let version = luo.body().map(crate::Body::block_version);
+            let format = version.and_then(kho_block::Format::of);
             let _ = writeln!(text, "  read: {}, blocks {format:?}", luo.compatible());
         }
         Ok(text)

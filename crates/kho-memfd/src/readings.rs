@@ -1,10 +1,11 @@
 //! What the reader says of memfds for given inputs: what it takes, and what it refuses.
 
 use kho_compat::Vector;
-use kho_mem::{Arena, PhysAddr, PhysMem, PhysRange};
+use kho_mem::{Arena, Link, PhysAddr, PhysMem, PhysRange};
 use kho_radix::dump::{Dump, Failure, Names, vector};
 use kho_radix::edits::{Edit, Reading, Refusal, addr, behind, bytes, word};
 use kho_radix::{Claims, Preserved};
+use zerocopy::little_endian::U64;
 
 use crate::golden::{hand_over, kho, zeros};
 use crate::{MemFile, Memfd, Piece, contents};
@@ -43,7 +44,7 @@ impl Handed {
             chunk => PhysAddr::new(dump.word(behind(chunk, 8))?),
         };
         Ok(Self {
-            preserved: Preserved::read(dump.mem(), tracker, PhysAddr::NULL)?,
+            preserved: Preserved::read(dump.mem(), Link::given(tracker, "root"))?,
             dump,
             state,
             list,
@@ -67,10 +68,11 @@ impl Handed {
         let first = addr("as written", at, self.state);
         self.dump
             .readings_beside(&[beside], &first, edits, |mem, names| {
-                let mut claims = Claims::new(preserved);
-                let state = kho_radix::dump::number(&kho_mem::PhysMemExt::bytes(mem, at, 8)?);
-                let memfd = Memfd::read_at(mem, &mut claims, PhysAddr::new(state), at);
-                if memfd.is_err() && claims.count() > 0 {
+                let mut reading = kho_radix::Reading::new(mem, Claims::new(preserved));
+                let state = reading.follow::<U64>(Link::given(at, "state"))?;
+                let link = state.link(|state| state, "memfd state");
+                let memfd = Memfd::read_at(&mut reading, link);
+                if memfd.is_err() && reading.claims().count() > 0 {
                     return Err(Refusal::new("and stays claimed"));
                 }
                 read(mem, &memfd?, names)

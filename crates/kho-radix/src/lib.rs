@@ -3,7 +3,7 @@
 //! A radix tree of six levels whose keys encode an address and an order ([`Key`]). [`Preserved`]
 //! reads a whole tree from memory that is not trusted, checks it in one pass, and answers: is
 //! this range preserved, with which order. [`Claims`] makes sure that each preserved range is
-//! used once.
+//! used once. [`Reading`] is the context that every reader of preserved memory takes.
 //!
 //! [`Tracker`] is the writing side: a tree in pages of an arena. [`Preserver`] puts memory in and
 //! gives owners out ([`PreservedFolio`]), so that what is dropped is no longer preserved. [`SharedTracker`]
@@ -40,6 +40,7 @@ mod leaves;
 mod pool;
 mod preserved;
 mod preserver;
+mod reading;
 mod readings;
 mod seen;
 #[cfg(target_has_atomic = "64")]
@@ -55,6 +56,7 @@ pub use key::Key;
 pub use leaves::{Leaf, Leaves};
 pub use preserved::{Folio, Preserved, Run};
 pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};
 pub use tracker::{Mark, Tracker, TrackerError};

@@ -18,7 +18,8 @@ mod read;
 mod readings;
 mod restore;
 
-pub use kho_radix::RestoreError;
+pub use kho_mem::{Damage, Folio, Link, Located, PhysAddr, PhysMem, PhysMemExt};
+pub use kho_radix::{Failed, Preserver, Reading, RestoreError, Restoring};
 pub use preserve::{PreserveError, PreservedArea};
 pub use read::Area;
 pub use restore::Restored;

@@ -89,7 +89,7 @@ fn outgoing(side: &Side) -> Node {
 fn of_side(node: &mut Node, side: &Side) {
     if let Some(root) = &side.root {
         let tracker = match root.tracker() {
-            Ok(tracker) => format!("tracker at {tracker}"),
+            Ok(tracker) => format!("tracker at {}", tracker.to),
             Err(_) => "no tracker".to_owned(),
         };
         let compatible = root.compatible();
@@ -275,7 +275,7 @@ fn side(side: &Side) -> Value {
         root.add_to(&mut manifest);
         out.insert("dialect".into(), manifest.dialect().id().into());
         if let Ok(tracker) = root.tracker() {
-            out.insert("tracker".into(), tracker.get().into());
+            out.insert("tracker".into(), tracker.to.get().into());
         }
         let subtrees = side.subtrees.iter();
         let subtrees: Map<_, _> = subtrees
