@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{abi_check, mutations};
+use xtask::{abi_check, dependencies, mutations};
 
 #[cfg(feature = "bench")]
 mod bench;
@@ -26,6 +26,7 @@ enum Task {
     AbiCheck(abi_check::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),
+    Dependencies(dependencies::Args),
     #[cfg(feature = "lab")]
     Lab(lab::Args),
     Loom(loom::Args),
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Task::AbiCheck(args) => abi_check::run(&args),
         #[cfg(feature = "bench")]
         Task::Bench(args) => bench::run(&args),
+        Task::Dependencies(args) => dependencies::run(&args),
         #[cfg(feature = "lab")]
         Task::Lab(args) => lab::run(&args),
         Task::Loom(args) => loom::run(&args),

@@ -35,7 +35,7 @@ pub use format::Format;
 pub use iter::Entries;
 pub use kho_compat::{Admitted, Announced, NotAdmitted, Writes};
 pub use kho_mem::{
-    Arena, ArenaConfig, Damage, Link, Located, Order, PhysAddr, PhysMem, PhysMemExt,
+    Arena, ArenaConfig, Damage, Link, Located, Order, PhysAddr, PhysMem, PhysMemExt, SliceMem,
 };
 pub use kho_radix::{
     Claims, Preserved, PreservedFolio, Preserver, Reading, RestoreError, Restoring, TrackerError,
