@@ -5,10 +5,10 @@
 //! [`OutgoingSet`] is a set that is being made. All are typed over the entry: no caller computes an
 //! offset.
 //!
-//! A [`Format`] is a version of the header. A set is read as the version that was handed over, and
-//! written as the one that its handover says.
+//! A [`Format`] is a version of the header. A set is read as the version that was announced to the
+//! [`Reading`], and written as the one that its handover [writes](Writes).
 //!
-//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/block.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 //!
 //! # Features

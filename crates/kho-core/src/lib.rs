@@ -5,13 +5,14 @@
 //! trusted, and checks them against each other. Beyond it are the subtrees, the kexec metadata
 //! ([`Metadata`]), the `reserve_mem` regions ([`Memblock`]), and what later crates add: LUO.
 //!
-//! Reading gives descriptions. The contents of preserved memory come from [`Handover::restore`],
-//! which asks for an [`Admitted`](kho_compat::Admitted) verdict. In an arena ([`Attached`]) what is
+//! Reading gives descriptions. The contents of preserved memory come from [`Restored`],
+//! which asks for an [`Admitted`] verdict. In an arena ([`Attached`]) what is
 //! restored is used where it lies.
 //!
 //! [`Kho`] is the writing side: a handover that is being made.
 //!
-//! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/kexec_handover.h` (root FDT), `kexec_metadata.h` and `memblock.h` beside
+//! it. The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 #![cfg_attr(not(feature = "std"), no_std)]
 

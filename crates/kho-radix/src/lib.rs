@@ -19,8 +19,8 @@
 //! assert_eq!(key.order().get(), 9);
 //! ```
 //!
-//! The format is described by the constants and structs of [`abi`]; its facts were read off a
-//! running Linux 7.3.4.
+//! In Linux: `kho_radix_node` and `kho_radix_leaf` of `include/linux/kho/abi/kexec_handover.h`. The format is
+//! described by the constants and structs of [`abi`]; its facts were read off a running Linux 7.3.4.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -53,6 +53,10 @@ mod walk;
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use key::Key;
+pub use kho_compat::{Admitted, Announced, NotAdmitted};
+pub use kho_mem::{
+    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, Pages, PhysAddr, PhysMem, PhysRange,
+};
 pub use leaves::{Leaf, Leaves};
 pub use preserved::{Folio, Preserved, Run};
 pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};

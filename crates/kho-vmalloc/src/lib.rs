@@ -5,7 +5,7 @@
 //! run of pages. [`Area::read`] checks all of it; [`Area::restore`], which needs an `Admitted`
 //! verdict, opens its bytes. [`PreservedArea`] is the writing side.
 //!
-//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `kho_vmalloc` of `include/linux/kho/abi/kexec_handover.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 #![cfg_attr(not(feature = "std"), no_std)]
 
