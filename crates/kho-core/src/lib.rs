@@ -45,7 +45,7 @@ pub use kho_radix::{
     TrackerError,
 };
 pub use listed::{Listed, Said};
-pub use memblock::{Memblock, Region};
+pub use memblock::{Memblock, MemblockFdt, Region, RegionNode};
 pub use metadata::Metadata;
 pub use restore::Restored;
 pub use root::{RootFdt, Subtree};

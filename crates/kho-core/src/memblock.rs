@@ -41,6 +41,59 @@ pub struct Memblock {
     regions: Vec<Region>,
 }
 
+/// The memblock FDT, decoded from its bytes alone: its regions' memory was not looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemblockFdt {
+    /// Its compat string.
+    pub compatible: String,
+    /// Its regions; none for a version that is not read here.
+    pub regions: Vec<RegionNode>,
+}
+
+/// A region's node of the memblock FDT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegionNode {
+    /// The name that the user gave it.
+    pub name: String,
+    /// Its compat string.
+    pub compatible: String,
+    /// Its address and bytes; `None` for a region of a version that is not read here.
+    pub place: Option<(PhysAddr, u64)>,
+}
+
+impl MemblockFdt {
+    /// Decodes the FDT that `bytes`, which lie at `at`, begin with.
+    ///
+    /// # Errors
+    ///
+    /// The FDT is damaged, or a property is missing.
+    pub fn decode(bytes: &[u8], at: PhysAddr) -> Result<Self, Damage> {
+        let tree = Tree::check(bytes, at, "memblock FDT")?;
+        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let mut regions = Vec::new();
+        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
+            for node in tree.children() {
+                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
+                let place = if is(&compatible, REGION.name, REGION_VERSION) {
+                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                    Some((start, tree.u64(&node, PROP_SIZE)?))
+                } else {
+                    None
+                };
+                regions.push(RegionNode {
+                    name: node.name().to_string(),
+                    compatible,
+                    place,
+                });
+            }
+        }
+        Ok(Self {
+            compatible,
+            regions,
+        })
+    }
+}
+
 fn is(text: &str, name: &str, version: u32) -> bool {
     Compat::parse(text).is_ok_and(|c| c.base().name() == name && c.base().version() == version)
 }
@@ -78,38 +131,32 @@ impl Memblock {
         let bytes = mem
             .bytes(at, len)
             .map_err(|error| error.damage("memblock", at))?;
-        let tree = Tree::check(&bytes, at, "memblock FDT")?;
-        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let fdt = MemblockFdt::decode(&bytes, at)?;
         let mut regions = Vec::new();
-        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
-            for node in tree.children() {
-                let name = node.name().to_string();
-                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
-                let mut region = Region {
-                    name,
-                    compatible,
-                    range: None,
-                    preserved: 0,
+        for node in fdt.regions {
+            let mut region = Region {
+                name: node.name,
+                compatible: node.compatible,
+                range: None,
+                preserved: 0,
+            };
+            if let Some((start, size)) = node.place {
+                let start = Link {
+                    to: start,
+                    at,
+                    name: "reserve_mem region",
                 };
-                if is(&region.compatible, REGION.name, REGION_VERSION) {
-                    let start = Link {
-                        to: PhysAddr::new(tree.u64(&node, PROP_START)?),
-                        at,
-                        name: "reserve_mem region",
-                    };
-                    let size = tree.u64(&node, PROP_SIZE)?;
-                    check(reading, start, size, &mut region).map_err(|damage| {
-                        damage
-                            .within(format!("region `{}`", region.name))
-                            .within("memblock")
-                    })?;
-                }
-                regions.push(region);
+                check(reading, start, size, &mut region).map_err(|damage| {
+                    damage
+                        .within(format!("region `{}`", region.name))
+                        .within("memblock")
+                })?;
             }
+            regions.push(region);
         }
         Ok(Some(Self {
             at,
-            compatible,
+            compatible: fdt.compatible,
             regions,
         }))
     }

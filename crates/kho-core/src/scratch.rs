@@ -34,6 +34,17 @@ impl ScratchTable {
         read(mem, at, size).map_err(|damage| damage.within("scratch table"))
     }
 
+    /// Decodes the table that `bytes`, which lie at `at`, are.
+    ///
+    /// # Errors
+    ///
+    /// As [`ScratchTable::read`].
+    pub fn decode(bytes: &[u8], at: PhysAddr) -> Result<Self, Damage> {
+        check_size(bytes.len() as u64, at)
+            .and_then(|()| decode(bytes, at))
+            .map_err(|damage| damage.within("scratch table"))
+    }
+
     /// Where the table lies.
     #[must_use]
     pub const fn at(&self) -> PhysAddr {
@@ -78,13 +89,18 @@ impl ScratchTable {
     }
 }
 
-fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Damage> {
+fn check_size(size: u64, at: PhysAddr) -> Result<(), Damage> {
     let entry = size_of::<ScratchEntry>() as u64;
     if size == 0 || !size.is_multiple_of(entry) || size > MAX_AREAS * entry {
         return Err(Damage::new(Defect::BadSize, "size", at)
             .found(format!("{size} bytes"))
             .expected(format!("a multiple of {entry} up to {}", MAX_AREAS * entry)));
     }
+    Ok(())
+}
+
+fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Damage> {
+    check_size(size, at)?;
     if at.is_null() {
         return Err(Damage::new(Defect::Null, "address", at));
     }
@@ -93,8 +109,12 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Dama
     let bytes = mem
         .bytes(at, len)
         .map_err(|error| error.damage("table", at))?;
+    decode(&bytes, at)
+}
+
+fn decode(bytes: &[u8], at: PhysAddr) -> Result<ScratchTable, Damage> {
     let mut areas: Vec<PhysRange> = Vec::new();
-    for (index, entry) in Located::<ScratchEntry>::all(&bytes, at).enumerate() {
+    for (index, entry) in Located::<ScratchEntry>::all(bytes, at).enumerate() {
         let (addr, size) = (entry.addr.get(), entry.size.get());
         let damage = |defect| Damage::new(defect, format!("area {index}"), entry.at());
         if !addr.is_multiple_of(SCRATCH_ALIGN) || !size.is_multiple_of(SCRATCH_ALIGN) {

@@ -14,6 +14,7 @@ pub mod abi;
 mod flb;
 mod golden;
 mod handler;
+mod header;
 mod incoming;
 mod lost;
 mod name;
@@ -27,6 +28,7 @@ mod token;
 
 pub use flb::Flb;
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
+pub use header::Header;
 pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
 pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};

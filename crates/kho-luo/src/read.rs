@@ -1,20 +1,15 @@
 //! Reading LUO's header and all that hangs on it.
 
 use kho_block::Format;
-use kho_compat::{
-    Carrier, Compat, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy,
-};
+use kho_compat::{Carrier, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy};
 use kho_core::Handover;
-use kho_mem::{Damage, Defect, Link, Located, PAGE_SIZE_U64, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 
 use crate::abi::{LuoSerTail, NAME, SUBTREE, VERSION};
-use crate::name::ascii;
+use crate::header::{Header, check_size};
 use crate::session::{Handlers, read as read_sessions};
 use crate::{Flb, Handler, Session, flb};
-
-/// The most bytes that a header is read of: its string is one of some dozens of bytes.
-const MAX_HEADER: u64 = PAGE_SIZE_U64;
 
 /// What LUO handed over.
 #[derive(Clone, Debug)]
@@ -233,41 +228,21 @@ fn read(
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {
-    let tail = size_of::<LuoSerTail>();
-    let bad_size = |expected: String| {
-        Damage::new(Defect::BadSize, "blob", at)
-            .found(format!("{size} bytes"))
-            .expected(expected)
-    };
-    // The shortest string has a letter and "-v0", and fills 8 bytes.
-    if size < (tail + 8) as u64 || size > MAX_HEADER {
-        return Err(bad_size(format!("{} to {MAX_HEADER} bytes", tail + 8)));
-    }
-    // Bounded by MAX_HEADER just above.
+    check_size(size, at)?;
+    // Bounded just above.
     let len = usize::try_from(size).unwrap_or(usize::MAX);
     let mem = reading.mem();
     let bytes = mem
         .bytes(at, len)
         .map_err(|error| error.damage("blob", at))?;
-    let field = bytes.get(..len - tail).unwrap_or_default();
-    let compatible = ascii(field, "compatible", at)?;
+    let header = Header::decode(&bytes, at)?;
+    let compatible = header.compatible();
     let body = reading.in_string(compatible, |reading| {
-        let block_version = match block_version(reading, registry, compatible) {
-            Ok(version) => version,
+        match block_version(reading, registry, compatible) {
+            Ok(version) => body(reading, &header.tail()?, version).map(Ok),
             // What lies behind the string is another version's: not ours to interpret.
-            Err(error) => return Ok(Err(error)),
-        };
-        // Only now is it known how long the string's field is.
-        let expected = Compat::field_len_of(compatible.len()) + tail;
-        if len != expected {
-            return Err(bad_size(format!("{expected} bytes for `{compatible}`")));
+            Err(error) => Ok(Err(error)),
         }
-        let header = Link {
-            to: PhysAddr::new(at.get() + (expected - tail) as u64),
-            at,
-            name: "header",
-        };
-        body(reading, header, block_version).map(Ok)
     })?;
     Ok(Luo {
         at,
@@ -276,16 +251,12 @@ fn read(
     })
 }
 
-/// Reads what follows the string, and all that hangs on it.
-fn body(reading: &mut Reading<'_>, header: Link, block_version: u32) -> Result<Body, Damage> {
-    let header: Located<LuoSerTail> = reading.follow(header)?;
-    let number = header.liveupdate_num.get();
-    if number == 0 {
-        let at = header.addr_of(|header| &header.liveupdate_num);
-        return Err(Damage::new(Defect::BadValue, "liveupdate_num", at)
-            .found(number)
-            .expected("at least 1: the writer's own number plus one"));
-    }
+/// Reads all that hangs on the header.
+fn body(
+    reading: &mut Reading<'_>,
+    header: &Located<LuoSerTail>,
+    block_version: u32,
+) -> Result<Body, Damage> {
     let mut handlers = Handlers::default();
     let head = header.link(|header| &header.sessions_pa, "session set");
     let (session_blocks, sessions) = read_sessions(reading, head, &mut handlers)?;
@@ -309,7 +280,7 @@ fn body(reading: &mut Reading<'_>, header: Link, block_version: u32) -> Result<B
         "LUO read"
     );
     Ok(Body {
-        liveupdate_num: number,
+        liveupdate_num: header.liveupdate_num.get(),
         block_version,
         sessions,
         session_blocks,
