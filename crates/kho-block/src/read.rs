@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem};
-use kho_radix::{Reading, RestoreError, Restoring};
+use kho_radix::{Claims, Reading, RestoreError, Restoring};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::abi::{MAX_BLOCKS, NAME};
@@ -80,7 +80,8 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             entry: PhantomData,
         };
         reading
-            .all_or_none(|reading| set.chain(reading, head))
+            .claims_mut()
+            .all_or_none(|claims| set.chain(claims, head))
             .map_err(|damage| {
                 damage
                     .within(format!("block {}", set.blocks.len()))
@@ -89,7 +90,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
         Ok(set)
     }
 
-    fn chain(&mut self, reading: &mut Reading<'_>, head: Link) -> Result<(), Damage> {
+    fn chain(&mut self, claims: &mut Claims, head: Link) -> Result<(), Damage> {
         let full = self.format.count_per_block(size_of::<T>());
         let mut next = head;
         while !next.is_null() {
@@ -98,7 +99,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
                     .found("one more block")
                     .expected(format!("at most {MAX_BLOCKS} blocks")));
             }
-            reading.page(next).map_err(|damage| {
+            claims.page(next).map_err(|damage| {
                 // Only here, on the way out, is the chain searched.
                 let mut blocks = self.blocks.iter();
                 match blocks.position(|block| block.addr == next.to) {

@@ -298,28 +298,35 @@ impl Preserved {
     /// # Errors
     ///
     /// The address is null, not page-aligned, not preserved, or inside a larger preserved range.
+    #[inline]
     pub fn folio_at(&self, link: Link) -> Result<Folio, Damage> {
-        let addr = link.to;
-        let damage = |defect| link.damage(defect).found(addr);
-        if addr.is_null() {
-            return Err(damage(Defect::Null).expected("an address"));
+        match self.lookup(link.to) {
+            Some(folio) if folio.addr() == link.to && !link.is_null() => Ok(folio),
+            found => Err(no_folio(&link, found)),
         }
-        if !addr.is_page_aligned() {
-            return Err(damage(Defect::Unaligned).expected("a multiple of the page size"));
-        }
-        let Some(folio) = self.lookup(addr) else {
-            return Err(damage(Defect::NotPreserved).expected("the address of preserved memory"));
-        };
-        if folio.addr() != addr {
-            return Err(link
-                .damage(Defect::Unaligned)
-                .found(format!(
-                    "{addr}, inside the order {} range at {}",
-                    folio.order,
-                    folio.addr()
-                ))
-                .expected("the first page of a preserved range"));
-        }
-        Ok(folio)
+    }
+}
+
+/// Why no folio begins where `link` points to; `found` is what holds that address.
+#[cold]
+fn no_folio(link: &Link, found: Option<Folio>) -> Damage {
+    let addr = link.to;
+    let damage = |defect| link.damage(defect).found(addr);
+    if addr.is_null() {
+        return damage(Defect::Null).expected("an address");
+    }
+    if !addr.is_page_aligned() {
+        return damage(Defect::Unaligned).expected("a multiple of the page size");
+    }
+    match found {
+        None => damage(Defect::NotPreserved).expected("the address of preserved memory"),
+        Some(folio) => link
+            .damage(Defect::Unaligned)
+            .found(format!(
+                "{addr}, inside the order {} range at {}",
+                folio.order,
+                folio.addr()
+            ))
+            .expected("the first page of a preserved range"),
     }
 }
