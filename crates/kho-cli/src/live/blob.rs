@@ -4,7 +4,7 @@ use kho_compat::Compat;
 use kho_core::abi::{MEMBLOCK_SUBTREE, METADATA_SUBTREE};
 use kho_core::{MemblockFdt, Metadata};
 use kho_luo::abi::LuoSerTail;
-use kho_mem::{Damage, Located, PAGE_SIZE};
+use kho_mem::{Damage, Defect, Located, PAGE_SIZE};
 
 use super::system::{self, BASE};
 
@@ -54,10 +54,14 @@ pub(super) fn read(name: &str, blob: &[u8]) -> Result<Blob, Damage> {
 fn luo(blob: &[u8]) -> Result<Header, Damage> {
     let header = kho_luo::Header::decode(blob, BASE)?;
     let compatible = header.compatible();
-    let is_ours = Compat::parse(compatible).is_ok_and(|compat| {
-        let (name, version) = (compat.base().name(), compat.base().version());
-        (name, version) == (kho_luo::abi::NAME, kho_luo::abi::VERSION)
-    });
+    // Memory that was taken over holds anything by now, other text included.
+    let compat = Compat::parse(compatible).map_err(|error| {
+        Damage::new(Defect::BadText, "compatible", BASE)
+            .found(format!("\"{compatible}\""))
+            .expected(format!("a compat string: {error}"))
+    })?;
+    let base = (compat.base().name(), compat.base().version());
+    let is_ours = base == (kho_luo::abi::NAME, kho_luo::abi::VERSION);
     Ok(Header {
         compatible: compatible.to_owned(),
         // What lies behind the string is another version's: not ours to interpret.
@@ -116,6 +120,10 @@ mod tests {
             (
                 luo_of(b"luo-v5\0\0\0\0\0\0\0\0\0\0", [0; 3]),
                 "LUO: blob has an impossible size",
+            ),
+            (
+                luo_of(b"/bin/sh\0", [0; 3]),
+                "LUO: compatible is not valid text",
             ),
             (
                 luo_of(b"luo-v5\0\0", [0; 3]),
