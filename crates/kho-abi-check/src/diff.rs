@@ -334,8 +334,7 @@ fn partners(old: &[Struct], new: &[Struct]) -> Vec<Option<usize>> {
     let same_c_name =
         |a: &Struct, b: &Struct| a.c_name.is_some() && a.c_name == b.c_name && a.name != b.name;
     let is_kept = |name: &str, list: &[Struct]| list.iter().any(|other| other.name == name);
-    let renamed =
-        |a: &Struct, b: &Struct| !is_kept(&a.name, new) && !is_kept(&b.name, old);
+    let renamed = |a: &Struct, b: &Struct| !is_kept(&a.name, new) && !is_kept(&b.name, old);
     let passes: [&dyn Fn(&Struct, &Struct) -> bool; 4] = [
         &|a, b| a == b,
         &|a, b| a.name == b.name,

@@ -280,9 +280,13 @@ impl Sources {
                         || match module {
                             "" | "self" => is_here && assert.module == item.module,
                             "super" => {
-                                is_here && assert.module.rsplit_once("::").unwrap_or_default().0 == item.module
+                                is_here
+                                    && assert.module.rsplit_once("::").unwrap_or_default().0
+                                        == item.module
                             }
-                            "crate" => item.module.is_empty() && item.place.file.ends_with("/lib.rs"),
+                            "crate" => {
+                                item.module.is_empty() && item.place.file.ends_with("/lib.rs")
+                            }
                             module => match item.module.rsplit("::").next() {
                                 Some("") | None => is_module(&item.place.file, module),
                                 Some(last) => last == module,

@@ -7,8 +7,8 @@ use quote::ToTokens;
 use super::Check;
 use crate::describe::Described;
 use crate::finding::{Finding, Place};
-use crate::rules;
 use crate::history::is_experiment;
+use crate::rules;
 use crate::snapshot::{Abi, Struct};
 use crate::source::{Sources, StructItem};
 
@@ -258,9 +258,9 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
         let exempt = exempt
             .iter()
             .any(|word| name == *word || name.ends_with(&format!("_{word}")));
-        let typed = ["Component", "Features"]
+        let typed = ["Component", "Features", "Generation"]
             .iter()
-            .any(|ty| item.ty.ends_with(ty));
+            .any(|ty| item.ty.trim_end_matches(']').ends_with(ty));
         let shown = lengths.contains(&format!(";{name}]"))
             || guarded.values.contains(item.value.trim_matches('"'));
         let known = exempt || typed || shown || guarded.constants.contains(name);

@@ -61,12 +61,20 @@ impl Check<'_> {
     }
 
     /// The newest older version of `component` in which the struct is the kernel's.
-    fn older(&self, component: &Component, layout: &Layout, kernel: &KernelTypes) -> Option<Version> {
+    fn older(
+        &self,
+        component: &Component,
+        layout: &Layout,
+        kernel: &KernelTypes,
+    ) -> Option<Version> {
         let versions = self.history.work.get(component.name)?;
         let versions = versions.range(..Version::new(component.major(), 0)).rev();
         let same = |text: &String| {
             let abi = Abi::parse(text)?;
-            let mut then = abi.structs.iter().filter(|then| then.c_name == layout.c_name);
+            let mut then = abi
+                .structs
+                .iter()
+                .filter(|then| then.c_name == layout.c_name);
             let is_kernels = |then: &Struct| compare(&then.layout()?, kernel);
             Some(then.any(|then| is_kernels(then).is_some_and(|found| found.is_empty())))
         };

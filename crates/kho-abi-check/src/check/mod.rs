@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use kho_compat::{Component, Registry, RegistryError};
 
-use crate::finding::{Finding, Place, Report, Severity};
 use crate::describe::Described;
 use crate::diff::StructDiff;
+use crate::finding::{Finding, Place, Report, Severity};
 use crate::history::{History, Version};
 use crate::packages::{self, Package, packages};
 use crate::rules;

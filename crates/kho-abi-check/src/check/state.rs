@@ -123,9 +123,10 @@ impl Check<'_> {
                         == (&now.structs, &now.constants, &now.vectors)
                 })
             };
-            let mut new = self.described.iter().filter(|described| {
-                !self.history.past.contains_key(described.component.name)
-            });
+            let mut new = self
+                .described
+                .iter()
+                .filter(|described| !self.history.past.contains_key(described.component.name));
             let alike = new.find(same).map(|described| described.component);
             let title = match alike {
                 Some(other) => format!(

@@ -37,20 +37,22 @@ impl Check<'_> {
             return self.went_back(generation, next, Version::new(before.saturating_add(1), 0));
         }
         let is_raised = generation.is_default() && before.is_some_and(|n| n < version.number);
+        let of_number = self.history.newest_of(name, version.number);
+        let of_number = of_number.map(|(last, past)| (last, past.clone()));
+        if let Some((last, _)) = of_number
+            && version < last
+        {
+            let next = Version::new(last.number, last.minor.saturating_add(1));
+            return self.went_back(generation, last, next);
+        }
         if let Some(past) = self.history.past(name, version).cloned() {
             if let (true, Some(before), true) = (is_raised, before, past.merged) {
                 self.bumped(generation, before);
             }
             return self.unchanged(generation, &past);
         }
-        let of_number = self.history.newest_of(name, version.number);
-        let of_number = of_number.map(|(last, past)| (last, past.clone()));
         match (of_number, before) {
             _ if generation.is_experiment() => self.experiment(generation),
-            (Some((last, _)), _) if version < last => {
-                let next = Version::new(last.number, last.minor.saturating_add(1));
-                return self.went_back(generation, last, next);
-            }
             (Some((last, past)), _) => self.minor_raised(generation, last, &past),
             (None, Some(before)) if is_raised => self.bumped(generation, before),
             (None, Some(before)) if !generation.is_default() => {
@@ -67,11 +69,7 @@ impl Check<'_> {
     fn written_before(&self, name: &str) -> Option<u32> {
         let state = self.base_state();
         let stated = state.get(name).map(|state| state.version);
-        stated.or_else(|| {
-            self.history
-                .newest(name)
-                .map(|(version, _)| version.number)
-        })
+        stated.or_else(|| self.history.newest(name).map(|(version, _)| version.number))
     }
 
     /// A generation at a version that is history: what it describes has to be what stands there.
@@ -145,7 +143,8 @@ impl Check<'_> {
         );
         let layout_place = self.first_place(component, version.number, &changes.structs);
         let constant = changes.constants.iter().find_map(Change::constant);
-        let constant_place = constant.and_then(|name| self.const_place(component, version.number, name));
+        let constant_place =
+            constant.and_then(|name| self.const_place(component, version.number, name));
         let (version_place, _) = self.version_place(component, version);
         for finding in &mut self.findings {
             if finding.component == component.name && finding.place.is_none() {
@@ -353,7 +352,12 @@ impl Check<'_> {
                 .at(Some(place.clone()));
             self.add(finding);
         }
-        self.carried(component, Need::Breaking, &format!("{old} -> {token}"), place);
+        self.carried(
+            component,
+            Need::Breaking,
+            &format!("{old} -> {token}"),
+            place,
+        );
     }
 
     /// A minor version more of a generation: `past` is the one before.
@@ -365,7 +369,10 @@ impl Check<'_> {
         let changes = Changes::of(&past.text, &generation.beside(&past.text));
         if is_additive(&changes) {
             let released = self.released(component, Need::Compatible);
-            let title = format!("{change}: what a reader of {last} ignores was added.{}", released.words);
+            let title = format!(
+                "{change}: what a reader of {last} ignores was added.{}",
+                released.words
+            );
             let finding = Finding::new(&rules::MINOR_RAISED, name, title)
                 .details(changes.added.words())
                 .at(Some(place.clone()));
@@ -379,7 +386,10 @@ impl Check<'_> {
             let mend = format!("set the minor version back to {} at {place}", last.minor);
             (&rules::BUMPED_WITHOUT_CHANGE, title, mend)
         } else {
-            let title = format!("{change}: what {} described before changed", last.token(name));
+            let title = format!(
+                "{change}: what {} described before changed",
+                last.token(name)
+            );
             let mend = format!(
                 "undo the change of what was there; or set the minor version back to {} and give {name} its \
                  next version ({place})",
@@ -413,12 +423,20 @@ impl Check<'_> {
         }
         let structs = generation.generation.all_layouts().len();
         about.push(format!("{structs} structs"));
-        let title = format!("{token} is added beside {name}-v{before}: {}", about.join("; "));
+        let title = format!(
+            "{token} is added beside {name}-v{before}: {}",
+            about.join("; ")
+        );
         let finding = Finding::new(&rules::GENERATION_ADDED, name, title).at(Some(place.clone()));
         self.add(finding);
         // A new default makes a breaking release, which carries this as well.
         if !generation.is_experiment() && component.major() <= before {
-            self.carried(component, Need::Compatible, &format!("{token} is added"), place);
+            self.carried(
+                component,
+                Need::Compatible,
+                &format!("{token} is added"),
+                place,
+            );
         }
     }
 
@@ -462,8 +480,7 @@ impl Check<'_> {
         for (name, version) in gone {
             let title = format!("{}, an experiment, is gone", version.token(&name));
             let place = Place::new(self.snapshot(&name, version), 1);
-            let finding =
-                Finding::new(&rules::EXPERIMENT_CHANGED, &name, title).at(Some(place));
+            let finding = Finding::new(&rules::EXPERIMENT_CHANGED, &name, title).at(Some(place));
             self.add(finding);
         }
     }
@@ -481,15 +498,15 @@ impl Check<'_> {
                 let token = format!("{}-v{number}", component.name);
                 if let Some(generation) = component.generation(*number) {
                     let version = Version::new(*number, generation.minor);
-                    let title =
-                        format!("{token} is a generation, and stated as never released");
+                    let title = format!("{token} is a generation, and stated as never released");
                     found.push((*component, version, None, title));
                     continue;
                 }
                 let work = self.history.work.get(component.name).into_iter().flatten();
                 for (version, _) in work.filter(|(version, _)| version.number == *number) {
                     let path = self.snapshot(component.name, *version);
-                    let title = format!("{path} describes {token}, which is stated as never released");
+                    let title =
+                        format!("{path} describes {token}, which is stated as never released");
                     found.push((*component, *version, Some(path), title));
                 }
             }
@@ -547,7 +564,11 @@ impl Check<'_> {
         if !component.summary.is_empty() {
             about.insert(0, component.summary.to_owned());
         }
-        let needs: Vec<_> = generation.generation.listed().map(|(need, _)| need).collect();
+        let needs: Vec<_> = generation
+            .generation
+            .listed()
+            .map(|(need, _)| need)
+            .collect();
         if !needs.is_empty() {
             about.push(format!("needs {}", needs.join(", ")));
         }
@@ -698,7 +719,10 @@ impl Check<'_> {
         let no = need.to_string();
         Released {
             words: String::new(),
-            problem: format!("{name} {old} -> {now} is no {}", no.trim_start_matches("a ")),
+            problem: format!(
+                "{name} {old} -> {now} is no {}",
+                no.trim_start_matches("a ")
+            ),
             mend: Some(mend),
             place: Some(place),
         }
