@@ -335,7 +335,8 @@ fn partners(old: &[Struct], new: &[Struct]) -> Vec<Option<usize>> {
         |a: &Struct, b: &Struct| a.c_name.is_some() && a.c_name == b.c_name && a.name != b.name;
     let is_kept = |name: &str, list: &[Struct]| list.iter().any(|other| other.name == name);
     let renamed = |a: &Struct, b: &Struct| !is_kept(&a.name, new) && !is_kept(&b.name, old);
-    let passes: [&dyn Fn(&Struct, &Struct) -> bool; 4] = [
+    type IsSame<'a> = &'a dyn Fn(&Struct, &Struct) -> bool;
+    let passes: [IsSame<'_>; 4] = [
         &|a, b| a == b,
         &|a, b| a.name == b.name,
         &|a, b| renamed(a, b) && same_c_name(a, b),
