@@ -8,129 +8,54 @@ use crate::snapshot::Field;
 
 /// One thing that differs between two descriptions of a component.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Change {
+pub(crate) enum Change {
     /// A struct is there that was not.
-    StructAdded {
-        /// Its name.
-        name: String,
-    },
+    StructAdded { name: String },
     /// A struct is gone.
-    StructRemoved {
-        /// Its name.
-        name: String,
-        /// Its bytes.
-        size: u64,
-    },
+    StructRemoved { name: String, size: u64 },
     /// A struct has another name.
-    StructRenamed {
-        /// As it was called.
-        old: String,
-        /// As it is called.
-        new: String,
-    },
+    StructRenamed { old: String, new: String },
     /// A struct stands for another one of C.
     CName {
-        /// The struct.
         of: String,
-        /// The name in C that it had.
         old: Option<String>,
-        /// The one that it has.
         new: Option<String>,
     },
     /// A struct has another size.
-    Size {
-        /// The struct.
-        of: String,
-        /// The bytes that it had.
-        old: u64,
-        /// Those that it has.
-        new: u64,
-    },
+    Size { of: String, old: u64, new: u64 },
     /// A struct has another alignment.
-    Align {
-        /// The struct.
-        of: String,
-        /// The alignment that it had.
-        old: u64,
-        /// The one that it has.
-        new: u64,
-    },
+    Align { of: String, old: u64, new: u64 },
     /// A struct is packed and was not, or the other way round.
-    Packed {
-        /// The struct.
-        of: String,
-        /// Whether it is.
-        packed: bool,
-    },
+    Packed { of: String, packed: bool },
     /// A field is not as it was.
-    Field {
-        /// The struct.
-        of: String,
-        /// The field, before and after.
-        row: Row,
-    },
+    Field { of: String, row: Row },
     /// A constant is there that was not.
-    ConstantAdded {
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: String,
-    },
+    ConstantAdded { name: String, value: String },
     /// A constant has another value, or is gone.
     Constant {
-        /// Its name.
         name: String,
-        /// The struct that it belongs to.
         of: Option<String>,
-        /// The value that it had.
         old: String,
-        /// The one that it has; `None` where it is gone.
         new: Option<String>,
     },
     /// Constants are listed in another order.
-    ConstantOrder {
-        /// The struct that they belong to.
-        of: Option<String>,
-    },
+    ConstantOrder { of: Option<String> },
     /// A line of the head is there that was not.
-    HeadAdded {
-        /// Its key.
-        key: String,
-    },
+    HeadAdded { key: String },
     /// A line of the head is another, or gone.
     Head {
-        /// Its key.
         key: String,
-        /// The value that it had.
         old: String,
-        /// The one that it has; `None` where it is gone.
         new: Option<String>,
     },
     /// A component needs others.
-    Needs {
-        /// What it needed.
-        old: String,
-        /// What it needs.
-        new: String,
-    },
+    Needs { old: String, new: String },
     /// A vector is there that was not.
-    VectorAdded {
-        /// Its name.
-        name: String,
-    },
+    VectorAdded { name: String },
     /// A vector is another.
-    Vector {
-        /// Its name.
-        name: String,
-        /// The lines that differ.
-        lines: Vec<String>,
-    },
+    Vector { name: String, lines: Vec<String> },
     /// A vector is gone.
-    VectorRemoved {
-        /// Its name.
-        name: String,
-    },
+    VectorRemoved { name: String },
     /// A line of the text, with its sign: what is known where no more is.
     Line(String),
 }

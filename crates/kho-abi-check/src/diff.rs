@@ -11,15 +11,15 @@ use crate::snapshot::{Abi, Field, Struct};
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Changes {
     /// Components whose format is used.
-    pub needs: Vec<Change>,
+    pub(crate) needs: Vec<Change>,
     /// Structs, a change at a time.
-    pub layouts: Vec<Change>,
+    pub(crate) layouts: Vec<Change>,
     /// Structs, field by field.
-    pub structs: Vec<StructDiff>,
+    pub(crate) structs: Vec<StructDiff>,
     /// Constants and the lines of the head.
-    pub constants: Vec<Change>,
+    pub(crate) constants: Vec<Change>,
     /// What the code writes.
-    pub behaviour: Vec<Change>,
+    pub(crate) behaviour: Vec<Change>,
     /// What the new description says of more than the old one did, without a change of anything
     /// that both describe.
     pub added: Added,
@@ -46,8 +46,7 @@ impl Added {
     }
 
     /// What was added, in words.
-    #[must_use]
-    pub fn words(&self) -> Vec<String> {
+    pub(crate) fn words(&self) -> Vec<String> {
         let head = self.head.iter().map(|key| format!("line `{key}`"));
         let constants = self
             .constants
@@ -136,8 +135,7 @@ impl Changes {
     }
 
     /// Everything that changed, in lines.
-    #[must_use]
-    pub fn details(&self) -> Vec<Detail> {
+    pub(crate) fn details(&self) -> Vec<Detail> {
         let lists = [&self.layouts, &self.constants, &self.behaviour, &self.needs];
         lists
             .into_iter()
@@ -147,7 +145,6 @@ impl Changes {
     }
 
     /// Counts what is added as changed.
-    #[must_use]
     pub(crate) fn with_added(mut self) -> Self {
         let added = std::mem::take(&mut self.added);
         let head = added.head.into_iter();

@@ -46,7 +46,6 @@ mod tree;
 mod vector;
 
 pub use allow::Date;
-pub use change::Change;
 pub use check::{check, check_docs, check_linked};
 pub use describe::{describe, describe_generation};
 pub use diff::{Added, Changes, Row, StructDiff};

@@ -277,6 +277,21 @@ impl fmt::Debug for Damage {
 
 impl core::error::Error for Damage {}
 
+impl MemError {
+    /// The failed access as damage: `what`, whose address stands at `at`, points to memory that
+    /// is not there.
+    #[must_use]
+    pub fn damage(&self, what: impl Into<Cow<'static, str>>, at: PhysAddr) -> Damage {
+        let defect = match self.kind {
+            MemErrorKind::Outside => Defect::OutsideMemory,
+            MemErrorKind::Wraps => Defect::Wraps,
+        };
+        Damage::new(defect, what, at)
+            .found(format!("{} bytes at {}", self.len, self.addr))
+            .expected("a range inside this memory")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,20 +305,5 @@ mod tests {
             "tree: root: node `root` is empty at 0x20"
         );
         assert_eq!(damage().renamed("tree").subject(), "tree");
-    }
-}
-
-impl MemError {
-    /// The failed access as damage: `what`, whose address stands at `at`, points to memory that
-    /// is not there.
-    #[must_use]
-    pub fn damage(&self, what: impl Into<Cow<'static, str>>, at: PhysAddr) -> Damage {
-        let defect = match self.kind {
-            MemErrorKind::Outside => Defect::OutsideMemory,
-            MemErrorKind::Wraps => Defect::Wraps,
-        };
-        Damage::new(defect, what, at)
-            .found(format!("{} bytes at {}", self.len, self.addr))
-            .expected("a range inside this memory")
     }
 }

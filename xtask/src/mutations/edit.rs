@@ -66,13 +66,12 @@ impl Edit {
         let mut found = files.find(&krate, &self.at)?;
         // Of several, the one that has the tokens.
         if let (Some(from), [_, _, ..]) = (&self.from, found.as_slice()) {
-            let mut having = Vec::new();
-            for found in &found {
-                having.push(!places(&found.file.source.text, &found.part.whole, from)?.is_empty());
-            }
-            if having.contains(&true) {
-                let mut having = having.into_iter();
-                found.retain(|_| having.next().unwrap_or_default());
+            let has = |found: &Found| {
+                let places = places(&found.file.source.text, &found.part.whole, from);
+                places.is_ok_and(|places| !places.is_empty())
+            };
+            if found.iter().any(has) {
+                found.retain(has);
             }
         }
         if let [_, _, ..] = found.as_slice()
@@ -136,14 +135,10 @@ impl Edit {
         if let Some(add) = &self.add {
             match (&part.list, &found.missing) {
                 (Some(list), _) => {
-                    let inside = slice(text, list);
-                    let trimmed = inside.trim_end();
-                    let at = list.start + trimmed.len();
-                    let comma = if trimmed.is_empty() || trimmed.ends_with([',', '}', ';']) {
-                        ""
-                    } else {
-                        ","
-                    };
+                    let inside = slice(text, list).trim_end();
+                    let at = list.start + inside.len();
+                    let is_ended = inside.is_empty() || inside.ends_with([',', '}', ';']);
+                    let comma = if is_ended { "" } else { "," };
                     splice(at..at, format!("{comma}\n{add}"));
                 }
                 (None, Some((at, call))) => splice(*at..*at, format!("\n.{call}(&[{add}])")),
@@ -227,7 +222,9 @@ impl Edit {
                     let (_, tail) = rest.split_once('"').unwrap_or_default();
                     format!("{head}{line}{tail}")
                 }
-                None => line.clone(),
+                None if start == "version" => line.clone(),
+                // Depended on by its path alone.
+                None => continue,
             };
             files.write(file, Some(text.replacen(old, &new, 1)));
         }

@@ -15,6 +15,7 @@ pub(super) struct Files {
     /// New contents by path; `None` where the file is deleted.
     pub(super) edited: BTreeMap<String, Option<String>>,
     parsed: RefCell<BTreeMap<(String, bool), Rc<Source>>>,
+    /// The crates that declare the components of which there are snapshots.
     homes: BTreeMap<String, String>,
 }
 
@@ -64,17 +65,21 @@ impl Files {
         let dir = files.root.join("crates");
         let says = |error: std::io::Error| format!("{}: {error}", dir.display());
         for entry in fs::read_dir(&dir).map_err(says)? {
-            let krate = entry
-                .map_err(says)?
-                .file_name()
-                .to_string_lossy()
-                .into_owned();
-            let of = files.crate_files(&krate).unwrap_or_default();
+            let krate = entry.map_err(says)?.file_name();
+            let krate = krate.to_string_lossy();
+            if !dir.join(&*krate).join("src/lib.rs").exists() {
+                continue;
+            }
+            let of = files.crate_files(&krate)?;
             let names = entries(&of).filter_map(|(file, entry)| {
                 let is_built = !file.is_optional && !entry.is_optional;
-                name_of(&of, file, entry).filter(|_| is_built)
+                let name = name_of(&of, file, entry).filter(|_| is_built)?;
+                let snapshots = files.root.join("abi-snapshots").join(&name);
+                snapshots.exists().then_some(name)
             });
-            files.homes.extend(names.map(|name| (name, krate.clone())));
+            files
+                .homes
+                .extend(names.map(|name| (name, krate.to_string())));
         }
         Ok(files)
     }
@@ -279,7 +284,7 @@ fn entries<'a>(files: &'a [CrateFile]) -> impl Iterator<Item = (&'a CrateFile, &
     files.iter().flat_map(of)
 }
 
-/// The constant that `part`, a path, names in a crate: of several, that of the same file.
+/// The constant that `part`, a path, names in a crate: of several, that of the same file, or a public one.
 fn constant<'a>(
     files: &'a [CrateFile],
     file: &'a CrateFile,
@@ -290,9 +295,16 @@ fn constant<'a>(
         .split("::")
         .filter(|part| !["crate", "self", "super"].contains(part));
     let query: Vec<_> = query.collect();
-    let own = entries(std::slice::from_ref(file));
-    own.chain(entries(files))
-        .find(|(file, entry)| entry.kind == "const" && file.has(entry, &query))
+    let is_named =
+        |(file, entry): &(&CrateFile, &Entry)| entry.kind == "const" && file.has(entry, &query);
+    let named = entries(files).filter(is_named);
+    named.min_by_key(|(of, entry)| {
+        (
+            of.name != file.name,
+            !entry.is_public,
+            entry.is_optional || of.is_optional,
+        )
+    })
 }
 
 /// The name of a component.

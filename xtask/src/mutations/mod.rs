@@ -99,7 +99,11 @@ fn all(args: &Args) -> Result<bool, String> {
     let mut rows = Vec::with_capacity(cases.len());
     for case in cases {
         bar.set_message(case.name.clone());
-        rows.push(try_case(&copy, &mut files, case)?);
+        let row = try_case(&copy, &mut files, case)?;
+        if bar.is_hidden() {
+            eprintln!("{}: {}", row.case.name, table::outcome(&row));
+        }
+        rows.push(row);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -213,10 +213,11 @@ impl Source {
                 if let Some(parts) = parts_of_component(expr)
                     && let Some(entry) = self.add("component", inside, ident, attrs, at.clone())
                 {
+                    entry.is_public = is_public(vis);
                     entry.parts = parts;
                 }
                 if let Some(entry) = self.add("const", inside, ident, attrs, at) {
-                    entry.is_public = matches!(vis, Visibility::Public(_));
+                    entry.is_public = is_public(vis);
                     entry.parts = vec![("type".to_owned(), Part::new(ty).value(ty))];
                 }
             }
@@ -228,7 +229,7 @@ impl Source {
                 };
                 let at = at.list(list);
                 if let Some(entry) = self.add("struct", inside, &item.ident, &item.attrs, at) {
-                    entry.is_public = matches!(item.vis, Visibility::Public(_));
+                    entry.is_public = is_public(&item.vis);
                     entry.is_layout = item.attrs.iter().any(|attr| {
                         let shown = |attr: &Attribute| attr.meta.to_token_stream().to_string();
                         attr.path().is_ident("derive") && shown(attr).contains("AbiLayout")
@@ -304,6 +305,10 @@ impl Source {
 
 fn joined(path: &[String], name: &impl ToString) -> Vec<String> {
     [path, &[name.to_string()]].concat()
+}
+
+const fn is_public(vis: &Visibility) -> bool {
+    matches!(vis, Visibility::Public(_))
 }
 
 fn is_optional(attrs: &[Attribute]) -> bool {

@@ -27,7 +27,8 @@ pub(super) fn cases(files: &Files) -> Result<Vec<Case>, String> {
     for krate in files.homes() {
         for file in files.crate_files(krate)? {
             let mut entries = file.source.entries.iter();
-            if entries.any(|entry| entry.kind == "component" || entry.is_layout) {
+            if entries.any(|entry| entry.kind == "component" && entry.is_public || entry.is_layout)
+            {
                 of_file(krate, &file, &mut out);
             }
         }
@@ -61,7 +62,8 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
             }],
         });
     };
-    for entry in &file.source.entries {
+    let entries = file.source.entries.iter();
+    for entry in entries.filter(|entry| !entry.is_optional) {
         let path = file.path(entry);
         let edit = |at: String| Edit {
             at,
@@ -106,7 +108,7 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
                     push(kind, format!("{path}: {first} and {second} {what}"), edit);
                 }
             }
-            "component" => {
+            "component" if entry.is_public => {
                 let needs = shown(entry.part("needs").and_then(|part| part.list.clone()));
                 for need in needs
                     .split(',')

@@ -38,7 +38,8 @@ impl Sum {
     }
 }
 
-fn outcome(row: &Row) -> String {
+/// What came of a case, in a few words.
+pub(super) fn outcome(row: &Row) -> String {
     match (&row.wrong, &row.verdict, row.exit()) {
         (Some(wrong), ..) => format!("WRONG: {wrong}"),
         (None, Verdict::NotCompiled(_), _) => "refused by the compiler".to_owned(),

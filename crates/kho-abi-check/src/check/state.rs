@@ -264,28 +264,29 @@ impl Check<'_> {
             compat.map_or_else(Vec::new, |compat| compat.parts().to_vec())
         };
         // By what they refuse: releases that restore the same share a line.
-        let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        type Refusal<'t> = (bool, &'t str, Option<String>, &'t Token);
+        let mut refusals: BTreeMap<Refusal<'_>, Vec<String>> = BTreeMap::new();
         for (release, state) in releases {
             if !state.contains_key(component.name) {
                 continue;
             }
             for token in &tokens {
-                let Some(theirs) = state.get(token.name()) else {
-                    let line = format!("does not know {token}");
-                    lines.entry(line).or_default().push(release.clone());
-                    continue;
+                let restores = match state.get(token.name()) {
+                    Some(theirs) if theirs.restores(token.version()) => continue,
+                    Some(theirs) => Some(theirs.get("restores").to_owned()),
+                    None => None,
                 };
-                if !theirs.restores(token.version()) {
-                    let line = format!(
-                        "restores {} {} only and refuses {token}",
-                        token.name(),
-                        theirs.get("restores")
-                    );
-                    lines.entry(line).or_default().push(release.clone());
-                }
+                let key = (restores.is_some(), token.name(), restores, token);
+                refusals.entry(key).or_default().push(release.clone());
             }
         }
-        let line = |(what, who): (String, Vec<String>)| format!("{}: {what}", who.join(", "));
-        lines.into_iter().map(line).collect()
+        let line = |((_, name, restores, token), who): (Refusal<'_>, Vec<String>)| {
+            let who = who.join(", ");
+            match restores {
+                Some(only) => format!("{who}: restores {name} {only} only and refuses {token}"),
+                None => format!("{who}: does not know {token}"),
+            }
+        };
+        refusals.into_iter().map(line).collect()
     }
 }

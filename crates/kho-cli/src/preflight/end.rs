@@ -202,7 +202,10 @@ impl Item {
                 manifest.add_features(&entry.found, features, place);
             }
             // A file may say of a table what no table could: a composite is judged as one.
-            (Carrier::Table, _, [token]) => manifest.add_listed(token, entry.optional, place),
+            (Carrier::Table, _, [token]) => {
+                manifest.add_listed(token, entry.optional, place);
+                manifest.set_minor(token, entry.minor);
+            }
             _ => manifest.add_uses(entry.carrier, &entry.found, place, entry.uses),
         }
     }
