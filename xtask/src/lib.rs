@@ -1,6 +1,7 @@
 //! The tasks behind `cargo xtask`, one file each.
 
 pub mod abi_check;
+pub mod dependencies;
 pub mod mutations;
 mod workspace;
 

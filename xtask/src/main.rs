@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{abi_check, mutations};
+use xtask::{abi_check, dependencies, mutations};
 
 mod bare;
 #[cfg(feature = "bench")]
@@ -28,6 +28,7 @@ enum Task {
     Bare(bare::Args),
     #[cfg(feature = "bench")]
     Bench(bench::Args),
+    Dependencies(dependencies::Args),
     #[cfg(feature = "lab")]
     Lab(lab::Args),
     Loom(loom::Args),
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Task::Bare(args) => bare::run(&args),
         #[cfg(feature = "bench")]
         Task::Bench(args) => bench::run(&args),
+        Task::Dependencies(args) => dependencies::run(&args),
         #[cfg(feature = "lab")]
         Task::Lab(args) => lab::run(&args),
         Task::Loom(args) => loom::run(&args),

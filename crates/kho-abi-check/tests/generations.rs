@@ -158,7 +158,7 @@ fn an_older_generation_may_come_later() {
     let finding = one(&report, "generation-added");
     assert_eq!(
         finding.title,
-        "vcpu-v1 is added beside vcpu-v2: read only; since 0.1; 1 structs"
+        "vcpu-v1 is added beside vcpu-v2: read only; since 0.1; 1 struct"
     );
     let place = finding.place.as_ref().unwrap().to_string();
     assert_eq!(place, "crates/fmt/src/v1.rs:4");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kho_block::{BlockSet, OutgoingSet};
 use kho_core::Preserver;
-use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, Handed, PAGE_SIZE_U64, PhysAddr};
-use kho_radix::{Claims, Preserved};
+use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, Handed, Link, PAGE_SIZE_U64, PhysAddr};
+use kho_radix::{Claims, Preserved, Reading};
 use zerocopy::little_endian::U64;
 
 use crate::data::entry;
@@ -101,7 +101,7 @@ impl Written {
         let root = preserver.root();
         preserver.hand_over().map_err(|_| "the set is in use")?;
         let handed = arena.into_handed().map_err(|_| "the arena is in use")?;
-        let preserved = Preserved::read(&handed, root, PhysAddr::NULL)?;
+        let preserved = Preserved::read(&handed, Link::given(root, "root"))?;
         let claims = Claims::new(&preserved);
         Ok(Self {
             handed,
@@ -117,14 +117,8 @@ impl Written {
     ///
     /// It is damaged.
     pub fn restore(&mut self) -> Result<BlockSet<'_, Entry>> {
-        let (claims, head) = (&mut self.claims, self.head);
-        Ok(BlockSet::read(
-            &self.handed,
-            claims,
-            head,
-            PhysAddr::NULL,
-            NAME,
-        )?)
+        let mut reading = Reading::lent(&self.handed, &mut self.claims);
+        Ok(BlockSet::read(&mut reading, Link::given(self.head, NAME))?)
     }
 
     /// Takes the claims of a restore back, so that there may be another.
@@ -141,8 +135,7 @@ impl Written {
 pub fn read_each(set: &BlockSet<'_, Entry>) -> Result<u64> {
     let (mut sum, mut count) = (0u64, 0);
     for entry in set.iter() {
-        let (_, words) = entry?;
-        for word in words {
+        for word in entry?.iter() {
             sum = sum.wrapping_add(word.get());
         }
         count += 1;

@@ -31,18 +31,15 @@ pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
     let scan = kho_image::scan(&image, &mut |_, _| true);
     let entry = scan.entry().map_err(|error| format!("{error:?}"))?;
     let handover = Handover::open(&image, entry)?;
-    let mut claims = handover.claims()?;
-    let (manifest, luo) = kho_luo::survey(&handover, &mut claims)?;
+    let mut reading = handover.reading()?;
+    let (manifest, luo) = kho_luo::survey(&handover, &mut reading)?;
     let mut files = 0;
     if let Some(body) = luo.as_ref().and_then(Luo::body) {
         let memfds = memfds(body);
         for session in body.sessions() {
             for file in session.files() {
                 if memfds.get(file.handler()) == Some(&true) {
-                    files += Memfd::read(&handover, &mut claims, file)?
-                        .folios()
-                        .len()
-                        .min(1);
+                    files += Memfd::read(&mut reading, file)?.folios().len().min(1);
                 }
             }
         }

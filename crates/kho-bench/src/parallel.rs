@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use kho_mem::{Order, PAGE_SHIFT, PageRun, PhysAddr};
+use kho_mem::{Link, Order, PAGE_SHIFT, PageRun, PhysAddr};
 use kho_radix::{Handle, Key, Leaves, SharedTracker};
 
 use crate::radix::{self, Nodes, all_of, decoded, timed};
@@ -76,7 +76,7 @@ fn add_pages(tracker: &SharedTracker, pages: &[u64], threads: usize) -> u64 {
 
 /// Goes through a tree that was handed over, each thread its part of the leaves. Returns the keys.
 fn walk(nodes: &Nodes, threads: usize) -> Result<u64> {
-    let leaves = Leaves::read(nodes, nodes.root(), PhysAddr::NULL)?;
+    let leaves = Leaves::read(nodes, Link::given(nodes.root(), "root"))?;
     let leaves = &leaves;
     let work = |part| {
         let mut sum = 0u64;

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use kho_mem::{
-    ARENA_ALIGN, Arena, ArenaConfig, Chunk, Handed, MemError, Order, PAGE_SHIFT, PAGE_SIZE_U64,
-    PhysAddr, PhysMem, PhysRange,
+    ARENA_ALIGN, Arena, ArenaConfig, Chunk, Handed, Link, MemError, Order, PAGE_SHIFT,
+    PAGE_SIZE_U64, PhysAddr, PhysMem, PhysRange,
 };
 use kho_radix::abi::LEAF_BITS;
 use kho_radix::{Key, Preserved, Run, Tracker};
@@ -144,7 +144,7 @@ pub const fn run(count: u64, order: Order) -> Run {
 /// It is damaged.
 pub fn walk_keys(nodes: &Nodes) -> Result<u64> {
     let mut sum = 0u64;
-    let keys = kho_radix::walk_keys(nodes, nodes.root, PhysAddr::NULL, |key| {
+    let keys = kho_radix::walk_keys(nodes, Link::given(nodes.root, "root"), |key| {
         sum = sum.wrapping_add(decoded(key));
     })?;
     black_box(sum);
@@ -158,7 +158,7 @@ pub fn walk_keys(nodes: &Nodes) -> Result<u64> {
 /// It is damaged.
 pub fn walk_runs(nodes: &Nodes) -> Result<u64> {
     let mut sum = 0u64;
-    let keys = kho_radix::walk_runs(nodes, nodes.root, PhysAddr::NULL, |run| {
+    let keys = kho_radix::walk_runs(nodes, Link::given(nodes.root, "root"), |run| {
         sum = sum.wrapping_add(black_box(run.addr().get()));
     })?;
     black_box(sum);
@@ -172,7 +172,7 @@ pub fn walk_runs(nodes: &Nodes) -> Result<u64> {
 ///
 /// It is damaged.
 pub fn preserved(nodes: &Nodes) -> Result<u64> {
-    let preserved = Preserved::read(nodes, nodes.root, PhysAddr::NULL)?;
+    let preserved = Preserved::read(nodes, Link::given(nodes.root, "root"))?;
     Ok(preserved.keys() as u64)
 }
 

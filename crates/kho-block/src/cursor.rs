@@ -1,6 +1,6 @@
 //! Going through a set entry by entry, forth and back.
 
-use kho_mem::{Damage, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Link, Located, PhysAddr, PhysMemExt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
@@ -20,7 +20,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// # Errors
     ///
     /// Memory that does not keep its word: the entry was there when the set was read.
-    pub fn get(&self, index: u64) -> Option<Result<(PhysAddr, T), Damage>> {
+    pub fn get(&self, index: u64) -> Option<Result<Located<T>, Damage>> {
         let per_block = self.format.count_per_block(size_of::<T>()) as u64;
         let block = usize::try_from(index.checked_div(per_block)?).ok()?;
         let block = self.blocks.get(block)?;
@@ -30,8 +30,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
         }
         let offset = self.format.header_len() as u64 + slot * size_of::<T>() as u64;
         let addr = PhysAddr::new(block.addr.get() + offset);
-        let entry = self.mem.read(addr).map(|entry| (addr, entry));
-        Some(entry.map_err(|error| error.damage(self.name, addr)))
+        Some(self.mem.follow(Link::given(addr, self.name)))
     }
 
     /// A cursor before the first entry.
@@ -47,7 +46,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Cursor<'_, '_, T> {
     /// # Errors
     ///
     /// As [`BlockSet::get`]; the cursor stays.
-    pub fn read_entry(&mut self) -> Option<Result<(PhysAddr, T), Damage>> {
+    pub fn read_entry(&mut self) -> Option<Result<Located<T>, Damage>> {
         let entry = self.set.get(self.next)?;
         self.next += u64::from(entry.is_ok());
         Some(entry)
@@ -58,7 +57,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Cursor<'_, '_, T> {
     /// # Errors
     ///
     /// As [`BlockSet::get`]; the cursor stays.
-    pub fn prev(&mut self) -> Option<Result<(PhysAddr, T), Damage>> {
+    pub fn prev(&mut self) -> Option<Result<Located<T>, Damage>> {
         let before = self.next.checked_sub(1)?;
         let entry = self.set.get(before)?;
         self.next -= u64::from(entry.is_ok());

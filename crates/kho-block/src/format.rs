@@ -4,9 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, NotAdmitted, RegistryError};
-use kho_core::{Handover, Kho, KhoError};
-use kho_mem::{Damage, PhysAddr, PhysMem, PhysMemExt};
+use kho_compat::{Announced, NotAdmitted, Writes};
+use kho_mem::{Damage, Link, Located, PhysMem, PhysMemExt};
 
 use crate::abi::{self, BLOCK_SIZE, NAME};
 #[cfg(feature = "experimental-v2")]
@@ -28,12 +27,8 @@ pub enum Format {
     V2,
 }
 
-/// A header, whatever the version.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
-    pub(crate) next: PhysAddr,
-    pub(crate) count: u64,
-}
+/// The start of a header, which is the same in every version.
+pub(crate) type Header = Located<abi::BlockHeader>;
 
 impl Format {
     /// All versions that are read and written here.
@@ -80,51 +75,41 @@ impl Format {
         }
     }
 
-    /// The version that `kho` writes.
+    /// The version that `handover` writes.
     ///
     /// # Errors
     ///
-    /// Its side knows no blocks, or asks for a version that is not known here, or for one that its
-    /// dialect can not say.
-    pub fn written_by(kho: &Kho) -> Result<Self, KhoError> {
-        let ability = kho.side().get(NAME);
-        let version = ability
-            .ok_or_else(|| RegistryError::Unknown(NAME.to_string()))?
-            .version;
-        let token = || format!("{NAME}-v{version}");
-        let format = Self::of(version).ok_or_else(|| {
-            let newest = Self::ALL.last().copied().unwrap_or_default();
-            RegistryError::NotWritable(token(), newest.version())
-        })?;
-        let dialect = kho.dialect();
-        let is_said = !matches!(
-            dialect,
-            kho_compat::Dialect::Plain | kho_compat::Dialect::Features
-        );
-        if format == Self::default() || is_said {
-            return Ok(format);
-        }
-        let token = token();
-        Err(KhoError::Unsaid { token, dialect })
+    /// It knows no blocks, or asks for a version that is not known here, or for one that its
+    /// dialect can not express.
+    pub fn written_by<W: Writes>(handover: &W) -> Result<Self, W::Error> {
+        let known: Vec<_> = Self::ALL.iter().map(|format| format.version()).collect();
+        let version = handover.written(NAME, &known)?;
+        Ok(Self::of(version).unwrap_or_default())
     }
 
-    /// The version that was handed over: what the string `compatible` of whoever uses the blocks says,
-    /// or else the version table. Where neither says anything, it is the one that plain strings stand
-    /// for, version 1.
+    /// The version that was announced. Where none was, it is the one that plain strings stand for,
+    /// version 1.
     ///
     /// ```
-    /// # use kho_block::Format;
-    /// # fn check(handover: &kho_core::Handover<'_>) {
-    /// assert_eq!(Format::handed_over(handover, "luo-v5;block-v1"), Ok(Format::V1));
-    /// assert!(Format::handed_over(handover, "luo-v5;block-v9").is_err());
-    /// # }
+    /// use kho_block::Format;
+    /// use kho_compat::Announced;
+    ///
+    /// let handover = Announced::default();
+    /// assert_eq!(Format::announced(&handover), Ok(Format::V1));
+    /// assert_eq!(Format::announced(&handover.in_string("luo-v5;block-v1")), Ok(Format::V1));
+    /// assert!(Format::announced(&handover.in_string("luo-v5;block-v9")).is_err());
     /// ```
     ///
     /// # Errors
     ///
     /// One that is not known here.
-    pub fn handed_over(handover: &Handover<'_>, compatible: &str) -> Result<Self, NotAdmitted> {
-        match handover.version_of(NAME, compatible) {
+    pub fn announced(announced: &Announced) -> Result<Self, NotAdmitted> {
+        Self::found(announced.version_of(NAME))
+    }
+
+    /// As [`Format::announced`], of the version that was.
+    pub(crate) fn found(version: Option<u32>) -> Result<Self, NotAdmitted> {
+        match version {
             None => Ok(Self::default()),
             Some(version) => Self::of(version).ok_or_else(|| NotAdmitted {
                 component: NAME.to_string(),
@@ -134,65 +119,41 @@ impl Format {
         }
     }
 
-    /// The version that was handed over, as far as the table, the root's string, or any string that
-    /// `admitted` was judged by says it.
-    pub(crate) fn admitted(
-        admitted: &Admitted,
-        handover: &Handover<'_>,
-    ) -> Result<Self, NotAdmitted> {
-        let root = handover.root().compatible();
-        let string = said(admitted).filter(|_| handover.version_of(NAME, root).is_none());
-        Self::handed_over(handover, string.as_deref().unwrap_or(root))
-    }
-
-    /// Checks that `admitted` covers this version.
-    pub(crate) fn require(self, admitted: &Admitted) -> Result<(), NotAdmitted> {
-        admitted.require(NAME, self.version())
-    }
-
-    /// Reads and checks the header of a block at `addr`, whose address stands at `at`: that its
-    /// entries are of `entry_size` bytes, where it says so.
+    /// Reads and checks the header of the block that `link` points to: that its entries are of
+    /// `entry_size` bytes, where it says so.
     pub(crate) fn header(
         self,
         mem: &dyn PhysMem,
-        addr: PhysAddr,
-        at: PhysAddr,
+        link: Link,
         entry_size: usize,
     ) -> Result<Header, Damage> {
+        let link = link.named("block");
         match self {
             Self::V1 => {
                 let _ = entry_size;
-                let header: abi::BlockHeader =
-                    mem.read(addr).map_err(|error| error.damage("block", at))?;
-                Ok(Header {
-                    next: PhysAddr::new(header.next.get()),
-                    count: header.count.get(),
-                })
+                mem.follow(link)
             }
             #[cfg(feature = "experimental-v2")]
             Self::V2 => {
-                let header: v2::BlockHeader =
-                    mem.read(addr).map_err(|error| error.damage("block", at))?;
-                let damage = |what, offset: usize| {
-                    let at = PhysAddr::new(addr.get() + offset as u64);
-                    Damage::new(kho_mem::Defect::BadValue, what, at)
-                };
+                let header: Located<v2::BlockHeader> = mem.follow(link)?;
+                let damage = |what, at| Damage::new(kho_mem::Defect::BadValue, what, at);
                 let size = header.entry_size.get();
                 if usize::try_from(size) != Ok(entry_size) {
-                    let at = core::mem::offset_of!(v2::BlockHeader, entry_size);
+                    let at = header.addr_of(|header| &header.entry_size);
                     return Err(damage("entry_size", at)
                         .found(format!("{size} bytes"))
                         .expected(format!("{entry_size} bytes")));
                 }
                 if header.reserved.get() != 0 {
-                    let at = core::mem::offset_of!(v2::BlockHeader, reserved);
+                    let at = header.addr_of(|header| &header.reserved);
                     let found = format!("{:#x}", header.reserved.get());
                     return Err(damage("reserved", at).found(found).expected(0));
                 }
-                Ok(Header {
-                    next: PhysAddr::new(header.next.get()),
-                    count: header.count.get(),
-                })
+                let start = abi::BlockHeader {
+                    next: header.next,
+                    count: header.count,
+                };
+                Ok(Located::new(start, header.at()))
             }
         }
     }
@@ -215,14 +176,6 @@ impl Format {
             }
         }
     }
-}
-
-/// A string that `admitted` was judged by and that says the version.
-fn said(admitted: &Admitted) -> Option<String> {
-    let entries = admitted.manifest().entries().iter();
-    let says = |compat: &kho_compat::Compat| compat.tokens().any(|token| token.name() == NAME);
-    let mut compats = entries.filter_map(|entry| entry.compat().ok());
-    compats.find(says).map(|compat| compat.to_string())
 }
 
 /// The versions that are known here, as tokens.

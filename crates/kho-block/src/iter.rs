@@ -2,7 +2,7 @@
 
 use alloc::borrow::Cow;
 
-use kho_mem::{Damage, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
@@ -53,7 +53,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Entries<'_, '_, T> {
 }
 
 impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_, '_, T> {
-    type Item = Result<(PhysAddr, T), Damage>;
+    type Item = Result<Located<T>, Damage>;
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
@@ -65,7 +65,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Iterator for Entries<'_
             if let Some((entry, _)) = entry.filter(|_| size_of::<T>() > 0) {
                 let addr = PhysAddr::new(self.addr.get() + self.offset as u64);
                 self.offset += size_of::<T>();
-                return Some(Ok((addr, entry)));
+                return Some(Ok(Located::new(entry, addr)));
             }
             if let Err(damage) = self.enter()? {
                 return Some(Err(damage));

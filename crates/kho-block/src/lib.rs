@@ -5,10 +5,10 @@
 //! [`OutgoingSet`] is a set that is being made. All are typed over the entry: no caller computes an
 //! offset.
 //!
-//! A [`Format`] is a version of the header. A set is read as the version that was handed over, and
-//! written as the one that its handover says.
+//! A [`Format`] is a version of the header. A set is read as the version that was announced to the
+//! [`Reading`], and written as the one that its handover [writes](Writes).
 //!
-//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/block.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -24,7 +24,6 @@ mod cursor;
 mod format;
 mod iter;
 mod read;
-mod restore;
 #[cfg(feature = "experimental-v2")]
 pub mod v2;
 mod write;
@@ -32,6 +31,13 @@ mod write;
 pub use cursor::Cursor;
 pub use format::Format;
 pub use iter::Entries;
+pub use kho_compat::{Admitted, Announced, NotAdmitted, Writes};
+pub use kho_mem::{
+    Arena, ArenaConfig, Damage, Link, Located, Order, PhysAddr, PhysMem, PhysMemExt, SliceMem,
+};
+pub use kho_radix::{
+    Claims, Preserved, PreservedFolio, Preserver, Reading, RestoreError, Restoring, TrackerError,
+};
 pub use read::BlockSet;
 pub use write::{BlockError, OutgoingSet};
 

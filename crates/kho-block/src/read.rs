@@ -3,13 +3,12 @@
 use alloc::format;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use core::mem::offset_of;
 
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem};
-use kho_radix::Claims;
+use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem};
+use kho_radix::{Claims, Reading, RestoreError, Restoring};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::abi::{BlockHeader, MAX_BLOCKS};
+use crate::abi::{MAX_BLOCKS, NAME};
 use crate::{Entries, Format};
 
 /// A set of entries of type `T` in a predecessor's memory, checked as a whole.
@@ -33,89 +32,95 @@ pub(crate) struct Block {
 }
 
 impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
-    /// Reads the set whose head address `head` was found at `at`, and claims its blocks. A head of
-    /// 0 is a set without entries. `name` is what errors call the set. Its blocks are of version 1:
-    /// see [`BlockSet::read_as`].
-    ///
-    /// # Errors
-    ///
-    /// As [`BlockSet::read_as`].
-    pub fn read(
-        mem: &'m dyn PhysMem,
-        claims: &mut Claims,
-        head: PhysAddr,
-        at: PhysAddr,
-        name: &'static str,
-    ) -> Result<Self, Damage> {
-        Self::read_as(Format::V1, mem, claims, head, at, name)
-    }
-
-    /// As [`BlockSet::read`], where the blocks are of `format`.
+    /// Reads the set whose head `head` points to, and claims its blocks. A null link is a set
+    /// without entries; errors call the set by the link's name. Its blocks are of the version that
+    /// was announced to `reading`, or version 1 where none was.
     ///
     /// # Errors
     ///
     /// A block that is unaligned, outside memory, not preserved as a single page, or in use
     /// elsewhere; a chain that comes back to itself or is too long; a count of 0, above what a
     /// block holds, or below that in a block that is not the last. Entries of another size, where a
-    /// header says one.
-    pub fn read_as(
-        format: Format,
-        mem: &'m dyn PhysMem,
-        claims: &mut Claims,
-        head: PhysAddr,
-        at: PhysAddr,
-        name: &'static str,
-    ) -> Result<Self, Damage> {
+    /// header says one. A version that is not known here.
+    pub fn read(reading: &mut Reading<'m>, head: Link) -> Result<Self, Damage> {
+        match Format::announced(reading.announced()) {
+            Ok(format) => Self::read_as(format, reading, head),
+            Err(error) => Err(
+                Damage::new(Defect::BadValue, "version of its blocks", head.at)
+                    .found(format!("{NAME}-v{}", error.version))
+                    .expected(error.covered)
+                    .within(head.name),
+            ),
+        }
+    }
+
+    /// Restores the set whose head `head` points to: reads it for an admitted handover. Its blocks
+    /// are claimed, so a set is restored once.
+    ///
+    /// They are of the version that was announced to `restoring`, or that any string names that the
+    /// verdict is about; version 1 where none does.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover that version of `block`, or the set is damaged: see
+    /// [`BlockSet::read`].
+    pub fn restore(restoring: &mut Restoring<'_, 'm>, head: Link) -> Result<Self, RestoreError> {
+        let format = Format::found(restoring.version_of(NAME))?;
+        restoring.require(NAME, format.version())?;
+        Ok(Self::read_as(format, restoring, head)?)
+    }
+
+    fn read_as(format: Format, reading: &mut Reading<'m>, head: Link) -> Result<Self, Damage> {
         let mut set = Self {
-            mem,
+            mem: reading.mem(),
             blocks: Vec::new(),
-            name,
+            name: head.name,
             format,
             entries: 0,
             entry: PhantomData,
         };
-        claims
-            .all_or_none(|claims| set.chain(claims, head, at))
+        reading
+            .claims_mut()
+            .all_or_none(|claims| set.chain(claims, head))
             .map_err(|damage| {
                 damage
                     .within(format!("block {}", set.blocks.len()))
-                    .within(name)
+                    .within(head.name)
             })?;
         Ok(set)
     }
 
-    fn chain(&mut self, claims: &mut Claims, head: PhysAddr, at: PhysAddr) -> Result<(), Damage> {
+    fn chain(&mut self, claims: &mut Claims, head: Link) -> Result<(), Damage> {
         let full = self.format.count_per_block(size_of::<T>());
-        let (mut addr, mut addr_at) = (head, at);
-        while !addr.is_null() {
+        let mut next = head;
+        while !next.is_null() {
             if self.blocks.len() == MAX_BLOCKS {
-                return Err(Damage::new(Defect::TooMany, "chain", addr_at)
+                return Err(Damage::new(Defect::TooMany, "chain", next.at)
                     .found("one more block")
                     .expected(format!("at most {MAX_BLOCKS} blocks")));
             }
-            claims.page(addr, self.name, addr_at).map_err(|damage| {
+            claims.page(next).map_err(|damage| {
                 // Only here, on the way out, is the chain searched.
-                match self.blocks.iter().position(|block| block.addr == addr) {
-                    Some(index) => Damage::new(Defect::Cycle, "chain", addr_at)
-                        .found(format!("{addr}, which is block {index} of this set"))
+                let mut blocks = self.blocks.iter();
+                match blocks.position(|block| block.addr == next.to) {
+                    Some(index) => Damage::new(Defect::Cycle, "chain", next.at)
+                        .found(format!("{}, which is block {index} of this set", next.to))
                         .expected("0 or a block of its own"),
                     None => damage,
                 }
             })?;
-            let header = self
-                .format
-                .header(self.mem, addr, addr_at, size_of::<T>())?;
-            let next = header.next;
-            // Both stand where version 1 has them, in every version.
-            let count = usize::try_from(header.count).unwrap_or(usize::MAX);
+            let header = self.format.header(self.mem, next, size_of::<T>())?;
+            let count = usize::try_from(header.count.get()).unwrap_or(usize::MAX);
+            let addr = next.to;
+            next = header.link(|header| &header.next, self.name);
             let last = next.is_null();
             if count == 0 || count > full || (count < full && !last) {
-                let at = PhysAddr::new(addr.get() + offset_of!(BlockHeader, count) as u64);
+                let (at, count) = (header.addr_of(|header| &header.count), header.count.get());
                 return Err(Damage::new(Defect::BadCount, "count", at)
                     .found(if last {
-                        format!("{}", header.count)
+                        format!("{count}")
                     } else {
-                        format!("{}, with {next} as the next block", header.count)
+                        format!("{count}, with {} as the next block", next.to)
                     })
                     .expected(if last {
                         format!("1 to {full}")
@@ -125,8 +130,6 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             }
             self.blocks.push(Block { addr, count });
             self.entries += count as u64;
-            addr_at = PhysAddr::new(addr.get() + offset_of!(BlockHeader, next) as u64);
-            addr = next;
         }
         Ok(())
     }

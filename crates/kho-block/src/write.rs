@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 
-use kho_core::{PreservedFolio, Preserver, TrackerError};
 use kho_mem::PhysAddr;
+use kho_radix::{PreservedFolio, Preserver, TrackerError};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Format;
@@ -48,9 +48,7 @@ pub enum BlockError {
 /// [`BlockSet`](crate::BlockSet).
 ///
 /// ```
-/// use kho_block::OutgoingSet;
-/// use kho_core::Preserver;
-/// use kho_mem::{Arena, ArenaConfig, PhysAddr};
+/// use kho_block::{Arena, ArenaConfig, OutgoingSet, PhysAddr, Preserver};
 /// use zerocopy::little_endian::U64;
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
@@ -244,9 +242,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// The blocks are full: [`grow`](Self::grow) first. Or `max` is 0.
     ///
     /// ```
-    /// # use kho_block::OutgoingSet;
-    /// # use kho_core::Preserver;
-    /// # use kho_mem::{Arena, ArenaConfig, PhysAddr};
+    /// # use kho_block::{Arena, ArenaConfig, OutgoingSet, PhysAddr, Preserver};
     /// # use zerocopy::little_endian::U64;
     /// # let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
     /// let mut set = OutgoingSet::<U64>::new(Preserver::new(arena)?);

@@ -7,6 +7,7 @@ use kho_compat::Registry;
 use kho_core::{Entry, Handover};
 use kho_mem::PhysAddr;
 use kho_testkit::Builder;
+use kho_vmalloc as _;
 
 #[test]
 fn version_two_is_not_known() {
@@ -17,14 +18,15 @@ fn version_two_is_not_known() {
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
     for compatible in ["", "luo-v5", "luo-v5;block-v2"] {
-        let error = Format::handed_over(&handover, compatible).unwrap_err();
+        let announced = handover.announced().in_string(compatible);
+        let error = Format::announced(&announced).unwrap_err();
         assert_eq!(
             error.to_string(),
             "block-v2 was not admitted: the verdict covers block-v1"
         );
     }
     assert_eq!(
-        Format::handed_over(&handover, "luo-v5;block-v1"),
+        Format::announced(&handover.announced().in_string("luo-v5;block-v1")),
         Ok(Format::V1)
     );
     assert!(!Registry::linked().unwrap().restores("block", 2));

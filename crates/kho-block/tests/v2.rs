@@ -11,8 +11,9 @@ use kho_compat::{
     Admitted, Carrier, Component, Dialect, Generation, Manifest, Place, Registry, policy,
 };
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
-use kho_mem::{Arena, ArenaConfig, Damage, Defect, PhysAddr, PhysMemExt};
+use kho_mem::{Arena, ArenaConfig, Damage, Defect, Link, PhysAddr, PhysMemExt};
 use kho_testkit::{Builder, Built};
+use kho_vmalloc as _;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -206,15 +207,13 @@ fn open(built: &Built) -> Handover<'_> {
 
 fn read(built: &Built, head: PhysAddr, format: Format) -> Result<Vec<u64>, Damage> {
     let handover = open(built);
-    let mut claims = handover.claims().unwrap();
-    let (mem, at) = (handover.mem(), PhysAddr::NULL);
-    let set = BlockSet::<U64>::read_as(format, mem, &mut claims, head, at, "set");
+    let mut reading = handover.reading().unwrap();
+    let claimed = reading.claims().count();
+    let set = reading.in_string(&format!("block-v{}", format.version()), |reading| {
+        BlockSet::<U64>::read(reading, Link::given(head, "set"))
+    });
     if set.is_err() {
-        assert_eq!(
-            claims.count(),
-            handover.claims().unwrap().count(),
-            "all or none"
-        );
+        assert_eq!(reading.claims().count(), claimed, "all or none");
     }
     let set = set?;
     assert_eq!(set.format(), format);
@@ -223,7 +222,7 @@ fn read(built: &Built, head: PhysAddr, format: Format) -> Result<Vec<u64>, Damag
         assert_eq!(set.get(index as u64).unwrap().unwrap(), *entry);
     }
     assert!(set.get(all.len() as u64).is_none());
-    Ok(all.iter().map(|(_, value)| value.get()).collect())
+    Ok(all.iter().map(|value| value.get()).collect())
 }
 
 #[test]
@@ -369,62 +368,57 @@ fn a_set_is_restored_as_the_version_that_was_handed_over() {
     for (version, more, luo) in cases {
         let (built, head) = built(version, 600, more);
         let handover = open(&built);
-        let format = Format::handed_over(&handover, luo).unwrap();
+        let format = Format::announced(&handover.announced().in_string(luo)).unwrap();
         assert_eq!(format.version(), version);
         for (registry, restores) in [(&new, true), (&old, version == 1)] {
             let admitted = admit(&handover, registry, luo);
             assert_eq!(admitted.is_some(), restores, "block-v{version} {luo}");
             let Some(admitted) = admitted else { continue };
-            let (at, name) = (PhysAddr::NULL, "set");
-            let mut claims = handover.claims().unwrap();
-            let set = BlockSet::<U64>::restore_as(
-                format,
-                &admitted,
-                &handover,
-                &mut claims,
-                head,
-                at,
-                name,
-            );
+            let head = Link::given(head, "set");
+            let mut reading = handover.reading().unwrap();
+            let set = reading.in_string(luo, |reading| {
+                BlockSet::<U64>::restore(&mut reading.admitted(&admitted), head)
+            });
             assert_eq!(set.unwrap().len(), 600);
-            let mut claims = handover.claims().unwrap();
-            let set = BlockSet::<U64>::restore(&admitted, &handover, &mut claims, head, at, name);
-            assert_eq!(set.unwrap().format(), format, "found without being told");
+            let mut reading = handover.reading().unwrap();
+            let set = BlockSet::<U64>::restore(&mut reading.admitted(&admitted), head);
+            assert_eq!(set.unwrap().format(), format, "found without its string");
         }
     }
     // A verdict on one version does not open the other.
     let (built, head) = built(2, 600, nothing);
     let handover = open(&built);
-    let one = admit(&handover, &new, "luo-v5;block-v1").unwrap();
-    let mut claims = handover.claims().unwrap();
-    let error = BlockSet::<U64>::restore_as(
-        Format::V2,
-        &one,
-        &handover,
-        &mut claims,
-        head,
-        PhysAddr::NULL,
-        "set",
-    );
+    let mut reading = handover.reading().unwrap();
+    let mut restore = |judged: &str, announced: &str| {
+        let admitted = admit(&handover, &new, judged).unwrap();
+        let set = reading.in_string(announced, |reading| {
+            let head = Link::given(head, "set");
+            BlockSet::<U64>::restore(&mut reading.admitted(&admitted), head)
+        });
+        set.unwrap_err().to_string()
+    };
     assert_eq!(
-        error.unwrap_err().to_string(),
+        restore("luo-v5;block-v1", "luo-v5;block-v2"),
         "block-v2 was not admitted: the verdict covers block-v1"
     );
-    let two = admit(&handover, &new, "luo-v5;block-v2").unwrap();
-    let error = BlockSet::<U64>::restore_as(
-        Format::V1,
-        &two,
-        &handover,
-        &mut claims,
-        head,
-        PhysAddr::NULL,
-        "set",
-    );
     assert_eq!(
-        error.unwrap_err().to_string(),
+        restore("luo-v5;block-v2", "luo-v5;block-v1"),
         "block-v1 was not admitted: the verdict covers block-v2"
     );
-    let error = Format::handed_over(&handover, "luo-v5;block-v3")
+    // Nor is a set read as a version that is not known here.
+    let damage = handover
+        .reading()
+        .unwrap()
+        .in_string("block-v3", |reading| {
+            BlockSet::<U64>::read(reading, Link::given(head, "set")).unwrap_err()
+        });
+    assert_eq!(
+        damage.to_string(),
+        format!(
+            "set: version of its blocks has an impossible value at {head}: found block-v3, expected block-v1 and block-v2"
+        )
+    );
+    let error = Format::announced(&handover.announced().in_string("luo-v5;block-v3"))
         .unwrap_err()
         .to_string();
     assert_eq!(
@@ -451,16 +445,9 @@ fn what_is_made_by_the_table_is_read_by_the_table() {
     let attached = Attached::open_with(handed, entry, &newer).unwrap();
     let handover = attached.handover();
     let admitted = admit(&handover, &newer, "").unwrap();
-    let mut claims = handover.claims().unwrap();
-    let set = BlockSet::<U64>::restore(
-        &admitted,
-        &handover,
-        &mut claims,
-        head,
-        PhysAddr::NULL,
-        "set",
-    )
-    .unwrap();
-    assert!((0..1200).eq(set.iter().map(|entry| entry.unwrap().1.get())));
+    let mut reading = handover.reading().unwrap();
+    let head = Link::given(head, "set");
+    let set = BlockSet::<U64>::restore(&mut reading.admitted(&admitted), head).unwrap();
+    assert!((0..1200).eq(set.iter().map(|entry| entry.unwrap().get())));
     assert!(admit(&handover, Registry::linked().unwrap(), "").is_none());
 }

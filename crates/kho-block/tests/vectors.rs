@@ -10,8 +10,9 @@
 use kho_block::BlockSet;
 use kho_block::abi::{BlockHeader, count_per_block};
 use kho_core::{Entry, Handover};
-use kho_mem::PhysAddr;
+use kho_mem::{Link, PhysAddr};
 use kho_testkit::{Builder, Built};
+use kho_vmalloc as _;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -55,18 +56,16 @@ fn sets_of_every_length_read_back_in_order() {
         let head = b.blocks(&entries);
         let built = b.finish();
         let handover = handover(&built);
-        let mut claims = handover.claims().unwrap();
-        let head = PhysAddr::new(head);
-        let set = BlockSet::<U64>::read(handover.mem(), &mut claims, head, PhysAddr::NULL, "set")
-            .unwrap();
+        let mut reading = handover.reading().unwrap();
+        let head = Link::given(PhysAddr::new(head), "set");
+        let set = BlockSet::<U64>::read(&mut reading, head).unwrap();
         assert_eq!((set.len(), set.blocks() as u64), (len, len.div_ceil(510)));
-        let read: Vec<u64> = set.iter().map(|entry| entry.unwrap().1.get()).collect();
+        let read: Vec<u64> = set.iter().map(|entry| entry.unwrap().get()).collect();
         let written: Vec<u64> = (0..len).map(|n| n * 7 + 1).collect();
         assert_eq!(read, written);
         // Its blocks are spoken for now.
         if len > 0 {
-            let again =
-                BlockSet::<U64>::read(handover.mem(), &mut claims, head, PhysAddr::NULL, "set");
+            let again = BlockSet::<U64>::read(&mut reading, head);
             assert!(again.unwrap_err().to_string().contains("is shared"));
         }
     }
@@ -79,19 +78,13 @@ fn entries_know_their_addresses() {
     let second = b.mem.u64(head);
     let built = b.finish();
     let handover = handover(&built);
-    let mut claims = handover.claims().unwrap();
-    let set = BlockSet::<[u8; 2000]>::read(
-        handover.mem(),
-        &mut claims,
-        PhysAddr::new(head),
-        PhysAddr::NULL,
-        "set",
-    )
-    .unwrap();
+    let mut reading = handover.reading().unwrap();
+    let link = Link::given(PhysAddr::new(head), "set");
+    let set = BlockSet::<[u8; 2000]>::read(&mut reading, link).unwrap();
     let read: Vec<_> = set
         .iter()
         .map(|entry| entry.unwrap())
-        .map(|(at, e)| (at.get(), e[1999]))
+        .map(|e| (e.at().get(), e[1999]))
         .collect();
     assert_eq!(read, [(head + 16, 1), (head + 2016, 2), (second + 16, 3)]);
 }

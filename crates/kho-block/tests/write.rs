@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kho_block::{BlockError, BlockSet, Format, OutgoingSet};
 use kho_core::{Preserver, TrackerError};
 use kho_mem::{
-    Arena, ArenaConfig, Chunk, Handed, MemError, MemErrorKind, OutOfMemory, PhysAddr, PhysMem,
-    PhysRange,
+    Arena, ArenaConfig, Chunk, Handed, Link, MemError, MemErrorKind, OutOfMemory, PhysAddr,
+    PhysMem, PhysRange,
 };
-use kho_radix::{Claims, Preserved};
+use kho_radix::{Claims, Preserved, Reading};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use zerocopy::little_endian::U64;
@@ -204,16 +204,17 @@ proptest! {
         let head = set.head();
         set.hand_over();
         let (mem, root) = handed(arena, preserver);
-        let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
-        let mut claims = Claims::new(&preserved);
-        let at = PhysAddr::NULL;
-        let set = BlockSet::<Entry>::read_as(format, &mem, &mut claims, head, at, "set").unwrap();
+        let mut reading = Reading::open(&mem, Link::given(root, "root")).unwrap();
+        let announced = format!("block-v{}", format.version());
+        let set = reading.in_string(&announced, |reading| {
+            BlockSet::<Entry>::read(reading, Link::given(head, "set")).unwrap()
+        });
         let linked = model.len().div_ceil(PER_BLOCK);
         prop_assert_eq!((set.len(), set.blocks()), (model.len() as u64, linked));
         let empty = (blocks - linked) as u64;
-        prop_assert_eq!(claims.unclaimed(), (empty, empty), "blocks without entries are not linked");
+        prop_assert_eq!(reading.claims().unclaimed(), (empty, empty), "blocks without entries are not linked");
         let read: Vec<_> = set.iter().map(Result::unwrap).collect();
-        prop_assert!(read.iter().map(|(_, entry)| entry).eq(&model));
+        prop_assert!(read.iter().map(|entry| &**entry).eq(&model));
         for index in 0..model.len() + PER_BLOCK {
             let got = set.get(index as u64).map(Result::unwrap);
             prop_assert_eq!(got, read.get(index).copied());
@@ -227,9 +228,8 @@ proptest! {
         let head = set.head();
         set.hand_over();
         let (mem, root) = handed(arena, preserver);
-        let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
-        let mut claims = Claims::new(&preserved);
-        let set = BlockSet::<Entry>::read(&mem, &mut claims, head, PhysAddr::NULL, "set").unwrap();
+        let mut reading = Reading::open(&mem, Link::given(root, "root")).unwrap();
+        let set = BlockSet::<Entry>::read(&mut reading, Link::given(head, "set")).unwrap();
         let model: Vec<_> = set.iter().map(Result::unwrap).collect();
         let (mut cursor, mut at) = (set.cursor(), 0usize);
         for forth in moves {
@@ -376,11 +376,13 @@ fn a_set_has_no_more_blocks_than_the_format_allows() {
     let head = set.head();
     set.hand_over();
     let (mem, root) = handed(arena, preserver);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
-    let mut claims = Claims::new(&preserved);
-    let set = BlockSet::<Large>::read(&mem, &mut claims, head, PhysAddr::NULL, "set").unwrap();
-    assert_eq!((set.blocks(), claims.unclaimed()), (10_000, (0, 0)));
-    let last = set.get(9_999).unwrap().unwrap().1;
+    let mut reading = Reading::open(&mem, Link::given(root, "root")).unwrap();
+    let set = BlockSet::<Large>::read(&mut reading, Link::given(head, "set")).unwrap();
+    assert_eq!(
+        (set.blocks(), reading.claims().unclaimed()),
+        (10_000, (0, 0))
+    );
+    let last = set.get(9_999).unwrap().unwrap();
     assert_eq!(last[..8], 9_999u64.to_le_bytes());
     assert!(set.get(10_000).is_none());
 }
@@ -463,26 +465,27 @@ fn sets_of_one_handover_do_not_share_blocks() {
     numbers.hand_over();
     others.hand_over();
     let (mem, root) = handed(arena, preserver);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
-    let mut claims = Claims::new(&preserved);
-    let numbers =
-        BlockSet::<U64>::read(&mem, &mut claims, heads.0, PhysAddr::NULL, "numbers").unwrap();
-    let others =
-        BlockSet::<Entry>::read(&mem, &mut claims, heads.1, PhysAddr::NULL, "others").unwrap();
-    assert_eq!(claims.unclaimed(), (0, 0));
-    assert!((0..1021).eq(numbers.iter().map(|entry| entry.unwrap().1.get())));
+    let mut reading = Reading::open(&mem, Link::given(root, "root")).unwrap();
+    let numbers = BlockSet::<U64>::read(&mut reading, Link::given(heads.0, "numbers")).unwrap();
+    let others = BlockSet::<Entry>::read(&mut reading, Link::given(heads.1, "others")).unwrap();
+    assert_eq!(reading.claims().unclaimed(), (0, 0));
+    assert!((0..1021).eq(numbers.iter().map(|entry| entry.unwrap().get())));
     assert!(
         others
             .iter()
-            .map(|entry| entry.unwrap().1)
+            .map(|entry| entry.unwrap().into_inner())
             .eq((0..11).map(|n| entry(100 * n)))
     );
     // Entry 510 is the first of the second block: behind its header.
-    let (at, value) = numbers.get(510).unwrap().unwrap();
-    assert_eq!((at.get() % 4096, value.get()), (16, 510));
-    assert_ne!(at.get() & !4095, heads.0.get());
-    let (at, _) = numbers.get(509).unwrap().unwrap();
-    assert_eq!(at.get(), heads.0.get() + 16 + 509 * 8, "the block's last");
+    let value = numbers.get(510).unwrap().unwrap();
+    assert_eq!((value.at().get() % 4096, value.get()), (16, 510));
+    assert_ne!(value.at().get() & !4095, heads.0.get());
+    let value = numbers.get(509).unwrap().unwrap();
+    assert_eq!(
+        value.at().get(),
+        heads.0.get() + 16 + 509 * 8,
+        "the block's last"
+    );
 }
 
 /// Memory that is gone for as long as it is told to be.
@@ -515,16 +518,16 @@ fn a_cursor_stays_where_memory_is_gone() {
     let head = set.head();
     set.hand_over();
     let (mem, root) = handed(arena, preserver);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
+    let preserved = Preserved::read(&mem, Link::given(root, "root")).unwrap();
     let mem = Fickle {
         mem,
         gone: AtomicBool::new(false),
     };
-    let mut claims = Claims::new(&preserved);
-    let set = BlockSet::<Entry>::read(&mem, &mut claims, head, PhysAddr::NULL, "sessions").unwrap();
+    let mut reading = Reading::new(&mem, Claims::new(&preserved));
+    let set = BlockSet::<Entry>::read(&mut reading, Link::given(head, "sessions")).unwrap();
     let mut cursor = set.cursor();
     for value in 1..=4 {
-        assert_eq!(cursor.read_entry().unwrap().unwrap().1, entry(value));
+        assert_eq!(*cursor.read_entry().unwrap().unwrap(), entry(value));
     }
     mem.gone.store(true, Ordering::Relaxed);
     for _ in 0..3 {
@@ -535,9 +538,9 @@ fn a_cursor_stays_where_memory_is_gone() {
     set.get(5).unwrap().unwrap_err();
     assert!(set.get(6).is_none(), "past the end no memory is looked at");
     mem.gone.store(false, Ordering::Relaxed);
-    assert_eq!(cursor.read_entry().unwrap().unwrap().1, entry(5));
-    assert_eq!(cursor.prev().unwrap().unwrap().1, entry(5));
-    assert_eq!(cursor.prev().unwrap().unwrap().1, entry(4));
+    assert_eq!(*cursor.read_entry().unwrap().unwrap(), entry(5));
+    assert_eq!(*cursor.prev().unwrap().unwrap(), entry(5));
+    assert_eq!(*cursor.prev().unwrap().unwrap(), entry(4));
 }
 
 #[test]
@@ -558,9 +561,8 @@ fn a_set_without_entries_has_no_places() {
     let head = set.head();
     set.hand_over();
     let (mem, root) = handed(arena, preserver);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
-    let mut claims = Claims::new(&preserved);
-    let set = BlockSet::<Entry>::read(&mem, &mut claims, head, PhysAddr::NULL, "set").unwrap();
+    let mut reading = Reading::open(&mem, Link::given(root, "root")).unwrap();
+    let set = BlockSet::<Entry>::read(&mut reading, Link::given(head, "set")).unwrap();
     let mut cursor = set.cursor();
     assert!(cursor.prev().is_none() && cursor.read_entry().is_none() && cursor.prev().is_none());
     assert!(set.get(0).is_none() && set.get(u64::MAX).is_none());

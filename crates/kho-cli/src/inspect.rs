@@ -75,8 +75,8 @@ fn hash(survey: &Survey<'_>, admitted: &Admitted) -> Result<Hashes, Failure> {
     let (Some(handover), Some(luo)) = (&survey.handover, &survey.luo) else {
         return Ok(Vec::new());
     };
-    let mut claims = handover
-        .claims()
+    let mut reading = handover
+        .reading()
         .map_err(|damage| Failure::damaged(damage, survey.image))?;
     let sessions = luo
         .restore(admitted)
@@ -91,7 +91,7 @@ fn hash(survey: &Survey<'_>, admitted: &Admitted) -> Result<Hashes, Failure> {
                 of_session.push(None);
                 continue;
             }
-            let memfd = Memfd::restore(admitted, handover, &mut claims, &file)
+            let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
                 .map_err(|error| Failure::of_restore(error, survey.image))?;
             let mut hash = Hasher::default();
             for piece in memfd.pieces() {

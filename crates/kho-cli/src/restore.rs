@@ -158,8 +158,8 @@ fn write_files(
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
-    let mut claims = handover
-        .claims()
+    let mut reading = handover
+        .reading()
         .map_err(|damage| Failure::damaged(damage, survey.image))?;
     let incoming = luo
         .restore(admitted)
@@ -187,7 +187,7 @@ fn write_files(
             .filter(|(index, _)| chosen.contains(index))
         {
             let path = format!("{dir}/{:016x}.bin", file.token());
-            let memfd = Memfd::restore(admitted, handover, &mut claims, &file)
+            let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
                 .map_err(|error| Failure::of_restore(error, survey.image))?;
             let mut out = SparseFile::create(staging, Path::new(&path))?;
             let mut hash = args.hash.then(Hasher::default);

@@ -141,7 +141,7 @@ impl<'i> Survey<'i> {
             return Ok(());
         }
         let tracker = root.tracker().map_err(damaged)?;
-        let preserved = Preserved::read(image, tracker, root.at()).map_err(damaged)?;
+        let preserved = Preserved::read(image, tracker).map_err(damaged)?;
         self.preserved = Some(preserved.clone());
         if entry.scratch.is_none()
             && let Some((addr, size)) = scratch_by_elimination(image, &preserved, root.at())
@@ -202,7 +202,7 @@ impl<'i> Survey<'i> {
     ) -> Result<(), Failure> {
         let image = self.image;
         let damaged = |damage: Damage| Failure::damaged(damage, image);
-        let mut claims = handover.claims().map_err(damaged)?;
+        let mut reading = handover.reading().map_err(damaged)?;
         handover.add_to(&mut self.manifest);
 
         let metadata = Metadata::read(handover).map_err(damaged)?;
@@ -213,13 +213,13 @@ impl<'i> Survey<'i> {
         }
         self.metadata = metadata;
 
-        let memblock = Memblock::read(handover, &mut claims).map_err(damaged)?;
+        let memblock = Memblock::read(handover, &mut reading).map_err(damaged)?;
         if let Some(memblock) = &memblock {
             memblock.add_to(&mut self.manifest);
         }
         self.memblock = memblock;
 
-        let luo = Luo::read(handover, &mut claims).map_err(damaged)?;
+        let luo = Luo::read(handover, &mut reading).map_err(damaged)?;
         if let Some(luo) = &luo {
             luo.add_to(&mut self.manifest);
         }
@@ -238,7 +238,7 @@ impl<'i> Survey<'i> {
                         return Err(Failure::Interrupted);
                     }
                     let facts = if ours.get(file.handler()).is_some_and(|ours| *ours) {
-                        let read = Memfd::read(handover, &mut claims, file);
+                        let read = Memfd::read(&mut reading, file);
                         let read = read.map_err(|damage| {
                             damage
                                 .within(format!("session `{}`", session.name()))
@@ -254,7 +254,7 @@ impl<'i> Survey<'i> {
             }
             self.memfds = memfds;
         }
-        self.unclaimed = Some(claims.unclaimed());
+        self.unclaimed = Some(reading.claims().unclaimed());
         self.verdict = Some(registry.admit(&policy::SemverRange, self.manifest.clone()));
         Ok(())
     }

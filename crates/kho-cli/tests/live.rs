@@ -148,7 +148,7 @@ fn what_the_kernel_took_over_is_gone() {
     temp.file(&format!("{KHO}/out/sub_fdts/LUO"), [0xff; 35]);
     let (code, value) = report(&temp);
     assert_eq!(code, 1);
-    assert_eq!(value["damaged"][0]["defect"], "bad-text");
+    assert_eq!(value["damaged"][0]["defect"], "unterminated");
     assert_eq!(value["failure"]["kind"], "damaged");
 }
 

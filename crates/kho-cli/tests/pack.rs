@@ -1235,8 +1235,8 @@ fn foreign_flbs_are_written_as_they_stand() {
     let (arena, entry) = frozen.hand_over().unwrap();
     let handed = arena.into_handed().unwrap();
     let handover = Handover::open(&handed, entry).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let luo = Luo::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
     let flbs = luo.body().unwrap().flbs().iter();
     let found: Vec<_> = flbs
         .map(|flb| (flb.name.clone(), flb.data, flb.count))

@@ -38,6 +38,7 @@
 extern crate alloc;
 
 mod admitted;
+mod announced;
 mod compat;
 mod component;
 mod consequence;
@@ -58,6 +59,7 @@ mod versions;
 mod view;
 
 pub use admitted::{Admitted, NotAdmitted};
+pub use announced::{Announced, Writes};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::Consequence;

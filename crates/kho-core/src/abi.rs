@@ -14,6 +14,9 @@ pub const VERSION: u32 = 4;
 /// The name in `kho-v4`.
 pub const NAME: &str = "kho";
 
+/// The name and the number in `vmalloc-v1`, which `kho-v4` lists: its own layout has nothing of it.
+pub(crate) const VMALLOC: (&str, u32) = ("vmalloc", 1);
+
 /// The root FDT is one page.
 pub const FDT_SIZE: usize = PAGE_SIZE;
 /// Property of the root and of sub-FDTs: a compat string.
@@ -142,7 +145,7 @@ const GENERATION: Generation = Generation::new(VERSION)
     .since("Linux 7.2")
     // By its crate's own name, which links it: the linker drops what nothing refers to.
     .needs(&[(kho_radix::abi::NAME, 1)])
-    .lists(&[("vmalloc", 1)])
+    .lists(&[VMALLOC])
     .layouts(&[
         ScratchEntry::layout,
         SetupData::layout,

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{Admitted, NotAdmitted, Registry};
-use kho_mem::{Arena, Damage, Defect, Folio, Handed, Order, PageRun, Pages, PhysAddr};
+use kho_mem::{Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, Pages, PhysAddr};
 use kho_radix::{Failed, RestoreError};
 
 use crate::abi::{NAME, VERSION};
@@ -18,6 +18,7 @@ use crate::{Entry, Handover, OpenError, ScratchTable};
 /// predecessor left it, and may be handed back.
 ///
 /// ```
+/// # use kho_vmalloc as _;
 /// use kho_core::{Attached, Handover, Kho, KhoConfig};
 /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
 ///
@@ -132,7 +133,7 @@ impl Attached {
     ) -> Result<Folio, RestoreError> {
         self.require(admitted)?;
         let handover = self.handover();
-        let folio = handover.preserved().folio_at(addr, "folio", addr)?;
+        let folio = handover.preserved().folio_at(Link::given(addr, "folio"))?;
         if folio.order > Order::MAX_FOLIO {
             let damage = Damage::new(Defect::BadOrder, "folio", addr).found(folio.order);
             return Err(damage.expected("a folio of order 0 to 10").into());
@@ -156,7 +157,7 @@ impl Attached {
         self.require(admitted)?;
         let handover = self.handover();
         let mut claims = kho_radix::Claims::new(handover.preserved());
-        claims.pages(run.addr(), run.pages, "pages", run.addr())?;
+        claims.pages(Link::given(run.addr(), "pages"), run.pages)?;
         self.settle();
         self.handed
             .adopt_pages(run)

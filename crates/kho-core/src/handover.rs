@@ -5,10 +5,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{
-    Admitted, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
+    Admitted, Announced, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
 };
-use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange, is_backed};
-use kho_radix::{Claims, Preserved};
+use kho_mem::{
+    Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange, is_backed,
+};
+use kho_radix::{Claims, Preserved, Reading};
 
 use crate::abi::FDT_SIZE;
 use crate::{Listed, RootFdt, Said, ScratchTable, Subtree};
@@ -104,7 +106,7 @@ impl<'m> Handover<'m> {
     ) -> Result<Self, OpenError> {
         let root = Self::read_root(mem, entry)?;
         Self::admit_root(registry, &root)?;
-        let preserved = Preserved::read(mem, root.tracker()?, root.at())?;
+        let preserved = Preserved::read(mem, root.tracker()?)?;
         let scratch = match entry.scratch {
             Some((at, size)) => Some(ScratchTable::read(mem, at, size)?),
             None => None,
@@ -181,7 +183,7 @@ impl<'m> Handover<'m> {
             listed,
         };
         let handover = Self::of(mem, Arc::new(parts));
-        handover.claims()?;
+        handover.reading()?;
         let subtrees = handover.subtrees().len();
         tracing::debug!(subtrees, "handover opened");
         Ok(handover)
@@ -272,40 +274,28 @@ impl<'m> Handover<'m> {
         &self.parts.listed
     }
 
-    /// The version of the component `need` that was written: what the string `compatible`, which may
-    /// be any of this handover, says of it, or else the version table. `None` where neither does: then
-    /// it is the one that plain strings stand for.
-    ///
-    /// It is said, not judged: whether it is restorable is a policy's to say.
+    /// What it announces of components' versions: in the root's string, and in the version table.
     #[must_use]
-    pub fn version_of(&self, need: &str, compatible: &str) -> Option<u32> {
-        let compat = Compat::parse(compatible).ok();
-        let mut tokens = compat.iter().flat_map(Compat::tokens);
-        if let Some(token) = tokens.find(|token| token.name() == need) {
-            return Some(token.version());
-        }
-        let mut listed = self
-            .parts
-            .listed
-            .iter()
-            .filter(|listed| listed.name == need);
-        listed.find_map(|listed| match listed.said {
-            Said::Version { version, .. } => Some(version),
+    pub fn announced(&self) -> Announced {
+        let listed = self.parts.listed.iter();
+        let versions = listed.filter_map(|listed| match listed.said {
+            Said::Version { version, .. } => Some((listed.name.clone(), version)),
             Said::Features(_) => None,
-        })
+        });
+        Announced::listed(versions).in_string(self.parts.root.compatible())
     }
 
-    /// Claims on this handover's memory in which the core's own are made: the root FDT and every
-    /// subtree's blob. One for a check that changes nothing, one for restoring.
+    /// The context of reading this handover, in which the core's own claims are made: the root FDT
+    /// and every subtree's blob. One for a check that changes nothing, one for restoring.
     ///
     /// # Errors
     ///
     /// Two blobs share memory. [`Handover::open`] has seen that they do not.
-    pub fn claims(&self) -> Result<Claims, Damage> {
+    pub fn reading(&self) -> Result<Reading<'m>, Damage> {
         let mut claims = Claims::new(&self.parts.preserved);
-        let at = self.parts.root.at();
-        if self.parts.preserved.lookup(at).is_some() {
-            claims.bytes(at, FDT_SIZE as u64, "root FDT", at)?;
+        let root = Link::given(self.parts.root.at(), "root FDT");
+        if self.parts.preserved.lookup(root.to).is_some() {
+            claims.bytes(root, FDT_SIZE as u64)?;
         }
         for subtree in &self.parts.subtrees {
             let within = |damage: Damage| {
@@ -313,17 +303,19 @@ impl<'m> Handover<'m> {
                     .within(format!("subtree `{}`", subtree.name))
                     .within("root FDT")
             };
-            claims
-                .bytes(subtree.addr, subtree.size, "blob", at)
-                .map_err(within)?;
+            let blob = Link {
+                to: subtree.addr,
+                at: root.at,
+                name: "blob",
+            };
+            claims.bytes(blob, subtree.size).map_err(within)?;
             let range = PhysRange::new(subtree.addr, subtree.size);
             if !range.is_some_and(|range| is_backed(self.mem, range)) {
-                return Err(within(
-                    Damage::new(Defect::OutsideMemory, "blob", at).found(subtree.addr),
-                ));
+                let damage = blob.damage(Defect::OutsideMemory).found(subtree.addr);
+                return Err(within(damage));
             }
         }
-        Ok(claims)
+        Ok(Reading::new(self.mem, claims).with(self.announced()))
     }
 
     /// Adds the root's string, what it lists, and the subtrees' names to `manifest`.

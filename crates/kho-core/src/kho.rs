@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Compat, Dialect, Registry, RegistryError, Side};
+use kho_compat::{Compat, Dialect, Registry, RegistryError, Side, Writes};
 use kho_mem::sync::Mutex;
 use kho_mem::{
     Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange, is_printable,
@@ -21,7 +21,7 @@ use crate::abi::{
     FDT_SIZE, KexecMetadata, LISTED_NAME_MAX, MEMBLOCK, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION,
     METADATA, METADATA_SUBTREE, METADATA_VERSION, NAME, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE,
     PROP_SIZE, PROP_START, PROP_TRACKER, REGION, REGION_VERSION, RELEASE_LEN, SCRATCH_ALIGN,
-    ScratchEntry, VERSION,
+    ScratchEntry, VERSION, VMALLOC,
 };
 use crate::listed;
 use crate::scratch::{MAX_AREAS, PHYS_LIMIT};
@@ -168,6 +168,7 @@ impl KhoConfig {
 /// table. Cheap to clone; the clones are one.
 ///
 /// ```
+/// # use kho_vmalloc as _;
 /// use kho_core::{Handover, Kho, KhoConfig};
 /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
 ///
@@ -335,6 +336,7 @@ impl Kho {
     ///
     /// ```
     /// use kho_compat::Dialect;
+    /// # use kho_vmalloc as _;
     /// use kho_core::{Handover, Kho, KhoConfig};
     /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
     ///
@@ -347,7 +349,7 @@ impl Kho {
     /// let handover = Handover::open(&handed, entry)?;
     /// let names: Vec<_> = handover.listed().iter().map(|listed| listed.name.as_str()).collect();
     /// assert_eq!(names, ["kho", "memblock", "radix", "vmalloc"]);
-    /// assert_eq!(handover.version_of("memblock", ""), Some(1));
+    /// assert_eq!(handover.announced().version_of("memblock"), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -595,6 +597,28 @@ impl Kho {
     }
 }
 
+impl Writes for Kho {
+    type Error = KhoError;
+
+    fn written(&self, component: &str, known: &[u32]) -> Result<u32, KhoError> {
+        let ability = self.side().get(component);
+        let version = ability
+            .ok_or_else(|| RegistryError::Unknown(component.to_owned()))?
+            .version;
+        let token = alloc::format!("{component}-v{version}");
+        if !known.contains(&version) {
+            let newest = known.last().copied().unwrap_or_default();
+            return Err(RegistryError::NotWritable(token, newest).into());
+        }
+        let dialect = self.dialect();
+        let is_said = !matches!(dialect, Dialect::Plain | Dialect::Features);
+        if known.first() == Some(&version) || is_said {
+            return Ok(version);
+        }
+        Err(KhoError::Unsaid { token, dialect })
+    }
+}
+
 impl core::fmt::Debug for Kho {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Kho")
@@ -718,7 +742,7 @@ fn check_written(side: &Side) -> Result<(), RegistryError> {
     let written = [
         (NAME, VERSION),
         (kho_radix::abi::NAME, kho_radix::abi::VERSION),
-        (kho_vmalloc::abi::NAME, kho_vmalloc::abi::VERSION),
+        VMALLOC,
         (METADATA.name, METADATA_VERSION),
         (MEMBLOCK.name, MEMBLOCK_VERSION),
         (REGION.name, REGION_VERSION),

@@ -5,13 +5,14 @@
 //! trusted, and checks them against each other. Beyond it are the subtrees, the kexec metadata
 //! ([`Metadata`]), the `reserve_mem` regions ([`Memblock`]), and what later crates add: LUO.
 //!
-//! Reading gives descriptions. The contents of preserved memory come from [`Handover::restore`],
-//! which asks for an [`Admitted`](kho_compat::Admitted) verdict. In an arena ([`Attached`]) what is
+//! Reading gives descriptions. The contents of preserved memory come from [`Restored`],
+//! which asks for an [`Admitted`] verdict. In an arena ([`Attached`]) what is
 //! restored is used where it lies.
 //!
 //! [`Kho`] is the writing side: a handover that is being made.
 //!
-//! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/kexec_handover.h` (root FDT), `kexec_metadata.h` and `memblock.h` beside
+//! it. The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -38,11 +39,17 @@ mod scratch;
 pub use attached::Attached;
 pub use handover::{Entry, Handover, OpenError};
 pub use kho::{Kho, KhoConfig, KhoError};
+pub use kho_compat::{Admitted, Announced, Dialect, Manifest, Refused, Registry, Side, Writes};
+pub use kho_mem::{
+    Arena, ArenaConfig, Damage, Handed, Link, Located, PageRun, PhysAddr, PhysMem, PhysMemExt,
+    PhysRange,
+};
 pub use kho_radix::{
-    Failed, PreservedFolio, PreservedPages, Preserver, RestoreError, TrackerError,
+    Failed, Preserved, PreservedFolio, PreservedPages, Preserver, Reading, RestoreError, Restoring,
+    TrackerError,
 };
 pub use listed::{Listed, Said};
-pub use memblock::{Memblock, Region};
+pub use memblock::{Memblock, MemblockFdt, Region, RegionNode};
 pub use metadata::Metadata;
 pub use restore::Restored;
 pub use root::{RootFdt, Subtree};

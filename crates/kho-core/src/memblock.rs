@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use dtoolkit::Node;
 use kho_compat::{Carrier, Compat, Manifest, Place};
-use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
-use kho_radix::Claims;
+use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
+use kho_radix::Reading;
 
 use crate::Handover;
 use crate::abi::{
@@ -41,6 +41,59 @@ pub struct Memblock {
     regions: Vec<Region>,
 }
 
+/// The memblock FDT, decoded from its bytes alone: its regions' memory was not looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemblockFdt {
+    /// Its compat string.
+    pub compatible: String,
+    /// Its regions; none for a version that is not read here.
+    pub regions: Vec<RegionNode>,
+}
+
+/// A region's node of the memblock FDT.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RegionNode {
+    /// The name that the user gave it.
+    pub name: String,
+    /// Its compat string.
+    pub compatible: String,
+    /// Its address and bytes; `None` for a region of a version that is not read here.
+    pub place: Option<(PhysAddr, u64)>,
+}
+
+impl MemblockFdt {
+    /// Decodes the FDT that `bytes`, which lie at `at`, begin with.
+    ///
+    /// # Errors
+    ///
+    /// The FDT is damaged, or a property is missing.
+    pub fn decode(bytes: &[u8], at: PhysAddr) -> Result<Self, Damage> {
+        let tree = Tree::check(bytes, at, "memblock FDT")?;
+        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let mut regions = Vec::new();
+        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
+            for node in tree.children() {
+                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
+                let place = if is(&compatible, REGION.name, REGION_VERSION) {
+                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                    Some((start, tree.u64(&node, PROP_SIZE)?))
+                } else {
+                    None
+                };
+                regions.push(RegionNode {
+                    name: node.name().to_string(),
+                    compatible,
+                    place,
+                });
+            }
+        }
+        Ok(Self {
+            compatible,
+            regions,
+        })
+    }
+}
+
 fn is(text: &str, name: &str, version: u32) -> bool {
     Compat::parse(text).is_ok_and(|c| c.base().name() == name && c.base().version() == version)
 }
@@ -52,11 +105,17 @@ impl Memblock {
     ///
     /// The FDT is damaged, or a region of a known version is empty, leaves the address space, is
     /// not preserved, or shares memory. The regions of an unknown version are not looked at.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
-        claims.all_or_none(|claims| Self::read_all(handover, claims))
+    pub fn read(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Self>, Damage> {
+        reading.all_or_none(|reading| Self::read_all(handover, reading))
     }
 
-    fn read_all(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
+    fn read_all(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(MEMBLOCK_SUBTREE) else {
             return Ok(None);
         };
@@ -68,38 +127,36 @@ impl Memblock {
                 .within("memblock"));
         }
         let len = usize::try_from(subtree.size).unwrap_or(usize::MAX);
-        let bytes = handover
-            .mem()
+        let mem = reading.mem();
+        let bytes = mem
             .bytes(at, len)
             .map_err(|error| error.damage("memblock", at))?;
-        let tree = Tree::check(&bytes, at, "memblock FDT")?;
-        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let fdt = MemblockFdt::decode(&bytes, at)?;
         let mut regions = Vec::new();
-        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
-            for node in tree.children() {
-                let name = node.name().to_string();
-                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
-                let mut region = Region {
-                    name,
-                    compatible,
-                    range: None,
-                    preserved: 0,
+        for node in fdt.regions {
+            let mut region = Region {
+                name: node.name,
+                compatible: node.compatible,
+                range: None,
+                preserved: 0,
+            };
+            if let Some((start, size)) = node.place {
+                let start = Link {
+                    to: start,
+                    at,
+                    name: "reserve_mem region",
                 };
-                if is(&region.compatible, REGION.name, REGION_VERSION) {
-                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
-                    let size = tree.u64(&node, PROP_SIZE)?;
-                    check(claims, start, size, at, &mut region).map_err(|damage| {
-                        damage
-                            .within(format!("region `{}`", region.name))
-                            .within("memblock")
-                    })?;
-                }
-                regions.push(region);
+                check(reading, start, size, &mut region).map_err(|damage| {
+                    damage
+                        .within(format!("region `{}`", region.name))
+                        .within("memblock")
+                })?;
             }
+            regions.push(region);
         }
         Ok(Some(Self {
             at,
-            compatible,
+            compatible: fdt.compatible,
             regions,
         }))
     }
@@ -134,35 +191,38 @@ impl Memblock {
 /// Checks the memory of a region and claims it, where it is whole pages: two regions that are
 /// not may lie in one page.
 fn check(
-    claims: &mut Claims,
-    start: PhysAddr,
+    reading: &mut Reading<'_>,
+    link: Link,
     size: u64,
-    at: PhysAddr,
     region: &mut Region,
 ) -> Result<(), Damage> {
-    const WHAT: &str = "reserve_mem region";
+    let start = link.to;
     if start.is_null() || size == 0 {
         let defect = if size == 0 {
             Defect::BadSize
         } else {
             Defect::Null
         };
-        return Err(Damage::new(defect, WHAT, at)
+        return Err(link
+            .damage(defect)
             .found(format!("{size} bytes at {start}"))
             .expected("at least 1 byte at an address"));
     }
     let Some(range) = PhysRange::new(start, size) else {
-        return Err(
-            Damage::new(Defect::Wraps, WHAT, at).found(format!("{size:#x} bytes at {start}"))
-        );
+        return Err(link
+            .damage(Defect::Wraps)
+            .found(format!("{size:#x} bytes at {start}")));
     };
     let first = start.pfn().addr();
     let pages = size / PAGE_SIZE_U64;
     let kept = pages * PAGE_SIZE_U64;
     if first == start && size == kept {
-        claims.pages(start, pages, WHAT, at)?;
-    } else if !PhysRange::new(first, kept).is_some_and(|kept| claims.preserved().contains(kept)) {
-        return Err(Damage::new(Defect::NotPreserved, WHAT, at)
+        reading.pages(link, pages)?;
+    } else if !PhysRange::new(first, kept)
+        .is_some_and(|kept| reading.claims().preserved().contains(kept))
+    {
+        return Err(link
+            .damage(Defect::NotPreserved)
             .found(format!("{pages} pages from {first} on"))
             .expected("preserved memory"));
     }

@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt, is_printable};
+use kho_mem::{Damage, Defect, Link, Located, PhysAddr, PhysMem, PhysMemExt, is_printable};
+use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use crate::Handover;
@@ -38,9 +39,41 @@ impl Metadata {
         let Some(subtree) = handover.subtree(METADATA_SUBTREE) else {
             return Ok(None);
         };
-        read(handover, subtree.addr, subtree.size)
+        read(handover.mem(), subtree.addr, subtree.size)
             .map(Some)
             .map_err(|d| d.within("kexec metadata"))
+    }
+
+    /// Decodes `blob`, all of the metadata, which lies at `at`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Metadata::read`].
+    pub fn decode(blob: &[u8], at: PhysAddr) -> Result<Self, Damage> {
+        let bad_size = || bad_size(blob.len() as u64, at);
+        let (version, _) = U32::read_from_prefix(blob).map_err(|_| bad_size())?;
+        let version = version.get();
+        if version != METADATA_VERSION {
+            return Ok(Self::Other { version });
+        }
+        let data = KexecMetadata::read_from_bytes(blob).map_err(|_| bad_size())?;
+        let data = Located::new(data, at);
+        let release_at = data.addr_of(|data| &data.previous_release);
+        let damage = |defect| Damage::new(defect, "previous_release", release_at);
+        let Some(len) = data.previous_release.iter().position(|byte| *byte == 0) else {
+            return Err(damage(Defect::Unterminated).expected("a NUL within 65 bytes"));
+        };
+        if len == 0 {
+            return Err(damage(Defect::Empty).expected("a kernel's release"));
+        }
+        let text = data.previous_release.get(..len).unwrap_or_default();
+        match str::from_utf8(text) {
+            Ok(text) if is_printable(text) => Ok(Self::V1 {
+                previous_release: text.to_string(),
+                kexec_count: data.kexec_count.get(),
+            }),
+            _ => Err(damage(Defect::BadText).found(format!("\"{}\"", text.escape_ascii()))),
+        }
     }
 
     /// The version.
@@ -63,42 +96,24 @@ impl Metadata {
     }
 }
 
-fn read(handover: &Handover<'_>, at: PhysAddr, size: u64) -> Result<Metadata, Damage> {
-    let bad_size = |expected: usize| {
-        Damage::new(Defect::BadSize, "blob", at)
-            .found(format!("{size} bytes"))
-            .expected(format!("{expected} bytes"))
-    };
+fn bad_size(size: u64, at: PhysAddr) -> Damage {
+    Damage::new(Defect::BadSize, "blob", at)
+        .found(format!("{size} bytes"))
+        .expected(format!("{} bytes", size_of::<KexecMetadata>()))
+}
+
+fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<Metadata, Damage> {
     if size < size_of::<U32>() as u64 {
-        return Err(bad_size(size_of::<KexecMetadata>()));
+        return Err(bad_size(size, at));
     }
-    let mem = handover.mem();
-    let version = mem
-        .read::<U32>(at)
-        .map_err(|error| error.damage("version", at))?
-        .get();
+    // Of another version no more is looked at.
+    let version = mem.follow::<U32>(Link::given(at, "version"))?.get();
     if version != METADATA_VERSION {
         return Ok(Metadata::Other { version });
     }
     if size != size_of::<KexecMetadata>() as u64 {
-        return Err(bad_size(size_of::<KexecMetadata>()));
+        return Err(bad_size(size, at));
     }
-    let data: KexecMetadata = mem.read(at).map_err(|error| error.damage("blob", at))?;
-    let release_at =
-        PhysAddr::new(at.get() + core::mem::offset_of!(KexecMetadata, previous_release) as u64);
-    let damage = |defect| Damage::new(defect, "previous_release", release_at);
-    let Some(len) = data.previous_release.iter().position(|byte| *byte == 0) else {
-        return Err(damage(Defect::Unterminated).expected("a NUL within 65 bytes"));
-    };
-    if len == 0 {
-        return Err(damage(Defect::Empty).expected("a kernel's release"));
-    }
-    let text = data.previous_release.get(..len).unwrap_or_default();
-    match str::from_utf8(text) {
-        Ok(text) if is_printable(text) => Ok(Metadata::V1 {
-            previous_release: text.to_string(),
-            kexec_count: data.kexec_count.get(),
-        }),
-        _ => Err(damage(Defect::BadText).found(format!("\"{}\"", text.escape_ascii()))),
-    }
+    let bytes = mem.bytes(at, size_of::<KexecMetadata>());
+    Metadata::decode(&bytes.map_err(|error| error.damage("blob", at))?, at)
 }

@@ -1,10 +1,8 @@
 //! The contents of preserved memory, for an admitted handover.
 
-use kho_compat::Admitted;
-use kho_mem::{Damage, PhysAddr, PhysMem, PhysRange, Pieces, pieces};
-use kho_radix::{Claims, RestoreError};
+use kho_mem::{Damage, Link, PhysMem, PhysRange, Pieces, pieces};
+use kho_radix::{RestoreError, Restoring};
 
-use crate::Handover;
 use crate::abi::{NAME, VERSION};
 
 /// Restored memory: its bytes as they lie there.
@@ -14,53 +12,47 @@ pub struct Restored<'m> {
     range: PhysRange,
 }
 
-impl<'m> Handover<'m> {
-    /// Restores the folio that begins at `addr`, once.
+impl<'m> Restored<'m> {
+    /// Restores the folio that `link` points to, once.
     ///
     /// # Errors
     ///
-    /// The verdict does not cover this handover's root, no preserved range begins at `addr`, or
-    /// it was claimed before.
-    pub fn restore(
-        &self,
-        admitted: &Admitted,
-        claims: &mut Claims,
-        addr: PhysAddr,
-    ) -> Result<Restored<'m>, RestoreError> {
-        admitted.require(NAME, VERSION)?;
-        let folio = claims.folio(addr, "folio", addr)?;
-        let len = folio.order.bytes().unwrap_or(u64::MAX);
-        self.restored(addr, len)
+    /// The verdict does not cover the handover's root, no preserved folio begins there, or it was
+    /// claimed before.
+    pub fn folio(restoring: &mut Restoring<'_, 'm>, link: Link) -> Result<Self, RestoreError> {
+        restoring.require(NAME, VERSION)?;
+        let folio = restoring.folio(link)?;
+        Self::of(restoring, link, folio.order.bytes().unwrap_or(u64::MAX))
     }
 
-    /// Restores a run of `pages` pages from `addr` on that was preserved as such, once.
+    /// Restores the run of `pages` pages that `link` points to and that was preserved as such, once.
     ///
     /// # Errors
     ///
-    /// As [`Handover::restore`], and preserved ranges do not fill the run.
-    pub fn restore_pages(
-        &self,
-        admitted: &Admitted,
-        claims: &mut Claims,
-        addr: PhysAddr,
+    /// As [`Restored::folio`], and preserved ranges do not fill the run.
+    pub fn pages(
+        restoring: &mut Restoring<'_, 'm>,
+        link: Link,
         pages: u64,
-    ) -> Result<Restored<'m>, RestoreError> {
-        admitted.require(NAME, VERSION)?;
-        claims.pages(addr, pages, "pages", addr)?;
-        self.restored(addr, pages.saturating_mul(kho_mem::PAGE_SIZE_U64))
+    ) -> Result<Self, RestoreError> {
+        restoring.require(NAME, VERSION)?;
+        restoring.pages(link, pages)?;
+        Self::of(
+            restoring,
+            link,
+            pages.saturating_mul(kho_mem::PAGE_SIZE_U64),
+        )
     }
 
-    fn restored(&self, addr: PhysAddr, len: u64) -> Result<Restored<'m>, RestoreError> {
-        let range = PhysRange::new(addr, len)
-            .ok_or_else(|| Damage::new(kho_mem::Defect::Wraps, "restored memory", addr))?;
-        Ok(Restored {
-            mem: self.mem(),
+    fn of(restoring: &Restoring<'_, 'm>, link: Link, len: u64) -> Result<Self, RestoreError> {
+        let range = PhysRange::new(link.to, len)
+            .ok_or_else(|| Damage::new(kho_mem::Defect::Wraps, "restored memory", link.at))?;
+        Ok(Self {
+            mem: restoring.mem(),
             range,
         })
     }
-}
 
-impl<'m> Restored<'m> {
     /// Where it lies.
     #[must_use]
     pub const fn range(&self) -> PhysRange {

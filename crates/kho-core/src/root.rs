@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
+use kho_radix::Preserved;
 
 use crate::abi::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 use crate::fdt::Tree;
@@ -143,14 +144,18 @@ impl RootFdt {
         Tree::check(&self.bytes, self.at, NAME)
     }
 
-    /// The address of the tracker's root node, as `kho-v4` has it.
+    /// The link to the tracker's root node, as `kho-v4` has it.
     ///
     /// # Errors
     ///
     /// The property is missing or not 8 bytes.
-    pub fn tracker(&self) -> Result<PhysAddr, Damage> {
+    pub fn tracker(&self) -> Result<Link, Damage> {
         let tree = self.tree()?;
-        tree.u64(&tree.root(), PROP_TRACKER).map(PhysAddr::new)
+        Ok(Link {
+            to: PhysAddr::new(tree.u64(&tree.root(), PROP_TRACKER)?),
+            at: self.at,
+            name: Preserved::ROOT,
+        })
     }
 
     /// The subtrees, as `kho-v4` has them, in the FDT's order. Their names are unique.

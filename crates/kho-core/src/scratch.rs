@@ -3,9 +3,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_mem::{Damage, Defect, Located, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_radix::Preserved;
-use zerocopy::FromBytes;
 
 use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
 
@@ -33,6 +32,17 @@ impl ScratchTable {
     /// aligned to 4 MiB, leaves the address space, or overlaps another.
     pub fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<Self, Damage> {
         read(mem, at, size).map_err(|damage| damage.within("scratch table"))
+    }
+
+    /// Decodes the table that `bytes`, which lie at `at`, are.
+    ///
+    /// # Errors
+    ///
+    /// As [`ScratchTable::read`].
+    pub fn decode(bytes: &[u8], at: PhysAddr) -> Result<Self, Damage> {
+        check_size(bytes.len() as u64, at)
+            .and_then(|()| decode(bytes, at))
+            .map_err(|damage| damage.within("scratch table"))
     }
 
     /// Where the table lies.
@@ -79,13 +89,18 @@ impl ScratchTable {
     }
 }
 
-fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Damage> {
+fn check_size(size: u64, at: PhysAddr) -> Result<(), Damage> {
     let entry = size_of::<ScratchEntry>() as u64;
     if size == 0 || !size.is_multiple_of(entry) || size > MAX_AREAS * entry {
         return Err(Damage::new(Defect::BadSize, "size", at)
             .found(format!("{size} bytes"))
             .expected(format!("a multiple of {entry} up to {}", MAX_AREAS * entry)));
     }
+    Ok(())
+}
+
+fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Damage> {
+    check_size(size, at)?;
     if at.is_null() {
         return Err(Damage::new(Defect::Null, "address", at));
     }
@@ -94,13 +109,14 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<ScratchTable, Dama
     let bytes = mem
         .bytes(at, len)
         .map_err(|error| error.damage("table", at))?;
+    decode(&bytes, at)
+}
+
+fn decode(bytes: &[u8], at: PhysAddr) -> Result<ScratchTable, Damage> {
     let mut areas: Vec<PhysRange> = Vec::new();
-    let entries = <[ScratchEntry]>::ref_from_bytes(&bytes)
-        .map_err(|_| Damage::new(Defect::Truncated, "table", at))?;
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in Located::<ScratchEntry>::all(bytes, at).enumerate() {
         let (addr, size) = (entry.addr.get(), entry.size.get());
-        let entry_at = PhysAddr::new(at.get() + 16 * index as u64);
-        let damage = |defect| Damage::new(defect, format!("area {index}"), entry_at);
+        let damage = |defect| Damage::new(defect, format!("area {index}"), entry.at());
         if !addr.is_multiple_of(SCRATCH_ALIGN) || !size.is_multiple_of(SCRATCH_ALIGN) {
             return Err(damage(Defect::Unaligned)
                 .found(format!("{size:#x} bytes at {addr:#x}"))

@@ -14,6 +14,7 @@ use kho_core::{
 };
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, PhysAddr, SliceMem};
 use kho_testkit::{Builder, Memory, prop};
+use kho_vmalloc as _;
 
 /// A component without a string of its own, which two others need: one directly, one not.
 const BIT: &str = "bit";
@@ -401,7 +402,7 @@ fn a_version_is_what_a_string_says_or_else_the_table() {
     ];
     for (need, compatible, version) in cases {
         assert_eq!(
-            handover.version_of(need, compatible),
+            handover.announced().in_string(compatible).version_of(need),
             version,
             "{need} {compatible}"
         );

@@ -10,6 +10,7 @@
 use kho_core::abi::{KexecMetadata, KhoData, ScratchEntry, SetupData};
 use kho_core::{RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, SliceMem};
+use kho_vmalloc as _;
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]
@@ -150,7 +151,7 @@ fn a_root_fdt_reads_as_what_it_says() {
     let mem = SliceMem::new(PhysAddr::new(0x1000), &page);
     let root = RootFdt::read(&mem, PhysAddr::new(0x1000)).unwrap();
     assert_eq!(root.compatible(), "kho-v4");
-    assert_eq!(root.tracker().unwrap(), PhysAddr::new(0x1dc_b000));
+    assert_eq!(root.tracker().unwrap().to, PhysAddr::new(0x1dc_b000));
     let subtrees = root.subtrees().unwrap();
     assert_eq!(subtrees.len(), 1);
     assert_eq!(
@@ -240,8 +241,8 @@ fn a_memblock_fdt_reads_as_what_it_says() {
     b.subtree("memblock", pa, bytes.len() as u64);
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
     assert_eq!(memblock.compatible(), "memblock-v1");
     let region = &memblock.regions()[0];
     assert_eq!(

@@ -17,6 +17,7 @@ use kho_core::{
 use kho_mem::{
     Arena, ArenaConfig, Folio, Handed, Order, PageRun, Pages, PhysAddr, PhysMemExt, PhysRange,
 };
+use kho_vmalloc as _;
 
 const BASE: u64 = 0x1000_0000;
 const MIB: u64 = 1 << 20;
@@ -380,9 +381,9 @@ fn both_dialects_are_written_and_read() {
             kexec_count: 0x102,
         };
         assert_eq!(Metadata::read(&handover).unwrap(), Some(expected));
-        let mut claims = handover.claims().unwrap();
-        assert_eq!(Memblock::read(&handover, &mut claims).unwrap(), None);
-        assert_eq!(claims.unclaimed(), (0, 0));
+        let mut reading = handover.reading().unwrap();
+        assert_eq!(Memblock::read(&handover, &mut reading).unwrap(), None);
+        assert_eq!(reading.claims().unclaimed(), (0, 0));
     }
 }
 
@@ -493,7 +494,7 @@ fn subtrees_are_a_list_of_names_and_blobs() {
         );
         assert_eq!(*mem.bytes(subtree.addr, bytes.len()).unwrap(), **bytes);
     }
-    assert_eq!(handover.claims().unwrap().unclaimed(), (0, 0));
+    assert_eq!(handover.reading().unwrap().claims().unclaimed(), (0, 0));
 }
 
 #[test]
@@ -707,10 +708,10 @@ fn regions_are_read_back_with_their_contents() {
     drop(arena);
     let (mem, entry) = handed(kho);
     let handover = Handover::open(&mem, entry).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
     assert_eq!(memblock.compatible(), "memblock-v1");
-    assert_eq!(claims.unclaimed(), (0, 0));
+    assert_eq!(reading.claims().unclaimed(), (0, 0));
     assert_eq!(memblock.regions().len(), 3);
     for (region, (name, range)) in memblock.regions().iter().zip(expected) {
         assert_eq!((region.name.as_str(), region.range), (name, Some(range)));
@@ -770,10 +771,10 @@ fn a_memblock_fdt_that_is_full_refuses_and_stays() {
     }
     let (mem, entry) = handed(kho);
     let handover = Handover::open(&mem, entry).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
     assert_eq!(memblock.regions().len(), regions.len());
-    assert_eq!(claims.unclaimed(), (0, 0));
+    assert_eq!(reading.claims().unclaimed(), (0, 0));
 }
 
 #[test]
@@ -904,8 +905,8 @@ fn regions_of_many_threads_are_all_handed_over() {
         assert_eq!(reserved, vec![Ok(()); THREADS * EACH]);
         let (mem, entry) = handed(kho);
         let handover = Handover::open(&mem, entry).unwrap();
-        let mut claims = handover.claims().unwrap();
-        let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+        let mut reading = handover.reading().unwrap();
+        let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
         let mut names: Vec<_> = memblock.regions().iter().map(|r| r.name.clone()).collect();
         names.sort_unstable();
         let expected: Vec<_> = (0..THREADS)
@@ -1012,7 +1013,7 @@ fn what_is_handed_over_is_restored_once() {
     assert!(matches!(error, RestoreError::NotAdmitted(_)), "{error}");
     let error = attached.restore_pages(&nothing, run).unwrap_err();
     assert!(matches!(error, RestoreError::NotAdmitted(_)), "{error}");
-    let tracker = attached.handover().root().tracker().unwrap();
+    let tracker = attached.handover().root().tracker().unwrap().to;
     for wrong in [
         at(addr, 1),
         PhysAddr::new(addr.get() + 1),
@@ -1102,8 +1103,8 @@ fn a_handover_is_not_disturbed_by_what_is_allocated_beside_it() {
     let admitted = admitted(&attached.handover());
     {
         let handover = attached.handover();
-        let mut claims = handover.claims().unwrap();
-        let memblock = Memblock::read(&handover, &mut claims).unwrap().unwrap();
+        let mut reading = handover.reading().unwrap();
+        let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
         let range = memblock.regions()[0].range.unwrap();
         assert!(is_numbered(
             &handover.mem().bytes(range.start(), 3 * PAGE).unwrap()

@@ -73,7 +73,8 @@ impl FileHandler for CounterHandler {
         let admitted = retrieve.admitted.require(NAME, VERSION);
         admitted.map_err(HandlerError::new)?;
         let (at, mut bytes) = (PhysAddr::new(data), [0; 8]);
-        let claimed = retrieve.claims.page(at, "counter", retrieve.data_at);
+        let link = retrieve.link(data, "counter");
+        let claimed = retrieve.claims.page(link);
         claimed.map_err(HandlerError::new)?;
         let copied = retrieve.held.copy_to(at, &mut bytes);
         copied.map_err(HandlerError::new)?;

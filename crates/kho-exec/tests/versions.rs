@@ -82,9 +82,8 @@ impl FileHandler for Extras {
     }
 
     fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<Arc<Extra>, HandlerError> {
-        let claimed = retrieve
-            .claims
-            .page(PhysAddr::new(data), "extra", retrieve.data_at);
+        let link = retrieve.link(data, "extra");
+        let claimed = retrieve.claims.page(link);
         claimed.map_err(HandlerError::new).map(|_| Arc::new(Extra))
     }
 

@@ -116,20 +116,15 @@ impl FileHandler for FdHandler {
         data: u64,
     ) -> Result<Arc<FdFile>, HandlerError> {
         retrieve.admitted.require(NAME, VERSION).map_err(refused)?;
-        let at = PhysAddr::new(data);
-        retrieve
-            .claims
-            .page(at, "descriptor", retrieve.data_at)
-            .map_err(refused)?;
-        let attached = retrieve.held.read();
-        let ser: FdSer = attached
-            .handed()
-            .read(at)
-            .map_err(|error| refused(error.damage("descriptor", retrieve.data_at)))?;
-        drop(attached);
+        let link = retrieve.link(data, "descriptor");
+        let read = retrieve.restoring(|restoring| {
+            restoring.page(link)?;
+            restoring.follow::<FdSer>(link)
+        });
+        let ser = read.map_err(refused)?;
         let damage = |defect, found: String, expected: &str| {
             refused(
-                Damage::new(defect, "descriptor", at)
+                Damage::new(defect, "descriptor", ser.at())
                     .found(found)
                     .expected(expected),
             )

@@ -53,10 +53,10 @@ impl Regions {
     pub(crate) fn readings(mut self, edits: &[Edit]) -> Result<String, Failure> {
         let opened = self.handed.open()?;
         self.handed.dump.readings(edits, |mem, names| {
-            let (handover, mut claims) = opened.again(mem)?;
-            let before = claims.count();
-            let memblock = Memblock::read(&handover, &mut claims);
-            if memblock.is_err() && claims.count() != before {
+            let (handover, mut reading) = opened.again(mem)?;
+            let before = reading.claims().count();
+            let memblock = Memblock::read(&handover, &mut reading);
+            if memblock.is_err() && reading.claims().count() != before {
                 return Err(Refusal::new("and stays claimed"));
             }
             let Some(memblock) = memblock? else {
@@ -75,7 +75,7 @@ impl Regions {
                 });
                 lines.push(format!("{name}, {compatible}: {range}"));
             }
-            let claimed = claims.count() - before;
+            let claimed = reading.claims().count() - before;
             let claimed = if claimed > 0 {
                 "claimed"
             } else {
@@ -176,8 +176,8 @@ pub(crate) fn read() -> Result<Text, Failure> {
     let size = fdt.value(MEMBLOCK_SUBTREE, "blob-size")?;
     let (opened, edit) = (handed.open()?, word("blob-size: 65537", size, 65537));
     handed.dump.readings(&[edit], |mem, _| {
-        let (handover, mut claims) = opened.again(mem)?;
-        let memblock = Memblock::read(&handover, &mut claims)?;
+        let (handover, mut reading) = opened.again(mem)?;
+        let memblock = Memblock::read(&handover, &mut reading)?;
         Ok(memblock.map_or("none".to_string(), |memblock| {
             memblock.compatible().to_string()
         }))

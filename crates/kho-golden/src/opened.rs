@@ -4,7 +4,7 @@ use kho_abi_check::Failure;
 use kho_compat::Registry;
 use kho_core::{Entry, Handover, RootFdt};
 use kho_mem::PhysMem;
-use kho_radix::{Claims, Preserved};
+use kho_radix::{Preserved, Reading};
 
 use crate::dump::Dump;
 use crate::edits::Refusal;
@@ -23,15 +23,15 @@ impl Opened {
         Ok(Self { entry, preserved })
     }
 
-    /// The handover in `mem`, not judged, in which the tracker must be as it was; and the claims that are
-    /// the core's.
+    /// The handover in `mem`, not judged, in which the tracker must be as it was; and its
+    /// reading.
     pub(crate) fn again<'m>(
         &self,
         mem: &'m dyn PhysMem,
-    ) -> Result<(Handover<'m>, Claims), Refusal> {
+    ) -> Result<(Handover<'m>, Reading<'m>), Refusal> {
         let root = RootFdt::read(mem, self.entry.fdt_addr)?;
         let handover = Handover::assemble(mem, self.entry, root, self.preserved.clone(), None)?;
-        let claims = handover.claims()?;
-        Ok((handover, claims))
+        let reading = handover.reading()?;
+        Ok((handover, reading))
     }
 }

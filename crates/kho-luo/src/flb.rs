@@ -5,10 +5,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_core::Handover;
-use kho_mem::PAGE_SIZE;
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
-use kho_radix::Claims;
+use kho_mem::{Damage, Defect, Link, Located, PAGE_SIZE, PhysAddr};
+use kho_radix::Reading;
 
 use crate::abi::{FLB_PAGES, FlbHeaderSer, FlbSer};
 use crate::name::ascii;
@@ -28,49 +26,47 @@ pub struct Flb {
 
 const PER_AREA: u64 = ((PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>()) as u64;
 
-/// Reads the area whose address `area` was found at `at`, and claims it. `files` is how many
-/// files the handover has: no object has more.
+/// Where the data of the entry at `at` stands.
+pub(crate) fn data_at(at: PhysAddr) -> PhysAddr {
+    Located::<FlbSer>::zeroed(at).addr_of(|ser| &ser.data)
+}
+
+/// Reads the area that `area` points to, and claims it. `files` is how many files the handover has:
+/// no object has more.
 pub(crate) fn read(
-    handover: &Handover<'_>,
-    claims: &mut Claims,
-    area: PhysAddr,
-    at: PhysAddr,
+    reading: &mut Reading<'_>,
+    area: Link,
     files: u64,
 ) -> Result<(u64, Vec<Flb>), Damage> {
-    claims.page(area, "FLB area", at)?;
-    let mem = handover.mem();
-    let header: FlbHeaderSer = mem
-        .read(area)
-        .map_err(|error| error.damage("FLB area", at))?;
+    reading.page(area)?;
+    let header: Located<FlbHeaderSer> = reading.follow(area)?;
     let pages = header.pgcnt.get();
     if pages != FLB_PAGES {
-        return Err(Damage::new(Defect::BadCount, "pgcnt", area)
+        return Err(Damage::new(Defect::BadCount, "pgcnt", header.at())
             .found(pages)
             .expected(FLB_PAGES));
     }
     let count = header.count.get();
     if count > PER_AREA {
-        let at = PhysAddr::new(area.get() + 8);
+        let at = header.addr_of(|header| &header.count);
         return Err(Damage::new(Defect::BadCount, "count", at)
             .found(count)
             .expected(format!("0 to {PER_AREA}")));
     }
     let mut flbs: Vec<Flb> = Vec::new();
     for index in 0..count {
-        let at = area.get() + size_of::<FlbHeaderSer>() as u64 + index * size_of::<FlbSer>() as u64;
+        let at =
+            area.to.get() + size_of::<FlbHeaderSer>() as u64 + index * size_of::<FlbSer>() as u64;
         let at = PhysAddr::new(at);
-        let flb = entry(handover, at, files, &flbs)
+        let flb = entry(reading, at, files, &flbs)
             .map_err(|damage| damage.within(format!("FLB {index}")))?;
         flbs.push(flb);
     }
     Ok((pages, flbs))
 }
 
-fn entry(handover: &Handover<'_>, at: PhysAddr, files: u64, before: &[Flb]) -> Result<Flb, Damage> {
-    let ser: FlbSer = handover
-        .mem()
-        .read(at)
-        .map_err(|error| error.damage("entry", at))?;
+fn entry(reading: &Reading<'_>, at: PhysAddr, files: u64, before: &[Flb]) -> Result<Flb, Damage> {
+    let ser: Located<FlbSer> = reading.follow(Link::given(at, "entry"))?;
     let name = ascii(&ser.name, "name", at)?;
     if before.iter().any(|flb| flb.name == name) {
         return Err(Damage::new(Defect::Duplicate, "name", at)
@@ -79,7 +75,7 @@ fn entry(handover: &Handover<'_>, at: PhysAddr, files: u64, before: &[Flb]) -> R
     }
     let count = ser.count.get();
     if count == 0 || count > files {
-        let at = PhysAddr::new(at.get() + core::mem::offset_of!(FlbSer, count) as u64);
+        let at = ser.addr_of(|ser| &ser.count);
         return Err(Damage::new(Defect::BadCount, "count", at)
             .found(format!("{count} files"))
             .expected(if files == 0 {

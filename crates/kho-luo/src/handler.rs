@@ -11,11 +11,11 @@ use core::error::Error;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::Admitted;
+use kho_compat::{Admitted, Announced};
 use kho_core::{Attached, Kho};
 use kho_mem::sync::RwLock;
-use kho_mem::{MemError, PhysAddr, PhysMemExt};
-use kho_radix::Claims;
+use kho_mem::{Link, MemError, PhysAddr, PhysMemExt};
+use kho_radix::{Claims, Reading, Restoring};
 
 /// A file object of any kind.
 pub type FileRef = Arc<dyn Any + Send + Sync>;
@@ -105,10 +105,32 @@ pub struct Retrieve<'a> {
     pub admitted: &'a Admitted,
     /// The memory.
     pub held: &'a Held,
-    /// What of it is spoken for. Claims of a retrieve that fails are taken back.
+    /// What of it has an owner. Claims of a retrieve that fails are taken back.
     pub claims: &'a mut Claims,
+    /// What was announced of components' versions, as the string of the file's handler says it.
+    pub announced: &'a Announced,
     /// Where the file's entry keeps its data.
     pub data_at: PhysAddr,
+}
+
+impl Retrieve<'_> {
+    /// The entry's `data` as a link to what errors call `name`.
+    #[must_use]
+    pub const fn link(&self, data: u64, name: &'static str) -> Link {
+        Link {
+            to: PhysAddr::new(data),
+            at: self.data_at,
+            name,
+        }
+    }
+
+    /// Restores with what is given. The memory is locked against finishing meanwhile.
+    pub fn restoring<T>(&mut self, step: impl FnOnce(&mut Restoring<'_, '_>) -> T) -> T {
+        let attached = self.held.read();
+        let reading = Reading::lent(attached.handed(), self.claims);
+        let mut reading = reading.with(self.announced.clone());
+        step(&mut reading.admitted(self.admitted))
+    }
 }
 
 /// Hands one kind of file over: its component's name, and what happens at each step of a file's

@@ -6,21 +6,20 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::mem::{offset_of, replace};
+use core::mem::replace;
 
 use kho_compat::{
-    Admitted, Carrier, Compat, Finding, Manifest, NotAdmitted, Policy, Refused, Registry,
-    RegistryError,
+    Admitted, Announced, Carrier, Compat, Finding, Manifest, NotAdmitted, Policy, Refused,
+    Registry, RegistryError,
 };
 use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
 use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{Arena, Damage, PhysAddr};
-use kho_radix::Claims;
+use kho_radix::{Claims, Reading};
 
-use crate::abi::FileSer;
 use crate::handler::AnyHandler;
 use crate::token::ByToken;
-use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve};
+use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve, flb, session};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +160,8 @@ struct Shared {
 /// A kind of file that was handed over.
 struct Kind {
     compatible: String,
+    // As its string says it.
+    announced: Announced,
     // Index into the handlers; `None` for files that are lost.
     handler: Option<usize>,
 }
@@ -205,6 +206,7 @@ struct Flb {
     name: String,
     data: u64,
     at: PhysAddr,
+    announced: Announced,
     // Index into the handlers' FLBs; `None` for one that nobody here knows.
     handler: Option<usize>,
     object: Object,
@@ -233,9 +235,9 @@ impl Object {
 /// A part of it is damaged.
 pub fn survey(
     handover: &Handover<'_>,
-    claims: &mut Claims,
+    reading: &mut Reading<'_>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, claims, Registry::linked())
+    survey_by(handover, reading, Registry::linked())
 }
 
 /// As [`survey`], with the components of `registry` instead of those that are linked.
@@ -245,15 +247,15 @@ pub fn survey(
 /// As [`survey`].
 pub fn survey_with(
     handover: &Handover<'_>,
-    claims: &mut Claims,
+    reading: &mut Reading<'_>,
     registry: &Registry,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, claims, Ok(registry))
+    survey_by(handover, reading, Ok(registry))
 }
 
 fn survey_by(
     handover: &Handover<'_>,
-    claims: &mut Claims,
+    reading: &mut Reading<'_>,
     registry: Result<&Registry, &RegistryError>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
@@ -263,10 +265,10 @@ fn survey_by(
     {
         metadata.add_to(&mut manifest, subtree.addr);
     }
-    if let Some(memblock) = Memblock::read(handover, claims)? {
+    if let Some(memblock) = Memblock::read(handover, reading)? {
         memblock.add_to(&mut manifest);
     }
-    let luo = Luo::read_by(handover, claims, registry)?;
+    let luo = Luo::read_by(handover, reading, registry)?;
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
@@ -276,6 +278,7 @@ fn survey_by(
 struct Checked {
     admitted: Admitted,
     claims: Claims,
+    announced: Announced,
     body: Body,
     kexec_count: Option<u32>,
     kinds: Vec<Kind>,
@@ -285,6 +288,7 @@ struct Checked {
 fn kinds(
     body: &Body,
     admitted: &Admitted,
+    announced: &Announced,
     registry: &Registry,
     handlers: &Handlers,
 ) -> Result<Vec<Kind>, TakeOverError> {
@@ -292,6 +296,7 @@ fn kinds(
     let losses = admitted.verdict().losses();
     let kind = |handler: &crate::Handler| {
         let compatible = handler.compatible.clone();
+        let announced = announced.in_string(&compatible);
         let base = Compat::parse(&compatible).ok();
         let name = base.as_ref().map_or("", |compat| compat.base().name());
         let need = losses.need(name, side);
@@ -311,12 +316,14 @@ fn kinds(
         if is_lost || need.is_some() {
             return Ok(Kind {
                 compatible,
+                announced,
                 handler: None,
             });
         }
         match handlers.of_component(name) {
             Some(found) => Ok(Kind {
                 compatible,
+                announced,
                 handler: Some(found),
             }),
             None => Err(TakeOverError::NoHandler {
@@ -335,8 +342,8 @@ fn check(
     handlers: &Handlers,
     degrade: bool,
 ) -> Result<Checked, TakeOverError> {
-    let mut claims = handover.claims()?;
-    let (manifest, luo) = survey_with(handover, &mut claims, registry)?;
+    let mut reading = handover.reading()?;
+    let (manifest, luo) = survey_with(handover, &mut reading, registry)?;
     let admitted = registry.admit(policy, manifest)?;
     let losses = admitted.verdict().losses();
     let lost: Vec<_> = losses.of_sessions(registry.side()).cloned().collect();
@@ -348,14 +355,16 @@ fn check(
     };
     luo.restore(&admitted)?;
     let body = luo.body().cloned().ok_or(TakeOverError::NoLuo)?;
-    let kinds = kinds(&body, &admitted, registry, handlers)?;
+    let announced = reading.announced().clone();
+    let kinds = kinds(&body, &admitted, &announced, registry, handlers)?;
     let kexec_count = match Metadata::read(handover)? {
         Some(Metadata::V1 { kexec_count, .. }) => Some(kexec_count),
         _ => None,
     };
     Ok(Checked {
         admitted,
-        claims,
+        claims: reading.into_claims(),
+        announced,
         body,
         kexec_count,
         kinds,
@@ -415,6 +424,7 @@ impl Incoming {
         let Checked {
             admitted,
             claims,
+            announced,
             body,
             kexec_count,
             kinds,
@@ -446,6 +456,7 @@ impl Incoming {
                 name: flb.name.clone(),
                 data: flb.data,
                 at: flb.at,
+                announced: announced.in_string(&flb.name),
                 handler: handler.filter(|_| losses.get(Carrier::Flb, &flb.name).is_none()),
                 object: Object::Waiting,
             }
@@ -578,11 +589,13 @@ impl Incoming {
             .and_then(|at| self.0.handlers.flbs.get(at))
             .ok_or_else(none)?;
         if matches!(flb.object, Object::Waiting) {
-            let data_at = PhysAddr::new(flb.at.get() + offset_of!(crate::abi::FlbSer, data) as u64);
+            let data_at = flb::data_at(flb.at);
             let (data, handler) = (flb.data, &handler.handler);
             flb.object = self
                 .0
-                .retrieve(claims, data_at, |retrieve| handler.retrieve(retrieve, data));
+                .retrieve(claims, &flb.announced, data_at, |retrieve| {
+                    handler.retrieve(retrieve, data)
+                });
         }
         match &flb.object {
             Object::There(object) => Arc::clone(object).downcast().map_err(|_| none()),
@@ -738,6 +751,7 @@ impl Shared {
     fn retrieve(
         &self,
         claims: &mut Claims,
+        announced: &Announced,
         data_at: PhysAddr,
         retrieve: impl FnOnce(&mut Retrieve<'_>) -> Result<FileRef, HandlerError>,
     ) -> Object {
@@ -746,6 +760,7 @@ impl Shared {
                 admitted: &self.admitted,
                 held: &self.held,
                 claims,
+                announced,
                 data_at,
             })
         });
@@ -848,18 +863,16 @@ impl RetrievedSession {
         session.next = at + 1;
         let file = session.files.get_mut(at).ok_or_else(none)?;
         if matches!(file.object, Object::Waiting) {
+            let kind = shared.kinds.get(file.kind).ok_or_else(none)?;
             let handler = shared.handler(file).ok_or_else(|| IncomingError::Lost {
                 session: self.name.clone(),
                 token,
-                compatible: shared
-                    .kinds
-                    .get(file.kind)
-                    .map_or_else(String::new, |kind| kind.compatible.clone()),
+                compatible: kind.compatible.clone(),
             })?;
-            let data_at = PhysAddr::new(file.at.get() + offset_of!(FileSer, data) as u64);
-            let data = file.data;
-            file.object =
-                shared.retrieve(claims, data_at, |retrieve| handler.retrieve(retrieve, data));
+            let (data, data_at) = (file.data, session::data_at(file.at));
+            file.object = shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
+                handler.retrieve(retrieve, data)
+            });
         }
         match &file.object {
             Object::There(object) => Ok(Arc::clone(object)),

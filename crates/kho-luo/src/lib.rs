@@ -7,7 +7,7 @@
 //! The live side is an [`Orchestrator`], which preserves files through [`FileHandler`]s and freezes
 //! them, and an [`Incoming`] handover, from which they are retrieved, and which is finished.
 //!
-//! The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/luo.h`. The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -22,6 +22,7 @@ extern crate alloc;
 pub mod abi;
 mod flb;
 mod handler;
+mod header;
 mod incoming;
 mod name;
 mod outgoing;
@@ -32,7 +33,12 @@ mod token;
 
 pub use flb::Flb;
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
+pub use header::Header;
 pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
+pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
+pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
+pub use kho_mem::{Arena, Damage, Link, MemError, PhysAddr};
+pub use kho_radix::{Claims, Reading, Restoring};
 pub use name::Name;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession};
 pub use read::{Body, Luo};

@@ -6,20 +6,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kho_block::Format;
-use kho_compat::{
-    Carrier, Compat, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy,
-};
+use kho_compat::{Carrier, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy};
 use kho_core::Handover;
-use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysMemExt};
-use kho_radix::Claims;
+use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
+use kho_radix::Reading;
 
 use crate::abi::{LuoSerTail, NAME, SUBTREE, VERSION};
-use crate::name::ascii;
-use crate::session::{Handlers, Sets, read as read_sessions};
+use crate::header::{Header, check_size};
+use crate::session::{Handlers, read as read_sessions};
 use crate::{Flb, Handler, Session, flb};
-
-/// The most bytes that a header is read of: its string is one of some dozens of bytes.
-const MAX_HEADER: u64 = PAGE_SIZE_U64;
 
 /// What LUO handed over.
 #[derive(Clone, Debug)]
@@ -33,7 +28,7 @@ pub struct Luo {
 #[derive(Clone, Debug)]
 pub struct Body {
     pub(crate) liveupdate_num: u64,
-    pub(crate) format: Format,
+    pub(crate) block_version: u32,
     pub(crate) sessions: Vec<Session>,
     pub(crate) session_blocks: usize,
     pub(crate) handlers: Vec<Handler>,
@@ -51,8 +46,11 @@ impl Luo {
     /// # Errors
     ///
     /// The header, a session, a file entry or an FLB is damaged.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims) -> Result<Option<Self>, Damage> {
-        Self::read_by(handover, claims, Registry::linked())
+    pub fn read(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+    ) -> Result<Option<Self>, Damage> {
+        Self::read_by(handover, reading, Registry::linked())
     }
 
     /// As [`Luo::read`], with the components of `registry` instead of those that are linked.
@@ -62,24 +60,25 @@ impl Luo {
     /// As [`Luo::read`].
     pub fn read_with(
         handover: &Handover<'_>,
-        claims: &mut Claims,
+        reading: &mut Reading<'_>,
         registry: &Registry,
     ) -> Result<Option<Self>, Damage> {
-        Self::read_by(handover, claims, Ok(registry))
+        Self::read_by(handover, reading, Ok(registry))
     }
 
     pub(crate) fn read_by(
         handover: &Handover<'_>,
-        claims: &mut Claims,
+        reading: &mut Reading<'_>,
         registry: Result<&Registry, &RegistryError>,
     ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
-        claims
-            .all_or_none(|claims| read(handover, claims, registry.ok(), subtree.addr, subtree.size))
+        reading
+            .within("LUO", |reading| {
+                read(reading, registry.ok(), subtree.addr, subtree.size)
+            })
             .map(Some)
-            .map_err(|damage| damage.within("LUO"))
     }
 
     /// Where the header lies.
@@ -142,8 +141,8 @@ impl Body {
 
     /// The version of the blocks that its sessions and files stand in.
     #[must_use]
-    pub const fn format(&self) -> Format {
-        self.format
+    pub const fn block_version(&self) -> u32 {
+        self.block_version
     }
 
     /// The sessions in order of creation.
@@ -194,12 +193,13 @@ impl Body {
     }
 }
 
-/// The version of the blocks of a LUO whose string is `compatible`, where `registry` reads both.
-fn format(
-    handover: &Handover<'_>,
+/// The version of the blocks of a LUO whose string is `compatible`, as announced to `reading`, where
+/// `registry` reads both.
+fn block_version(
+    reading: &Reading<'_>,
     registry: Option<&Registry>,
     compatible: &str,
-) -> Result<Format, NotAdmitted> {
+) -> Result<u32, NotAdmitted> {
     let mut manifest = Manifest::new();
     manifest.add(Carrier::Luo, compatible, Place::default());
     let side = registry.map(Registry::side);
@@ -207,13 +207,13 @@ fn format(
         let verdict = policy::SemverRange.judge(&manifest, side);
         verdict.rejected().next().is_none()
     });
-    let format = Format::handed_over(handover, compatible)?;
+    let version = Format::announced(reading.announced())?.version();
     // A table says it of a plain string.
     let blocks = side.and_then(|side| side.get(kho_block::abi::NAME));
-    if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(format.version())) {
+    if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(version)) {
         return Err(NotAdmitted {
             component: blocks.name.clone(),
-            version: format.version(),
+            version,
             covered: "no version of it".to_owned(),
         });
     }
@@ -224,84 +224,58 @@ fn format(
             covered: compatible.to_owned(),
         });
     }
-    Ok(format)
+    Ok(version)
 }
 
 fn read(
-    handover: &Handover<'_>,
-    claims: &mut Claims,
+    reading: &mut Reading<'_>,
     registry: Option<&Registry>,
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {
-    let tail = size_of::<LuoSerTail>();
-    let bad_size = |expected: String| {
-        Damage::new(Defect::BadSize, "blob", at)
-            .found(format!("{size} bytes"))
-            .expected(expected)
-    };
-    // The shortest string has a letter and "-v0", and fills 8 bytes.
-    if size < (tail + 8) as u64 || size > MAX_HEADER {
-        return Err(bad_size(format!("{} to {MAX_HEADER} bytes", tail + 8)));
-    }
-    // Bounded by MAX_HEADER just above.
+    check_size(size, at)?;
+    // Bounded just above.
     let len = usize::try_from(size).unwrap_or(usize::MAX);
-    let bytes = handover
-        .mem()
+    let mem = reading.mem();
+    let bytes = mem
         .bytes(at, len)
         .map_err(|error| error.damage("blob", at))?;
-    let field = bytes.get(..len - tail).unwrap_or_default();
-    let compatible = ascii(field, "compatible", at)?.to_owned();
-    let luo = |body| Luo {
+    let header = Header::decode(&bytes, at)?;
+    let compatible = header.compatible();
+    let body = reading.in_string(compatible, |reading| {
+        match block_version(reading, registry, compatible) {
+            Ok(version) => body(reading, &header.tail()?, version).map(Ok),
+            // What lies behind the string is another version's: not ours to interpret.
+            Err(error) => Ok(Err(error)),
+        }
+    })?;
+    Ok(Luo {
         at,
-        compatible: compatible.clone(),
+        compatible: compatible.to_owned(),
         body,
-    };
-    let format = match format(handover, registry, &compatible) {
-        Ok(format) => format,
-        // What lies behind the string is another version's: not ours to interpret.
-        Err(error) => return Ok(luo(Err(error))),
-    };
-    // Only now is it known how long the string's field is.
-    let expected = Compat::field_len_of(compatible.len()) + tail;
-    if len != expected {
-        return Err(bad_size(format!("{expected} bytes for `{compatible}`")));
-    }
-    let tail_at = at.get() + (expected - tail) as u64;
-    let header: LuoSerTail = handover
-        .mem()
-        .read(PhysAddr::new(tail_at))
-        .map_err(|error| error.damage("header", at))?;
+    })
+}
 
-    let number = header.liveupdate_num.get();
-    if number == 0 {
-        let at = PhysAddr::new(tail_at + core::mem::offset_of!(LuoSerTail, liveupdate_num) as u64);
-        return Err(Damage::new(Defect::BadValue, "liveupdate_num", at)
-            .found(number)
-            .expected("at least 1: the writer's own number plus one"));
-    }
+/// Reads all that hangs on the header.
+fn body(
+    reading: &mut Reading<'_>,
+    header: &Located<LuoSerTail>,
+    block_version: u32,
+) -> Result<Body, Damage> {
     let mut handlers = Handlers::default();
-    let sessions_at = tail_at + core::mem::offset_of!(LuoSerTail, sessions_pa) as u64;
-    let head = PhysAddr::new(header.sessions_pa.get());
-    let mut sets = Sets {
-        handover,
-        claims,
-        format,
-    };
-    let (session_blocks, sessions) =
-        read_sessions(&mut sets, head, PhysAddr::new(sessions_at), &mut handlers)?;
+    let head = header.link(|header| &header.sessions_pa, "session set");
+    let (session_blocks, sessions) = read_sessions(reading, head, &mut handlers)?;
     let files = sessions
         .iter()
         .map(|session| session.files.len() as u64)
         .sum();
 
-    let flbs_at = tail_at + core::mem::offset_of!(LuoSerTail, flbs_pa) as u64;
-    let area = PhysAddr::new(header.flbs_pa.get());
+    let area = header.link(|header| &header.flbs_pa, "FLB area");
     let (flb_pages, flbs) = if area.is_null() {
         (None, Vec::new())
     } else {
-        let (pages, flbs) = flb::read(handover, claims, area, PhysAddr::new(flbs_at), files)
-            .map_err(|damage| damage.within("FLB area"))?;
+        let (pages, flbs) =
+            reading.within("FLB area", |reading| flb::read(reading, area, files))?;
         (Some(pages), flbs)
     };
     tracing::debug!(
@@ -310,13 +284,13 @@ fn read(
         flbs = flbs.len(),
         "LUO read"
     );
-    Ok(luo(Ok(Body {
-        liveupdate_num: number,
-        format,
+    Ok(Body {
+        liveupdate_num: header.liveupdate_num.get(),
+        block_version,
         sessions,
         session_blocks,
         handlers: handlers.list,
         flbs,
         flb_pages,
-    })))
+    })
 }

@@ -6,11 +6,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_block::{BlockSet, Format};
-use kho_core::Handover;
-use kho_mem::{Damage, Defect, PhysAddr};
-use kho_radix::Claims;
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use kho_block::BlockSet;
+use kho_mem::{Damage, Defect, Link, Located, PhysAddr};
+use kho_radix::Reading;
 
 use crate::Name;
 use crate::abi::{FileSer, SessionSer};
@@ -71,6 +69,21 @@ impl File {
     pub const fn handler(&self) -> usize {
         self.handler as usize
     }
+
+    /// Its data as a link to what errors call `name`.
+    #[must_use]
+    pub fn link(&self, name: &'static str) -> Link {
+        Link {
+            to: PhysAddr::new(self.data),
+            at: data_at(self.at),
+            name,
+        }
+    }
+}
+
+/// Where the data of the file entry at `at` stands.
+pub(crate) fn data_at(at: PhysAddr) -> PhysAddr {
+    Located::<FileSer>::zeroed(at).addr_of(|ser| &ser.data)
 }
 
 /// A file handler that the handover names.
@@ -89,13 +102,6 @@ pub struct Handler {
 pub(crate) struct Handlers {
     pub(crate) list: Vec<Handler>,
     by_string: BTreeMap<String, u32>,
-}
-
-/// The sets of a LUO: in what memory, what is spoken for of it, and the version of the blocks.
-pub(crate) struct Sets<'a, 'm> {
-    pub(crate) handover: &'a Handover<'m>,
-    pub(crate) claims: &'a mut Claims,
-    pub(crate) format: Format,
 }
 
 impl Handlers {
@@ -118,48 +124,34 @@ impl Handlers {
     }
 }
 
-impl<'m> Sets<'_, 'm> {
-    fn read<T: FromBytes + Immutable + KnownLayout + Unaligned>(
-        &mut self,
-        head: PhysAddr,
-        at: PhysAddr,
-        name: &'static str,
-    ) -> Result<BlockSet<'m, T>, Damage> {
-        let mem = self.handover.mem();
-        BlockSet::read_as(self.format, mem, self.claims, head, at, name)
-    }
-}
-
-/// Reads all sessions of the set whose head `head` was found at `at`.
+/// Reads all sessions of the set that `head` points to.
 pub(crate) fn read(
-    sets: &mut Sets<'_, '_>,
-    head: PhysAddr,
-    at: PhysAddr,
+    reading: &mut Reading<'_>,
+    head: Link,
     handlers: &mut Handlers,
 ) -> Result<(usize, Vec<Session>), Damage> {
-    let set = sets.read::<SessionSer>(head, at, "session set")?;
+    let set = BlockSet::<SessionSer>::read(reading, head)?;
     let mut sessions: Vec<Session> = Vec::new();
     let mut names = BTreeSet::new();
     for (index, entry) in set.iter().enumerate() {
-        let (at, ser) = entry?;
-        let name = Name::read(&ser.name, at)
+        let ser = entry?;
+        let name = Name::read(&ser.name, ser.at())
             .map_err(|damage| damage.within(format!("session {index}")))?;
         if !names.insert(name.clone()) {
-            return Err(Damage::new(Defect::Duplicate, "name", at)
+            return Err(Damage::new(Defect::Duplicate, "name", ser.at())
                 .found(format!("`{name}`, as a session before it"))
                 .expected("a name of its own")
                 .within(format!("session {index}")));
         }
-        let session = files(sets, &ser, at, name, handlers)?;
+        let session = files(reading, &ser, name, handlers)?;
         sessions.push(session);
     }
     Ok((set.blocks(), sessions))
 }
 
 fn files(
-    sets: &mut Sets<'_, '_>,
-    ser: &SessionSer,
-    at: PhysAddr,
+    reading: &mut Reading<'_>,
+    ser: &Located<SessionSer>,
     name: Name,
     handlers: &mut Handlers,
 ) -> Result<Session, Damage> {
@@ -167,38 +159,38 @@ fn files(
         name,
         files: Vec::new(),
         blocks: 0,
-        at,
+        at: ser.at(),
     };
-    fill(sets, ser, &mut session, handlers)
+    fill(reading, ser, &mut session, handlers)
         .map_err(|damage| damage.within(format!("session `{}`", session.name)))?;
     Ok(session)
 }
 
 fn fill(
-    sets: &mut Sets<'_, '_>,
-    ser: &SessionSer,
+    reading: &mut Reading<'_>,
+    ser: &Located<SessionSer>,
     session: &mut Session,
     handlers: &mut Handlers,
 ) -> Result<(), Damage> {
-    let set_at = session.at.get() + core::mem::offset_of!(SessionSer, file_set_ser) as u64;
-    let (head_at, count_at) = (PhysAddr::new(set_at), PhysAddr::new(set_at + 8));
-    let head = PhysAddr::new(ser.file_set_ser.files.get());
-    let set = sets.read::<FileSer>(head, head_at, "file set")?;
+    let head = ser.link(|ser| &ser.file_set_ser.files, "file set");
+    let set = BlockSet::<FileSer>::read(reading, head)?;
     let count = ser.file_set_ser.count.get();
     if count != set.len() {
-        return Err(Damage::new(Defect::Mismatch, "count", count_at)
+        let at = ser.addr_of(|ser| &ser.file_set_ser.count);
+        return Err(Damage::new(Defect::Mismatch, "count", at)
             .found(count)
             .expected(format!("{}, the files in its blocks", set.len())));
     }
     session.blocks = set.blocks();
     let mut tokens = Taken::default();
     for (index, entry) in set.iter().enumerate() {
-        let (at, file) = entry?;
+        let file = entry?;
+        let at = file.at();
         let within = |damage: Damage| damage.within(format!("file {index}"));
         let token = file.token.get();
         let compatible = ascii(&file.compatible, "compatible", at).map_err(within)?;
         if tokens.has(token, session.files.iter().map(|file| file.token)) {
-            let at = PhysAddr::new(at.get() + core::mem::offset_of!(FileSer, token) as u64);
+            let at = file.addr_of(|file| &file.token);
             return Err(within(
                 Damage::new(Defect::Duplicate, "token", at)
                     .found(format!("{token:#x}, as a file before it"))

@@ -21,9 +21,11 @@ use kho_luo::{
     LuoError, Orchestrator, OutgoingSession, Retrieve, RetrievedSession, TakeOverError, survey,
 };
 use kho_mem::{
-    Arena, ArenaConfig, Folio, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange,
+    Arena, ArenaConfig, Folio, Link, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMemExt,
+    PhysRange,
 };
 use kho_radix::Key;
+use kho_vmalloc as _;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use zerocopy::little_endian::U64;
@@ -262,15 +264,18 @@ impl FileHandler for Fake {
             self.stage.call("retrieve", data >> 1)?;
             return Ok(FakeFile::new(data >> 1, self.kind, 0));
         }
-        let (at, claims) = (PhysAddr::new(data), &mut *retrieve.claims);
-        claims
-            .page(at, "fake state", retrieve.data_at)
-            .map_err(refused)?;
+        let (at, state) = (PhysAddr::new(data), retrieve.link(data, "fake state"));
+        retrieve.claims.page(state).map_err(refused)?;
         let mut head = [0; 32];
         retrieve.held.copy_to(at, &mut head).map_err(refused)?;
         assert_eq!(word(&head, 3), u64::MAX, "it was frozen");
         let body = PhysAddr::new(word(&head, 1));
-        claims.folio(body, "fake body", at).map_err(refused)?;
+        let link = Link {
+            to: body,
+            at,
+            name: "fake body",
+        };
+        retrieve.claims.folio(link).map_err(refused)?;
         self.stage.call("retrieve", word(&head, 0))?;
         Ok(Arc::new(FakeFile {
             id: word(&head, 0),
@@ -344,10 +349,8 @@ impl FlbHandler for FakeFlb {
         data: u64,
     ) -> Result<Arc<FlbObject>, HandlerError> {
         let at = PhysAddr::new(data);
-        retrieve
-            .claims
-            .page(at, "fake FLB", retrieve.data_at)
-            .map_err(refused)?;
+        let link = retrieve.link(data, "fake FLB");
+        retrieve.claims.page(link).map_err(refused)?;
         self.stage.call("FLB retrieve", self.name)?;
         let mut name = vec![0; self.name.len()];
         retrieve.held.copy_to(at, &mut name).map_err(refused)?;
@@ -1676,8 +1679,8 @@ impl World {
 
 /// Reads the handover as a dump is read.
 fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
-    let mut claims = handover.claims().unwrap();
-    let (_, luo) = survey(handover, &mut claims).unwrap();
+    let mut reading = handover.reading().unwrap();
+    let (_, luo) = survey(handover, &mut reading).unwrap();
     let luo = luo.unwrap();
     let body = luo.body().unwrap();
     let compat = |kind: &str| match (dialect, kind) {
@@ -1714,7 +1717,7 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
         .filter(|(_, count)| *count > 0);
     assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     assert_eq!(
-        claims.unclaimed().1,
+        reading.claims().unclaimed().1,
         model.pages(),
         "all but the pages of files and FLBs is accounted for"
     );

@@ -12,6 +12,7 @@ use kho_luo::Luo;
 use kho_luo::abi::{FileSer, FlbHeaderSer, FlbSer, LuoSer, SessionSer};
 use kho_mem::PhysAddr;
 use kho_testkit::{Builder, MemfdSpec};
+use kho_vmalloc as _;
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]
@@ -81,8 +82,8 @@ fn the_flb_area_reads_as_what_it_says() {
 fn luo(b: Builder) -> Luo {
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
-    let mut claims = handover.claims().unwrap();
-    Luo::read(&handover, &mut claims).unwrap().unwrap()
+    let mut reading = handover.reading().unwrap();
+    Luo::read(&handover, &mut reading).unwrap().unwrap()
 }
 
 #[test]

@@ -11,7 +11,7 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use kho_block::{Format, v2};
+use kho_block::v2;
 use kho_compat::{
     Carrier, Component, Decision, Dialect, Generation, Manifest, Outcome, Place, Policy, Registry,
     Side, policy,
@@ -25,6 +25,7 @@ use kho_luo::{
 };
 use kho_mem::{Arena, ArenaConfig, Order, PAGE_SIZE, PhysAddr, PhysMemExt, PhysRange, SliceMem};
 use kho_testkit::{Builder, Built};
+use kho_vmalloc as _;
 
 const BASE: u64 = 0x1000_0000;
 const SIZE: u64 = 16 << 20;
@@ -124,7 +125,8 @@ impl FileHandler for Notes {
         let required = retrieve.admitted.require(self.kind, self.version);
         required.map_err(HandlerError::new)?;
         let at = PhysAddr::new(data);
-        let claimed = retrieve.claims.page(at, "note", retrieve.data_at);
+        let link = retrieve.link(data, "note");
+        let claimed = retrieve.claims.page(link);
         claimed.map_err(HandlerError::new)?;
         let mut page = [0; PAGE_SIZE];
         retrieve
@@ -175,9 +177,8 @@ impl FlbHandler for Shared {
     }
 
     fn retrieve(&self, retrieve: &mut Retrieve<'_>, data: u64) -> Result<Arc<()>, HandlerError> {
-        let claimed = retrieve
-            .claims
-            .page(PhysAddr::new(data), "object", retrieve.data_at);
+        let link = retrieve.link(data, "object");
+        let claimed = retrieve.claims.page(link);
         claimed.map_err(HandlerError::new).map(|_| Arc::new(()))
     }
 
@@ -244,12 +245,12 @@ fn upgrade(
 ) {
     let attached = Attached::open_with(handed, entry, registry).unwrap();
     let handover = attached.handover();
-    let mut claims = handover.claims().unwrap();
-    let luo = Luo::read_with(&handover, &mut claims, registry)
+    let mut reading = handover.reading().unwrap();
+    let luo = Luo::read_with(&handover, &mut reading, registry)
         .unwrap()
         .unwrap();
     let body = luo.body().unwrap();
-    assert_eq!(body.format().version(), block);
+    assert_eq!(body.block_version(), block);
     assert_eq!((body.session_blocks(), body.files()), (2, 70));
     assert_eq!(body.sessions()[7].file_blocks(), 2);
     let whole = arena().free_pages();
@@ -446,12 +447,12 @@ fn built(version: u32, luo: &str, more: impl FnOnce(&mut Builder)) -> Built {
 fn body(built: &Built, registry: &Registry) -> Result<u32, String> {
     let entry = Entry::new(PhysAddr::new(built.fdt));
     let handover = Handover::open_with(&built.mem, entry, registry).unwrap();
-    let mut claims = handover.claims().unwrap();
+    let mut reading = handover.reading().unwrap();
     let (manifest, luo) =
-        survey_with(&handover, &mut claims, registry).map_err(|e| e.to_string())?;
+        survey_with(&handover, &mut reading, registry).map_err(|e| e.to_string())?;
     let luo = luo.unwrap();
     match luo.body() {
-        Some(body) => Ok(body.format().version()),
+        Some(body) => Ok(body.block_version()),
         None => {
             // It is not for want of a verdict.
             let admitted = registry.admit(&policy::GlobalVersion, manifest);
@@ -938,8 +939,8 @@ fn metadata_and_regions_of_another_version_are_no_reason_to_refuse() {
         });
         let entry = Entry::new(PhysAddr::new(built.fdt));
         let handover = Handover::open_with(&built.mem, entry, &registry).unwrap();
-        let mut claims = handover.claims().unwrap();
-        let (manifest, luo) = survey_with(&handover, &mut claims, &registry).unwrap();
+        let mut reading = handover.reading().unwrap();
+        let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();
         let admitted = registry.admit(&policy::SemverRange, manifest).unwrap();
         assert_eq!(admitted.verdict().decision, Decision::Degrade);
         assert_eq!(
@@ -985,8 +986,8 @@ fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
     let (handed, entry) = with_extras(Dialect::Composite);
     let handover = Handover::open_with(&handed, entry, &registry).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let (manifest, luo) = survey_with(&handover, &mut claims, &registry).unwrap();
+    let mut reading = handover.reading().unwrap();
+    let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();
     let luo = luo.unwrap();
     let admitted = registry.admit(&policy::SemverRange, manifest).unwrap();
     let sessions = luo.restore(&admitted).unwrap();
@@ -1014,5 +1015,5 @@ fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
         luo.restore(&other).unwrap_err().to_string(),
         "note-v1 was not admitted: the verdict covers no version of it"
     );
-    assert_eq!(luo.body().unwrap().format(), Format::V1);
+    assert_eq!(luo.body().unwrap().block_version(), 1);
 }

@@ -35,6 +35,7 @@ mod arena;
 mod damage;
 #[cfg(feature = "std")]
 pub mod inherit;
+mod link;
 #[cfg(feature = "std")]
 mod map;
 mod read;
@@ -55,6 +56,7 @@ pub use arena::{
 #[cfg(target_has_atomic = "64")]
 pub use arena::{AtomicPages, PAGE_WORDS};
 pub use damage::{Damage, Defect};
+pub use link::{Link, Located};
 #[cfg(feature = "std")]
 pub use map::FileMap;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};

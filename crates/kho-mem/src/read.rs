@@ -6,7 +6,7 @@ use alloc::vec;
 
 use zerocopy::FromBytes;
 
-use crate::{PAGE_SIZE, PhysAddr, PhysRange};
+use crate::{Damage, Link, Located, PAGE_SIZE, PhysAddr, PhysRange};
 
 /// An access to memory that is not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -228,6 +228,19 @@ pub trait PhysMemExt: PhysMem {
             len: size_of::<T>() as u64,
             kind: MemErrorKind::Outside,
         })
+    }
+
+    /// The value of type `T` that `link` points to.
+    ///
+    /// # Errors
+    ///
+    /// A part of the value is not in this memory: damage of the link.
+    #[inline]
+    fn follow<T: FromBytes>(&self, link: Link) -> Result<Located<T>, Damage> {
+        match self.read(link.to) {
+            Ok(value) => Ok(Located::new(value, link.to)),
+            Err(error) => Err(error.damage(link.name, link.at)),
+        }
     }
 
     /// The page at `addr`, as a view where it is stored in one piece.

@@ -7,7 +7,7 @@ use core::mem::{offset_of, replace, take};
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::{Folio, Order, OutOfMemory, PAGE_SIZE_U64, PageRun, PhysAddr};
+use kho_mem::{Folio, Order, OutOfMemory, PAGE_SIZE_U64, PageRun};
 use kho_vmalloc::PreservedArea;
 use kho_vmalloc::abi::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
@@ -15,6 +15,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::abi::{FOLIO_DIRTY, FOLIO_UPTODATE, FolioSer, MemfdSer, NAME, PFN_BITS};
 use crate::file::{Phase, Slot, State};
+use crate::read::STATE;
 use crate::{FileError, MemFile, Memfd};
 
 /// Hands [`MemFile`]s over, in the format of Linux's memfd handler.
@@ -131,15 +132,9 @@ impl FileHandler for MemfdHandler {
         data: u64,
     ) -> Result<Arc<MemFile>, HandlerError> {
         crate::restore::require(retrieve.admitted).map_err(refused)?;
-        let attached = retrieve.held.read();
-        let read = Memfd::read_at(
-            attached.handed(),
-            retrieve.claims,
-            PhysAddr::new(data),
-            retrieve.data_at,
-        );
+        let link = retrieve.link(data, STATE);
+        let read = retrieve.restoring(|restoring| Memfd::read_at(restoring, link));
         let memfd = read.map_err(refused)?;
-        drop(attached);
         Ok(Arc::new(MemFile::incoming(memfd, retrieve.held)))
     }
 

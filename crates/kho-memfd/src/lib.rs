@@ -10,19 +10,15 @@
 //!
 //! A restore that was not admitted does not compile:
 //!
-//! ```compile_fail,E0061
-//! use kho_memfd::Memfd;
+//! ```compile_fail,E0308
+//! use kho_memfd::{Memfd, Reading};
 //!
-//! fn restore(
-//!     handover: &kho_core::Handover<'_>,
-//!     claims: &mut kho_radix::Claims,
-//!     file: &kho_luo::IncomingFile<'_>,
-//! ) {
-//!     let _ = Memfd::restore(handover, claims, file);
+//! fn restore(reading: &mut Reading<'_>, file: &kho_luo::IncomingFile<'_>) {
+//!     let _ = Memfd::restore(reading, file);
 //! }
 //! ```
 //!
-//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/memfd.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -47,6 +43,11 @@ pub use file::{FileError, FilePiece, MemFile};
 pub use handler::{MemfdHandler, PreservedMemfd};
 #[cfg(feature = "std")]
 pub use io::Reader;
+pub use kho_core::{Admitted, Attached, Kho};
+pub use kho_luo::{FileHandler, HandlerError, Held, IncomingFile, Retrieve};
+pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr};
+pub use kho_radix::{Reading, Restoring};
+pub use kho_vmalloc::Area;
 pub use read::{FolioEntry, Memfd};
 pub use restore::{RestoreError, Restored};
 

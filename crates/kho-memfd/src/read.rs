@@ -3,16 +3,11 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::mem::offset_of;
 
-use kho_core::Handover;
 use kho_luo::File;
-use kho_mem::{
-    Damage, Defect, Order, PAGE_SIZE, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMem, PhysMemExt,
-};
-use kho_radix::Claims;
+use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMemExt};
+use kho_radix::Reading;
 use kho_vmalloc::Area;
-use zerocopy::FromBytes;
 
 use crate::abi::{FOLIO_FLAGS, FolioSer, MemfdSer, SEALS};
 
@@ -48,6 +43,9 @@ impl FolioEntry {
     }
 }
 
+/// What errors call a memfd's state.
+pub(crate) const STATE: &str = "memfd state";
+
 const RECORD: u64 = size_of::<FolioSer>() as u64;
 
 impl Memfd {
@@ -59,27 +57,19 @@ impl Memfd {
     /// The state is not preserved memory of its own; the size or position is no file's; unknown
     /// seals or flags; a folio list that is damaged, too short for its count, or does not list the
     /// file's pages one after the other up to its end; a folio that is not preserved or in use elsewhere.
-    pub fn read(handover: &Handover<'_>, claims: &mut Claims, file: &File) -> Result<Self, Damage> {
-        let data_at = PhysAddr::new(file.at.get() + offset_of!(kho_luo::abi::FileSer, data) as u64);
-        claims
-            .all_or_none(|claims| read(handover.mem(), claims, PhysAddr::new(file.data), data_at))
+    pub fn read(reading: &mut Reading<'_>, file: &File) -> Result<Self, Damage> {
+        reading
+            .all_or_none(|reading| read(reading, file.link(STATE)))
             .map_err(|damage| damage.within(format!("memfd of token {:#x}", file.token)))
     }
 
-    /// As [`Memfd::read`], for the state at `data`, whose address was found at `data_at`.
+    /// As [`Memfd::read`], for the state that `link` points to.
     ///
     /// # Errors
     ///
     /// As [`Memfd::read`].
-    pub fn read_at(
-        mem: &dyn PhysMem,
-        claims: &mut Claims,
-        data: PhysAddr,
-        data_at: PhysAddr,
-    ) -> Result<Self, Damage> {
-        claims
-            .all_or_none(|claims| read(mem, claims, data, data_at))
-            .map_err(|damage| damage.within("memfd"))
+    pub fn read_at(reading: &mut Reading<'_>, link: Link) -> Result<Self, Damage> {
+        reading.within("memfd", |reading| read(reading, link))
     }
 
     /// File position in bytes. It may lie past the end.
@@ -125,53 +115,38 @@ impl Memfd {
     }
 }
 
-fn read(
-    mem: &dyn PhysMem,
-    claims: &mut Claims,
-    data: PhysAddr,
-    data_at: PhysAddr,
-) -> Result<Memfd, Damage> {
-    claims.bytes(data, size_of::<MemfdSer>() as u64, "memfd state", data_at)?;
-    let ser: MemfdSer = mem
-        .read(data)
-        .map_err(|error| error.damage("memfd state", data_at))?;
-    let at = |offset: usize| PhysAddr::new(data.get() + offset as u64);
+fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
+    reading.bytes(link, size_of::<MemfdSer>() as u64)?;
+    let ser: Located<MemfdSer> = reading.follow(link)?;
 
     let (pos, size) = (ser.pos.get(), ser.size.get());
-    for (value, what, offset) in [
-        (size, "size", offset_of!(MemfdSer, size)),
-        (pos, "pos", offset_of!(MemfdSer, pos)),
+    for (value, what, at) in [
+        (size, "size", ser.addr_of(|ser| &ser.size)),
+        (pos, "pos", ser.addr_of(|ser| &ser.pos)),
     ] {
         if i64::try_from(value).is_err() {
-            return Err(Damage::new(Defect::BadValue, what, at(offset))
+            return Err(Damage::new(Defect::BadValue, what, at)
                 .found(format!("{value:#x}"))
                 .expected("at most 0x7fffffffffffffff, a file's largest offset"));
         }
     }
     let (seals, flags) = (ser.seals.get(), ser.flags.get());
     if seals & !SEALS != 0 {
-        return Err(Damage::new(
-            Defect::UnknownFlags,
-            "seals",
-            at(offset_of!(MemfdSer, seals)),
-        )
-        .found(format!("{seals:#x}"))
-        .expected(format!("no bit outside {SEALS:#x}")));
+        let at = ser.addr_of(|ser| &ser.seals);
+        return Err(Damage::new(Defect::UnknownFlags, "seals", at)
+            .found(format!("{seals:#x}"))
+            .expected(format!("no bit outside {SEALS:#x}")));
     }
     if flags != 0 {
-        return Err(Damage::new(
-            Defect::UnknownFlags,
-            "flags",
-            at(offset_of!(MemfdSer, flags)),
-        )
-        .found(format!("{flags:#x}"))
-        .expected(0));
+        let at = ser.addr_of(|ser| &ser.flags);
+        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
+            .found(format!("{flags:#x}"))
+            .expected(0));
     }
 
-    let area_at = at(offset_of!(MemfdSer, folios));
-    let count_at = at(offset_of!(MemfdSer, nr_folios));
+    let count_at = ser.addr_of(|ser| &ser.nr_folios);
     let count = ser.nr_folios.get();
-    let area = Area::read(mem, claims, &ser.folios, area_at)?;
+    let area = Area::read(reading, &ser.part(|ser| &ser.folios))?;
     let room = area.pages().saturating_mul(PAGE_SIZE_U64) / RECORD;
     if count > room {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
@@ -210,7 +185,7 @@ fn read(
         area,
         folios: Vec::new(),
     };
-    memfd.folios = folios(mem, claims, &memfd, count)?;
+    memfd.folios = folios(reading, &memfd, count)?;
     let pages = size.div_ceil(PAGE_SIZE_U64);
     let covered = memfd.folios.last().map_or(0, FolioEntry::end);
     if covered < pages {
@@ -223,12 +198,7 @@ fn read(
     Ok(memfd)
 }
 
-fn folios(
-    mem: &dyn PhysMem,
-    claims: &mut Claims,
-    memfd: &Memfd,
-    count: u64,
-) -> Result<Vec<FolioEntry>, Damage> {
+fn folios(reading: &mut Reading<'_>, memfd: &Memfd, count: u64) -> Result<Vec<FolioEntry>, Damage> {
     let pages = memfd.size.div_ceil(PAGE_SIZE_U64);
     // A list may be announced in memory that is not there but for its key: the first bad record ends
     // it, so that no more is set aside than a few pages of records.
@@ -239,21 +209,15 @@ fn folios(
         runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));
     for (run, page) in list_pages {
         let page_at = PhysAddr::new(run.get() + page * PAGE_SIZE_U64);
+        let mem = reading.mem();
         let bytes = mem
             .page(page_at)
             .map_err(|e| e.damage("folio list", page_at))?;
-        for offset in (0..PAGE_SIZE).step_by(size_of::<FolioSer>()) {
+        for record in Located::<FolioSer>::all(&bytes, page_at) {
             if out.len() as u64 == count {
                 return Ok(out);
             }
-            let Some((record, _)) = bytes
-                .get(offset..)
-                .and_then(|rest| FolioSer::ref_from_prefix(rest).ok())
-            else {
-                break;
-            };
-            let at = PhysAddr::new(page_at.get() + offset as u64);
-            let entry = folio(claims, record, at, out.last(), pages)
+            let entry = folio(reading, &record, out.last(), pages)
                 .map_err(|damage| damage.within(format!("folio {}", out.len())))?;
             out.push(entry);
         }
@@ -262,21 +226,20 @@ fn folios(
 }
 
 fn folio(
-    claims: &mut Claims,
-    record: &FolioSer,
-    at: PhysAddr,
+    reading: &mut Reading<'_>,
+    record: &Located<FolioSer>,
     before: Option<&FolioEntry>,
     pages: u64,
 ) -> Result<FolioEntry, Damage> {
     let (pfn, flags, index) = (record.pfn(), record.flags(), record.index.get());
+    let at = record.at();
     if flags & !FOLIO_FLAGS != 0 {
         return Err(Damage::new(Defect::UnknownFlags, "flags", at)
             .found(format!("{flags:#x}"))
             .expected(format!("no bit outside {FOLIO_FLAGS:#x}")));
     }
-    let index_at = PhysAddr::new(at.get() + offset_of!(FolioSer, index) as u64);
     let bad_index = |defect, expected: String| {
-        Damage::new(defect, "index", index_at)
+        Damage::new(defect, "index", record.addr_of(|record| &record.index))
             .found(format!("page {index}"))
             .expected(expected)
     };
@@ -314,7 +277,11 @@ fn folio(
             flags,
         });
     };
-    let folio = claims.folio(pfn.addr(), "memfd folio", at)?;
+    let folio = reading.folio(Link {
+        to: pfn.addr(),
+        at,
+        name: "memfd folio",
+    })?;
     if !index.is_multiple_of(folio.order.pages()) {
         let text = format!("a multiple of {}, the folio's pages", folio.order.pages());
         return Err(bad_index(Defect::Unaligned, text));

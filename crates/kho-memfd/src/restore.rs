@@ -4,10 +4,9 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 
 use kho_compat::{Admitted, Compat, NotAdmitted};
-use kho_core::Handover;
 use kho_luo::IncomingFile;
 use kho_mem::{Damage, PhysMem};
-use kho_radix::Claims;
+use kho_radix::Restoring;
 
 use crate::abi::{NAME, VERSION};
 use crate::contents::Pieces;
@@ -54,12 +53,10 @@ impl Memfd {
     /// The verdict does not cover `memfd`, the file is another handler's, or it is damaged: see
     /// [`Memfd::read`].
     pub fn restore<'m>(
-        admitted: &Admitted,
-        handover: &Handover<'m>,
-        claims: &mut Claims,
+        restoring: &mut Restoring<'_, 'm>,
         file: &IncomingFile<'_>,
     ) -> Result<Restored<'m>, RestoreError> {
-        require(admitted)?;
+        require(restoring.verdict())?;
         let found = file.compatible();
         let ours =
             |compat: &Compat| compat.base().name() == NAME && compat.base().version() == VERSION;
@@ -70,11 +67,9 @@ impl Memfd {
                 found,
             });
         }
-        let memfd = Self::read(handover, claims, file.entry())?;
-        Ok(Restored {
-            memfd,
-            mem: handover.mem(),
-        })
+        let memfd = Self::read(restoring, file.entry())?;
+        let mem = restoring.mem();
+        Ok(Restored { memfd, mem })
     }
 }
 

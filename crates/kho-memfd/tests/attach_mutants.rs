@@ -28,7 +28,7 @@ use kho_luo::{
     FlbHandler, HandlerError, Handlers, Incoming, IncomingError, Luo, Orchestrator, Retrieve,
 };
 use kho_mem::{
-    Arena, ArenaConfig, Folio, Handed, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysRange,
+    Arena, ArenaConfig, Folio, Handed, Link, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysRange,
 };
 use kho_memfd::{FilePiece, MemFile, Memfd, MemfdHandler};
 use kho_radix::Key;
@@ -81,7 +81,8 @@ impl FlbHandler for TestFlb {
         data: u64,
     ) -> Result<Arc<Object>, HandlerError> {
         let at = PhysAddr::new(data);
-        let folio = retrieve.claims.folio(at, "test FLB", retrieve.data_at);
+        let link = retrieve.link(data, "test FLB");
+        let folio = retrieve.claims.folio(link);
         folio.map_err(HandlerError::new)?;
         Ok(Arc::new(Object(at, Mutex::default())))
     }
@@ -93,7 +94,7 @@ impl FlbHandler for TestFlb {
                 let at = object.0;
                 handover
                     .preserved()
-                    .folio_at(at, "test FLB", at)
+                    .folio_at(Link::given(at, "test FLB"))
                     .unwrap()
                     .order
             };
@@ -221,8 +222,8 @@ impl World {
         let handed = gone.into_handed().unwrap();
 
         let handover = Handover::open(&handed, entry).unwrap();
-        let mut claims = handover.claims().unwrap();
-        let luo = Luo::read(&handover, &mut claims).unwrap().unwrap();
+        let mut reading = handover.reading().unwrap();
+        let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
         let kept = kept(&handover, base);
         let mut contents = BTreeSet::new();
         let mut numbers = Vec::new();
@@ -232,7 +233,7 @@ impl World {
                 numbers.push(file.data);
                 continue;
             }
-            for folio in Memfd::read(&handover, &mut claims, file).unwrap().folios() {
+            for folio in Memfd::read(&mut reading, file).unwrap().folios() {
                 let Some(addr) = folio.addr else { continue };
                 contents.extend((0..folio.order.pages()).map(|page| addr.pfn().get() + page));
             }
@@ -263,7 +264,7 @@ impl World {
             0,
         ]);
         let sessions = body.sessions().len();
-        let tracker = handover.root().tracker().unwrap().get();
+        let tracker = handover.root().tracker().unwrap().to.get();
         drop(handed);
         let mut bytes = read_all(&file);
         bytes.resize(SIZE as usize, 0);

@@ -101,16 +101,16 @@ fn read(mem: &Memory, entry: Entry) -> bool {
     let Ok(handover) = Handover::open(mem, entry) else {
         return false;
     };
-    let Ok(mut claims) = handover.claims() else {
+    let Ok(mut reading) = handover.reading() else {
         return false;
     };
     let (Ok(metadata), Ok(memblock)) = (
         Metadata::read(&handover),
-        Memblock::read(&handover, &mut claims),
+        Memblock::read(&handover, &mut reading),
     ) else {
         return false;
     };
-    let Ok(Some(luo)) = Luo::read(&handover, &mut claims) else {
+    let Ok(Some(luo)) = Luo::read(&handover, &mut reading) else {
         return false;
     };
     let mut manifest = Manifest::new();
@@ -132,7 +132,7 @@ fn read(mem: &Memory, entry: Entry) -> bool {
     let mut used = BTreeSet::new();
     for session in sessions.iter() {
         for file in session.files() {
-            let Ok(memfd) = Memfd::restore(&admitted, &handover, &mut claims, &file) else {
+            let Ok(memfd) = Memfd::restore(&mut reading.admitted(&admitted), &file) else {
                 return false;
             };
             for folio in memfd.memfd().folios() {

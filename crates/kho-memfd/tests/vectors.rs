@@ -64,8 +64,8 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
     b.session_of("s", specs);
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let luo = Luo::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     luo.add_to(&mut manifest);
@@ -78,14 +78,14 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
     (1..=specs.len() as u64)
         .map(|token| {
             let file = session.file(token).unwrap();
-            let memfd = Memfd::restore(&admitted, &handover, &mut claims, &file).unwrap();
+            let memfd = Memfd::restore(&mut reading.admitted(&admitted), &file).unwrap();
             let mut contents = Vec::new();
             memfd.reader().read_to_end(&mut contents).unwrap();
             let holes = memfd
                 .pieces()
                 .any(|piece| matches!(piece, Ok(Piece::Hole(_))));
             // Once and only once.
-            assert!(Memfd::restore(&admitted, &handover, &mut claims, &file).is_err());
+            assert!(Memfd::restore(&mut reading.admitted(&admitted), &file).is_err());
             (memfd.memfd().pos(), memfd.memfd().seals(), contents, holes)
         })
         .collect()
@@ -150,13 +150,13 @@ fn a_failed_restore_keeps_failing_with_the_same_error() {
     let first = built.mem.u64(anatomy_list);
     built.mem.set_u64(anatomy_list + 3 * 16, first);
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
-    let mut claims = handover.claims().unwrap();
-    let luo = Luo::read(&handover, &mut claims).unwrap().unwrap();
+    let mut reading = handover.reading().unwrap();
+    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
     let file = luo.body().unwrap().sessions()[0].files()[0];
-    let unclaimed = claims.unclaimed();
-    let one = Memfd::read(&handover, &mut claims, &file).unwrap_err();
-    assert_eq!(claims.unclaimed(), unclaimed);
-    let two = Memfd::read(&handover, &mut claims, &file).unwrap_err();
+    let unclaimed = reading.claims().unclaimed();
+    let one = Memfd::read(&mut reading, &file).unwrap_err();
+    assert_eq!(reading.claims().unclaimed(), unclaimed);
+    let two = Memfd::read(&mut reading, &file).unwrap_err();
     assert_eq!(one, two);
     assert!(
         one.to_string().contains("folio 3: memfd folio is shared"),

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Order, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr, PhysRange};
+use kho_mem::{Damage, Defect, Link, Order, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr, PhysRange};
 
 use crate::{Folio, Preserved};
 
@@ -135,32 +135,27 @@ impl Claims {
         Ok(())
     }
 
-    /// Claims the folio that begins at `addr`, which was read at `at`, for `what`.
+    /// Claims the folio that `link` points to.
     ///
     /// # Errors
     ///
     /// No preserved range begins there, its order is larger than a folio's, or it is claimed
     /// already.
-    pub fn folio(
-        &mut self,
-        addr: PhysAddr,
-        what: &'static str,
-        at: PhysAddr,
-    ) -> Result<Folio, Damage> {
-        let folio = self.preserved.folio_at(addr, what, at)?;
+    pub fn folio(&mut self, link: Link) -> Result<Folio, Damage> {
+        let folio = self.preserved.folio_at(link)?;
         if folio.order > Order::MAX_FOLIO {
-            return Err(Damage::new(Defect::BadOrder, what, at)
-                .found(format!("order {} at {addr}", folio.order))
+            return Err(link
+                .damage(Defect::BadOrder)
+                .found(format!("order {} at {}", folio.order, link.to))
                 .expected(format!("a folio of order 0 to {}", Order::MAX_FOLIO)));
         }
-        self.take(folio, what, at)
+        self.take(folio, link)
     }
 
-    /// Claims a folio that begins at an address which was read at `at`.
-    fn take(&mut self, folio: Folio, what: &'static str, at: PhysAddr) -> Result<Folio, Damage> {
-        match self.mark(folio, what) {
+    fn take(&mut self, folio: Folio, link: Link) -> Result<Folio, Damage> {
+        match self.mark(folio, link.name) {
             Ok(()) => Ok(folio),
-            Err(first) => Err(shared(what, at, folio.addr(), first)),
+            Err(first) => Err(shared(link, folio.addr(), first)),
         }
     }
 
@@ -169,36 +164,26 @@ impl Claims {
     /// # Errors
     ///
     /// As [`Claims::folio`], and the folio is larger.
-    pub fn page(
-        &mut self,
-        addr: PhysAddr,
-        what: &'static str,
-        at: PhysAddr,
-    ) -> Result<Folio, Damage> {
-        let folio = self.preserved.folio_at(addr, what, at)?;
+    pub fn page(&mut self, link: Link) -> Result<Folio, Damage> {
+        let folio = self.preserved.folio_at(link)?;
         if folio.order != Order::ZERO {
-            return Err(Damage::new(Defect::BadOrder, what, at)
-                .found(format!("order {} at {addr}", folio.order))
+            return Err(link
+                .damage(Defect::BadOrder)
+                .found(format!("order {} at {}", folio.order, link.to))
                 .expected("a page preserved with order 0"));
         }
-        self.take(folio, what, at)
+        self.take(folio, link)
     }
 
-    /// Claims the preserved ranges that hold `len` bytes from `addr` on, which must begin with
-    /// one of them. What is left of the last is claimed too.
+    /// Claims the preserved ranges that hold the `len` bytes that `link` points to, which must
+    /// begin with one of them. What is left of the last is claimed too.
     ///
     /// # Errors
     ///
-    /// `addr` begins no preserved range, the bytes leave the address space or preserved memory,
-    /// or one of the ranges is claimed already. Nothing is claimed then.
-    pub fn bytes(
-        &mut self,
-        addr: PhysAddr,
-        len: u64,
-        what: &'static str,
-        at: PhysAddr,
-    ) -> Result<(), Damage> {
-        self.all_or_none(|claims| claims.cover(addr, len, what, at, false))
+    /// No preserved range begins there, the bytes leave the address space or preserved memory, or
+    /// one of the ranges is claimed already. Nothing is claimed then.
+    pub fn bytes(&mut self, link: Link, len: u64) -> Result<(), Damage> {
+        self.all_or_none(|claims| claims.cover(link, len, false))
     }
 
     /// Claims a run of pages that was preserved as such: it must begin and end with preserved
@@ -207,36 +192,24 @@ impl Claims {
     /// # Errors
     ///
     /// As [`Claims::bytes`], and a preserved range reaches past the run's end.
-    pub fn pages(
-        &mut self,
-        addr: PhysAddr,
-        pages: u64,
-        what: &'static str,
-        at: PhysAddr,
-    ) -> Result<(), Damage> {
+    pub fn pages(&mut self, link: Link, pages: u64) -> Result<(), Damage> {
         let Some(len) = pages.checked_mul(PAGE_SIZE_U64) else {
-            return Err(wraps(what, at, addr, &format!("{pages} pages")));
+            return Err(wraps(link, &format!("{pages} pages")));
         };
-        self.all_or_none(|claims| claims.cover(addr, len, what, at, true))
+        self.all_or_none(|claims| claims.cover(link, len, true))
     }
 
-    fn cover(
-        &mut self,
-        addr: PhysAddr,
-        len: u64,
-        what: &'static str,
-        at: PhysAddr,
-        exact: bool,
-    ) -> Result<(), Damage> {
-        let first = self.preserved.folio_at(addr, what, at)?;
-        let Some(range) = PhysRange::new(addr, len) else {
-            return Err(wraps(what, at, addr, &format!("{len} bytes")));
+    fn cover(&mut self, link: Link, len: u64, exact: bool) -> Result<(), Damage> {
+        let first = self.preserved.folio_at(link)?;
+        let Some(range) = PhysRange::new(link.to, len) else {
+            return Err(wraps(link, &format!("{len} bytes")));
         };
         let mut folio = first;
         loop {
             let end = u128::from(folio.run().end()) << PAGE_SHIFT;
             if exact && end > range.end() {
-                return Err(Damage::new(Defect::Overlap, what, at)
+                return Err(link
+                    .damage(Defect::Overlap)
                     .found(format!(
                         "{range}, cut by an order {} range at {}",
                         folio.order,
@@ -244,8 +217,8 @@ impl Claims {
                     ))
                     .expected("a run that preserved ranges fill"));
             }
-            self.mark(folio, what)
-                .map_err(|first| shared(what, at, folio.addr(), first))?;
+            self.mark(folio, link.name)
+                .map_err(|first| shared(link, folio.addr(), first))?;
             if end >= range.end() {
                 return Ok(());
             }
@@ -253,7 +226,7 @@ impl Claims {
             folio = next
                 .and_then(|next| self.preserved.lookup(next))
                 .ok_or_else(|| {
-                    Damage::new(Defect::NotPreserved, what, at)
+                    link.damage(Defect::NotPreserved)
                         .found(format!("{range}, preserved up to {end:#x} only"))
                         .expected("preserved memory")
                 })?;
@@ -273,14 +246,14 @@ impl Claims {
     }
 }
 
-fn shared(what: &'static str, at: PhysAddr, addr: PhysAddr, first: &str) -> Damage {
-    Damage::new(Defect::Shared, what, at)
+fn shared(link: Link, addr: PhysAddr, first: &str) -> Damage {
+    link.damage(Defect::Shared)
         .found(format!("{addr}, in use already: {first}"))
         .expected("memory of its own")
 }
 
-fn wraps(what: &'static str, at: PhysAddr, addr: PhysAddr, len: &str) -> Damage {
-    Damage::new(Defect::Wraps, what, at)
-        .found(format!("{len} at {addr}"))
+fn wraps(link: Link, len: &str) -> Damage {
+    link.damage(Defect::Wraps)
+        .found(format!("{len} at {}", link.to))
         .expected("a range inside the address space")
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use kho_mem::{Damage, PAGE_SIZE, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Link, PAGE_SIZE, PhysAddr, PhysMem, PhysMemExt};
 
 use crate::leaf::OpenRun;
 use crate::walk::{Keys, Stretches, Visit, check_zero, each_leaf, short};
@@ -39,7 +39,7 @@ impl Leaf {
 /// and threads can share it out: every method takes a range of leaves, from 0 to [`Leaves::len`].
 ///
 /// ```
-/// use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
+/// use kho_mem::{Arena, ArenaConfig, Link, Order, PhysAddr};
 /// use kho_radix::{Key, Leaves, Tracker};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
@@ -47,11 +47,11 @@ impl Leaf {
 /// for page in 0..100_000u64 {
 ///     tracker.add(Key::encode(PhysAddr::new(page << 12), Order::ZERO).unwrap())?;
 /// }
-/// let root = tracker.root();
+/// let root = Link::given(tracker.root(), "root");
 /// tracker.hand_over();
 ///
 /// let handed = arena.into_handed().unwrap();
-/// let leaves = Leaves::read(&handed, root, PhysAddr::NULL)?;
+/// let leaves = Leaves::read(&handed, root)?;
 /// assert_eq!(leaves.len(), 4);
 /// let keys: u64 = std::thread::scope(|scope| {
 ///     let leaves = &leaves;
@@ -83,15 +83,14 @@ impl Visit for Skeleton {
 }
 
 impl<'m> Leaves<'m> {
-    /// Finds the leaves of the tree whose root node's address `root` was found at `root_at`: every table is
-    /// read and checked. O(nodes), in time and in memory.
+    /// Finds the leaves of the tree whose root node `root` points to: every table is read and checked. O(nodes), in time and in memory.
     ///
     /// # Errors
     ///
     /// The tree is damaged, as [`walk_keys`](crate::walk_keys) has it.
-    pub fn read(mem: &'m dyn PhysMem, root: PhysAddr, root_at: PhysAddr) -> Result<Self, Damage> {
+    pub fn read(mem: &'m dyn PhysMem, root: Link) -> Result<Self, Damage> {
         let mut skeleton = Skeleton(Vec::new());
-        each_leaf(mem, root, root_at, &mut skeleton)?;
+        each_leaf(mem, root, &mut skeleton)?;
         Ok(Self {
             mem,
             leaves: skeleton.0,

@@ -3,7 +3,7 @@
 //! A radix tree of six levels whose keys encode an address and an order ([`Key`]). [`Preserved`]
 //! reads a whole tree from memory that is not trusted, checks it in one pass, and answers: is
 //! this range preserved, with which order. [`Claims`] makes sure that each preserved range is
-//! used once.
+//! used once. [`Reading`] is the context that every reader of preserved memory takes.
 //!
 //! [`Tracker`] is the writing side: a tree in pages of an arena. [`Preserver`] puts memory in and
 //! gives owners out ([`PreservedFolio`]), so that what is dropped is no longer preserved. [`SharedTracker`]
@@ -19,8 +19,8 @@
 //! assert_eq!(key.order().get(), 9);
 //! ```
 //!
-//! The format is described by the constants and structs of [`abi`]; its facts were read off a
-//! running Linux 7.3.4.
+//! In Linux: `kho_radix_node` and `kho_radix_leaf` of `include/linux/kho/abi/kexec_handover.h`. The format is
+//! described by the constants and structs of [`abi`]; its facts were read off a running Linux 7.3.4.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -35,6 +35,7 @@ mod leaves;
 mod pool;
 mod preserved;
 mod preserver;
+mod reading;
 mod seen;
 #[cfg(target_has_atomic = "64")]
 mod shared;
@@ -46,9 +47,14 @@ mod walk;
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use key::Key;
+pub use kho_compat::{Admitted, Announced, NotAdmitted};
+pub use kho_mem::{
+    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, Pages, PhysAddr, PhysMem, PhysRange,
+};
 pub use leaves::{Leaf, Leaves};
 pub use preserved::{Folio, Preserved, Run};
 pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};
 pub use tracker::{Mark, Tracker, TrackerError};

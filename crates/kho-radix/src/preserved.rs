@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Order, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysMem, PhysRange};
+use kho_mem::{Damage, Defect, Link, Order, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange};
 
 use crate::walk::walk;
 
@@ -91,15 +91,18 @@ pub struct Preserved {
 }
 
 impl Preserved {
-    /// Reads the tree whose root node's address `root` was found at `root_at`.
+    /// What errors call the link to a tree's root node.
+    pub const ROOT: &str = "root node's address";
+
+    /// Reads the tree whose root node `root` points to.
     ///
     /// # Errors
     ///
     /// The tree is damaged: a node that is unaligned, outside memory or reached twice; a key that
     /// encodes no range; a preserved range outside memory, overlapping another, or on a node of
     /// the tree itself (which a kernel never preserves).
-    pub fn read(mem: &dyn PhysMem, root: PhysAddr, root_at: PhysAddr) -> Result<Self, Damage> {
-        let (mut runs, nodes) = walk(mem, root, root_at)?;
+    pub fn read(mem: &dyn PhysMem, root: Link) -> Result<Self, Damage> {
+        let (mut runs, nodes) = walk(mem, root)?;
         runs.sort_unstable_by_key(|run| run.pfn);
         for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
             if run.end() > next.pfn {
@@ -290,45 +293,40 @@ impl Preserved {
             .collect()
     }
 
-    /// The folio that begins at `addr`, which was read at `at` as `what`.
+    /// The folio that `link` points to.
     ///
     /// # Errors
     ///
-    /// `addr` is null, not page-aligned, not preserved, or inside a larger preserved range.
-    pub fn folio_at(
-        &self,
-        addr: PhysAddr,
-        what: &'static str,
-        at: PhysAddr,
-    ) -> Result<Folio, Damage> {
-        let damage = |defect| Damage::new(defect, what, at).found(addr);
-        if addr.is_null() {
-            return Err(damage(Defect::Null).expected("an address"));
+    /// The address is null, not page-aligned, not preserved, or inside a larger preserved range.
+    #[inline]
+    pub fn folio_at(&self, link: Link) -> Result<Folio, Damage> {
+        match self.lookup(link.to) {
+            Some(folio) if folio.addr() == link.to && !link.is_null() => Ok(folio),
+            found => Err(no_folio(&link, found)),
         }
-        if !addr.is_page_aligned() {
-            return Err(damage(Defect::Unaligned).expected("a multiple of the page size"));
-        }
-        let Some(folio) = self.lookup(addr) else {
-            return Err(damage(Defect::NotPreserved).expected("the address of preserved memory"));
-        };
-        if folio.addr() != addr {
-            return Err(Damage::new(Defect::Unaligned, what, at)
-                .found(format!(
-                    "{addr}, inside the order {} range at {}",
-                    folio.order,
-                    folio.addr()
-                ))
-                .expected("the first page of a preserved range"));
-        }
-        Ok(folio)
     }
+}
 
-    /// The page frame of `pfn` as [`Preserved::folio_at`] has it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Preserved::folio_at`].
-    pub fn folio_of(&self, pfn: Pfn, what: &'static str, at: PhysAddr) -> Result<Folio, Damage> {
-        self.folio_at(pfn.addr(), what, at)
+/// Why no folio begins where `link` points to; `found` is what holds that address.
+#[cold]
+fn no_folio(link: &Link, found: Option<Folio>) -> Damage {
+    let addr = link.to;
+    let damage = |defect| link.damage(defect).found(addr);
+    if addr.is_null() {
+        return damage(Defect::Null).expected("an address");
+    }
+    if !addr.is_page_aligned() {
+        return damage(Defect::Unaligned).expected("a multiple of the page size");
+    }
+    match found {
+        None => damage(Defect::NotPreserved).expected("the address of preserved memory"),
+        Some(folio) => link
+            .damage(Defect::Unaligned)
+            .found(format!(
+                "{addr}, inside the order {} range at {}",
+                folio.order,
+                folio.addr()
+            ))
+            .expected("the first page of a preserved range"),
     }
 }

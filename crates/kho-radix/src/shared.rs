@@ -34,7 +34,7 @@ use crate::{Key, Run, TrackerError};
 /// - A step that fails leaves keys as they were. Nodes that it added stay, empty.
 ///
 /// ```
-/// use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr};
+/// use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr};
 /// use kho_radix::{Key, Preserved, SharedTracker};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
@@ -56,7 +56,7 @@ use crate::{Key, Run, TrackerError};
 ///
 /// let root = tracker.root();
 /// tracker.hand_over();
-/// let preserved = Preserved::read(&arena.into_handed().unwrap(), root, PhysAddr::NULL)?;
+/// let preserved = Preserved::read(&arena.into_handed().unwrap(), Link::given(root, "root"))?;
 /// assert_eq!(preserved.pages(), 0x400);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

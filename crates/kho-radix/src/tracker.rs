@@ -97,7 +97,7 @@ const SHORTCUTS: usize = 64;
 /// by the leaf.
 ///
 /// ```
-/// use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr};
+/// use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr};
 /// use kho_radix::{Key, Preserved, Tracker};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
@@ -113,7 +113,7 @@ const SHORTCUTS: usize = 64;
 /// // The next kernel reads the tree from memory.
 /// let root = tracker.root();
 /// tracker.hand_over();
-/// let preserved = Preserved::read(&arena.into_handed().unwrap(), root, PhysAddr::NULL)?;
+/// let preserved = Preserved::read(&arena.into_handed().unwrap(), Link::given(root, "root"))?;
 /// assert_eq!(preserved.pages(), 4);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

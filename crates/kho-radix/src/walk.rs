@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kho_mem::{
-    Damage, Defect, Order, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt, PhysRange, is_backed,
+    Damage, Defect, Link, Order, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt, PhysRange, is_backed,
 };
 use zerocopy::FromBytes;
 
@@ -16,23 +16,19 @@ use crate::seen::Seen;
 
 /// Reads the tree below `root`: its runs in order of key, and its nodes. Every node is visited
 /// once and only once, so the work is bounded by the memory that is there.
-pub(crate) fn walk(
-    mem: &dyn PhysMem,
-    root: PhysAddr,
-    root_at: PhysAddr,
-) -> Result<(Vec<Run>, Seen), Damage> {
+pub(crate) fn walk(mem: &dyn PhysMem, root: Link) -> Result<(Vec<Run>, Seen), Damage> {
     let mut runs = Runs {
         mem,
         runs: Vec::new(),
         open: None,
     };
-    let seen = each_leaf(mem, root, root_at, &mut runs)?;
+    let seen = each_leaf(mem, root, &mut runs)?;
     runs.close().map_err(|damage| damage.within("tracker"))?;
     Ok((runs.runs, seen))
 }
 
-/// Calls `visit` with each key of the tree whose root node's address `root` was found at `root_at`, in order
-/// of key. Returns how many there are.
+/// Calls `visit` with each key of the tree whose root node `root` points to, in order of key. Returns
+/// how many there are.
 ///
 /// The tree is checked as it is walked: each node lies in memory and is reached once, each key is in the
 /// format's grammar. What the keys name is not: whether it lies in memory, and apart from the rest, is
@@ -44,28 +40,23 @@ pub(crate) fn walk(
 /// The tree is damaged.
 ///
 /// ```
-/// use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
+/// use kho_mem::{Arena, ArenaConfig, Link, Order, PhysAddr};
 /// use kho_radix::{Key, Tracker, walk_keys};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
 /// let mut tracker = Tracker::new(arena.clone())?;
 /// tracker.add(Key::encode(PhysAddr::new(0x1020_0000), Order::ZERO).unwrap())?;
-/// let root = tracker.root();
+/// let root = Link::given(tracker.root(), "root");
 /// tracker.hand_over();
 /// let handed = arena.into_handed().unwrap();
 /// let mut keys = Vec::new();
-/// walk_keys(&handed, root, PhysAddr::NULL, |key| keys.push(key.addr()))?;
+/// walk_keys(&handed, root, |key| keys.push(key.addr()))?;
 /// assert_eq!(keys, [PhysAddr::new(0x1020_0000)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn walk_keys(
-    mem: &dyn PhysMem,
-    root: PhysAddr,
-    root_at: PhysAddr,
-    visit: impl FnMut(Key),
-) -> Result<u64, Damage> {
+pub fn walk_keys(mem: &dyn PhysMem, root: Link, visit: impl FnMut(Key)) -> Result<u64, Damage> {
     let mut keys = Keys { visit, count: 0 };
-    each_leaf(mem, root, root_at, &mut keys)?;
+    each_leaf(mem, root, &mut keys)?;
     Ok(keys.count)
 }
 
@@ -74,12 +65,7 @@ pub fn walk_keys(
 /// # Errors
 ///
 /// The tree is damaged.
-pub fn walk_runs(
-    mem: &dyn PhysMem,
-    root: PhysAddr,
-    root_at: PhysAddr,
-    mut visit: impl FnMut(Run),
-) -> Result<u64, Damage> {
+pub fn walk_runs(mem: &dyn PhysMem, root: Link, mut visit: impl FnMut(Run)) -> Result<u64, Damage> {
     let mut count = 0;
     let mut counted = |run: Run| {
         count += run.keys;
@@ -89,7 +75,7 @@ pub fn walk_runs(
         visit: &mut counted,
         open: OpenRun::default(),
     };
-    each_leaf(mem, root, root_at, &mut stretches)?;
+    each_leaf(mem, root, &mut stretches)?;
     stretches.open.close(&mut counted);
     Ok(count)
 }
@@ -182,8 +168,7 @@ fn bad_key(key: u64, leaf: PhysAddr) -> Damage {
 /// Visits the leaves below `root`, in order, and returns the nodes.
 pub(crate) fn each_leaf(
     mem: &dyn PhysMem,
-    root: PhysAddr,
-    root_at: PhysAddr,
+    root: Link,
     visit: &mut impl Visit,
 ) -> Result<Seen, Damage> {
     let mut walk = Walk {
@@ -192,9 +177,21 @@ pub(crate) fn each_leaf(
         path: Vec::new(),
         visit,
     };
-    walk.node(root, DEPTH - 1, 0, root_at)
+    walk.node(root, DEPTH - 1, 0)
         .map_err(|damage| damage.within("tracker"))?;
     Ok(walk.nodes)
+}
+
+/// What errors call the link to a node of `level`, which is not the root's.
+const fn name_of(level: u32) -> &'static str {
+    const _: () = assert!(DEPTH == 6);
+    match level {
+        0 => "address of a level 0 node",
+        1 => "address of a level 1 node",
+        2 => "address of a level 2 node",
+        3 => "address of a level 3 node",
+        _ => "address of a level 4 node",
+    }
 }
 
 struct Walk<'m, 'v, V> {
@@ -206,27 +203,19 @@ struct Walk<'m, 'v, V> {
 }
 
 impl<V: Visit> Walk<'_, '_, V> {
-    /// Visits the node at `addr`, whose address was read at `at`. `prefix` holds the key's bits
-    /// above this level. The recursion is six deep at most.
-    fn node(
-        &mut self,
-        addr: PhysAddr,
-        level: u32,
-        prefix: u64,
-        at: PhysAddr,
-    ) -> Result<(), Damage> {
-        let what = if level == DEPTH - 1 {
-            "root node's address".into()
-        } else {
-            format!("address of a level {level} node")
-        };
+    /// Visits the node that `link` points to. `prefix` holds the key's bits above this level. The
+    /// recursion is six deep at most.
+    fn node(&mut self, link: Link, level: u32, prefix: u64) -> Result<(), Damage> {
+        let addr = link.to;
         if addr.is_null() {
-            return Err(Damage::new(Defect::Null, what, at)
+            return Err(link
+                .damage(Defect::Null)
                 .found(0)
                 .expected("a node's address"));
         }
         if !addr.is_page_aligned() {
-            return Err(Damage::new(Defect::Unaligned, what, at)
+            return Err(link
+                .damage(Defect::Unaligned)
                 .found(addr)
                 .expected("a multiple of the page size"));
         }
@@ -238,12 +227,15 @@ impl<V: Visit> Walk<'_, '_, V> {
             } else {
                 "a node reached before"
             };
-            return Err(Damage::new(defect, what, at)
+            return Err(link
+                .damage(defect)
                 .found(format!("{addr}, {found}"))
                 .expected("a node of its own"));
         }
         let mem = self.mem;
-        let page = mem.page(addr).map_err(|error| error.damage(what, at))?;
+        let page = mem
+            .page(addr)
+            .map_err(|error| error.damage(link.name, link.at))?;
         self.path.push(addr);
         if level == 0 {
             if page.len() != size_of::<RadixLeaf>() {
@@ -279,12 +271,12 @@ impl<V: Visit> Walk<'_, '_, V> {
                             .expected("entries 0 to 3"),
                     );
                 }
-                self.node(
-                    PhysAddr::new(child.get()),
-                    level - 1,
-                    prefix,
-                    PhysAddr::new(at),
-                )?;
+                let link = Link {
+                    to: PhysAddr::new(child.get()),
+                    at: PhysAddr::new(at),
+                    name: name_of(level - 1),
+                };
+                self.node(link, level - 1, prefix)?;
             }
             at = at.wrapping_add(8);
         }

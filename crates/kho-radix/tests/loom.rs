@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use kho_mem::{Arena, ArenaConfig, Order, PhysAddr, SliceMem};
+use kho_mem::{Arena, ArenaConfig, Link, Order, PhysAddr, SliceMem};
 use kho_radix::{Key, Run, SharedTracker, TrackerError, walk_keys};
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
@@ -162,7 +162,7 @@ fn check(tracker: &SharedTracker, keys: impl IntoIterator<Item = Key>, nodes: us
     let image = tracker.image();
     let mem = SliceMem::new(tracker.root(), &image);
     let mut read = BTreeSet::new();
-    walk_keys(&mem, tracker.root(), PhysAddr::NULL, |key| {
+    walk_keys(&mem, Link::given(tracker.root(), "root"), |key| {
         read.insert(key);
     })
     .unwrap();

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kho_mem::{Arena, ArenaConfig, Handed, Order, PageRun, PhysAddr, PhysMemExt, SliceMem};
+use kho_mem::{Arena, ArenaConfig, Handed, Link, Order, PageRun, PhysAddr, PhysMemExt, SliceMem};
 use kho_radix::{
     Key, Leaves, Preserved, Run, SharedTracker, Tracker, TrackerError, walk_keys, walk_runs,
 };
@@ -191,7 +191,7 @@ proptest! {
         prop_assert_eq!(shape(&one, root), shape(&other, shared_root));
         let read = |mem: &Handed, root| {
             let mut keys = Vec::new();
-            walk_keys(mem, root, PhysAddr::NULL, |key| keys.push(key)).unwrap();
+            walk_keys(mem, Link::given(root, "root"), |key| keys.push(key)).unwrap();
             keys
         };
         prop_assert_eq!(read(&one, root), read(&other, shared_root));
@@ -243,7 +243,7 @@ proptest! {
         let nodes: BTreeSet<_> = shared.nodes().collect();
         shared.hand_over();
         let handed = arena.into_handed().unwrap();
-        let preserved = Preserved::read(&handed, root, PhysAddr::NULL).unwrap();
+        let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
         prop_assert!(preserved.iter().map(|folio| page(folio.pfn)).eq(expected));
         prop_assert_eq!(preserved.nodes().iter().copied().collect::<BTreeSet<_>>(), nodes);
     }
@@ -265,7 +265,7 @@ proptest! {
         let root = tracker.root();
         tracker.hand_over();
         let handed = arena.into_handed().unwrap();
-        let leaves = Leaves::read(&handed, root, PhysAddr::NULL).unwrap();
+        let leaves = Leaves::read(&handed, Link::given(root, "root")).unwrap();
         prop_assert!(leaves.as_slice().windows(2).all(|two| two[0].first_key() < two[1].first_key()));
         let ranges: Vec<_> = leaves.parts(parts).collect();
         prop_assert_eq!(ranges.len(), parts);
@@ -285,12 +285,12 @@ proptest! {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         });
         let mut expected = Vec::new();
-        walk_keys(&handed, root, PhysAddr::NULL, |key| expected.push(key)).unwrap();
+        walk_keys(&handed, Link::given(root, "root"), |key| expected.push(key)).unwrap();
         prop_assert!(parts == 0 && keys.is_empty() || keys == expected);
         let mut runs = Vec::new();
         leaves.runs(0..usize::MAX, |run| runs.push(run)).unwrap();
         let mut expected = Vec::new();
-        walk_runs(&handed, root, PhysAddr::NULL, |run| expected.push(run)).unwrap();
+        walk_runs(&handed, Link::given(root, "root"), |run| expected.push(run)).unwrap();
         prop_assert_eq!(runs, expected);
     }
 
@@ -323,8 +323,8 @@ proptest! {
         }
         let mem = SliceMem::new(root, &image);
         let mut expected = Vec::new();
-        let walked = walk_keys(&mem, root, PhysAddr::NULL, |key| expected.push(key));
-        match Leaves::read(&mem, root, PhysAddr::NULL) {
+        let walked = walk_keys(&mem, Link::given(root, "root"), |key| expected.push(key));
+        match Leaves::read(&mem, Link::given(root, "root")) {
             Ok(leaves) => {
                 let mut keys = Vec::new();
                 let count = leaves.keys(0..leaves.len(), |key| keys.push(key));
@@ -480,7 +480,7 @@ fn threads_race_for_keys() {
     shared.hand_over();
     assert_eq!(arena.free_pages(), PAGES - nodes);
     let handed = arena.into_handed().unwrap();
-    let count = walk_keys(&handed, root, PhysAddr::NULL, |_| {}).unwrap();
+    let count = walk_keys(&handed, Link::given(root, "root"), |_| {}).unwrap();
     assert_eq!(count, left as u64);
 }
 

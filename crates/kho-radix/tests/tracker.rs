@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr, PhysMemExt};
+use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr, PhysMemExt};
 use kho_radix::{Key, Preserved, Preserver, Run, Tracker, TrackerError, walk_keys, walk_runs};
 use proptest::prelude::*;
 
@@ -180,11 +180,11 @@ proptest! {
         tracker.hand_over();
         let handed = arena.into_handed().unwrap();
         let mut keys = Vec::new();
-        let count = walk_keys(&handed, root, PhysAddr::NULL, |key| keys.push(key)).unwrap();
+        let count = walk_keys(&handed, Link::given(root, "root"), |key| keys.push(key)).unwrap();
         prop_assert_eq!(count, model.len() as u64);
         prop_assert!(keys.into_iter().eq(model.iter().copied()));
         let mut runs = Vec::new();
-        let count = walk_runs(&handed, root, PhysAddr::NULL, |run| runs.push(run)).unwrap();
+        let count = walk_runs(&handed, Link::given(root, "root"), |run| runs.push(run)).unwrap();
         prop_assert_eq!(count, model.len() as u64);
         prop_assert!(is_runs_of(&runs, &model));
     }
@@ -206,7 +206,7 @@ proptest! {
         let (root, nodes, keys) = (tracker.root(), tracker.nodes().collect::<BTreeSet<_>>(), tracker.keys());
         tracker.hand_over();
         let handed = arena.into_handed().unwrap();
-        let preserved = Preserved::read(&handed, root, PhysAddr::NULL).unwrap();
+        let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
         prop_assert_eq!(preserved.nodes().iter().copied().collect::<BTreeSet<_>>(), nodes.clone());
         prop_assert!(nodes.iter().all(|node| preserved.has_node(*node)));
         prop_assert_eq!((preserved.keys() as u64, preserved.pages()), (keys, pages.len() as u64));
@@ -376,7 +376,7 @@ fn what_is_dropped_is_no_longer_preserved() {
     kept.hand_over();
     drop(arena);
     let mut handed = preserver.hand_over().unwrap().into_handed().unwrap();
-    let preserved = Preserved::read(&handed, root, PhysAddr::NULL).unwrap();
+    let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
     assert_eq!(preserved.lookup(addr).unwrap().order, Order::ZERO);
     let nodes = preserved.nodes().iter().map(|at| PageRun {
         pfn: at.pfn().get(),

@@ -7,7 +7,7 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
-use kho_mem::{PhysAddr, PhysMemExt, SliceMem};
+use kho_mem::{Link, PhysAddr, PhysMemExt, SliceMem};
 use kho_radix::abi::{RadixLeaf, RadixNode};
 use kho_radix::{Claims, Preserved};
 use kho_testkit::{Builder, Memory};
@@ -38,7 +38,7 @@ fn a_tree_written_by_hand_reads_as_what_it_says() {
     let bytes = tree();
     let mem = SliceMem::new(PhysAddr::new(0x1000), &bytes);
     let root = PhysAddr::new(0x1000);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
+    let preserved = Preserved::read(&mem, Link::given(root, "root")).unwrap();
     let ranges: Vec<_> = preserved
         .iter()
         .map(|f| (f.addr().get(), f.order.get()))
@@ -78,7 +78,7 @@ fn lookups_answer_by_range_and_order() {
         (0x60_0000, 9),
     ];
     let (mem, root) = built(&keys);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
+    let preserved = Preserved::read(&mem, Link::given(root, "root")).unwrap();
 
     let order_at = |addr: u64| {
         preserved
@@ -131,21 +131,21 @@ fn lookups_answer_by_range_and_order() {
 #[test]
 fn memory_is_claimed_once() {
     let (mem, root) = built(&[(0x2000, 0), (0x3000, 0), (0x4000, 2), (0x80_0000, 11)]);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
+    let preserved = Preserved::read(&mem, Link::given(root, "root")).unwrap();
     let mut claims = Claims::new(&preserved);
-    let at = PhysAddr::new(0x10);
-    let addr = PhysAddr::new;
-    claims.pages(addr(0x2000), 2, "one", at).unwrap();
-    let error = claims
-        .page(addr(0x3000), "two", at)
-        .unwrap_err()
-        .to_string();
+    let link = |to, name| Link {
+        to: PhysAddr::new(to),
+        at: PhysAddr::new(0x10),
+        name,
+    };
+    claims.pages(link(0x2000, "one"), 2).unwrap();
+    let error = claims.page(link(0x3000, "two")).unwrap_err().to_string();
     assert_eq!(
         error,
         "two is shared at 0x10: found 0x3000, in use already: one, expected memory of its own"
     );
     let error = claims
-        .pages(addr(0x4000), 2, "cut", at)
+        .pages(link(0x4000, "cut"), 2)
         .unwrap_err()
         .to_string();
     assert!(
@@ -153,7 +153,7 @@ fn memory_is_claimed_once() {
         "{error}"
     );
     let error = claims
-        .pages(addr(0x4000), 5, "long", at)
+        .pages(link(0x4000, "long"), 5)
         .unwrap_err()
         .to_string();
     assert!(
@@ -161,7 +161,7 @@ fn memory_is_claimed_once() {
         "{error}"
     );
     let error = claims
-        .folio(addr(0x80_0000), "folio", at)
+        .folio(link(0x80_0000, "folio"))
         .unwrap_err()
         .to_string();
     assert!(
@@ -169,7 +169,7 @@ fn memory_is_claimed_once() {
         "{error}"
     );
     let error = claims
-        .bytes(addr(0x80_0000), u64::MAX, "bytes", at)
+        .bytes(link(0x80_0000, "bytes"), u64::MAX)
         .unwrap_err()
         .to_string();
     assert!(error.contains("wraps"), "{error}");
@@ -202,7 +202,7 @@ mod model {
             }
             let keys: Vec<_> = model.iter().map(|(pa, order)| (*pa, *order)).collect();
             let (mem, root) = built(&keys);
-            let preserved = Preserved::read(&mem, root, PhysAddr::NULL).unwrap();
+            let preserved = Preserved::read(&mem, Link::given(root, "root")).unwrap();
             // The last range is the builder's root FDT.
             let mut read: Vec<_> = preserved.iter().map(|f| (f.addr().get(), u32::from(f.order.get()))).collect();
             read.pop();

@@ -5,7 +5,7 @@
 //! run of pages. [`Area::read`] checks all of it; [`Area::restore`], which needs an `Admitted`
 //! verdict, opens its bytes. [`PreservedArea`] is the writing side.
 //!
-//! The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `kho_vmalloc` of `include/linux/kho/abi/kexec_handover.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
 //! example.
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -16,7 +16,8 @@ mod preserve;
 mod read;
 mod restore;
 
-pub use kho_radix::RestoreError;
+pub use kho_mem::{Damage, Folio, Link, Located, PhysAddr, PhysMem, PhysMemExt};
+pub use kho_radix::{Failed, Preserver, Reading, RestoreError, Restoring};
 pub use preserve::{PreserveError, PreservedArea};
 pub use read::Area;
 pub use restore::Restored;

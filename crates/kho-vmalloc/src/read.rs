@@ -3,11 +3,9 @@
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::mem::offset_of;
 
-use kho_mem::{Damage, Defect, Order, PhysAddr, PhysMem, PhysMemExt};
-use kho_radix::Claims;
-use zerocopy::FromBytes;
+use kho_mem::{Damage, Defect, Located, Order, PhysAddr};
+use kho_radix::Reading;
 
 use crate::abi::{FLAGS, VmallocChunk, VmallocSer};
 
@@ -21,22 +19,15 @@ pub struct Area {
 }
 
 impl Area {
-    /// Reads the area that `ser`, whose bytes lie at `at`, describes, and claims its memory.
+    /// Reads the area that `ser` describes, and claims its memory.
     ///
     /// # Errors
     ///
     /// Unknown flags, an impossible order, a chunk or run of pages that is null, unaligned,
     /// outside memory, not preserved or in use elsewhere, a list that comes back to itself, or a
     /// number of pages that is not the announced one.
-    pub fn read(
-        mem: &dyn PhysMem,
-        claims: &mut Claims,
-        ser: &VmallocSer,
-        at: PhysAddr,
-    ) -> Result<Self, Damage> {
-        claims
-            .all_or_none(|claims| read(mem, claims, ser, at))
-            .map_err(|damage| damage.within("vmalloc area"))
+    pub fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Self, Damage> {
+        reading.within("vmalloc area", |reading| read(reading, ser))
     }
 
     /// Pages in the area.
@@ -70,31 +61,21 @@ impl Area {
     }
 }
 
-const fn field(at: PhysAddr, offset: usize) -> PhysAddr {
-    PhysAddr::new(at.get().wrapping_add(offset as u64))
-}
-
-fn read(
-    mem: &dyn PhysMem,
-    claims: &mut Claims,
-    ser: &VmallocSer,
-    at: PhysAddr,
-) -> Result<Area, Damage> {
+fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Damage> {
     let flags = ser.flags.get();
     if flags & !FLAGS != 0 {
-        let at = field(at, offset_of!(VmallocSer, flags));
+        let at = ser.addr_of(|ser| &ser.flags);
         return Err(Damage::new(Defect::UnknownFlags, "flags", at)
             .found(format!("{flags:#x}"))
             .expected(format!("no bit outside {FLAGS:#x}")));
     }
     let total = u64::from(ser.total_pages.get());
-    let order_at = field(at, offset_of!(VmallocSer, order));
     let order = u8::try_from(ser.order.get())
         .ok()
         .and_then(Order::new)
         .filter(|order| total % order.pages() == 0)
         .ok_or_else(|| {
-            Damage::new(Defect::BadOrder, "order", order_at)
+            Damage::new(Defect::BadOrder, "order", ser.addr_of(|ser| &ser.order))
                 .found(ser.order.get())
                 .expected(format!("an order whose pages divide total_pages {total}"))
         })?;
@@ -105,71 +86,60 @@ fn read(
         flags,
         chunks: 0,
     };
-    let mut next = PhysAddr::new(ser.first.get());
-    let mut next_at = field(at, offset_of!(VmallocSer, first));
+    let mut next = ser.link(|ser| &ser.first, "vmalloc chunk");
     if next.is_null() && total > 0 {
-        return Err(Damage::new(Defect::Null, "first chunk", next_at)
+        return Err(Damage::new(Defect::Null, "first chunk", next.at)
             .found(0)
             .expected(format!("the chunk list of {total} pages")));
     }
     let mut chunks: Vec<PhysAddr> = Vec::new();
     while !next.is_null() {
-        let chunk = next;
-        claims
-            .page(chunk, "vmalloc chunk", next_at)
-            .map_err(
-                |damage| match chunks.iter().position(|known| *known == chunk) {
-                    Some(index) => Damage::new(Defect::Cycle, "chunk list", next_at)
-                        .found(format!("{chunk}, which is chunk {index} of this list"))
-                        .expected("0 or a chunk of its own"),
-                    None => damage,
-                },
-            )?;
-        chunks.push(chunk);
-        let bytes = mem
-            .page(chunk)
-            .map_err(|error| error.damage("vmalloc chunk", next_at))?;
-        let page = VmallocChunk::ref_from_bytes(&bytes)
-            .map_err(|_| Damage::new(Defect::Truncated, "vmalloc chunk", chunk))?;
-        let mut entry_at = field(chunk, offset_of!(VmallocChunk, phys));
+        reading.page(next).map_err(|damage| {
+            match chunks.iter().position(|known| *known == next.to) {
+                Some(index) => Damage::new(Defect::Cycle, "chunk list", next.at)
+                    .found(format!("{}, which is chunk {index} of this list", next.to))
+                    .expected("0 or a chunk of its own"),
+                None => damage,
+            }
+        })?;
+        chunks.push(next.to);
+        let chunk: Located<VmallocChunk> = reading.follow(next)?;
         let mut full = true;
-        for phys in &page.phys {
-            let run = PhysAddr::new(phys.get());
+        for phys in &chunk.phys {
+            let run = chunk.link(|_| phys, "vmalloc pages");
             if run.is_null() {
                 full = false;
                 break;
             }
             // Checked as it goes, so that a list is never longer than what it announces.
             if area.pages() >= total {
-                return Err(pages_mismatch(at, total, &format!("more than {total}")));
+                return Err(pages_mismatch(ser, &format!("more than {total}")));
             }
-            claims.pages(run, order.pages(), "vmalloc pages", entry_at)?;
-            area.runs.push(run);
-            entry_at = field(entry_at, size_of::<u64>());
+            reading.pages(run, order.pages())?;
+            area.runs.push(run.to);
         }
         area.chunks += 1;
-        next = PhysAddr::new(page.hdr.next.get());
-        next_at = field(chunk, offset_of!(VmallocChunk, hdr));
+        next = chunk.link(|chunk| &chunk.hdr.next, "vmalloc chunk");
         // A chunk that fills up is followed by another, even by an empty one; no other chunk is.
         if full == next.is_null() {
-            return Err(Damage::new(Defect::Malformed, "chunk list", next_at)
+            return Err(Damage::new(Defect::Malformed, "chunk list", next.at)
                 .found(if full {
                     "the end of the list after a full chunk".into()
                 } else {
-                    format!("{next} after a chunk that is not full")
+                    format!("{} after a chunk that is not full", next.to)
                 })
                 .expected(if full { "another chunk" } else { "0" }));
         }
     }
     if area.pages() != total {
-        return Err(pages_mismatch(at, total, &area.pages().to_string()));
+        return Err(pages_mismatch(ser, &area.pages().to_string()));
     }
     Ok(area)
 }
 
-fn pages_mismatch(at: PhysAddr, total: u64, listed: &str) -> Damage {
-    let at = field(at, offset_of!(VmallocSer, total_pages));
+fn pages_mismatch(ser: &Located<VmallocSer>, listed: &str) -> Damage {
+    let at = ser.addr_of(|ser| &ser.total_pages);
     Damage::new(Defect::Mismatch, "total_pages", at)
-        .found(total)
+        .found(ser.total_pages.get())
         .expected(format!("{listed}, the pages that the chunks list"))
 }

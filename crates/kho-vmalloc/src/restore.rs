@@ -1,8 +1,7 @@
 //! An admitted area's bytes.
 
-use kho_compat::Admitted;
-use kho_mem::{Chunk, MemError, PhysAddr, PhysMem, PhysRange, pieces};
-use kho_radix::{Claims, RestoreError};
+use kho_mem::{Chunk, Located, MemError, PhysMem, PhysRange, pieces};
+use kho_radix::{RestoreError, Restoring};
 
 use crate::Area;
 use crate::abi::{NAME, VERSION, VmallocSer};
@@ -15,21 +14,18 @@ pub struct Restored<'m> {
 }
 
 impl Area {
-    /// Restores the area that `ser`, whose bytes lie at `at`, describes. Its memory is claimed:
-    /// an area is restored once.
+    /// Restores the area that `ser` describes. Its memory is claimed: an area is restored once.
     ///
     /// # Errors
     ///
     /// The verdict does not cover `vmalloc`, or the area is damaged: see [`Area::read`].
     pub fn restore<'m>(
-        admitted: &Admitted,
-        mem: &'m dyn PhysMem,
-        claims: &mut Claims,
-        ser: &VmallocSer,
-        at: PhysAddr,
+        restoring: &mut Restoring<'_, 'm>,
+        ser: &Located<VmallocSer>,
     ) -> Result<Restored<'m>, RestoreError> {
-        admitted.require(NAME, VERSION)?;
-        let area = Self::read(mem, claims, ser, at)?;
+        restoring.require(NAME, VERSION)?;
+        let area = Self::read(restoring, ser)?;
+        let mem = restoring.mem();
         Ok(Restored { mem, area })
     }
 }

@@ -5,8 +5,8 @@
     clippy::cast_possible_truncation
 )]
 
-use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr, PhysMemExt};
-use kho_radix::{Claims, Preserved, Preserver};
+use kho_mem::{Arena, ArenaConfig, Link, Located, Order, PageRun, PhysAddr, PhysMemExt};
+use kho_radix::{Claims, Preserved, Preserver, Reading};
 use kho_vmalloc::{Area, PreserveError, PreservedArea};
 use zerocopy::IntoBytes;
 
@@ -56,16 +56,16 @@ fn what_is_written_is_read_and_adopted() {
         area.hand_over();
         drop(arena);
         let mut handed = preserver.hand_over().unwrap().into_handed().unwrap();
-        let preserved = Preserved::read(&handed, root, PhysAddr::NULL).unwrap();
-        let mut claims = Claims::new(&preserved);
-        let area = Area::read(&handed, &mut claims, &ser, PhysAddr::NULL).unwrap();
+        let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
+        let mut reading = Reading::new(&handed, Claims::new(&preserved));
+        let area = Area::read(&mut reading, &Located::new(ser, PhysAddr::NULL)).unwrap();
         assert_eq!(area.pages(), pages as u64);
         assert_eq!(
             area.chunks() as usize,
             pages / 511 + 1,
             "a full chunk is followed by another"
         );
-        assert_eq!(claims.unclaimed(), (0, 0));
+        assert_eq!(reading.claims().unclaimed(), (0, 0));
         let keep: Vec<PageRun> = preserved.page_runs().collect();
         let arena = handed.settle(keep, &[]);
         let folios = area.adopt(&mut handed).unwrap();

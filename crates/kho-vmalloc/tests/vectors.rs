@@ -7,8 +7,8 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
-use kho_mem::{PhysAddr, PhysMemExt};
-use kho_radix::{Claims, Preserved};
+use kho_mem::{Link, PhysAddr};
+use kho_radix::Reading;
 use kho_testkit::{Builder, Memory};
 use kho_vmalloc::Area;
 use kho_vmalloc::abi::{VmallocChunk, VmallocSer};
@@ -57,10 +57,10 @@ fn read_back(bytes: &[u8], order: u32) -> (Area, Vec<u8>) {
         "",
         "preserved-memory-map",
     ));
-    let preserved = Preserved::read(mem, PhysAddr::new(tracker), PhysAddr::NULL).unwrap();
-    let mut claims = Claims::new(&preserved);
-    let ser: VmallocSer = PhysMemExt::read(mem, PhysAddr::new(at)).unwrap();
-    let area = Area::read(mem, &mut claims, &ser, PhysAddr::new(at)).unwrap();
+    let given = |addr| Link::given(PhysAddr::new(addr), "given");
+    let mut reading = Reading::open(mem, given(tracker)).unwrap();
+    let ser = reading.follow(given(at)).unwrap();
+    let area = Area::read(&mut reading, &ser).unwrap();
     let pages = area
         .runs()
         .iter()

@@ -8,7 +8,7 @@ use kho_guest::{Found, Hasher, Name};
 use kho_luo::{IncomingFile, Luo};
 use kho_mem::{PhysAddr, PhysMem, PhysMemExt};
 use kho_memfd::{Memfd, Piece};
-use kho_radix::Claims;
+use kho_radix::Restoring;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -87,17 +87,17 @@ fn failed(what: &str) -> impl Fn(String) -> Failure {
 pub(super) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failure> {
     let handover = Handover::open(memory, entry);
     let handover = handover.map_err(|error| failed("the root")(error.to_string()))?;
-    let mut claims = claims(&handover)?;
+    let mut reading = reading(&handover)?;
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     let metadata = Metadata::read(&handover);
     let metadata = metadata.map_err(|damage| failed("metadata")(damage.to_string()))?;
-    let memblock = Memblock::read(&handover, &mut claims);
+    let memblock = Memblock::read(&handover, &mut reading);
     let memblock = memblock.map_err(|damage| failed("memblock")(damage.to_string()))?;
     if let Some(memblock) = &memblock {
         memblock.add_to(&mut manifest);
     }
-    let luo = Luo::read(&handover, &mut claims);
+    let luo = Luo::read(&handover, &mut reading);
     let luo = luo.map_err(|damage| failed("LUO")(damage.to_string()))?;
     let mut facts = outline(&handover, entry, metadata.as_ref());
     let mut places = Places {
@@ -131,9 +131,9 @@ pub(super) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
     })
 }
 
-fn claims(handover: &Handover<'_>) -> Result<Claims, Failure> {
-    let claims = handover.claims();
-    claims.map_err(|damage| failed("the subtrees")(damage.to_string()))
+fn reading<'m>(handover: &Handover<'m>) -> Result<kho_radix::Reading<'m>, Failure> {
+    let reading = handover.reading();
+    reading.map_err(|damage| failed("the subtrees")(damage.to_string()))
 }
 
 /// What there is beside LUO.
@@ -222,14 +222,15 @@ fn files(
     let admitted = admitted.map_err(|refused| failed("versions")(refused.to_string()))?;
     let incoming = luo.restore(&admitted);
     let incoming = incoming.map_err(|error| failed("LUO")(error.to_string()))?;
-    let mut claims = claims(handover)?;
+    let mut reading = reading(handover)?;
+    let mut restoring = reading.admitted(&admitted);
     let (mut sessions, mut values) = (Vec::new(), Vec::new());
     let mut spinner = Spinner::new("reading files");
     for (entry, session) in body.sessions().iter().zip(incoming.iter()) {
         let (mut files, mut of_session) = (Vec::new(), Vec::new());
         for file in session.files() {
             spinner.tick()?;
-            let (file, value) = self::file(&admitted, handover, &mut claims, &file)?;
+            let (file, value) = self::file(&mut restoring, &file)?;
             files.push(file);
             of_session.push(value);
         }
@@ -261,13 +262,11 @@ fn files(
 }
 
 fn file(
-    admitted: &kho_compat::Admitted,
-    handover: &Handover<'_>,
-    claims: &mut Claims,
+    restoring: &mut Restoring<'_, '_>,
     file: &IncomingFile<'_>,
 ) -> Result<(FileRead, Value), Failure> {
     let what = format!("file {:#x}", file.token());
-    let restored = Memfd::restore(admitted, handover, claims, file);
+    let restored = Memfd::restore(restoring, file);
     let restored = restored.map_err(|error| failed(&what)(error.to_string()))?;
     let mut hash = Hasher::default();
     for piece in restored.pieces() {

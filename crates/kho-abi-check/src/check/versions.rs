@@ -421,8 +421,10 @@ impl Check<'_> {
         if !since.is_empty() {
             about.push(format!("since {since}"));
         }
-        let structs = generation.generation.all_layouts().len();
-        about.push(format!("{structs} structs"));
+        about.push(match generation.generation.all_layouts().len() {
+            1 => "1 struct".to_owned(),
+            structs => format!("{structs} structs"),
+        });
         let title = format!(
             "{token} is added beside {name}-v{before}: {}",
             about.join("; ")

@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 
+use kho_core::{MemblockFdt, Metadata};
 use kho_mem::PhysAddr;
 use serde_json::{Map, Value, json};
+use zerocopy::little_endian::U64;
 
 use super::blob::{Blob, Header};
 use super::{Live, Shown, Side, place, some};
@@ -89,7 +91,7 @@ fn outgoing(side: &Side) -> Node {
 fn of_side(node: &mut Node, side: &Side) {
     if let Some(root) = &side.root {
         let tracker = match root.tracker() {
-            Ok(tracker) => format!("tracker at {tracker}"),
+            Ok(tracker) => format!("tracker at {}", tracker.to),
             Err(_) => "no tracker".to_owned(),
         };
         let compatible = root.compatible();
@@ -161,22 +163,17 @@ fn subtree(side: &Side, shown: &Shown, width: usize) -> Node {
     let said = match &shown.blob {
         None => format!("{DIM}{GONE}{DIM:#}"),
         Some(Blob::Luo(header)) => luo(header),
-        Some(Blob::Metadata {
-            said: Some((release, kexecs)),
-            ..
-        }) => {
-            format!("Linux {release}, kexec {kexecs}")
-        }
-        Some(Blob::Metadata {
-            version,
-            said: None,
-        }) => {
+        Some(Blob::Metadata(Metadata::V1 {
+            previous_release,
+            kexec_count,
+        })) => format!("Linux {previous_release}, kexec {kexec_count}"),
+        Some(Blob::Metadata(Metadata::Other { version })) => {
             format!("{YELLOW}version {version}, not read{YELLOW:#}")
         }
-        Some(Blob::Memblock {
+        Some(Blob::Memblock(MemblockFdt {
             compatible,
             regions,
-        }) => {
+        })) => {
             regions_of = Some(regions);
             format!("{compatible}, {}", count(regions.len() as u64, "region"))
         }
@@ -189,9 +186,9 @@ fn subtree(side: &Side, shown: &Shown, width: usize) -> Node {
     }
     let mut node = Node::new(text);
     for region in regions_of.into_iter().flatten() {
-        let what = match (region.start, region.size) {
-            (Some(start), Some(len)) => format!("{}  {DIM}at {start:#x}{DIM:#}", size(len)),
-            _ => format!("{YELLOW}no address and size{YELLOW:#}"),
+        let what = match region.place {
+            Some((start, len)) => format!("{}  {DIM}at {start}{DIM:#}", size(len)),
+            None => format!("{YELLOW}{}, not read{YELLOW:#}", region.compatible),
         };
         node.push(Node::new(format!("{}  {what}", region.name)));
     }
@@ -203,11 +200,12 @@ fn luo(header: &Header) -> String {
     let Some(tail) = &header.tail else {
         return format!("{YELLOW}{compatible}, not read{YELLOW:#}");
     };
-    let sessions = match some(tail.sessions) {
+    let addr = |pa: U64| some(PhysAddr::new(pa.get()));
+    let sessions = match addr(tail.sessions_pa) {
         Some(addr) => format!("sessions at {addr}"),
         None => "sessions are written at the kexec".to_owned(),
     };
-    let flbs = match some(tail.flbs) {
+    let flbs = match addr(tail.flbs_pa) {
         Some(addr) => format!(", FLBs at {addr}"),
         None => String::new(),
     };
@@ -275,7 +273,7 @@ fn side(side: &Side) -> Value {
         root.add_to(&mut manifest);
         out.insert("dialect".into(), manifest.dialect().id().into());
         if let Ok(tracker) = root.tracker() {
-            out.insert("tracker".into(), tracker.get().into());
+            out.insert("tracker".into(), tracker.to.get().into());
         }
         let subtrees = side.subtrees.iter();
         let subtrees: Map<_, _> = subtrees
@@ -309,35 +307,41 @@ fn blob(shown: &Shown) -> Value {
     let mut value = match &shown.blob {
         None => json!({ "kind": "gone" }),
         Some(Blob::Luo(header)) => {
-            let addr = |addr: PhysAddr| some(addr).map(PhysAddr::get);
+            let addr = |pa: U64| some(PhysAddr::new(pa.get())).map(PhysAddr::get);
             let mut value = json!({ "kind": "luo", "compatible": header.compatible });
             if let (Some(tail), Value::Object(members)) = (&header.tail, &mut value) {
-                members.insert("liveupdate_num".into(), tail.liveupdate_num.into());
-                members.insert("sessions_pa".into(), addr(tail.sessions).into());
-                members.insert("flbs_pa".into(), addr(tail.flbs).into());
+                members.insert("liveupdate_num".into(), tail.liveupdate_num.get().into());
+                members.insert("sessions_pa".into(), addr(tail.sessions_pa).into());
+                members.insert("flbs_pa".into(), addr(tail.flbs_pa).into());
             }
             value
         }
-        Some(Blob::Metadata { version, said }) => {
-            let (release, kexecs) = said.clone().unzip();
+        Some(Blob::Metadata(metadata)) => {
+            let (release, kexecs) = match metadata {
+                Metadata::V1 {
+                    previous_release,
+                    kexec_count,
+                } => (Some(previous_release), Some(kexec_count)),
+                Metadata::Other { .. } => (None, None),
+            };
             json!({
                 "kind": "kexec-metadata",
-                "version": version,
+                "version": metadata.version(),
                 "previous_release": release,
                 "kexec_count": kexecs,
             })
         }
-        Some(Blob::Memblock {
+        Some(Blob::Memblock(MemblockFdt {
             compatible,
             regions,
-        }) => json!({
+        })) => json!({
             "kind": "memblock",
             "compatible": compatible,
             "regions": regions.iter().map(|region| json!({
                 "name": region.name,
                 "compatible": region.compatible,
-                "start": region.start,
-                "size": region.size,
+                "start": region.place.map(|(start, _)| start.get()),
+                "size": region.place.map(|(_, size)| size),
             })).collect::<Vec<_>>(),
         }),
         Some(Blob::Tree { compatible }) => json!({ "kind": "tree", "compatible": compatible }),

@@ -100,10 +100,14 @@ pub(crate) fn root_fdt(bytes: &[u8]) -> Result<FdtFile, Damage> {
 
 /// As [`root_fdt`], of one that is not cut.
 pub(super) fn whole_fdt(bytes: &[u8]) -> Result<RootFdt, Damage> {
-    // It is a page, of which the file may have the used part.
+    RootFdt::read(&SliceMem::new(BASE, &page(bytes)), BASE)
+}
+
+/// The page that a file may have the used part of.
+pub(super) fn page(bytes: &[u8]) -> Vec<u8> {
     let mut page = bytes.to_vec();
     page.resize(page.len().max(PAGE_SIZE), 0);
-    RootFdt::read(&SliceMem::new(BASE, &page), BASE)
+    page
 }
 
 /// What `bytes` are the beginning of, where they are cut.

@@ -207,9 +207,9 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
         OpenError::Damaged(damage) => damaged(damage),
         other => internal(other),
     })?;
-    let mut claims = handover.claims().map_err(damaged)?;
+    let mut reading = handover.reading().map_err(damaged)?;
     Metadata::read(&handover).map_err(damaged)?;
-    let luo = Luo::read(&handover, &mut claims).map_err(damaged)?;
+    let luo = Luo::read(&handover, &mut reading).map_err(damaged)?;
     let sessions = luo
         .as_ref()
         .and_then(Luo::body)
@@ -219,7 +219,7 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
         .iter()
         .flat_map(kho_luo::Session::files)
     {
-        Memfd::read(&handover, &mut claims, file).map_err(damaged)?;
+        Memfd::read(&mut reading, file).map_err(damaged)?;
         if interrupted() {
             return Err(Failure::Interrupted);
         }

@@ -6,7 +6,7 @@ use kho_abi_check::{Failure, Text};
 use kho_block::{BlockSet, Format, OutgoingSet};
 use kho_core::Preserver;
 use kho_mem::{
-    Chunk, Damage, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysMemExt, PhysRange,
+    Chunk, Damage, Link, Located, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysRange,
 };
 use kho_radix::{Claims, Preserved, Run, Tracker};
 use zerocopy::little_endian::U64;
@@ -52,7 +52,7 @@ impl Set {
         let dump = Dump::new(preserver.hand_over().map_err(|_| "still shared")?)?;
         let blocks = dump.chain(head)?;
         Ok(Self {
-            preserved: Preserved::read(dump.mem(), root, PhysAddr::NULL)?,
+            preserved: Preserved::read(dump.mem(), Link::given(root, "root"))?,
             blocks: <[_; 3]>::try_from(blocks).map_err(|_| "not three blocks")?,
             other: other_at,
             large: large_at,
@@ -73,12 +73,12 @@ impl Set {
         let (preserved, other) = (&self.preserved, self.other);
         self.dump
             .readings_beside(&[beside], &first, edits, |mem, names| {
-                let mut claims = Claims::new(preserved);
-                claims.page(other, "somebody else's page", PhysAddr::NULL)?;
-                let head = PhysAddr::new(mem.read::<U64>(HEAD_AT)?.get());
-                let set = BlockSet::read(mem, &mut claims, head, HEAD_AT, "set");
+                let mut reading = kho_radix::Reading::new(mem, Claims::new(preserved));
+                reading.page(Link::given(other, "somebody else's page"))?;
+                let head = reading.follow::<U64>(Link::given(HEAD_AT, "head"))?;
+                let set = BlockSet::read(&mut reading, head.link(|head| head, "set"));
                 // What is refused is not claimed.
-                if set.is_err() && claims.count() != 1 {
+                if set.is_err() && reading.claims().count() != 1 {
                     return Err(Refusal::new("and stays claimed"));
                 }
                 read(&set?, names)
@@ -86,12 +86,22 @@ impl Set {
     }
 }
 
+/// The link to a set at `to`, as it stands at [`HEAD_AT`].
+const fn head(to: PhysAddr) -> Link {
+    Link {
+        to,
+        at: HEAD_AT,
+        name: "set",
+    }
+}
+
 /// The entries: each by its address and its first byte.
 fn entries(set: &BlockSet<'_, Entry>, names: &mut Names) -> Reading {
     let mut shown = Vec::new();
     for entry in set.iter() {
-        let (at, [[first, ..], ..]) = entry?;
-        shown.push(format!("{}: {first}", names.name(at)));
+        let entry = entry?;
+        let [[first, ..], ..] = *entry;
+        shown.push(format!("{}: {first}", names.name(entry.at())));
     }
     let (count, blocks) = (set.len(), set.blocks());
     Ok(format!(
@@ -148,9 +158,9 @@ pub(crate) fn places() -> Result<Text, Failure> {
     let mut set = Set::new()?;
     set.readings(&[], |set, _| {
         let mut text = String::new();
-        let mut say = |what: &str, entry: Option<Result<(PhysAddr, Entry), Damage>>| {
-            let entry = entry.transpose()?;
-            let entry = entry.map_or("none".into(), |(_, [[first, ..], ..])| format!("{first}"));
+        let mut say = |what: &str, entry: Option<Result<Located<Entry>, Damage>>| {
+            let entry = entry.transpose()?.map(Located::into_inner);
+            let entry = entry.map_or("none".into(), |[[first, ..], ..]| format!("{first}"));
             let _ = writeln!(text, "{what}: {entry}");
             Ok::<_, Refusal>(())
         };
@@ -177,8 +187,9 @@ pub(crate) fn sizes() -> Result<Text, Failure> {
     where
         T: zerocopy::FromBytes + zerocopy::Immutable + zerocopy::KnownLayout + zerocopy::Unaligned,
     {
-        let mut claims = Claims::new(&set.preserved);
-        let set = BlockSet::<T>::read(set.dump.mem(), &mut claims, at, HEAD_AT, "set");
+        let claims = Claims::new(&set.preserved);
+        let mut reading = kho_radix::Reading::new(set.dump.mem(), claims);
+        let set = BlockSet::<T>::read(&mut reading, head(at));
         set.map_or_else(
             |damage| String::from(damage.defect().id()),
             |set| format!("{} entries", set.len()),
@@ -248,9 +259,9 @@ pub(crate) fn longest() -> Result<Text, Failure> {
     let (beside, handed) = (Long(headers.collect()), Dump::new(arena)?);
     let range = beside.region(LONG).ok_or("no range")?;
     let mem = Edited::new(handed.mem(), std::slice::from_ref(&range));
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL)?;
-    let mut claims = Claims::new(&preserved);
-    let set = BlockSet::<[u8; 4080]>::read(&beside, &mut claims, LONG, HEAD_AT, "set");
+    let preserved = Preserved::read(&mem, Link::given(root, "root"))?;
+    let mut reading = kho_radix::Reading::new(&beside, Claims::new(&preserved));
+    let set = BlockSet::<[u8; 4080]>::read(&mut reading, head(LONG));
     let damage = set.err().ok_or("it was read")?;
     let (defect, at) = (
         damage.defect().id(),

@@ -16,7 +16,7 @@ const OUTSIDE: u64 = 0x10_0000_0000;
 
 /// All that a root FDT says, before it is judged.
 fn read_root(root: &RootFdt, names: &mut Names) -> Reading {
-    let tracker = names.name(root.tracker()?);
+    let tracker = names.name(root.tracker()?.to);
     let mut lines = Vec::from([format!("{}, tracker {tracker}", root.compatible())]);
     for subtree in root.subtrees()? {
         let at = names.name(subtree.addr);
@@ -287,8 +287,8 @@ pub(crate) fn handover() -> Result<Text, Failure> {
     ];
     let again = handed.open()?;
     handed.dump.readings(&edits, |mem, names| {
-        let (handover, claims) = again.again(mem)?;
-        let mut lines = Vec::from([format!("{} ranges claimed", claims.count())]);
+        let (handover, reading) = again.again(mem)?;
+        let mut lines = Vec::from([format!("{} ranges claimed", reading.claims().count())]);
         for subtree in handover.subtrees() {
             let at = names.name(subtree.addr);
             lines.push(format!("{}: {} bytes at {at}", subtree.name, subtree.size));
@@ -324,7 +324,7 @@ pub(crate) fn handover() -> Result<Text, Failure> {
         ("radix", "luo-v5"),
         ("luo", "luo_v5"),
     ] {
-        let version = handover.version_of(need, compatible);
+        let version = handover.announced().in_string(compatible).version_of(need);
         let version = version.map_or("none".to_string(), |version| version.to_string());
         let _ = writeln!(text, "version of {need} by {compatible}: {version}");
     }

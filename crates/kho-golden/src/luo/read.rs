@@ -8,7 +8,7 @@ use kho_core::Handover;
 use kho_luo::abi::SUBTREE;
 use kho_luo::{Body, Luo};
 use kho_mem::PhysAddr;
-use kho_radix::Claims;
+use kho_radix::Reading as Context;
 
 use super::peers::registry;
 use super::written::{Log, file, hand_over, orchestrator, tail};
@@ -57,8 +57,8 @@ impl Handed {
     fn readings(mut self, edits: &[Edit]) -> Result<String, Failure> {
         let (opened, registry) = (&self.opened, &self.registry);
         self.dump.readings(edits, |mem, names| {
-            let (handover, claims) = opened.again(mem)?;
-            read(&handover, claims, registry, names)
+            let (handover, reading) = opened.again(mem)?;
+            read(&handover, reading, registry, names)
         })?;
         Ok(self.dump.finish())
     }
@@ -78,13 +78,13 @@ impl Handed {
 
 fn read(
     handover: &Handover<'_>,
-    mut claims: Claims,
+    mut reading: Context<'_>,
     registry: &Registry,
     names: &mut Names,
 ) -> Reading {
-    let before = claims.count();
-    let luo = Luo::read_with(handover, &mut claims, registry);
-    if luo.is_err() && claims.count() != before {
+    let before = reading.claims().count();
+    let luo = Luo::read_with(handover, &mut reading, registry);
+    if luo.is_err() && reading.claims().count() != before {
         return Err(Refusal::new("and stays claimed"));
     }
     let Some(luo) = luo? else {
@@ -315,15 +315,16 @@ pub(crate) fn listed() -> Result<Text, Failure> {
     for dialect in [Dialect::Table, Dialect::Features] {
         let handed = written(dialect)?;
         let _ = writeln!(text, "{dialect}:");
-        let (handover, mut claims) = handed.opened.again(handed.dump.mem())?;
+        let (handover, mut reading) = handed.opened.again(handed.dump.mem())?;
         for listed in handover.listed() {
             if listed.name != kho_core::abi::NAME {
                 let _ = writeln!(text, "  {}: {}", listed.name, listed.said);
             }
         }
-        let luo = Luo::read_with(&handover, &mut claims, &handed.registry)?;
+        let luo = Luo::read_with(&handover, &mut reading, &handed.registry)?;
         let luo = luo.ok_or("no LUO")?;
-        let format = luo.body().map(Body::format);
+        let format = luo.body().map(Body::block_version);
+        let format = format.and_then(kho_block::Format::of);
         let _ = writeln!(text, "  read: {}, blocks {format:?}", luo.compatible());
     }
     Ok(text.into())

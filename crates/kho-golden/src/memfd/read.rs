@@ -63,8 +63,8 @@ impl Handed {
         let dump = Dump::new(arena)?;
 
         let opened = Opened::new(&dump, entry, &registry)?;
-        let (handover, mut claims) = opened.again(dump.mem())?;
-        let luo = Luo::read_with(&handover, &mut claims, &registry)?;
+        let (handover, mut reading) = opened.again(dump.mem())?;
+        let luo = Luo::read_with(&handover, &mut reading, &registry)?;
         let luo = luo.ok_or("no LUO")?;
         let body = luo.body().ok_or("no sessions")?;
         let mut files = body.sessions().iter().flat_map(Session::files);
@@ -102,15 +102,15 @@ impl Handed {
     fn readings(mut self, edits: &[Edit]) -> Result<String, Failure> {
         let (opened, registry, admitted) = (&self.opened, &self.registry, &self.admitted);
         self.dump.readings(edits, |mem, names| {
-            let (handover, mut claims) = opened.again(mem)?;
-            let luo = Luo::read_with(&handover, &mut claims, registry)?;
+            let (handover, mut reading) = opened.again(mem)?;
+            let luo = Luo::read_with(&handover, &mut reading, registry)?;
             let sessions = luo.as_ref().and_then(|luo| luo.restore(admitted).ok());
             let session = sessions.and_then(|sessions| sessions.get(b"session"));
             let file = session.and_then(|session| session.file(TOKEN));
             let file = file.ok_or_else(|| Refusal::new("no file"))?;
-            let before = claims.count();
-            let memfd = Memfd::restore(admitted, &handover, &mut claims, &file);
-            if memfd.is_err() && claims.count() > before {
+            let before = reading.claims().count();
+            let memfd = Memfd::restore(&mut reading.admitted(admitted), &file);
+            if memfd.is_err() && reading.claims().count() > before {
                 return Err(Refusal::new("and stays claimed"));
             }
             read(&memfd.map_err(refusal)?, names)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_mem::{Order, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_mem::{Link, Order, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_radix::{Claims, Key, Leaves, Preserved, Tracker, walk_keys, walk_runs};
 use zerocopy::little_endian::U64;
 
@@ -148,8 +148,12 @@ impl Tree {
     }
 }
 
-fn root(mem: &dyn PhysMem) -> Result<PhysAddr, Refusal> {
-    Ok(PhysAddr::new(mem.read::<U64>(ROOT_AT)?.get()))
+fn root(mem: &dyn PhysMem) -> Result<Link, Refusal> {
+    Ok(Link {
+        to: PhysAddr::new(mem.read::<U64>(ROOT_AT)?.get()),
+        at: ROOT_AT,
+        name: Preserved::ROOT,
+    })
 }
 
 /// Keys, those of one order in a row as one.
@@ -179,7 +183,7 @@ pub(crate) fn preserved() -> Result<Text, Failure> {
     let first = addr("as written", ROOT_AT, tree.root);
     tree.dump
         .readings_beside(&beside, &first, &edits, |mem, _| {
-            let preserved = Preserved::read(mem, root(mem)?, ROOT_AT)?;
+            let preserved = Preserved::read(mem, root(mem)?)?;
             let runs = preserved.runs().iter();
             let runs: Vec<_> = runs
                 .map(|run| format!("{} of {}/{}", run.keys, run.addr(), run.order))
@@ -209,12 +213,12 @@ pub(crate) fn walked() -> Result<Text, Failure> {
             let root = root(mem)?;
             let of = |key: Key| (key.addr(), key.order().get());
             let (mut keys, mut runs, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
-            let by_key = walk_keys(mem, root, ROOT_AT, |key| keys.push(of(key)));
-            let by_run = walk_runs(mem, root, ROOT_AT, |run| {
+            let by_key = walk_keys(mem, root, |key| keys.push(of(key)));
+            let by_run = walk_runs(mem, root, |run| {
                 let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
                 runs.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
             });
-            let by_leaf = Leaves::read(mem, root, ROOT_AT)
+            let by_leaf = Leaves::read(mem, root)
                 .and_then(|all| all.keys(0..all.len(), |key| leaves.push(of(key))));
             let all = [(by_key, keys), (by_run, runs), (by_leaf, leaves)];
             let all = all.map(|(said, keys)| {
@@ -278,23 +282,28 @@ pub(crate) fn claimed() -> Result<Text, Failure> {
     let handed = arena.into_handed().map_err(|_| "still shared")?;
     let beside = beside()?;
     let mem = Edited::new(&handed, &beside);
-    let preserved = Preserved::read(&mem, root, PhysAddr::NULL)?;
+    let preserved = Preserved::read(&mem, Link::given(root, "root"))?;
     let mut claims = Claims::new(&preserved);
     let mut text = String::new();
     for (how, at, count) in CLAIMS {
-        let (addr, before) = (PhysAddr::new(*at), claims.count());
+        let before = claims.count();
+        let link = |name| Link {
+            to: PhysAddr::new(*at),
+            at: PhysAddr::NULL,
+            name,
+        };
         let said = match *how {
-            "bytes" => claims.bytes(addr, *count, "bytes", PhysAddr::NULL),
-            "pages" => claims.pages(addr, *count, "pages", PhysAddr::NULL),
-            "folio" => claims.folio(addr, "folio", PhysAddr::NULL).map(drop),
-            _ => claims.page(addr, "page", PhysAddr::NULL).map(drop),
+            "bytes" => claims.bytes(link("bytes"), *count),
+            "pages" => claims.pages(link("pages"), *count),
+            "folio" => claims.folio(link("folio")).map(drop),
+            _ => claims.page(link("page")).map(drop),
         };
         let claimed = claims.count() - before;
         let said = match said {
             Ok(()) => format!("{claimed} claimed"),
             Err(damage) => format!("{}, {claimed} claimed", damage.defect().id()),
         };
-        let _ = writeln!(text, "{how} {addr}, {count:#x}: {said}");
+        let _ = writeln!(text, "{how} {at:#x}, {count:#x}: {said}");
     }
     let (ranges, pages) = claims.unclaimed();
     let _ = writeln!(text, "left: {ranges} ranges, {pages} pages");

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_mem::{Order, PhysAddr, PhysMemExt, PhysRange};
-use kho_radix::{Claims, Preserved, Preserver};
+use kho_mem::{Link, Order, PhysAddr, PhysRange};
+use kho_radix::{Claims, Preserved, Preserver, Reading};
 use kho_vmalloc::abi::{FLAG_ALLOC, VmallocSer};
 use kho_vmalloc::{Area, PreserveError, PreservedArea};
 use zerocopy::IntoBytes;
@@ -48,7 +48,7 @@ impl Handed {
         let root = preserver.root();
         let dump = Dump::new(preserver.hand_over().map_err(|_| "still shared")?)?;
         Ok(Self {
-            preserved: Preserved::read(dump.mem(), root, PhysAddr::NULL)?,
+            preserved: Preserved::read(dump.mem(), Link::given(root, "root"))?,
             ser,
             others,
             large: large_at,
@@ -84,11 +84,12 @@ impl Handed {
         let (preserved, [other, _]) = (&self.preserved, self.others);
         self.dump
             .readings_beside(&[beside], &first, edits, |mem, names| {
-                let mut claims = Claims::new(preserved);
-                claims.page(other, "somebody else's page", PhysAddr::NULL)?;
-                let area = Area::read(mem, &mut claims, &mem.read(AT)?, AT);
+                let mut reading = Reading::new(mem, Claims::new(preserved));
+                reading.page(Link::given(other, "somebody else's page"))?;
+                let ser = reading.follow(Link::given(AT, "descriptor"))?;
+                let area = Area::read(&mut reading, &ser);
                 // What is refused is not claimed.
-                if area.is_err() && claims.count() != 1 {
+                if area.is_err() && reading.claims().count() != 1 {
                     return Err(Refusal::new("and stays claimed"));
                 }
                 let area = area?;

@@ -1,10 +1,9 @@
-use kho_core::Handover;
 use kho_luo::{IncomingFile, Luo};
 use kho_memfd::Memfd;
-use kho_radix::Claims;
+use kho_radix::Reading;
 
-fn restore(handover: &Handover<'_>, claims: &mut Claims, file: &IncomingFile<'_>) {
-    let _ = Memfd::restore(handover, claims, file);
+fn restore(reading: &mut Reading<'_>, file: &IncomingFile<'_>) {
+    let _ = Memfd::restore(reading, file);
 }
 
 fn sessions(luo: &Luo) {

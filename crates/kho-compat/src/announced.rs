@@ -1,0 +1,91 @@
+//! Which version of a component was announced, and which is written.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use crate::{Admitted, Compat, RegistryError, Token};
+
+/// What a handover announces of its components' versions: what it lists beside the strings, and
+/// the string of whoever uses a component.
+///
+/// ```
+/// use kho_compat::Announced;
+///
+/// let handover = Announced::listed([("vmalloc".into(), 2)]);
+/// let luo = handover.in_string("luo-v5;block-v1");
+/// assert_eq!(luo.version_of("block"), Some(1));
+/// assert_eq!(luo.version_of("vmalloc"), Some(2));
+/// assert_eq!(luo.version_of("bitmap"), None);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Announced {
+    listed: Arc<[(String, u32)]>,
+    string: Option<Arc<Compat>>,
+}
+
+impl Announced {
+    /// The versions that a version table lists, without a string.
+    #[must_use]
+    pub fn listed(listed: impl IntoIterator<Item = (String, u32)>) -> Self {
+        Self {
+            listed: listed.into_iter().collect(),
+            string: None,
+        }
+    }
+
+    /// The same handover as the user of a component sees it whose string is `compatible`. A string
+    /// outside the grammar says nothing.
+    #[must_use]
+    pub fn in_string(&self, compatible: &str) -> Self {
+        Self {
+            listed: Arc::clone(&self.listed),
+            string: Compat::parse(compatible).ok().map(Arc::new),
+        }
+    }
+
+    /// The version of `component` that was announced: by the string, or else by the list. `None`
+    /// is the one that plain strings stand for.
+    ///
+    /// It was announced, not judged: a policy says whether it is restorable.
+    #[must_use]
+    pub fn version_of(&self, component: &str) -> Option<u32> {
+        let string = self.string.as_deref();
+        string
+            .and_then(|string| named(string, component))
+            .or_else(|| {
+                let mut listed = self.listed.iter();
+                let found = listed.find(|(name, _)| name == component);
+                found.map(|(_, version)| *version)
+            })
+    }
+}
+
+impl Admitted {
+    /// The version of `component` that the first string names that does, of all that were judged.
+    #[must_use]
+    pub fn version_of(&self, component: &str) -> Option<u32> {
+        let mut entries = self.manifest().entries().iter();
+        entries.find_map(|entry| named(&entry.compat().ok()?, component))
+    }
+}
+
+fn named(compat: &Compat, component: &str) -> Option<u32> {
+    let mut tokens = compat.tokens();
+    let token = tokens.find(|token| token.name() == component);
+    token.map(Token::version)
+}
+
+/// A handover that is being made: which version of a component it writes.
+pub trait Writes {
+    /// Why it can not write one.
+    type Error: From<RegistryError>;
+
+    /// The version of `component` that is written. `known` are those that its crate writes, from
+    /// the one that plain strings stand for to the newest.
+    ///
+    /// # Errors
+    ///
+    /// The component is not known, or a version is asked for that is not one of `known`, or that
+    /// the dialect can not express.
+    fn written(&self, component: &str, known: &[u32]) -> Result<u32, Self::Error>;
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask dependencies`: the crates that each component crate pulls in, as a checked-in table.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::{Command, ExitCode};
+
+use crate::root;
+
+/// The table, from the root.
+const TABLE: &str = "docs/dependencies.md";
+
+/// Crates that users depend on one by one.
+const CRATES: [&str; 9] = [
+    "kho-mem",
+    "kho-compat",
+    "kho-radix",
+    "kho-vmalloc",
+    "kho-block",
+    "kho-core",
+    "kho-luo",
+    "kho-memfd",
+    "kho-fd",
+];
+
+/// Check docs/dependencies.md: which crates each component crate pulls in.
+///
+/// Exit codes: 0 the table is current or was written, 1 it is not, or cargo fails.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Write the table.
+    #[arg(long)]
+    bless: bool,
+}
+
+/// Runs the check, or writes the table.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let done = if args.bless { bless() } else { check() };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dependencies: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bless() -> Result<(), String> {
+    std::fs::write(root().join(TABLE), table()?).map_err(|error| format!("{TABLE}: {error}"))
+}
+
+/// Compares the table with what cargo resolves.
+///
+/// # Errors
+///
+/// They differ, or cargo fails.
+pub fn check() -> Result<(), String> {
+    let path = root().join(TABLE);
+    let found = std::fs::read_to_string(&path).map_err(|error| format!("{TABLE}: {error}"))?;
+    let expected = table()?;
+    if found == expected {
+        return Ok(());
+    }
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+    let mut text = format!("{TABLE} is not current: `cargo xtask dependencies --bless` writes it");
+    for line in lines(&expected).difference(&lines(&found)) {
+        let _ = write!(text, "\n+ {line}");
+    }
+    Err(text)
+}
+
+fn table() -> Result<String, String> {
+    let mut text = String::from(
+        "# Dependencies\n\n\
+         The crates that each component crate pulls in with its default features, on Linux on x86-64: \
+         `cargo tree -e normal`.\nWritten by `cargo xtask dependencies --bless`.\n\n\
+         | crate | pulls | of this family | others |\n|---|---|---|---|\n",
+    );
+    for name in CRATES {
+        let all = pulled(name)?;
+        let (ours, others): (Vec<_>, Vec<_>) =
+            all.iter().partition(|other| other.starts_with("kho-"));
+        let join = |names: Vec<&String>| {
+            let names: Vec<_> = names.into_iter().map(String::as_str).collect();
+            names.join(", ")
+        };
+        let (count, ours, others) = (all.len(), join(ours), join(others));
+        let _ = writeln!(text, "| {name} | {count} | {ours} | {others} |");
+    }
+    Ok(text)
+}
+
+/// The names of the crates that `name` pulls in, itself left out.
+fn pulled(name: &str) -> Result<BTreeSet<String>, String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(["--target", "x86_64-unknown-linux-gnu", "--package", name])
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("cargo tree: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo tree --package {name}: {said}"));
+    }
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let names = lines.lines().filter_map(|line| line.split(' ').next());
+    let others = names.filter(|other| !other.is_empty() && *other != name);
+    Ok(others.map(str::to_owned).collect())
+}
