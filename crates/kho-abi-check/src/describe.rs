@@ -1,27 +1,110 @@
 //! What a component is now, as snapshots keep it.
 
-use kho_compat::{Component, Constant, Layout};
+use kho_compat::{Component, Constant, Generation, Layout, Role};
 
+use crate::history::{EXPERIMENT, ROLE, Version};
 use crate::snapshot::{Abi, Field, Struct};
 use crate::vector::{self, FailedVector, Vectors};
 
 /// A component's ABI as text, what a snapshot keeps and a reviewer reads: its head, constants and
-/// structs, and the vectors of it that are linked into this program.
+/// structs, and the vectors of it that are linked into this program. It is that of the generation that the
+/// component writes by default.
 ///
 /// # Errors
 ///
 /// A vector could not be made: a snapshot of that would guard nothing.
 pub fn describe(component: &Component) -> Result<String, FailedVector> {
-    let (abi, failed) = abi(component, None);
+    describe_generation(component, component.written())
+}
+
+/// As [`describe`], of one generation of the component.
+///
+/// # Errors
+///
+/// A vector could not be made.
+pub fn describe_generation(
+    component: &Component,
+    generation: &Generation,
+) -> Result<String, FailedVector> {
+    let (abi, failed) = abi(component, generation, None);
     match failed.into_iter().next() {
         Some(failed) => Err(failed),
         None => Ok(abi.render()),
     }
 }
 
-/// The ABI of `component`, and which vectors failed: the ABI has the cause in place of their text.
-fn abi(component: &Component, vectors: Option<&[Vectors]>) -> (Abi, Vec<FailedVector>) {
-    let mut head = vec![("needs", needs(component))];
+/// A generation of a component, with its description.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    pub(crate) component: &'static Component,
+    pub(crate) generation: &'static Generation,
+    text: String,
+}
+
+/// Lines of a head that are the component's, whatever the generation.
+const SHARED: [&str; 4] = ["subtree", "carrier", "string field", "features"];
+
+impl Described {
+    pub(crate) const fn version(&self) -> Version {
+        Version::new(self.generation.number, self.generation.minor)
+    }
+
+    /// The token of the generation: `memfd-v2`, or `memfd-v2.1`.
+    pub(crate) fn token(&self) -> String {
+        self.version().token(self.component.name)
+    }
+
+    /// Whether it is what the component writes by default.
+    pub(crate) fn is_default(&self) -> bool {
+        self.generation.role == Role::Written && self.generation.number == self.component.major()
+    }
+
+    pub(crate) fn is_experiment(&self) -> bool {
+        self.generation.role == Role::Experimental
+    }
+
+    /// The description.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The description as it compares with the snapshot `recorded`. Of a generation that is not written by
+    /// default the component has neither a head of its own nor, unless they are named for it, vectors:
+    /// the snapshot's stand for them.
+    pub(crate) fn beside(&self, recorded: &str) -> String {
+        let (Some(mut now), Some(then)) = (Abi::parse(&self.text), Abi::parse(recorded)) else {
+            return self.text.clone();
+        };
+        if self.is_default() {
+            return self.text.clone();
+        }
+        let shared = |(key, _): &(String, String)| SHARED.contains(&key.as_str());
+        now.head.retain(|line| !shared(line));
+        for (index, line) in then.head.iter().enumerate() {
+            if shared(line) {
+                now.head.insert(index.min(now.head.len()), line.clone());
+            }
+        }
+        let mut vectors = std::mem::take(&mut now.vectors);
+        for (name, lines) in then.vectors {
+            let made = vectors.iter().position(|(made, _)| *made == name);
+            let made = made.map(|index| vectors.remove(index));
+            now.vectors.push(made.unwrap_or((name, lines)));
+        }
+        now.vectors.append(&mut vectors);
+        now.render().trim_end().to_owned()
+    }
+}
+
+/// The ABI of a generation of `component`, and which vectors failed: the ABI has the cause in place of their
+/// text.
+fn abi(
+    component: &Component,
+    generation: &Generation,
+    vectors: Option<&[Vectors]>,
+) -> (Abi, Vec<FailedVector>) {
+    let number = generation.number;
+    let mut head = vec![("needs", needs(generation))];
     let mut line = |key, value: Option<String>| head.extend(value.map(|value| (key, value)));
     line("subtree", component.subtree.map(str::to_owned));
     line("carrier", component.carrier.map(|one| one.id().to_owned()));
@@ -30,18 +113,21 @@ fn abi(component: &Component, vectors: Option<&[Vectors]>) -> (Abi, Vec<FailedVe
         component.field.map(|n| format!("{n} bytes")),
     );
     line("features", Some(component.features.to_string()));
+    let is_experiment = generation.role == Role::Experimental;
+    line(ROLE, is_experiment.then(|| EXPERIMENT.to_owned()));
     let head = head.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let generation = component.written();
     let constants = generation.constants.iter().map(|constant| pair(constant()));
     let mut abi = Abi {
-        token: format!("{}-v{}", component.name, component.major()),
+        token: Version::new(number, generation.minor).token(component.name),
         head: head.collect(),
         constants: constants.collect(),
         structs: generation.all_layouts().into_iter().map(of).collect(),
         vectors: Vec::new(),
     };
+    let is_default = generation.role == Role::Written && number == component.major();
     let mut failed = Vec::new();
-    for vector in vector::of(component.name, vectors) {
+    let is_its = |of: Option<u32>| of.map_or(is_default, |of| of == number);
+    for vector in vector::of(component.name, vectors, is_its) {
         let text = match vector.make() {
             Ok(text) => text.to_string(),
             Err(error) => {
@@ -56,23 +142,29 @@ fn abi(component: &Component, vectors: Option<&[Vectors]>) -> (Abi, Vec<FailedVe
     (abi, failed)
 }
 
-/// Describes each of `components` with its vectors, which are linked if none are given; and what failed, by
-/// the component's name.
+/// Describes each generation of `components` with its vectors, which are linked if none are given; and what
+/// failed, by the component's name.
 pub(crate) fn all(
     components: &[&'static Component],
     vectors: Option<&[Vectors]>,
-) -> (Vec<String>, Vec<(&'static str, FailedVector)>) {
-    let (mut texts, mut failed) = (Vec::new(), Vec::new());
+) -> (Vec<Described>, Vec<(&'static str, FailedVector)>) {
+    let (mut described, mut failed) = (Vec::new(), Vec::new());
     for component in components {
-        let (abi, errors) = abi(component, vectors);
-        texts.push(abi.render().trim_end().to_owned());
-        failed.extend(errors.into_iter().map(|error| (component.name, error)));
+        for generation in component.generations {
+            let (abi, errors) = abi(component, generation, vectors);
+            described.push(Described {
+                component,
+                generation,
+                text: abi.render().trim_end().to_owned(),
+            });
+            failed.extend(errors.into_iter().map(|error| (component.name, error)));
+        }
     }
-    (texts, failed)
+    (described, failed)
 }
 
-fn needs(component: &Component) -> String {
-    let needs: Vec<_> = component.written().listed().map(|(need, _)| need).collect();
+fn needs(generation: &Generation) -> String {
+    let needs: Vec<_> = generation.listed().map(|(need, _)| need).collect();
     if needs.is_empty() {
         return "nothing".to_owned();
     }

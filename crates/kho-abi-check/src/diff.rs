@@ -83,6 +83,16 @@ pub struct Row {
     pub new: Option<Field>,
 }
 
+impl StructDiff {
+    /// The names of the fields as they are; as they were where the struct is gone.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let is_there = self.size.1.is_some();
+        let rows = self.rows.iter();
+        let fields = rows.filter_map(|row| if is_there { &row.new } else { &row.old }.as_ref());
+        fields.map(|field| field.name.as_str()).collect()
+    }
+}
+
 impl Row {
     /// Whether the field is as it was.
     #[must_use]
@@ -170,50 +180,38 @@ impl Changes {
 
     fn constants(&mut self, of: Option<&str>, old: &[(String, String)], new: &[(String, String)]) {
         let of = of.map(str::to_owned);
-        let find = |list: &[(String, String)], name: &str| {
-            let found = list.iter().find(|(other, _)| other == name);
-            found.map(|(_, value)| value.clone())
-        };
-        for (name, value) in old {
-            let other = find(new, name);
-            if other.as_ref() != Some(value) {
+        let (old, new) = (numbered(old), numbered(new));
+        for (key, value) in &old {
+            let other = value_of(&new, *key);
+            if other != Some(value) {
                 self.constants.push(Change::Constant {
-                    name: name.clone(),
+                    name: key.0.to_owned(),
                     of: of.clone(),
-                    old: value.clone(),
-                    new: other,
+                    old: (*value).clone(),
+                    new: other.map(|value| (*value).clone()),
                 });
             }
         }
-        let added = new.iter().filter(|(name, _)| find(old, name).is_none());
-        self.added.constants.extend(added.cloned());
-        let order = |list: &[(String, String)], other: &[(String, String)]| -> Vec<String> {
-            let both = list.iter().filter(|(name, _)| find(other, name).is_some());
-            both.map(|(name, _)| name.clone()).collect()
+        let added = new.iter().filter(|(key, _)| value_of(&old, *key).is_none());
+        let added = added.map(|(key, value)| (key.0.to_owned(), (*value).clone()));
+        self.added.constants.extend(added);
+        let both = |(key, _): &&(Key<'_>, &String)| {
+            value_of(&old, *key).is_some() && value_of(&new, *key).is_some()
         };
-        if order(old, new) != order(new, old) {
+        let order = |list: &[_]| -> Vec<Key<'_>> {
+            let both = list.iter().filter(both);
+            both.map(|(key, _)| *key).collect()
+        };
+        if order(&old) != order(&new) {
             self.constants.push(Change::ConstantOrder { of });
         }
     }
 
     fn structs(&mut self, old: &[Struct], new: &[Struct]) {
-        let mut taken: Vec<&str> = Vec::new();
-        for before in old {
-            let by_name = new.iter().find(|after| after.name == before.name);
-            let free = |after: &&Struct| old.iter().all(|other| other.name != after.name);
-            let found = by_name
-                .or_else(|| {
-                    let c_name = before.c_name.as_ref()?;
-                    let same = |after: &&Struct| after.c_name.as_ref() == Some(c_name);
-                    new.iter().filter(free).find(same)
-                })
-                .or_else(|| {
-                    let same = |after: &&Struct| after.fields == before.fields;
-                    new.iter().filter(free).find(same)
-                });
-            match found {
+        let partners = partners(old, new);
+        for (before, partner) in old.iter().zip(&partners) {
+            match partner.and_then(|index| new.get(index)) {
                 Some(after) => {
-                    taken.push(&after.name);
                     self.layout(before, after);
                     self.constants(Some(&after.name), &before.constants, &after.constants);
                 }
@@ -230,8 +228,13 @@ impl Changes {
                 }
             }
         }
-        let added = new.iter().filter(|s| !taken.contains(&s.name.as_str()));
-        self.added.structs.extend(added.map(|s| s.name.clone()));
+        let added = new
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !partners.contains(&Some(*index)));
+        self.added
+            .structs
+            .extend(added.map(|(_, added)| added.name.clone()));
     }
 
     fn layout(&mut self, before: &Struct, after: &Struct) {
@@ -282,24 +285,76 @@ impl Changes {
     }
 
     fn vectors(&mut self, before: &Abi, after: &Abi) {
-        for (name, old) in &before.vectors {
-            let new = after.vectors.iter().find(|(other, _)| other == name);
-            let name = name.clone();
-            match new {
-                Some((_, new)) if new == old => {}
-                Some((_, new)) => {
+        let (before, after) = (numbered(&before.vectors), numbered(&after.vectors));
+        for (key, old) in &before {
+            let name = key.0.to_owned();
+            match value_of(&after, *key) {
+                Some(new) if new == old => {}
+                Some(new) => {
                     let lines = lines(&old.join("\n"), &new.join("\n"));
                     self.behaviour.push(Change::Vector { name, lines });
                 }
                 None => self.behaviour.push(Change::VectorRemoved { name }),
             }
         }
-        let known = |name: &str| before.vectors.iter().any(|(other, _)| other == name);
-        let added = after.vectors.iter().filter(|(name, _)| !known(name));
+        let added = after
+            .iter()
+            .filter(|(key, _)| value_of(&before, *key).is_none());
         self.added
             .vectors
-            .extend(added.map(|(name, _)| name.clone()));
+            .extend(added.map(|(key, _)| key.0.to_owned()));
     }
+}
+
+/// A name, and how many of the same stand before it in its list.
+type Key<'a> = (&'a str, usize);
+
+/// The entries of a list, in which a name may stand more than once.
+fn numbered<T>(list: &[(String, T)]) -> Vec<(Key<'_>, &T)> {
+    let mut out: Vec<(Key<'_>, &T)> = Vec::new();
+    for (name, value) in list {
+        let before = out.iter().filter(|((other, _), _)| other == name).count();
+        out.push(((name, before), value));
+    }
+    out
+}
+
+fn value_of<'a, T>(list: &'a [(Key<'_>, T)], key: Key<'_>) -> Option<&'a T> {
+    let mut found = list.iter().filter(|(other, _)| *other == key);
+    found.next().map(|(_, value)| value)
+}
+
+/// For each of `old` the one of `new` that it became: first one that is the same in every part, then one of
+/// its name, of its C name, of its fields. Of two structs of one name each has a partner of its own.
+fn partners(old: &[Struct], new: &[Struct]) -> Vec<Option<usize>> {
+    let mut partners = vec![None; old.len()];
+    let same_c_name =
+        |a: &Struct, b: &Struct| a.c_name.is_some() && a.c_name == b.c_name && a.name != b.name;
+    let is_kept = |name: &str, list: &[Struct]| list.iter().any(|other| other.name == name);
+    let renamed = |a: &Struct, b: &Struct| !is_kept(&a.name, new) && !is_kept(&b.name, old);
+    type IsSame<'a> = &'a dyn Fn(&Struct, &Struct) -> bool;
+    let passes: [IsSame<'_>; 4] = [
+        &|a, b| a == b,
+        &|a, b| a.name == b.name,
+        &|a, b| renamed(a, b) && same_c_name(a, b),
+        &|a, b| renamed(a, b) && a.fields == b.fields,
+    ];
+    for is_same in passes {
+        for (index, before) in old.iter().enumerate() {
+            if partners.get(index) != Some(&None) {
+                continue;
+            }
+            let mut free = new
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| !partners.contains(&Some(*at)));
+            let found = free.find(|(_, after)| is_same(before, after));
+            if let (Some((at, _)), Some(partner)) = (found, partners.get_mut(index)) {
+                *partner = Some(at);
+            }
+        }
+    }
+    partners
 }
 
 /// Pairs the fields: by name, and where a name is gone by place and type.

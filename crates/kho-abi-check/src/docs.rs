@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kho_compat::Component;
-
+use crate::describe::Described;
 use crate::rules::RULES;
 use crate::snapshot::Abi;
 
@@ -13,11 +12,7 @@ const END: &str = "<!-- end of what is generated -->";
 ///
 /// A part stands between `<!-- generated: rules -->` or `<!-- generated: layouts -->` and
 /// `<!-- end of what is generated -->`.
-pub(crate) fn update(
-    text: &str,
-    components: &[&'static Component],
-    described: &[String],
-) -> Result<String, String> {
+pub(crate) fn update(text: &str, described: &[Described]) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<!-- generated: ") {
@@ -27,7 +22,7 @@ pub(crate) fn update(
             .ok_or_else(|| format!("the part `{name}` has no {END}"))?;
         let part = match name {
             "rules" => rules(),
-            "layouts" => layouts(components, described),
+            "layouts" => layouts(described),
             other => return Err(format!("there is no part `{other}`")),
         };
         let _ = write!(out, "{before}<!-- generated: {name} -->\n\n{part}\n{END}");
@@ -54,10 +49,11 @@ fn rules() -> String {
     out
 }
 
-fn layouts(components: &[&'static Component], described: &[String]) -> String {
+fn layouts(described: &[Described]) -> String {
     let mut out = String::new();
-    for (component, text) in components.iter().zip(described) {
-        let Some(abi) = Abi::parse(text) else {
+    for generation in described {
+        let component = generation.component;
+        let Some(abi) = Abi::parse(generation.text()) else {
             continue;
         };
         let _ = writeln!(out, "### {}\n", abi.token);

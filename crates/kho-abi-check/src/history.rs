@@ -1,12 +1,48 @@
 //! The snapshots of all versions: in the working tree, in the base, in releases.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::snapshot;
+use crate::snapshot::{self, Abi};
 use crate::tree::{Repo, Tree, Work, join};
 
+/// A version with its minor version.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Version {
+    pub(crate) number: u32,
+    pub(crate) minor: u32,
+}
+
+impl Version {
+    pub(crate) const fn new(number: u32, minor: u32) -> Self {
+        Self { number, minor }
+    }
+
+    /// The token of the version: `memfd-v2`, or `memfd-v2.1`.
+    pub(crate) fn token(self, component: &str) -> String {
+        format!("{component}-v{self}")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (number, minor) = match text.split_once('.') {
+            Some((number, minor)) => (number, minor.parse().ok().filter(|minor| *minor > 0)?),
+            None => (text, 0),
+        };
+        Some(Self::new(number.parse().ok()?, minor))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.minor {
+            0 => write!(f, "{}", self.number),
+            minor => write!(f, "{}.{minor}", self.number),
+        }
+    }
+}
+
 /// Snapshots by component and version: the text of each, or the whole file where it is none.
-pub(crate) type Snapshots = BTreeMap<String, BTreeMap<u32, String>>;
+pub(crate) type Snapshots = BTreeMap<String, BTreeMap<Version, String>>;
 
 /// A snapshot that is history.
 #[derive(Clone, Debug)]
@@ -22,10 +58,12 @@ pub(crate) struct Past {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) work: Snapshots,
-    pub(crate) past: BTreeMap<String, BTreeMap<u32, Past>>,
+    pub(crate) past: BTreeMap<String, BTreeMap<Version, Past>>,
+    /// Snapshots of experiments that the base has: those may change, and are no history.
+    pub(crate) experiments: Snapshots,
 }
 
-pub(crate) fn path(dir: &str, component: &str, version: u32) -> String {
+pub(crate) fn path(dir: &str, component: &str, version: Version) -> String {
     join(dir, &format!("{component}/v{version}.snap"))
 }
 
@@ -39,7 +77,7 @@ fn read(tree: &dyn Tree, dir: &str) -> Snapshots {
         let mut versions = BTreeMap::new();
         for (name, _) in tree.list(&of) {
             let number = name.strip_prefix('v').and_then(|n| n.strip_suffix(".snap"));
-            let Some(version) = number.and_then(|number| number.parse().ok()) else {
+            let Some(version) = number.and_then(Version::parse) else {
                 continue;
             };
             let Some(file) = tree.read(&join(&of, &name)) else {
@@ -55,6 +93,32 @@ fn read(tree: &dyn Tree, dir: &str) -> Snapshots {
     out
 }
 
+/// Released versions, and experiments.
+fn apart(snapshots: Snapshots) -> (Snapshots, Snapshots) {
+    let (mut released, mut experiments) = (Snapshots::new(), Snapshots::new());
+    for (component, versions) in snapshots {
+        for (version, text) in versions {
+            let of = if is_experiment(&text) {
+                &mut experiments
+            } else {
+                &mut released
+            };
+            let of = of.entry(component.clone()).or_default();
+            of.insert(version, text);
+        }
+    }
+    (released, experiments)
+}
+
+/// Whether a snapshot is of an experiment.
+pub(crate) fn is_experiment(text: &str) -> bool {
+    Abi::parse(text).is_some_and(|abi| abi.head(ROLE) == Some(EXPERIMENT))
+}
+
+/// The line of a description that tells an experiment.
+pub(crate) const ROLE: &str = "role";
+pub(crate) const EXPERIMENT: &str = "experimental";
+
 impl History {
     pub(crate) fn read(work: &Work, repo: Option<&Repo>, dir: &str) -> Self {
         let mut history = Self {
@@ -64,7 +128,9 @@ impl History {
         let base = repo.and_then(Repo::base);
         match (repo, &base) {
             (Some(repo), Some(base)) => {
-                history.add(read(base, dir), None, true);
+                let (snapshots, experiments) = apart(read(base, dir));
+                history.experiments = experiments;
+                history.add(snapshots, None, true);
                 // Most releases have the snapshots of the one before.
                 let mut seen: Vec<_> = base.id(dir).into_iter().collect();
                 for (tag, merged, revision) in repo.tags() {
@@ -73,11 +139,15 @@ impl History {
                         continue;
                     }
                     seen.push(id);
-                    history.add(read(&revision, dir), Some(tag), merged);
+                    history.add(apart(read(&revision, dir)).0, Some(tag), merged);
                 }
             }
             // Nothing to compare with: what the tree says is taken for history.
-            _ => history.add(history.work.clone(), None, true),
+            _ => {
+                let (snapshots, experiments) = apart(history.work.clone());
+                history.experiments = experiments;
+                history.add(snapshots, None, true);
+            }
         }
         history
     }
@@ -100,19 +170,30 @@ impl History {
     }
 
     /// The snapshot of a version that is history.
-    pub(crate) fn past(&self, component: &str, version: u32) -> Option<&Past> {
+    pub(crate) fn past(&self, component: &str, version: Version) -> Option<&Past> {
         self.past.get(component)?.get(&version)
     }
 
+    /// The versions that this tree is built on, the newest first.
+    pub(crate) fn merged(&self, component: &str) -> impl Iterator<Item = (Version, &Past)> {
+        let versions = self.past.get(component).into_iter().flatten().rev();
+        let merged = versions.filter(|(_, past)| past.merged);
+        merged.map(|(version, past)| (*version, past))
+    }
+
     /// The newest version that this tree is built on.
-    pub(crate) fn newest(&self, component: &str) -> Option<(u32, &Past)> {
-        let versions = self.past.get(component)?.iter().rev();
-        let mut merged = versions.filter(|(_, past)| past.merged);
-        merged.next().map(|(version, past)| (*version, past))
+    pub(crate) fn newest(&self, component: &str) -> Option<(Version, &Past)> {
+        self.merged(component).next()
+    }
+
+    /// The newest minor version of `number` that this tree is built on.
+    pub(crate) fn newest_of(&self, component: &str, number: u32) -> Option<(Version, &Past)> {
+        self.merged(component)
+            .find(|(version, _)| version.number == number)
     }
 
     /// The snapshot of a version in the working tree.
-    pub(crate) fn work(&self, component: &str, version: u32) -> Option<&str> {
+    pub(crate) fn work(&self, component: &str, version: Version) -> Option<&str> {
         Some(self.work.get(component)?.get(&version)?.as_str())
     }
 }

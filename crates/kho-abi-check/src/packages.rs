@@ -15,6 +15,8 @@ pub(crate) struct Package {
     pub(crate) version: Option<semver::Version>,
     /// The manifest that the version stands in.
     pub(crate) version_in: String,
+    /// Whether that is the line of the workspace.
+    pub(crate) is_shared: bool,
 }
 
 impl Package {
@@ -66,6 +68,7 @@ pub(crate) fn packages(tree: &dyn Tree) -> BTreeMap<String, Package> {
         let version = own.or(shared).and_then(|text| text.parse().ok());
         let package = Package {
             version,
+            is_shared: own.is_none(),
             version_in: join(version_in, "Cargo.toml"),
             dir,
         };
@@ -116,6 +119,14 @@ pub(crate) fn is_breaking(old: &semver::Version, new: &semver::Version) -> bool 
         (major, _) => (major, 0, 0),
     };
     key(new) > key(old)
+}
+
+/// The next release after `old` that cargo takes for compatible, with something new.
+pub(crate) fn next_compatible(old: &semver::Version) -> semver::Version {
+    match old.major {
+        0 => semver::Version::new(0, old.minor, old.patch + 1),
+        major => semver::Version::new(major, old.minor + 1, 0),
+    }
 }
 
 /// The next breaking release after `old`.

@@ -53,31 +53,55 @@ rules! {
     VERSION_BUMPED = "version-bumped", Allowed,
         "A component has a new version, and says with it what changed.",
         "This is how a change is made: it is listed so that a reviewer sees what changed and who is affected.",
-        "Nothing is to be mended.";
+        "No action needed.";
     COMPONENT_ADDED = "component-added", Allowed,
         "A component is there that the base does not have.",
         "From its first release on its format is kept.",
-        "Nothing is to be mended.";
+        "No action needed.";
     GUARD_EXTENDED = "guard-extended", Allowed,
         "A snapshot describes more than it did; nothing that it described before changed.",
         "More of the same version is guarded: a constant that stood in the source before, a vector, a line of the head.",
-        "Nothing is to be mended. Look at whether what is described now is what was written before.";
+        "No action needed. Look at whether what is described now is what was written before.";
+    MINOR_RAISED = "minor-raised", Allowed,
+        "A generation has a new minor version: its snapshot describes more, and all that it described before as before.",
+        "A reader of the older minor version ignores what was added; the reviewer sees whether it can.",
+        "No action needed.";
+    MINOR_NOT_ADDITIVE = "minor-not-additive", Error,
+        "A generation has a new minor version, and something that it described before changed.",
+        "A minor version is read by readers of the older ones: it may add structs, constants and vectors, and nothing else.",
+        "Undo the change of what was there; or give the component its next version instead of a minor one.";
+    GENERATION_ADDED = "generation-added", Allowed,
+        "A component has a generation more than it had, which it does not write by default: an older one that comes later, a newer one that is read ahead, or an experiment.",
+        "What is restored grows; what is written stays.",
+        "No action needed. Look at whether the snapshot is what that version was.";
+    EXPERIMENT_CHANGED = "experiment-changed", Allowed,
+        "An experimental generation is not what the base has of it, or is gone.",
+        "No release has an experiment: it changes without a new number, but not unseen.",
+        "No action needed.";
+    UNRELEASED_NUMBER = "unreleased-number", Error,
+        "There is a generation or a snapshot of a number that its component states as never released.",
+        "The number is known to stand for nothing that was ever handed over.",
+        "Take the number from `Component::unreleased`, or remove the generation or the snapshot.";
     CRATE_NOT_RELEASED = "crate-not-released", Error,
-        "A component has a new version, its crate no breaking release.",
+        "A component writes another version by default and its crate makes no breaking release; or it has a generation or a minor version more, and its crate makes no release.",
         "Who depends on the crate gets a format that its peers do not read, by an update that cargo takes for compatible.",
-        "Raise the crate's version: the minor of 0.x, the major from 1.0 on.";
+        "Raise the crate's version: for a new default the minor of 0.x, the major from 1.0 on; else the patch of 0.x, the minor from 1.0 on.";
+    VERSION_LINE_SHARED = "version-line-shared", Warning,
+        "Crates that carry components take their version from one line.",
+        "A new version of one component makes a breaking release of all of them.",
+        "Give each crate its own `version` in its own manifest.";
     BUMPED_WITHOUT_CHANGE = "bumped-without-change", Warning,
         "A component has a new version although nothing that is guarded changed.",
         "A new version makes older readers refuse what they could read.",
         "Take the version back; or guard what did change, with a constant or a vector.";
     VERSION_WENT_BACK = "version-went-back", Error,
-        "A component has an older version than the base.",
+        "A component writes an older version by default than the base does, or has an older minor version.",
         "The number would stand for two formats.",
         "Set the version to the base's or to the one after it.";
     VERSION_SKIPPED = "version-skipped", Error,
-        "A component's version is more than one above the base's, and the versions between have no snapshot.",
+        "A component's version is more than one above the base's, and the versions between neither have a snapshot nor are stated as unreleased.",
         "Nobody could see what the versions between are, and a range that contains them means nothing.",
-        "Set the version to the one after the base's; or keep the snapshots of the versions between.";
+        "Set the version to the one after the base's; keep the snapshots of the versions between; or state numbers that no release wrote with `Component::unreleased`.";
     HISTORY_EDITED = "history-edited", Error,
         "The snapshot of a version that the base or a release has was edited.",
         "The history is append-only: memory was written by that version as it stood.",
@@ -87,7 +111,7 @@ rules! {
         "The history is append-only, also that of components that are gone.",
         "Restore the file from the base.";
     SNAPSHOT_MISSING = "snapshot-missing", Error,
-        "A component's version has no snapshot.",
+        "A generation of a component has no snapshot.",
         "What is not written down can not be compared.",
         "Run the check with --bless.";
     SNAPSHOT_STALE = "snapshot-stale", Error,
@@ -127,21 +151,17 @@ rules! {
         "Its composite string can not be written.",
         "Link the crate of what is needed (refer to it by name), or correct the needs.";
     RESTORES_BROKEN = "restores-broken", Error,
-        "What a component says to restore or to write contradicts its version.",
-        "A component that can not read what it writes loses everything.",
-        "Let `restores` contain the own version, and `writes` older ones only.";
-    RESTORES_WITHOUT_SNAPSHOT = "restores-without-snapshot", Error,
-        "A component claims to restore or to write a version that has no snapshot.",
-        "A claim that nothing backs: nobody can see what that version is.",
-        "Narrow the claim, or add the snapshot of that version.";
+        "A component has no generation that it writes, or its generations are not in order of their numbers.",
+        "What it restores and writes follows from its generations.",
+        "List at least one generation that is written, each number once, in rising order.";
     DEPENDENTS = "dependents", Info,
         "A compat string changes as a consequence of another component's change.",
         "Readers of the dialect that has it refuse the new string, though its own component did not change.",
-        "Nothing is to be mended.";
+        "No action needed.";
     RESTORES_CHANGED = "restores-changed", Info,
         "A component restores or writes other versions than before, or handovers may do without it.",
         "It changes what is refused, not what lies in memory.",
-        "Nothing is to be mended.";
+        "No action needed.";
     VECTOR_FAILED = "vector-failed", Error,
         "A vector of a component could not be made: its code refused, or panicked.",
         "What it writes is not known then, and a snapshot of the failure would guard nothing.",

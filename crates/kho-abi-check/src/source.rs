@@ -16,6 +16,8 @@ use crate::tree::{Tree, join};
 pub(crate) struct StructItem {
     pub(crate) name: String,
     pub(crate) place: Place,
+    /// The modules of its file that it stands in: `v1`.
+    module: String,
     pub(crate) repr_c: bool,
     pub(crate) packed: bool,
     /// Whether it derives `AbiLayout`.
@@ -32,6 +34,8 @@ pub(crate) struct StructItem {
 #[derive(Clone)]
 pub(crate) struct FieldItem {
     pub(crate) name: String,
+    /// The names that descriptions give it: its own, or those of the members of a bit field.
+    members: Vec<String>,
     pub(crate) ty: Type,
     pub(crate) line: usize,
 }
@@ -45,9 +49,12 @@ pub(crate) struct ConstItem {
     pub(crate) ty: String,
     /// The expression, without blanks.
     pub(crate) value: String,
-    pub(crate) in_abi: bool,
+    /// Whether it stands in a module that describes a format.
+    pub(crate) in_format: bool,
     /// Its documentation.
     pub(crate) docs: String,
+    /// The generations that it is, or lists.
+    generations: Vec<Listed>,
 }
 
 /// A `Component::new` of the source.
@@ -55,13 +62,34 @@ pub(crate) struct ConstItem {
 struct Declaration {
     place: Place,
     name: Argument,
-    version: Argument,
+    generations: Vec<Listed>,
 }
+
+/// A generation as the source lists it.
+#[derive(Clone, Debug)]
+enum Listed {
+    /// `Generation::new(number)`.
+    New(Place, Argument),
+    /// The path of a constant that is one, or a list of them.
+    Named(String),
+}
+
+/// A number of a generation: its value, where it stands, and its constant's name.
+type Number<'a> = (String, Place, Option<&'a str>);
 
 #[derive(Clone, Debug)]
 enum Argument {
     Value(String),
+    /// The path of a constant.
     Constant(String),
+}
+
+/// Text that asserts something, without blanks.
+#[derive(Clone, Debug)]
+struct Assert {
+    file: String,
+    module: String,
+    text: String,
 }
 
 /// What was found in the source of a crate.
@@ -70,9 +98,8 @@ pub(crate) struct Sources {
     pub(crate) structs: Vec<StructItem>,
     pub(crate) consts: Vec<ConstItem>,
     enums: Vec<String>,
-    /// Constants that assert something, without blanks, with the file that each stands in; and files
-    /// without a format in which sizes are asked for.
-    asserts: Vec<(String, String)>,
+    /// Constants that assert something, and files without a format in which sizes are asked for.
+    asserts: Vec<Assert>,
     declarations: Vec<Declaration>,
     /// Files that could not be read as Rust.
     pub(crate) unread: Vec<(Place, String)>,
@@ -102,7 +129,11 @@ impl Sources {
             if is_abi(&path) || MARKS.iter().any(|mark| text.contains(mark)) {
                 out.add(&path, &text);
             } else if text.contains("assert") && text.contains("size_of::<") {
-                out.asserts.push((path, text.split_whitespace().collect()));
+                out.asserts.push(Assert {
+                    file: path,
+                    module: String::new(),
+                    text: text.split_whitespace().collect(),
+                });
             }
         }
         out
@@ -118,88 +149,151 @@ impl Sources {
                 return;
             }
         };
-        // A comment or a text may name it; what counts is a call.
+        // A comment or a text may name it; what counts is a call, or a derive.
         let mut declares = Declares(false);
         declares.visit_file(&file);
         let mut reader = Reader {
             sources: self,
             path,
+            modules: Vec::new(),
             in_format: is_abi(path) || declares.0,
         };
         reader.visit_file(&file);
     }
 
-    /// The struct `name`, of the format where there are more.
-    pub(crate) fn find_struct(&self, name: &str) -> Option<&StructItem> {
-        let mut found = self.structs.iter().filter(|item| item.name == name);
-        let first = found.clone().next();
-        found
-            .find(|item| item.derives && is_abi(&item.place.file))
-            .or(first)
+    /// The struct `name` with these fields, of the generation `number`: where there are more of its name, the
+    /// one that is most like it.
+    pub(crate) fn find_struct(
+        &self,
+        name: &str,
+        fields: &[&str],
+        number: u32,
+    ) -> Option<&StructItem> {
+        best(self.structs_of(name), |item| {
+            let of = generation_of(&item.place.file, &item.module, number);
+            (item.derives && item.in_format, item.has(fields), of)
+        })
     }
 
-    /// The constant `name`, of the format where there are more.
-    pub(crate) fn find_const(&self, name: &str) -> Option<&ConstItem> {
-        let mut found = self.consts.iter().filter(|item| item.name == name);
-        let first = found.clone().next();
-        found.find(|item| item.in_abi).or(first)
+    /// All structs `name`.
+    pub(crate) fn structs_of<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a StructItem> {
+        self.structs.iter().filter(move |item| item.name == name)
     }
 
-    /// The constant that is the version of the component `name`.
-    pub(crate) fn version_const(&self, name: &str, version: u32) -> Option<&ConstItem> {
-        let (place, constant) = self.version(name, version)?;
+    /// The constant `name`, of the format and of the generation `number` where there are more.
+    pub(crate) fn find_const(&self, name: &str, number: u32) -> Option<&ConstItem> {
+        best(self.consts_of(name), |item| {
+            (item.in_format, generation_of(&item.place.file, "", number))
+        })
+    }
+
+    /// All constants `name`.
+    pub(crate) fn consts_of<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a ConstItem> {
+        self.consts.iter().filter(move |item| item.name == name)
+    }
+
+    /// The constant that is the number of a generation of the component `name`.
+    pub(crate) fn version_const(&self, name: &str, number: u32) -> Option<&ConstItem> {
+        let (place, constant) = self.version(name, number)?;
         let constant = constant?;
         let mut found = self.consts.iter();
         found.find(|item| item.name == constant && item.place == place)
     }
 
-    /// Where the version of the component `name` stands, and what to call it.
-    pub(crate) fn version(&self, name: &str, version: u32) -> Option<(Place, Option<&str>)> {
-        let mut found = Vec::new();
+    /// Where the generation `number` of the component `name` stands, and what to call its number.
+    pub(crate) fn version(&self, name: &str, number: u32) -> Option<(Place, Option<&str>)> {
+        let mut found: Vec<Number<'_>> = Vec::new();
         for declaration in &self.declarations {
             let file = &declaration.place.file;
             let declared = match &declaration.name {
-                Argument::Value(value) => Some(value.clone()),
-                Argument::Constant(constant) => self
-                    .constant_near(constant, file)
-                    .map(|item| item.value.trim_matches('"').to_owned()),
+                Argument::Value(value) => Some(value.as_str()),
+                Argument::Constant(path) => self
+                    .constant(path, file)
+                    .map(|item| item.value.trim_matches('"')),
             };
-            if declared.as_deref() != Some(name) {
-                continue;
+            if declared == Some(name) {
+                let numbers = self.numbers(&declaration.generations, file, 0);
+                found.extend(numbers);
+                // What lists no generation that can be told.
+                found.push((String::new(), declaration.place.clone(), None));
             }
-            let constant = match &declaration.version {
-                Argument::Constant(constant) => self.constant_near(constant, file),
-                Argument::Value(_) => None,
-            };
-            let value = match (&declaration.version, constant) {
-                (Argument::Value(value), _) => value.clone(),
-                (_, Some(item)) => item.value.clone(),
-                _ => String::new(),
-            };
-            let place = match constant {
-                Some(item) => (item.place.clone(), Some(item.name.as_str())),
-                None => (declaration.place.clone(), None),
-            };
-            found.push((value == version.to_string(), place));
         }
-        found.sort_by_key(|(same, _)| !same);
-        found.into_iter().next().map(|(_, place)| place)
+        let wanted = number.to_string();
+        let same = found.iter().position(|(value, ..)| *value == wanted);
+        let (_, place, name) = found.into_iter().nth(same.unwrap_or(0))?;
+        Some((place, name))
     }
 
-    fn constant_near(&self, name: &str, file: &str) -> Option<&ConstItem> {
-        let mut all = self.consts.iter().filter(|item| item.name == name);
-        all.clone()
-            .find(|item| item.place.file == file)
-            .or_else(|| all.next())
+    /// The numbers of what `file` lists.
+    fn numbers<'a>(&'a self, listed: &[Listed], file: &str, depth: u32) -> Vec<Number<'a>> {
+        let mut out = Vec::new();
+        for one in listed {
+            match one {
+                Listed::New(place, Argument::Value(value)) => {
+                    out.push((value.clone(), place.clone(), None));
+                }
+                Listed::New(place, Argument::Constant(path)) => {
+                    out.push(match self.constant(path, file) {
+                        Some(item) => (
+                            item.value.clone(),
+                            item.place.clone(),
+                            Some(item.name.as_str()),
+                        ),
+                        None => (String::new(), place.clone(), None),
+                    });
+                }
+                // A constant that names itself has no end.
+                Listed::Named(path) if depth < 4 => {
+                    if let Some(item) = self.constant(path, file) {
+                        out.extend(self.numbers(&item.generations, &item.place.file, depth + 1));
+                    }
+                }
+                Listed::Named(_) => {}
+            }
+        }
+        out
     }
 
-    /// Whether a constant asserts the size of `item`. Where there are more structs of its name, one in
-    /// another file may be about another.
+    /// The constant that `path` names in `file`.
+    fn constant(&self, path: &str, file: &str) -> Option<&ConstItem> {
+        let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
+        let module = module.rsplit("::").next().unwrap_or_default();
+        best(self.consts_of(name), |item| {
+            let named = !module.is_empty() && is_module(&item.place.file, module);
+            (named, item.place.file == file)
+        })
+    }
+
+    /// Whether a constant asserts the size of `item`. Where there are more structs of its name, it counts if it
+    /// names the module of `item`, or stands in it.
     pub(crate) fn asserts_size(&self, item: &StructItem) -> bool {
-        let named = self.structs.iter().filter(|other| other.name == item.name);
-        let only = named.count() == 1;
+        let only = self.structs_of(&item.name).count() == 1;
         let mut all = self.asserts.iter();
-        all.any(|(file, text)| (only || *file == item.place.file) && asks_size(text, &item.name))
+        all.any(|assert| {
+            let mut asked = asked_sizes(&assert.text);
+            asked.any(|path| {
+                let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
+                let module = module.rsplit("::").next().unwrap_or_default();
+                let is_here = assert.file == item.place.file;
+                name == item.name
+                    && (only
+                        || match module {
+                            "" | "self" => is_here && assert.module == item.module,
+                            "super" => {
+                                is_here
+                                    && assert.module.rsplit_once("::").unwrap_or_default().0
+                                        == item.module
+                            }
+                            "crate" => {
+                                item.module.is_empty() && item.place.file.ends_with("/lib.rs")
+                            }
+                            module => match item.module.rsplit("::").next() {
+                                Some("") | None => is_module(&item.place.file, module),
+                                Some(last) => last == module,
+                            },
+                        })
+            })
+        })
     }
 
     /// Why `ty` can not stand in a format.
@@ -244,7 +338,7 @@ impl Sources {
     pub(crate) fn padding(&self, item: &StructItem) -> Option<Option<String>> {
         let (mut offset, mut most) = (0, 1);
         for field in &item.fields {
-            let (size, align) = self.size(&field.ty)?;
+            let (size, align) = self.size(&field.ty, &item.place.file)?;
             if offset % align != 0 {
                 return Some(Some(field.name.clone()));
             }
@@ -255,10 +349,10 @@ impl Sources {
     }
 
     /// Bytes (modulo 8) and alignment of a type in C.
-    fn size(&self, ty: &Type) -> Option<(u64, u64)> {
+    fn size(&self, ty: &Type, file: &str) -> Option<(u64, u64)> {
         match ty {
             Type::Array(array) => {
-                let (size, align) = self.size(&array.elem)?;
+                let (size, align) = self.size(&array.elem, file)?;
                 if size == 0 {
                     return Some((0, align));
                 }
@@ -279,10 +373,10 @@ impl Sources {
                     "u32" | "i32" | "U32" | "I32" => Some((4, 4)),
                     "u64" | "i64" | "U64" | "I64" | "usize" | "isize" => Some((0, 8)),
                     name => {
-                        let inner = self.structs.iter().find(|item| item.name == name)?;
+                        let inner = best(self.structs_of(name), |item| item.place.file == file)?;
                         let (mut size, mut most) = (0, 1);
                         for field in &inner.fields {
-                            let (bytes, align) = self.size(&field.ty)?;
+                            let (bytes, align) = self.size(&field.ty, &inner.place.file)?;
                             size = (size + bytes) % 8;
                             most = most.max(align);
                         }
@@ -295,20 +389,54 @@ impl Sources {
     }
 }
 
-/// Whether `text`, without blanks, asks for the size of the struct `name`, by whatever path.
-fn asks_size(text: &str, name: &str) -> bool {
-    text.match_indices("size_of::<").any(|(at, start)| {
+/// The paths of the types whose sizes `text`, without blanks, asks for.
+fn asked_sizes(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("size_of::<").map(|(at, start)| {
         let asked = text.get(at + start.len()..).unwrap_or_default();
-        let asked = asked.split(">()").next().unwrap_or_default();
-        asked.rsplit("::").next() == Some(name)
+        asked.split(">()").next().unwrap_or_default()
     })
 }
 
-/// What a file holds that has to do with a format.
-const MARKS: [&str; 3] = ["repr(C", "AbiLayout", "Component::new("];
+/// The first of those that rank highest.
+fn best<'a, T, R: Ord>(
+    items: impl Iterator<Item = &'a T>,
+    rank: impl Fn(&T) -> R,
+) -> Option<&'a T> {
+    let better = |best: &'a T, item: &'a T| if rank(item) > rank(best) { item } else { best };
+    items.reduce(better)
+}
 
+/// What a file holds that has to do with a format.
+const MARKS: [&str; 4] = ["repr(C", "AbiLayout", "Component::new(", "Generation::new("];
+
+/// Whether a file describes a format by its name: `abi.rs`, `v2.rs`, or what lies in a directory of such a name.
 fn is_abi(path: &str) -> bool {
-    path.ends_with("/abi.rs") || path == "abi.rs" || path.contains("/abi/")
+    modules(path).any(|name| name == "abi" || number_of(name).is_some())
+}
+
+/// The names of the directories and of the file of `path`, as modules are called.
+fn modules(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.strip_suffix(".rs").unwrap_or(path).split('/')
+}
+
+/// Whether `path` is the file of the module `name`.
+fn is_module(path: &str, name: &str) -> bool {
+    let path = path.strip_suffix("/mod.rs").unwrap_or(path);
+    modules(path).next_back() == Some(name)
+}
+
+/// The number of the generation that a module is named for: 2 for `v2`.
+fn number_of(module: &str) -> Option<u32> {
+    module.strip_prefix('v')?.parse().ok()
+}
+
+/// How a module goes with the generation `number`: 2 for its own, 1 for one of no generation, 0 for another's.
+fn generation_of(path: &str, module: &str, number: u32) -> u8 {
+    let inner = module.rsplit("::");
+    match inner.chain(modules(path).rev()).find_map(number_of) {
+        Some(other) => u8::from(other == number) * 2,
+        None => 1,
+    }
 }
 
 fn squeezed(tokens: impl ToTokens) -> String {
@@ -316,7 +444,7 @@ fn squeezed(tokens: impl ToTokens) -> String {
     text.split_whitespace().collect()
 }
 
-/// Whether a component is declared, tests apart.
+/// Whether a component or a generation is declared, or a layout derived, tests apart.
 struct Declares(bool);
 
 impl<'ast> Visit<'ast> for Declares {
@@ -326,8 +454,13 @@ impl<'ast> Visit<'ast> for Declares {
         }
     }
 
+    fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
+        self.0 |= names(&attributes(&item.attrs, "derive"), "AbiLayout");
+    }
+
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
-        self.0 |= squeezed(&call.func).ends_with("Component::new");
+        let called = squeezed(&call.func);
+        self.0 |= called.ends_with("Component::new") || called.ends_with("Generation::new");
         visit::visit_expr_call(self, call);
     }
 }
@@ -351,12 +484,60 @@ fn attributes_of(item: &Item) -> &[Attribute] {
 struct Reader<'a> {
     sources: &'a mut Sources,
     path: &'a str,
+    modules: Vec<String>,
     in_format: bool,
 }
 
 impl Reader<'_> {
     fn place(&self, span: Span) -> Place {
         Place::new(self.path, span.start().line)
+    }
+
+    fn assert(&mut self, text: String) {
+        self.sources.asserts.push(Assert {
+            file: self.path.to_owned(),
+            module: self.modules.join("::"),
+            text,
+        });
+    }
+
+    /// The generations that an expression lists.
+    fn listed(&self, expr: &Expr) -> Vec<Listed> {
+        match expr {
+            Expr::Reference(inner) => self.listed(&inner.expr),
+            Expr::Paren(inner) => self.listed(&inner.expr),
+            Expr::Group(inner) => self.listed(&inner.expr),
+            Expr::MethodCall(call) => self.listed(&call.receiver),
+            Expr::Array(list) => list.elems.iter().flat_map(|one| self.listed(one)).collect(),
+            Expr::Call(call) if squeezed(&call.func).ends_with("Generation::new") => {
+                vec![Listed::New(
+                    self.place(call.span()),
+                    argument(call.args.first()),
+                )]
+            }
+            Expr::Path(path) => vec![Listed::Named(squeezed(path))],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// What a call is given.
+fn argument(expr: Option<&Expr>) -> Argument {
+    match expr {
+        Some(Expr::Lit(lit)) => match &lit.lit {
+            Lit::Str(text) => Argument::Value(text.value()),
+            other => Argument::Value(squeezed(other)),
+        },
+        Some(Expr::Path(path)) => Argument::Constant(squeezed(path)),
+        other => Argument::Value(squeezed(other)),
+    }
+}
+
+impl StructItem {
+    /// Whether descriptions name its fields so.
+    pub(crate) fn has(&self, fields: &[&str]) -> bool {
+        let own = self.fields.iter().flat_map(|field| &field.members);
+        own.eq(fields)
     }
 }
 
@@ -405,11 +586,26 @@ fn names(list: &str, name: &str) -> bool {
         .any(|word| word == name)
 }
 
+/// The names that descriptions give a field with these attributes.
+fn members(abi: &str, name: &str) -> Vec<String> {
+    let Some((_, bits)) = abi.split_once("bits(") else {
+        return vec![name.trim_start_matches("r#").to_owned()];
+    };
+    let members = bits.split(',').filter_map(|member| member.split_once(':'));
+    members.map(|(name, _)| name.to_owned()).collect()
+}
+
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item(&mut self, item: &'ast Item) {
         if !is_test(attributes_of(item)) {
             visit::visit_item(self, item);
         }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+        self.modules.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.modules.pop();
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
@@ -424,13 +620,15 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let fields: Vec<_> = fields
             .into_iter()
             .enumerate()
-            .map(|(index, field)| FieldItem {
-                name: field
-                    .ident
-                    .as_ref()
-                    .map_or_else(|| index.to_string(), ToString::to_string),
-                ty: field.ty.clone(),
-                line: field.span().start().line,
+            .map(|(index, field)| {
+                let name = field.ident.as_ref();
+                let name = name.map_or_else(|| index.to_string(), ToString::to_string);
+                FieldItem {
+                    members: members(&attributes(&field.attrs, "abi"), &name),
+                    name,
+                    ty: field.ty.clone(),
+                    line: field.span().start().line,
+                }
             })
             .collect();
         let text: String = fields
@@ -440,6 +638,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         self.sources.structs.push(StructItem {
             name: item.ident.to_string(),
             place: self.place(item.ident.span()),
+            module: self.modules.join("::"),
             repr_c: names(&repr, "C"),
             packed: names(&repr, "packed") || names(&abi, "packed"),
             derives: names(&derive, "AbiLayout"),
@@ -460,17 +659,17 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let value = squeezed(&item.expr);
         let name = item.ident.to_string();
         if name == "_" {
-            self.sources.asserts.push((self.path.to_owned(), value));
+            self.assert(value);
         } else {
             if value.contains("assert") {
-                let assert = (self.path.to_owned(), value.clone());
-                self.sources.asserts.push(assert);
+                self.assert(value.clone());
             }
             self.sources.consts.push(ConstItem {
                 place: self.place(item.ident.span()),
                 public: matches!(item.vis, syn::Visibility::Public(_)),
                 ty: squeezed(&item.ty),
-                in_abi: is_abi(self.path),
+                in_format: self.in_format,
+                generations: self.listed(&item.expr),
                 docs: docs(&item.attrs),
                 name,
                 value,
@@ -482,29 +681,17 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
         let name = item.mac.path.segments.last();
         if name.is_some_and(|last| last.ident.to_string().contains("assert")) {
-            let assert = (self.path.to_owned(), squeezed(&item.mac));
-            self.sources.asserts.push(assert);
+            self.assert(squeezed(&item.mac));
         }
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
         if squeezed(&call.func).ends_with("Component::new") {
-            let argument = |index: usize| match call.args.iter().nth(index) {
-                Some(Expr::Lit(lit)) => match &lit.lit {
-                    Lit::Str(text) => Argument::Value(text.value()),
-                    other => Argument::Value(squeezed(other)),
-                },
-                Some(Expr::Path(path)) => {
-                    let last = path.path.segments.last();
-                    Argument::Constant(last.map_or_else(String::new, |last| last.ident.to_string()))
-                }
-                Some(other) => Argument::Value(squeezed(other)),
-                None => Argument::Value(String::new()),
-            };
+            let generations = call.args.iter().nth(1);
             let declaration = Declaration {
                 place: self.place(call.span()),
-                name: argument(0),
-                version: argument(1),
+                name: argument(call.args.first()),
+                generations: generations.map_or_else(Vec::new, |list| self.listed(list)),
             };
             self.sources.declarations.push(declaration);
         }

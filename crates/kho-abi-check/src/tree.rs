@@ -239,11 +239,14 @@ impl Repo {
         let Some(objects) = objects(root) else {
             return no_revision().map_or(Ok(None), Err);
         };
-        let all = git(root, &["tag", "--list", "v*"]).unwrap_or_default();
+        // Of a workspace, and of a crate: `v0.1.0`, `kho-block-v0.2.0`.
+        const TAGS: [&str; 4] = ["tag", "--list", "v*", "*-v[0-9]*"];
+        let all = git(root, &TAGS).unwrap_or_default();
         let merged = if all.is_empty() {
             String::new()
         } else {
-            git(root, &["tag", "--list", "v*", "--merged", "HEAD"]).unwrap_or_default()
+            let merged: Vec<_> = TAGS.into_iter().chain(["--merged", "HEAD"]).collect();
+            git(root, &merged).unwrap_or_default()
         };
         let merged: Vec<_> = merged.lines().collect();
         let tags = all

@@ -21,6 +21,8 @@ pub struct Vector {
 pub struct Vectors {
     /// The component's name.
     pub component: &'static str,
+    /// The number of the generation that they are of; `None` for the one that is written by default.
+    pub generation: Option<u32>,
     /// In the order in which snapshots keep them.
     pub vectors: &'static [Vector],
 }
@@ -28,7 +30,8 @@ pub struct Vectors {
 inventory::collect!(Vectors);
 
 /// Registers vectors of a component: its name, and for each vector a name and a function, in the order
-/// in which snapshots keep them.
+/// in which snapshots keep them. They are of the generation that the component writes by default, or of the
+/// one whose number is named: `vectors!("pci", 1, [...])`.
 ///
 /// Vectors belong in a test, or in a crate that tests alone depend on: what registers them is linked
 /// with all that they call.
@@ -55,29 +58,44 @@ inventory::collect!(Vectors);
 /// ```
 #[macro_export]
 macro_rules! vectors {
-    ($component:expr, [$($name:expr => $make:expr),* $(,)?]) => {
+    ($component:expr, [$($vector:tt)*]) => {
+        $crate::vectors!(@ $component, None, [$($vector)*]);
+    };
+    ($component:expr, $generation:expr, [$($vector:tt)*]) => {
+        $crate::vectors!(@ $component, Some($generation), [$($vector)*]);
+    };
+    (@ $component:expr, $generation:expr, [$($name:expr => $make:expr),* $(,)?]) => {
         $crate::submit! {
             $crate::Vectors {
                 component: $component,
+                generation: $generation,
                 vectors: &[$($crate::Vector { name: $name, make: $make }),*],
             }
         }
     };
 }
 
-/// The vectors of the component `name` that are linked into this program.
+/// The vectors of the component `name` that are linked into this program, of what it writes by default.
 #[must_use]
 pub fn vectors_of(name: &str) -> Vec<Vector> {
-    of(name, None)
+    of(name, None, |generation| generation.is_none())
 }
 
-/// The vectors of the component `name`: of `given`, or of those that are linked.
-pub(crate) fn of(name: &str, given: Option<&[Vectors]>) -> Vec<Vector> {
+/// The vectors of the component `name` whose generation `is` the one: of `given`, or of those that are
+/// linked.
+pub(crate) fn of(
+    name: &str,
+    given: Option<&[Vectors]>,
+    is: impl Fn(Option<u32>) -> bool,
+) -> Vec<Vector> {
     let all: Vec<&Vectors> = match given {
         Some(given) => given.iter().collect(),
         None => inventory::iter::<Vectors>.into_iter().collect(),
     };
-    let mut all: Vec<_> = all.into_iter().filter(|of| of.component == name).collect();
+    let mut all: Vec<_> = all
+        .into_iter()
+        .filter(|of| of.component == name && is(of.generation))
+        .collect();
     // The linker's order is none.
     all.sort_by_key(|of| of.vectors.first().map(|vector| vector.name));
     all.iter().flat_map(|of| of.vectors).copied().collect()

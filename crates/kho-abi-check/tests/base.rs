@@ -5,24 +5,26 @@ mod common;
 
 use std::process::Command;
 
-use common::{Fake, expect, leak};
+use common::{Fake, expect, kept, leak};
 use kho_abi_check::{Options, Project, check};
-use kho_compat::{Component, constant};
+use kho_compat::{Component, Generation, constant};
 
 const ONE: u64 = 1;
 const TWO: u64 = 2;
 const SOURCE: &str = "pub const ONE: u64 = 1;\n";
 
 fn one() -> [&'static Component; 1] {
-    [leak(
-        Component::new("one", 1, "^1").constants(&[constant!(ONE)]),
-    )]
+    [leak(Component::new(
+        "one",
+        kept([Generation::new(1).constants(&[constant!(ONE)])]),
+    ))]
 }
 
 fn two() -> [&'static Component; 1] {
-    [leak(
-        Component::new("one", 1, "^1").constants(&[|| kho_compat::Constant::new("ONE", &TWO)]),
-    )]
+    [leak(Component::new(
+        "one",
+        kept([Generation::new(1).constants(&[|| kho_compat::Constant::new("ONE", &TWO)])]),
+    ))]
 }
 
 #[test]
@@ -177,14 +179,15 @@ fn a_project_may_lie_below_the_repository_s_root() {
 
 #[test]
 fn components_of_other_projects_are_not_this_one_s_to_check() {
-    static OTHER: Component = Component::new("other", 7, "^7").of_crate("elsewhere");
+    static OTHER: Component = Component::new("other", &[Generation::new(7)]).of_crate("elsewhere");
     let fake = Fake::bare(SOURCE);
     fake.init();
-    let user = leak(
-        Component::new("one", 1, "^1")
-            .constants(&[constant!(ONE)])
-            .needs(&["other"]),
-    );
+    let user = leak(Component::new(
+        "one",
+        kept([Generation::new(1)
+            .needs(&[("other", 1)])
+            .constants(&[constant!(ONE)])]),
+    ));
     fake.bless(&[user, &OTHER]);
     fake.commit("first");
     expect(&fake.check(&[user, &OTHER]), 0, &[]);

@@ -8,9 +8,9 @@
 
 mod common;
 
-use common::{Fake, leak};
+use common::{Fake, kept, leak};
 use kho_abi_check::{Format, Report, rules::RULES};
-use kho_compat::{AbiLayout, Component};
+use kho_compat::{AbiLayout, Component, Generation};
 use serde_json::Value;
 use zerocopy::little_endian::U64;
 
@@ -41,9 +41,15 @@ const SOURCE: &str = "pub const LIMIT: u64 = 1;\n#[derive(AbiLayout)]\n#[repr(C)
 
 /// Reports with an error, with a proper change, and clean; titles hold what forms must escape.
 fn reports() -> [Report; 3] {
-    let before = leak(Component::new("one", 1, "^1").layouts(&[old::Ser::layout]));
+    let before = leak(Component::new(
+        "one",
+        kept([Generation::new(1).layouts(&[old::Ser::layout])]),
+    ));
     let fake = Fake::new(SOURCE, &[before]);
-    let broken = leak(Component::new("one", 1, "^1").layouts(&[new::Ser::layout]));
+    let broken = leak(Component::new(
+        "one",
+        kept([Generation::new(1).layouts(&[new::Ser::layout])]),
+    ));
     fake.write(
         "abi-allow.toml",
         "[[allow]]\nrule = \"grammar\"\ncomponent = \"50%, a: b|<c>\\r\\n::error::x\"\nreason = \"r\"\nexpires = \"2999-01-01\"\n",
@@ -52,9 +58,11 @@ fn reports() -> [Report; 3] {
     fake.remove("abi-allow.toml");
     fake.release("0.2.0");
     let bumped = leak(
-        Component::new("one", 2, "^2")
-            .layouts(&[new::Ser::layout])
-            .carried_in(kho_compat::Carrier::Luo),
+        Component::new(
+            "one",
+            kept([Generation::new(2).layouts(&[new::Ser::layout])]),
+        )
+        .carried_in(kho_compat::Carrier::Luo),
     );
     let allowed = fake.bless(&[bumped]);
     fake.git(&["checkout", "-q", "-f", "main"]);

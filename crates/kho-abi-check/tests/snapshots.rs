@@ -7,7 +7,7 @@
 )]
 
 use kho_abi_check::{Abi, Changes, Failure, Text, describe, vectors};
-use kho_compat::{AbiLayout, Carrier, Component, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Generation, constant};
 use zerocopy::little_endian::{U16, U64};
 
 const TEXT: &str = "a = b: \"c\" -> (struct d)";
@@ -41,24 +41,27 @@ fn lines() -> Result<Text, Failure> {
 
 vectors!("full-name_2", ["a page: 3 of 4" => dump, "lines" => lines]);
 
-fn full() -> Component {
-    Component::new("full-name_2", 12, "^12")
-        .needs(&["a", "b"])
-        .carried_in(Carrier::Luo)
-        .subtree("LUO")
-        .field(48)
+const FULL: Component = Component::new(
+    "full-name_2",
+    &[Generation::new(12)
+        .needs(&[("a", 1), ("b", 1)])
         .layouts(&[Outer::layout])
-        .constants(&[constant!(TEXT), constant!(BIG)])
-}
+        .constants(&[constant!(TEXT), constant!(BIG)])],
+)
+.carried_in(Carrier::Luo)
+.subtree("LUO")
+.field(48);
+
+const EMPTY: Component = Component::new("a", &[Generation::new(1)]);
 
 #[test]
 fn what_is_taken_apart_renders_the_same() {
-    for component in [full(), Component::new("a", 1, "^1")] {
+    for component in [FULL, EMPTY] {
         let text = describe(&component).unwrap();
         let abi = Abi::parse(&text).unwrap();
         assert_eq!(abi.render(), text);
     }
-    let abi = Abi::parse(&describe(&full()).unwrap()).unwrap();
+    let abi = Abi::parse(&describe(&FULL).unwrap()).unwrap();
     assert_eq!(
         (abi.structs.len(), abi.vectors.len(), abi.constants.len()),
         (2, 2, 2)
@@ -89,7 +92,7 @@ fn this_workspace_s_snapshots_are_taken_apart() {
 /// the text is no description any more, line by line.
 #[test]
 fn no_altered_line_is_passed_over() {
-    let text = describe(&full()).unwrap();
+    let text = describe(&FULL).unwrap();
     let all: Vec<&str> = text.trim_end().lines().collect();
     let mut told = 0;
     let mut check = |altered: Vec<String>, what: &str| {

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Fake, expect, leak, one, words};
+use common::{Fake, expect, kept, leak, one, words};
 use kho_abi_check::{Failure, Format, Report, Text, Vector, Vectors, vectors};
-use kho_compat::{AbiLayout, Carrier, Component, Layout};
+use kho_compat::{AbiLayout, Carrier, Component, Generation, Layout};
 use zerocopy::little_endian::{U32, U64};
 
 /// A component `before` in the base, `after` now; released and blessed if `proper`.
@@ -35,12 +35,11 @@ fn bitmap_of_a_page() -> Layout {
 
 #[test]
 fn the_tracker_bitmap_grew_to_a_page_under_kho_v1() {
-    let kho = Component::new("kho", 1, "^1").carried_in(Carrier::Root);
-    let report = change(
-        kho.clone().layouts(&[bitmap_of_512]),
-        kho.layouts(&[bitmap_of_a_page]),
-        false,
-    );
+    let kho = |layouts| {
+        let generation = Generation::new(1).layouts(layouts);
+        Component::new("kho", kept([generation])).carried_in(Carrier::Root)
+    };
+    let report = change(kho(&[bitmap_of_512]), kho(&[bitmap_of_a_page]), false);
     expect(&report, 1, &["error abi-changed-layout"]);
     let finding = one(&report, "abi-changed-layout");
     assert_eq!(
@@ -68,9 +67,10 @@ vectors!("kho", ["tree depth by page size" => depths]);
 
 #[test]
 fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
-    let kho = leak(Component::new("kho", 3, "^3").carried_in(Carrier::Root));
+    let kho = leak(Component::new("kho", kept([Generation::new(3)])).carried_in(Carrier::Root));
     let fixed = Vectors {
         component: "kho",
+        generation: None,
         vectors: &[Vector {
             name: "tree depth by page size",
             make: depths_fixed,
@@ -114,12 +114,11 @@ mod memfd_v2 {
 
 #[test]
 fn memfd_v1_became_v2_with_seals() {
-    let memfd = |version, restores| {
-        Component::new("memfd", version, restores).carried_in(Carrier::FileHandler)
-    };
+    let memfd =
+        |generation| Component::new("memfd", kept([generation])).carried_in(Carrier::FileHandler);
     let report = change(
-        memfd(1, "^1").layouts(&[memfd_v1::MemfdSer::layout]),
-        memfd(2, "^2").layouts(&[memfd_v2::MemfdSer::layout]),
+        memfd(Generation::new(1).layouts(&[memfd_v1::MemfdSer::layout])),
+        memfd(Generation::new(2).layouts(&[memfd_v2::MemfdSer::layout])),
         true,
     );
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
@@ -151,10 +150,13 @@ fn luo_ser() -> Layout {
 /// In releases LUO went from v1 to v5; v2 to v4 lived in development trees.
 #[test]
 fn luo_v1_became_v5_over_versions_of_development_trees() {
-    let luo = |version, restores| Component::new("luo", version, restores).carried_in(Carrier::Luo);
-    let fake = Fake::new("", &[leak(luo(1, "^1").layouts(&[session_header]))]);
+    let luo = |generation| Component::new("luo", kept([generation])).carried_in(Carrier::Luo);
+    let fake = Fake::new(
+        "",
+        &[leak(luo(Generation::new(1).layouts(&[session_header])))],
+    );
     fake.release("0.2.0");
-    let after = leak(luo(5, "^5").layouts(&[luo_ser]).subtree("LUO"));
+    let after = leak(luo(Generation::new(5).layouts(&[luo_ser])).subtree("LUO"));
     // All at once, it is a gap.
     expect(
         &fake.bless(&[after]),
@@ -170,11 +172,9 @@ fn luo_v1_became_v5_over_versions_of_development_trees() {
     fake.git(&["clean", "-fdq"]);
     fake.release("0.2.0");
     let steps = [
-        luo(2, "^2").layouts(&[session_header]),
-        luo(3, "^3").layouts(&[session_header]).subtree("LUO"),
-        luo(4, "^4")
-            .layouts(&[session_header, luo_ser])
-            .subtree("LUO"),
+        luo(Generation::new(2).layouts(&[session_header])),
+        luo(Generation::new(3).layouts(&[session_header])).subtree("LUO"),
+        luo(Generation::new(4).layouts(&[session_header, luo_ser])).subtree("LUO"),
     ];
     for step in steps {
         fake.bless(&[leak(step)]);
@@ -194,10 +194,10 @@ fn luo_v1_became_v5_over_versions_of_development_trees() {
 /// and stops nothing.
 #[test]
 fn a_comment_that_lies_is_told() {
-    let kho = leak(Component::new("kho", 4, "^4"));
+    let kho = leak(Component::new("kho", kept([Generation::new(4)])));
     let fake = Fake::new(
         "/// The number in `kho-v4`.\npub const VERSION: u32 = 4;\n\
-         pub const COMPONENT: Component = Component::new(\"kho\", VERSION, \"^4\");\n",
+         pub const COMPONENT: Component = Component::new(\"kho\", &[Generation::new(VERSION)]);\n",
         &[kho],
     );
     fake.edit("crates/fmt/src/abi.rs", "kho-v4", "kho-v3");
@@ -222,10 +222,10 @@ fn file_ser(data: &'static str) -> Layout {
 
 #[test]
 fn a_renamed_field_is_told_as_that() {
-    let luo = Component::new("luo", 5, "^5");
+    let luo = |layouts| Component::new("luo", kept([Generation::new(5).layouts(layouts)]));
     let before: &[fn() -> Layout] = &[|| file_ser("data")];
     let after: &[fn() -> Layout] = &[|| file_ser("serialized_data")];
-    let report = change(luo.clone().layouts(before), luo.layouts(after), false);
+    let report = change(luo(before), luo(after), false);
     expect(&report, 1, &["error abi-changed-layout"]);
     assert_eq!(
         one(&report, "abi-changed-layout").details,

@@ -15,6 +15,23 @@ fn block_is_as_released() {
     });
 }
 
+/// The experiment's snapshot changes with it, and no release has it.
+#[test]
+#[cfg(feature = "experimental-v2")]
+fn version_2_is_as_recorded() {
+    let component = kho_block::abi::COMPONENT;
+    let generation = component.generation(2).unwrap();
+    assert_eq!(generation.role, kho_compat::Role::Experimental);
+    insta::with_settings!({
+        snapshot_path => "../../../abi-snapshots/block",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        let text = kho_abi_check::describe_generation(&component, generation).unwrap();
+        insta::assert_snapshot!("v2", text);
+    });
+}
+
 #[test]
 fn vectors_are_linked_and_always_the_same() {
     let vectors = vectors_of(kho_block::abi::NAME);

@@ -41,6 +41,8 @@ pub struct Component {
     pub name: &'static str,
     /// Its formats, in order of their numbers.
     pub generations: &'static [Generation],
+    /// Numbers that no release wrote: versions of development trees.
+    pub unreleased: &'static [u32],
     /// Its feature masks: what it can restore, and what whoever restores must support.
     pub features: Features,
     /// Whether a handover can do without it.
@@ -68,6 +70,7 @@ impl Component {
         Self {
             name,
             generations,
+            unreleased: &[],
             features: Features::BASE,
             presence: Presence::Mandatory,
             summary: "",
@@ -82,6 +85,13 @@ impl Component {
     #[must_use]
     pub const fn generations(mut self, generations: &'static [Generation]) -> Self {
         self.generations = generations;
+        self
+    }
+
+    /// States numbers that no release wrote, and that no generation may have.
+    #[must_use]
+    pub const fn unreleased(mut self, numbers: &'static [u32]) -> Self {
+        self.unreleased = numbers;
         self
     }
 

@@ -1,6 +1,6 @@
 //! What lies in memory: an array of devices behind its header.
 
-use kho_compat::{AbiLayout, Carrier, Component, Generation, Vector, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Generation, constant};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -39,7 +39,16 @@ pub fn device(domain: u32, bus: u8, device: u8, function: u8) -> DeviceSer {
     }
 }
 
+/// `pci-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .layouts(&[DeviceSer::layout])
+    .constants(&[constant!(MAX_DEVICES)]);
+
 /// The devices as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[Generation::new(VERSION).layouts(&[DeviceSer::layout]).constants(&[constant!(MAX_DEVICES)])]).summary("PCI devices that stay configured over a live update").of_crate(env!("CARGO_PKG_NAME")).carried_in(Carrier::Flb).field(48);
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
+    .summary("PCI devices that stay configured over a live update")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .carried_in(Carrier::Flb)
+    .field(48);
 
 kho_compat::submit! { COMPONENT }

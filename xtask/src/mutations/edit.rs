@@ -329,9 +329,11 @@ pub struct S {
 
 const _: () = assert!(size_of::<S>() == 12);
 
-pub const COMPONENT: Component = Component::new(NAME, VERSION, \"^1\")
-    .needs(&[a::NAME, b::NAME])
+const GENERATION: Generation = Generation::new(VERSION)
+    .needs(&[(a::NAME, 1), (b::NAME, 2)])
     .layouts(&[S::layout]);
+
+pub const COMPONENT: Component = Component::new(NAME, &[old::GENERATION.read_only(), GENERATION]);
 
 submit! { COMPONENT }
 
@@ -351,12 +353,13 @@ impl S {
 at = 'const VERSION', to = '2' | u32 = 1; | u32 = 2;
 at = 'component c.version', to = '2' | u32 = 1; | u32 = 2;
 at = 'component c.version', doc = 'No.' | /// The number. | /// No.
-at = 'component c.restores', to = '"^2"' | "^1" | "^2"
-at = 'component c.needs', drop = 'b :: NAME' | , b::NAME |
-at = 'component c.needs', drop = 'a::NAME' | a::NAME, |
-at = 'component c.needs', add = 'd' | b::NAME | b::NAME,\nd
-at = 'component c.needs', remove = true | .needs(&[a::NAME, b::NAME]) |
-at = 'component c.vectors', add = 'v' | "^1") | "^1")\n.vectors(&[v])
+at = 'component c.generations', add = 'V3' | (), GENERATION | (), GENERATION,\nV3
+at = 'component c.needs', drop = '(b :: NAME, 2)' | , (b::NAME, 2) |
+at = 'component c.needs', drop = '(a::NAME, 1)' | (a::NAME, 1), |
+at = 'component c.needs', add = 'd' | (b::NAME, 2) | (b::NAME, 2),\nd
+at = 'component c.needs', remove = true | .needs(&[(a::NAME, 1), (b::NAME, 2)]) |
+at = 'component c.constants', add = 'v' | new(VERSION) | new(VERSION)\n.constants(&[v])
+at = 'component c.unreleased', add = '3' | GENERATION]) | GENERATION])\n.unreleased(&[3])
 at = 'struct S#abi', drop = 'packed' | , packed |
 at = 'struct *#derive', add = 'Copy', all = true | Clone | Clone,\nCopy
 at = 'struct S.one', to = 'I32' | one: U32 | one: I32

@@ -252,11 +252,23 @@ impl Files {
                 part: entry.at.clone(),
                 missing: None,
             };
-            match (part, entry.part(part)) {
+            // What a generation says is asked of the one that the component writes by default.
+            let of_generation = kind == "component" && OF_GENERATION.contains(&part);
+            let written = entry
+                .part("written")
+                .filter(|_| of_generation)
+                .and_then(|written| item(&files, file, written, "generation"));
+            let (file, entry, prefix) = match written {
+                Some((file, generation)) => (file, generation, ""),
+                None if of_generation => (file, entry, "written."),
+                None => (file, entry, ""),
+            };
+            out.file = file.clone();
+            match (part, entry.part(&format!("{prefix}{part}"))) {
                 ("", _) => {}
                 (_, None) => {
                     let new = entry
-                        .part("new")
+                        .part(&format!("{prefix}new"))
                         .map(|new| (new.whole.end, part.to_owned()));
                     let names: Vec<_> = entry.parts.iter().map(|(name, _)| name.as_str()).collect();
                     let error =
@@ -267,7 +279,7 @@ impl Files {
                     out.part = given.clone();
                     // The constant, where a component is given one.
                     if let ("name" | "version", Some((file, entry))) =
-                        (part, constant(&files, file, given))
+                        (part, item(&files, file, given, "const"))
                     {
                         (out.file, out.part) = (file.clone(), entry.at.clone());
                     }
@@ -284,11 +296,16 @@ fn entries<'a>(files: &'a [CrateFile]) -> impl Iterator<Item = (&'a CrateFile, &
     files.iter().flat_map(of)
 }
 
-/// The constant that `part`, a path, names in a crate: of several, that of the same file, or a public one.
-fn constant<'a>(
+/// What a component takes from its generation.
+const OF_GENERATION: [&str; 6] = ["version", "needs", "lists", "layouts", "constants", "since"];
+
+/// The item of this kind that `part`, a path, names in a crate: of several, that of the same file, or a public
+/// one.
+fn item<'a>(
     files: &'a [CrateFile],
     file: &'a CrateFile,
     part: &Part,
+    kind: &str,
 ) -> Option<(&'a CrateFile, &'a Entry)> {
     let value = slice(&file.source.text, part.value.as_ref()?);
     let query = value
@@ -296,7 +313,7 @@ fn constant<'a>(
         .filter(|part| !["crate", "self", "super"].contains(part));
     let query: Vec<_> = query.collect();
     let is_named =
-        |(file, entry): &(&CrateFile, &Entry)| entry.kind == "const" && file.has(entry, &query);
+        |(file, entry): &(&CrateFile, &Entry)| entry.kind == kind && file.has(entry, &query);
     let named = entries(files).filter(is_named);
     named.min_by_key(|(of, entry)| {
         (
@@ -310,7 +327,7 @@ fn constant<'a>(
 /// The name of a component.
 fn name_of(files: &[CrateFile], file: &CrateFile, entry: &Entry) -> Option<String> {
     let given = entry.part("name")?;
-    let (file, part) = match constant(files, file, given) {
+    let (file, part) = match item(files, file, given, "const") {
         Some((file, entry)) => (file, &entry.at),
         None => (file, given),
     };

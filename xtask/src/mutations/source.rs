@@ -210,11 +210,13 @@ impl Source {
                     return;
                 }
                 let at = at.value(expr);
-                if let Some(parts) = parts_of_component(expr)
-                    && let Some(entry) = self.add("component", inside, ident, attrs, at.clone())
-                {
-                    entry.is_public = is_public(vis);
-                    entry.parts = parts;
+                for (kind, of) in [("component", "Component"), ("generation", "Generation")] {
+                    if let Some(parts) = parts_of(expr, of)
+                        && let Some(entry) = self.add(kind, inside, ident, attrs, at.clone())
+                    {
+                        entry.is_public = is_public(vis);
+                        entry.parts = parts;
+                    }
                 }
                 if let Some(entry) = self.add("const", inside, ident, attrs, at) {
                     entry.is_public = is_public(vis);
@@ -345,18 +347,13 @@ fn parts_of_struct(item: &syn::ItemStruct, text: &str) -> Vec<(String, Part)> {
     attrs.chain(fields).collect()
 }
 
-/// The calls of `Component::new(...).needs(...)`, and what `new` is given, by name.
-fn parts_of_component(expr: &Expr) -> Option<Vec<(String, Part)>> {
+/// The calls of `Component::new(...).summary(...)` or of `Generation::new(...).needs(...)`, and what `new` is
+/// given, by name. Of a component also those of the generation that it writes by default, where that stands
+/// in its list; else its constant, as `written`.
+fn parts_of(expr: &Expr, of: &str) -> Option<Vec<(String, Part)>> {
     let mut parts = Vec::new();
     let mut inner = expr;
     let mut add = |name: &str, start, paren: &DelimSpan, last: Option<&Expr>| {
-        let list = match last {
-            Some(Expr::Reference(last)) => match &*last.expr {
-                Expr::Array(array) => Some(&array.bracket_token.span),
-                _ => None,
-            },
-            _ => None,
-        };
         let whole = start..paren.close().byte_range().end;
         let value = Some(within(paren));
         let part = Part {
@@ -364,7 +361,7 @@ fn parts_of_component(expr: &Expr) -> Option<Vec<(String, Part)>> {
             value,
             ..Part::default()
         };
-        parts.push((name.to_owned(), part.list(list)));
+        parts.push((name.to_owned(), part.list(last.and_then(brackets))));
     };
     while let Expr::MethodCall(call) = inner {
         let start = call.dot_token.span().byte_range().start;
@@ -377,19 +374,59 @@ fn parts_of_component(expr: &Expr) -> Option<Vec<(String, Part)>> {
         inner = &call.receiver;
     }
     let Expr::Call(call) = inner else { return None };
-    if !call
-        .func
-        .to_token_stream()
-        .to_string()
-        .ends_with("Component :: new")
-    {
+    let called = call.func.to_token_stream().to_string();
+    if !called.ends_with(&format!("{of} :: new")) {
         return None;
     }
     let start = call.span().byte_range().start;
     add("new", start, &call.paren_token.span, None);
-    let given = ["name", "version", "restores"].into_iter().zip(&call.args);
-    parts.extend(given.map(|(name, given)| (name.to_owned(), Part::new(given).value(given))));
+    let names: &[&str] = match of {
+        "Component" => &["name", "generations"],
+        _ => &["version"],
+    };
+    let given = names.iter().zip(&call.args);
+    parts.extend(given.map(|(name, given)| {
+        let part = Part::new(given).value(given).list(brackets(given));
+        ((*name).to_owned(), part)
+    }));
+    if let Some(written) = call.args.iter().nth(1).and_then(written) {
+        parts.extend(
+            parts_of(written, "Generation")
+                .into_iter()
+                .flatten()
+                .map(|(name, part)| (format!("written.{name}"), part)),
+        );
+        parts.push(("written".to_owned(), Part::new(written).value(written)));
+    }
     Some(parts)
+}
+
+/// The brackets of `&[...]`.
+fn brackets(expr: &Expr) -> Option<&DelimSpan> {
+    match expr {
+        Expr::Reference(list) => match &*list.expr {
+            Expr::Array(array) => Some(&array.bracket_token.span),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The last of a list of generations that is neither read only nor built with a feature alone.
+fn written(list: &Expr) -> Option<&Expr> {
+    let Expr::Reference(list) = list else {
+        return None;
+    };
+    let Expr::Array(list) = &*list.expr else {
+        return None;
+    };
+    let is_written = |expr: &&Expr| {
+        let text = expr.to_token_stream().to_string();
+        !["#", "read_only", "experimental"]
+            .iter()
+            .any(|word| text.contains(word))
+    };
+    list.elems.iter().rfind(is_written)
 }
 
 /// What a constant asserts, by name: the structs whose sizes it compares, or its first word.

@@ -8,7 +8,9 @@ use super::edit::Edit;
 use super::files::{CrateFile, Files};
 
 /// Rules that stop a change of a format.
-const STOPS: [&str; 10] = [
+const STOPS: [&str; 12] = [
+    "snapshot-missing",
+    "snapshot-stale",
     "abi-changed-layout",
     "abi-changed-constant",
     "abi-changed-behaviour",
@@ -109,10 +111,18 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
                 }
             }
             "component" if entry.is_public => {
-                let needs = shown(entry.part("needs").and_then(|part| part.list.clone()));
+                let named = shown(entry.part("written").and_then(|part| part.value.clone()));
+                let mut generations = file.source.entries.iter();
+                let generation = generations.find(|other| {
+                    other.kind == "generation"
+                        && other.path.last().is_some_and(|name| name == named)
+                });
+                let needs = entry.part("written.needs");
+                let needs = needs.or_else(|| generation?.part("needs"));
+                let needs = shown(needs.and_then(|part| part.list.clone()));
                 for need in needs
-                    .split(',')
-                    .map(str::trim)
+                    .split_inclusive(')')
+                    .map(|need| need.trim_start_matches([',', ' ', '\n']).trim())
                     .filter(|need| !need.is_empty())
                 {
                     let edit = Edit {
@@ -138,8 +148,7 @@ mod tests {
         let old = "pub const A: u32 = 1 << 3;\npub const B: &str = \"b\";\nconst C: u32 = 1;\n";
         let new = "#[derive(AbiLayout)]\npub struct S { pub x: U64, pub y: U64, pub z: U32 }\n\
                    #[derive(Clone)]\npub struct Other { pub x: U64, pub y: U64 }";
-        let component =
-            "pub const COMPONENT: Component = Component::new(B, A, \"^1\").needs(&[a, b]);";
+        let component = "pub const COMPONENT: Component = Component::new(B, &[Generation::new(A).needs(&[(a, 1), (b, 2)])]);";
         let abi = format!("{old}{component}");
         let texts =
             ["mod abi; mod v2; mod write;", &abi, new, old].map(|text| Some(text.to_owned()));
@@ -152,8 +161,8 @@ mod tests {
             [
                 "abi::A is (1 << 3) + 1",
                 "abi::B is \"xb\"",
-                "a is not needed",
-                "b is not needed",
+                "(a, 1) is not needed",
+                "(b, 2) is not needed",
                 "v2::S: x and y change names",
                 "v2::S: y and z change places",
             ]

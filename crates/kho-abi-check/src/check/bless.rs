@@ -4,17 +4,18 @@
 use std::fs;
 
 use super::Check;
+use crate::describe::Described;
 use crate::diff::Changes;
 use crate::tree::{Tree, join};
 use crate::{Error, composites, docs, snapshot};
 
 impl Check<'_> {
     pub(super) fn bless(&mut self) -> Result<(), Error> {
-        let own = self.own.clone();
-        for (component, now) in own.iter().zip(self.described.clone()) {
-            let (name, version) = (component.name, component.major());
+        for generation in self.described.clone() {
+            let component = generation.component;
+            let (name, version) = (component.name, generation.version());
             // A name that is none of the grammar could lead out of the directory.
-            if kho_compat::Token::new(name, version).is_err() {
+            if kho_compat::Token::new(name, version.number).is_err() {
                 continue;
             }
             if self.failed.iter().any(|(failed, _)| *failed == name) {
@@ -22,28 +23,25 @@ impl Check<'_> {
             }
             let path = self.snapshot(name, version);
             let work = self.history.work(name, version);
-            if work == Some(now.as_str()) {
+            if work.is_some_and(|text| text == generation.beside(text)) {
                 continue;
             }
             // Without a repository nothing tells what is history: what is there is taken for it.
             // What was taken away on purpose comes back as it was, or with more of the same.
             let there = work.is_some();
             if let Some(past) = self.history.past(name, version).cloned() {
+                let now = generation.beside(&past.text);
                 let changes = Changes::of(&past.text, &now);
                 let more = past.text == now
                     || changes.is_empty()
-                        && self.only_guards(component, &changes.added, &past.text);
+                        && self.only_guards(&generation, &changes.added, &past.text);
                 if there || !more {
                     continue;
                 }
+                self.snapshot_file(&generation, &path, &now)?;
+                continue;
             }
-            let dir = self
-                .packages
-                .get(component.crate_name)
-                .map(|p| p.dir.clone());
-            let source =
-                dir.map_or_else(|| "abi-check".to_owned(), |dir| join(&dir, "tests/abi.rs"));
-            self.write(&path, &snapshot::file(&source, &now))?;
+            self.snapshot_file(&generation, &path, generation.text())?;
         }
         if let Some((path, text)) = self.composites() {
             let file = snapshot::file("abi-check", &text);
@@ -54,13 +52,26 @@ impl Check<'_> {
         if let Some(path) = self.project.docs.clone()
             && let Some(text) = self.work.read(&path)
         {
-            let updated = docs::update(&text, &self.own, &self.described);
+            let updated = docs::update(&text, &self.described);
             let updated = updated.map_err(|error| Error::File(path.clone(), error))?;
             if updated != text {
                 self.write(&path, &updated)?;
             }
         }
         Ok(())
+    }
+
+    /// Writes the snapshot of a generation as insta has it from the test of its crate.
+    fn snapshot_file(
+        &mut self,
+        generation: &Described,
+        path: &str,
+        text: &str,
+    ) -> Result<(), Error> {
+        let package = self.packages.get(generation.component.crate_name);
+        let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
+        let source = source.unwrap_or_else(|| "abi-check".to_owned());
+        self.write(path, &snapshot::file(&source, text))
     }
 
     /// The path and the text of the strings, where the components make up a registry.

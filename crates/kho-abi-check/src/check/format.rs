@@ -1,18 +1,20 @@
 //! What the source of a format has to hold to, beyond what the compiler asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quote::ToTokens;
 
 use super::Check;
+use crate::describe::Described;
 use crate::finding::{Finding, Place};
+use crate::history::is_experiment;
 use crate::rules;
-use crate::snapshot::Abi;
-use crate::source::Sources;
+use crate::snapshot::{Abi, Struct};
+use crate::source::{Sources, StructItem};
 
 /// Everything that some snapshot holds.
 struct Guarded {
-    structs: BTreeSet<String>,
+    structs: Vec<Struct>,
     constants: BTreeSet<String>,
     /// Values that stand in heads: names of subtrees.
     values: BTreeSet<String>,
@@ -56,27 +58,33 @@ impl Check<'_> {
 
     /// The comments beside versions.
     pub(super) fn comments(&mut self) {
-        let own = self.own.clone();
-        for component in own {
+        let mut seen = Vec::new();
+        for generation in self.described.clone() {
+            let component = generation.component;
             let Some(dir) = self.source_dir(component) else {
                 continue;
             };
             let name = component.name;
             let sources = self.library.get(&dir);
-            let Some(constant) = sources.version_const(name, component.major()) else {
+            let Some(constant) = sources.version_const(name, generation.generation.number) else {
                 continue;
             };
             let Ok(version) = constant.value.parse::<u32>() else {
                 continue;
             };
-            let place = constant.place.clone();
+            let place = Some(constant.place.clone());
+            // A component may be declared twice.
+            if seen.contains(&place) {
+                continue;
+            }
+            seen.push(place.clone());
             let named = versions(&constant.docs, name);
             let (Some(other), false) = (named.first(), named.contains(&version)) else {
                 continue;
             };
             let title = format!("the comment says {name}-v{other}, the constant {name}-v{version}");
             let finding = Finding::new(&rules::COMMENT_CONTRADICTS, name, title)
-                .at(Some(place))
+                .at(place)
                 .mend(rules::COMMENT_CONTRADICTS.mend);
             self.add(finding);
         }
@@ -84,18 +92,27 @@ impl Check<'_> {
 
     fn guarded(&self) -> Guarded {
         let mut out = Guarded {
-            structs: BTreeSet::new(),
+            structs: Vec::new(),
             constants: BTreeSet::new(),
             values: BTreeSet::new(),
         };
-        for abi in self.described.iter().filter_map(|text| Abi::parse(text)) {
+        // An experiment need not be linked.
+        let described = self.described.iter().map(Described::text);
+        let snapshots = self.history.work.values().flat_map(BTreeMap::values);
+        let experiments = snapshots.filter(|text| is_experiment(text));
+        let texts = described.chain(experiments.map(String::as_str));
+        for abi in texts.filter_map(Abi::parse) {
             out.values
                 .extend(abi.head.into_iter().map(|(_, value)| value));
             let constants = abi.constants.into_iter();
             let of_structs = abi.structs.iter().flat_map(|s| s.constants.clone());
             out.constants
                 .extend(constants.chain(of_structs).map(|(name, _)| name));
-            out.structs.extend(abi.structs.into_iter().map(|s| s.name));
+            for described in abi.structs {
+                if !out.structs.contains(&described) {
+                    out.structs.push(described);
+                }
+            }
         }
         out
     }
@@ -119,6 +136,34 @@ fn versions(text: &str, name: &str) -> Vec<u32> {
     out
 }
 
+/// The indices of the structs that no snapshot has. Of several structs of one name, each snapshot's stands for
+/// the one that has its fields.
+fn unguarded(sources: &Sources, guarded: &Guarded) -> Vec<usize> {
+    let mut out = Vec::new();
+    let mut free: Vec<&Struct> = guarded.structs.iter().collect();
+    let derive = |(_, item): &(usize, &StructItem)| item.derives;
+    let mut left: Vec<_> = sources.structs.iter().enumerate().filter(derive).collect();
+    let has_fields = |item: &StructItem, described: &Struct| {
+        let fields: Vec<_> = described.fields.iter().map(|f| f.name.as_str()).collect();
+        item.has(&fields)
+    };
+    // By their fields first; then what differs from its snapshot, which other rules tell.
+    for by_fields in [true, false] {
+        left.retain(|(_, item)| {
+            let is_its = |described: &&Struct| {
+                described.name == item.name && (!by_fields || has_fields(item, described))
+            };
+            let found = free.iter().position(is_its);
+            if let Some(at) = found {
+                free.remove(at);
+            }
+            found.is_none()
+        });
+    }
+    out.extend(left.into_iter().map(|(index, _)| index));
+    out
+}
+
 fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     for (place, error) in &sources.unread {
@@ -131,7 +176,8 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
             .at(Some(place.clone())),
         );
     }
-    for item in &sources.structs {
+    let unguarded = unguarded(sources, guarded);
+    for (index, item) in sources.structs.iter().enumerate() {
         let name = &item.name;
         let format = item.derives || (item.in_format && (item.repr_c || item.bytes));
         if !format {
@@ -148,7 +194,7 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
                     .at(at.clone())
                     .mend(mend),
             );
-        } else if !guarded.structs.contains(name) {
+        } else if unguarded.contains(&index) {
             let title = format!("struct {name} stands in no snapshot");
             let mend = format!("add {name}::layout to the layouts of its component");
             out.push(
@@ -203,7 +249,7 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
     let lengths: String = sources
         .structs
         .iter()
-        .filter(|item| guarded.structs.contains(&item.name))
+        .filter(|item| guarded.structs.iter().any(|other| other.name == item.name))
         .map(|item| item.text.as_str())
         .collect();
     for item in &sources.consts {
@@ -212,13 +258,13 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
         let exempt = exempt
             .iter()
             .any(|word| name == *word || name.ends_with(&format!("_{word}")));
-        let typed = ["Component", "Features"]
+        let typed = ["Component", "Features", "Generation"]
             .iter()
-            .any(|ty| item.ty.ends_with(ty));
+            .any(|ty| item.ty.trim_end_matches(']').ends_with(ty));
         let shown = lengths.contains(&format!(";{name}]"))
             || guarded.values.contains(item.value.trim_matches('"'));
         let known = exempt || typed || shown || guarded.constants.contains(name);
-        if known || !item.in_abi || !item.public {
+        if known || !item.in_format || !item.public {
             continue;
         }
         let title = format!("constant {name} stands in no snapshot");

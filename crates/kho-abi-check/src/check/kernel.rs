@@ -5,34 +5,38 @@ use kho_compat::{Component, Layout};
 use super::Check;
 use super::versions::token;
 use crate::finding::{Finding, Severity};
+use crate::history::Version;
 use crate::kernel::{KernelTypes, compare};
 use crate::rules;
-use crate::snapshot::Abi;
+use crate::snapshot::{Abi, Struct};
 
 impl Check<'_> {
     pub(super) fn kernel(&mut self) {
         let Some(kernel) = self.options.kernel else {
             return;
         };
-        let mut seen = Vec::new();
+        let mut seen: Vec<Layout> = Vec::new();
         let mut differing = Vec::new();
         for component in &self.own {
             for layout in component.written().all_layouts() {
-                if seen.contains(&layout.name) {
+                if seen.contains(&layout) {
                     continue;
                 }
                 let found = compare(&layout, kernel).unwrap_or_default();
                 if !found.is_empty() {
                     let older = self.older(component, &layout, kernel);
-                    differing.push((*component, layout.name.clone(), found, older));
+                    differing.push((*component, layout.clone(), found, older));
                 }
-                seen.push(layout.name);
+                seen.push(layout);
             }
         }
-        for (component, name, differences, older) in differing {
-            let past = self.history.past(component.name, component.major());
-            let landed = past.is_some();
-            let place = self.struct_place(component, &name);
+        for (component, layout, differences, older) in differing {
+            let name = &layout.name;
+            let written = component.written();
+            let version = Version::new(written.number, written.minor);
+            let landed = self.history.past(component.name, version).is_some();
+            let fields: Vec<_> = layout.fields.iter().map(|f| f.name.as_str()).collect();
+            let place = self.struct_place(component, written.number, (name, &fields));
             let finding = match older {
                 // Said while the version is new; then the kernel is a reader of an older one.
                 Some(_) if landed => continue,
@@ -57,14 +61,22 @@ impl Check<'_> {
     }
 
     /// The newest older version of `component` in which the struct is the kernel's.
-    fn older(&self, component: &Component, layout: &Layout, kernel: &KernelTypes) -> Option<u32> {
+    fn older(
+        &self,
+        component: &Component,
+        layout: &Layout,
+        kernel: &KernelTypes,
+    ) -> Option<Version> {
         let versions = self.history.work.get(component.name)?;
-        let versions = versions.range(..component.major()).rev();
+        let versions = versions.range(..Version::new(component.major(), 0)).rev();
         let same = |text: &String| {
             let abi = Abi::parse(text)?;
-            let mut structs = abi.structs.iter();
-            let then = structs.find(|then| then.c_name == layout.c_name)?;
-            Some(compare(&then.layout()?, kernel)?.is_empty())
+            let mut then = abi
+                .structs
+                .iter()
+                .filter(|then| then.c_name == layout.c_name);
+            let is_kernels = |then: &Struct| compare(&then.layout()?, kernel);
+            Some(then.any(|then| is_kernels(then).is_some_and(|found| found.is_empty())))
         };
         let mut found = versions.filter(|(_, text)| same(text).unwrap_or(false));
         found.next().map(|(version, _)| *version)

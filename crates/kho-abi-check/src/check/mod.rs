@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 
 use kho_compat::{Component, Registry, RegistryError};
 
+use crate::describe::Described;
+use crate::diff::StructDiff;
 use crate::finding::{Finding, Place, Report, Severity};
-use crate::history::History;
+use crate::history::{History, Version};
 use crate::packages::{self, Package, packages};
 use crate::rules;
 use crate::source::Library;
@@ -109,10 +111,11 @@ struct Check<'a> {
     library: Library<'a>,
     base_library: Option<Library<'a>>,
     registry: Result<Registry, RegistryError>,
-    /// All linked components, and those of this project with their descriptions.
+    /// All linked components, and those of this project.
     all: Vec<&'static Component>,
     own: Vec<&'static Component>,
-    described: Vec<String>,
+    /// Every generation of those.
+    described: Vec<Described>,
     /// Vectors that could not be made, with their components' names.
     failed: Vec<(&'static str, FailedVector)>,
     findings: Vec<Finding>,
@@ -138,44 +141,72 @@ impl Check<'_> {
         Some(self.packages.get(component.crate_name)?.source())
     }
 
-    /// Where the version of `component` stands; its snapshot where the source does not tell.
-    fn version_place(&mut self, component: &Component) -> (Place, Option<String>) {
-        let snapshot = self.snapshot(component.name, component.major());
+    /// Where the version that `component` writes by default stands.
+    fn default_place(&mut self, component: &Component) -> Place {
+        let written = component.written();
+        self.version_place(component, Version::new(written.number, written.minor))
+            .0
+    }
+
+    /// Where a version of `component` stands, and its constant; its snapshot where the source does not tell.
+    fn version_place(
+        &mut self,
+        component: &Component,
+        version: Version,
+    ) -> (Place, Option<String>) {
+        let snapshot = self.snapshot(component.name, version);
         let Some(dir) = self.source_dir(component) else {
             return (Place::new(snapshot, 1), None);
         };
         let sources = self.library.get(&dir);
-        match sources.version(component.name, component.major()) {
+        match sources.version(component.name, version.number) {
             Some((place, name)) => (place, name.map(str::to_owned)),
             None => (Place::new(snapshot, 1), None),
         }
     }
 
-    /// Where the first of `structs` stands in the source of the crate that carries `component`, or
-    /// in that of another.
-    fn struct_place(&mut self, component: &Component, name: &str) -> Option<Place> {
+    /// Where the struct `name` with these fields stands, of a generation of `component`: in the source of its
+    /// crate, or in that of another.
+    fn struct_place(
+        &mut self,
+        component: &Component,
+        number: u32,
+        (name, fields): (&str, &[&str]),
+    ) -> Option<Place> {
         let own = self.source_dir(component);
         let others = self.packages.values().map(Package::source);
         let dirs: Vec<_> = own.into_iter().chain(others).collect();
         dirs.iter().find_map(|dir| {
             let sources = self.library.get(dir);
-            Some(sources.find_struct(name)?.place.clone())
+            let found = sources.find_struct(name, fields, number)?;
+            Some(found.place.clone())
         })
     }
 
-    /// Where the constant `name` stands in the source of the crate that carries `component`.
-    fn const_place(&mut self, component: &Component, name: &str) -> Option<Place> {
-        let dir = self.source_dir(component)?;
-        let sources = self.library.get(&dir);
-        Some(sources.find_const(name)?.place.clone())
+    /// Where the first of `structs` stands.
+    fn first_place(
+        &mut self,
+        component: &Component,
+        number: u32,
+        structs: &[StructDiff],
+    ) -> Option<Place> {
+        let first = structs.first()?;
+        self.struct_place(component, number, (&first.name, &first.fields()))
     }
 
-    fn snapshot(&self, component: &str, version: u32) -> String {
+    /// Where the constant `name` of a generation stands in the source of the crate that carries `component`.
+    fn const_place(&mut self, component: &Component, number: u32, name: &str) -> Option<Place> {
+        let dir = self.source_dir(component)?;
+        let sources = self.library.get(&dir);
+        Some(sources.find_const(name, number)?.place.clone())
+    }
+
+    fn snapshot(&self, component: &str, version: Version) -> String {
         crate::history::path(&self.project.snapshots, component, version)
     }
 
     fn docs(&mut self) {
-        let found = stale_docs(self.work, self.project, &self.own, &self.described);
+        let found = stale_docs(self.work, self.project, &self.described);
         self.findings.extend(found);
     }
 }
@@ -191,7 +222,7 @@ pub fn check_docs(
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
     let (described, _) = describe::all(&own, None);
-    let finding = stale_docs(&work, project, &own, &described);
+    let finding = stale_docs(&work, project, &described);
     let finding = finding.map(|mut finding| {
         finding.severity = Severity::Error;
         finding
@@ -220,15 +251,10 @@ fn sorted(
     (all, own)
 }
 
-fn stale_docs(
-    work: &Work,
-    project: &Project,
-    components: &[&'static Component],
-    described: &[String],
-) -> Option<Finding> {
+fn stale_docs(work: &Work, project: &Project, described: &[Described]) -> Option<Finding> {
     let path = project.docs.as_ref()?;
     let text = work.read(path)?;
-    let (line, problem) = match docs::update(&text, components, described) {
+    let (line, problem) = match docs::update(&text, described) {
         Ok(updated) if updated == text => return None,
         Ok(updated) => {
             let same = text.lines().zip(updated.lines());

@@ -7,6 +7,7 @@ use kho_compat::{Compat, Component, Consequence, Dialect, RegistryError, Token};
 use super::Check;
 use super::versions::token;
 use crate::composites::{self, State};
+use crate::describe::Described;
 use crate::finding::{Finding, Place};
 use crate::rules;
 use crate::snapshot::{self, Abi};
@@ -29,7 +30,7 @@ impl Check<'_> {
                 } else {
                     continue;
                 };
-                let (place, _) = self.version_place(other);
+                let place = self.default_place(other);
                 let crates = [component.crate_name, other.crate_name];
                 let finding = Finding::new(&rules::TOKEN_NOT_UNIQUE, other.name, same)
                     .details([format!("in the crates {}", crates.join(" and "))])
@@ -56,7 +57,7 @@ impl Check<'_> {
             _ => (&rules::GRAMMAR, String::new()),
         };
         let place = self.all.clone().into_iter().find(|c| c.name == name);
-        let place = place.map(|component| self.version_place(component).0);
+        let place = place.map(|component| self.default_place(component));
         let finding = Finding::new(rule, &name, error.to_string())
             .at(place)
             .mend(rule.mend);
@@ -115,19 +116,20 @@ impl Check<'_> {
                 continue;
             };
             let past = Abi::parse(&past.text);
-            let same = |described: &String| {
-                let now = Abi::parse(described);
+            let same = |described: &&Described| {
+                let now = Abi::parse(described.text());
                 past.as_ref().zip(now.as_ref()).is_some_and(|(past, now)| {
                     (&past.structs, &past.constants, &past.vectors)
                         == (&now.structs, &now.constants, &now.vectors)
                 })
             };
-            let alike = self.own.iter().zip(&self.described);
-            let alike = alike
-                .filter(|(component, _)| !self.history.past.contains_key(component.name))
-                .find(|(_, described)| same(described));
+            let mut new = self
+                .described
+                .iter()
+                .filter(|described| !self.history.past.contains_key(described.component.name));
+            let alike = new.find(same).map(|described| described.component);
             let title = match alike {
-                Some((other, _)) => format!(
+                Some(other) => format!(
                     "`{name}` is gone, and `{}` looks the same: renamed",
                     other.name
                 ),
@@ -152,7 +154,6 @@ impl Check<'_> {
 
     /// What the components write and restore together, against the base.
     pub(super) fn state(&mut self) {
-        self.claims();
         let Some((path, text)) = self.composites() else {
             return;
         };
@@ -183,7 +184,7 @@ impl Check<'_> {
     }
 
     fn compare(&mut self, component: &Component, before: &State, now: &State) {
-        let (place, _) = self.version_place(component);
+        let place = self.default_place(component);
         let name = component.name;
         let dialects = [Dialect::Plain, Dialect::Composite, Dialect::CompositeDirect];
         let changed: Vec<_> = dialects
@@ -287,61 +288,5 @@ impl Check<'_> {
             }
         };
         refusals.into_iter().map(line).collect()
-    }
-
-    /// What components claim to restore and to write has to be written down.
-    fn claims(&mut self) {
-        let Ok(registry) = &self.registry else {
-            return;
-        };
-        let mut bad = Vec::new();
-        for component in &self.own {
-            let Some(ability) = registry.side().get(component.name) else {
-                continue;
-            };
-            let own = component.major();
-            let has = |version: &u32| self.history.work(component.name, *version).is_some();
-            let missing = |versions: &mut dyn Iterator<Item = u32>| -> Vec<String> {
-                let versions = versions.filter(|version| *version != own && !has(version));
-                versions
-                    .map(|v| format!("{}-v{v}", component.name))
-                    .collect()
-            };
-            let restores = missing(&mut ability.restorable());
-            let writes = missing(&mut ability.writable());
-            for (verb, tokens, claim) in [
-                ("restore", restores, component.restores().to_string()),
-                (
-                    "write",
-                    writes,
-                    format!("{:?}", component.writes().collect::<Vec<_>>()),
-                ),
-            ] {
-                if tokens.is_empty() {
-                    continue;
-                }
-                let shown = tokens.len().min(4);
-                let list: Vec<_> = tokens.iter().take(shown).cloned().collect();
-                let more = tokens.len() - shown;
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                let title = format!(
-                    "`{}` claims to {verb} {}{more} ({claim}), of which there is no snapshot",
-                    component.name,
-                    list.join(", ")
-                );
-                bad.push((*component, title));
-            }
-        }
-        for (component, title) in bad {
-            let (place, _) = self.version_place(component);
-            let finding = Finding::new(&rules::RESTORES_WITHOUT_SNAPSHOT, component.name, title)
-                .at(Some(place))
-                .mend(rules::RESTORES_WITHOUT_SNAPSHOT.mend);
-            self.add(finding);
-        }
     }
 }

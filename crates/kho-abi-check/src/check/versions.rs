@@ -1,58 +1,93 @@
-//! Each component against the history of its versions.
+//! Each generation of each component against the history of its versions.
 
-use kho_compat::Component;
+use std::collections::BTreeMap;
+
+use kho_compat::{Component, Role};
 
 use super::Check;
 use crate::change::Change;
+use crate::describe::Described;
 use crate::diff::{Added, Changes};
 use crate::finding::{Finding, Place};
-use crate::history::Past;
-use crate::packages::{is_breaking, next_breaking};
+use crate::history::{Past, Version, is_experiment};
+use crate::packages::{Package, is_breaking, next_breaking, next_compatible};
 use crate::rules::{self, Rule};
 use crate::snapshot::Abi;
 use crate::source::Sources;
+use crate::tree::Tree;
 
 impl Check<'_> {
     pub(super) fn versions(&mut self) {
-        let own = self.own.clone();
-        for (index, component) in own.iter().enumerate() {
-            let now = self.described.get(index).cloned().unwrap_or_default();
-            let version = component.major();
-            let newest = self
-                .history
-                .newest(component.name)
-                .map(|(version, past)| (version, past.clone()));
-            let same = self.history.past(component.name, version).cloned();
-            match (newest, same) {
-                (Some((newest, _)), _) if version < newest => {
-                    self.went_back(component, newest);
-                }
-                (_, Some(past)) => self.unchanged(component, &past, &now),
-                (Some((newest, past)), None) => {
-                    self.bumped(component, newest, &past, &now);
-                    self.written_down(component, &now);
-                }
-                (None, None) => {
-                    self.added(component, &now);
-                    self.written_down(component, &now);
-                }
-            }
+        for generation in self.described.clone() {
+            self.generation(&generation);
         }
+        self.unreleased();
+        self.experiments();
+        self.shared_lines();
     }
 
-    /// A component at a version that is history: what it describes has to be what stands there.
-    fn unchanged(&mut self, component: &Component, past: &Past, now: &str) {
+    fn generation(&mut self, generation: &Described) {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let before = self.written_before(name);
+        if let (true, Some(before)) = (generation.is_default(), before)
+            && version.number < before
+        {
+            let next = Version::new(before, 0);
+            return self.went_back(generation, next, Version::new(before.saturating_add(1), 0));
+        }
+        let is_raised = generation.is_default() && before.is_some_and(|n| n < version.number);
+        let of_number = self.history.newest_of(name, version.number);
+        let of_number = of_number.map(|(last, past)| (last, past.clone()));
+        if let Some((last, _)) = of_number
+            && version < last
+        {
+            let next = Version::new(last.number, last.minor.saturating_add(1));
+            return self.went_back(generation, last, next);
+        }
+        if let Some(past) = self.history.past(name, version).cloned() {
+            if let (true, Some(before), true) = (is_raised, before, past.merged) {
+                self.bumped(generation, before);
+            }
+            return self.unchanged(generation, &past);
+        }
+        match (of_number, before) {
+            _ if generation.is_experiment() => self.experiment(generation),
+            (Some((last, past)), _) => self.minor_raised(generation, last, &past),
+            (None, Some(before)) if is_raised => self.bumped(generation, before),
+            (None, Some(before)) if !generation.is_default() => {
+                self.generation_added(generation, before);
+            }
+            (None, _) if generation.is_default() => self.added(generation),
+            (None, _) => {}
+        }
+        self.skipped(generation, before);
+        self.written_down(generation);
+    }
+
+    /// The version that the base writes by default of the component `name`.
+    fn written_before(&self, name: &str) -> Option<u32> {
+        let state = self.base_state();
+        let stated = state.get(name).map(|state| state.version);
+        stated.or_else(|| self.history.newest(name).map(|(version, _)| version.number))
+    }
+
+    /// A generation at a version that is history: what it describes has to be what stands there.
+    fn unchanged(&mut self, generation: &Described, past: &Past) {
+        let now = generation.beside(&past.text);
         if past.text == now {
             return;
         }
-        let changes = Changes::of(&past.text, now);
-        if changes.is_empty() && self.only_guards(component, &changes.added, &past.text) {
-            self.extended(component, &changes.added, now);
+        let component = generation.component;
+        let version = generation.version();
+        let changes = Changes::of(&past.text, &now);
+        if changes.is_empty() && self.only_guards(generation, &changes.added, &past.text) {
+            self.extended(generation, &changes.added, &now);
             return;
         }
+        let mend = self.mend(generation, is_additive(&changes));
         let changes = changes.with_added();
-        let mend = self.mend(component);
-        let token = token(component);
+        let token = generation.token();
         let mut add = |rule: &Rule, what: &str, changes: &[Change], structs, place| {
             if changes.is_empty() {
                 return;
@@ -70,9 +105,7 @@ impl Check<'_> {
             self.findings.push(finding);
         };
         // Places are looked up first: they need the sources.
-        let snapshot =
-            crate::history::path(&self.project.snapshots, component.name, component.major());
-        let layout = changes.structs.first().map(|s| s.name.clone());
+        let snapshot = crate::history::path(&self.project.snapshots, component.name, version);
         let vector = changes.behaviour.iter().find_map(Change::vector);
         let vector_line = vector.and_then(|name| {
             let head = format!("vector {name}");
@@ -108,10 +141,11 @@ impl Check<'_> {
             Vec::new(),
             None,
         );
-        let layout_place = layout.and_then(|name| self.struct_place(component, &name));
+        let layout_place = self.first_place(component, version.number, &changes.structs);
         let constant = changes.constants.iter().find_map(Change::constant);
-        let constant_place = constant.and_then(|name| self.const_place(component, name));
-        let (version_place, _) = self.version_place(component);
+        let constant_place =
+            constant.and_then(|name| self.const_place(component, version.number, name));
+        let (version_place, _) = self.version_place(component, version);
         for finding in &mut self.findings {
             if finding.component == component.name && finding.place.is_none() {
                 let place = match finding.rule {
@@ -125,7 +159,12 @@ impl Check<'_> {
     }
 
     /// Whether what a description says of more was there before and not described.
-    pub(super) fn only_guards(&mut self, component: &Component, added: &Added, past: &str) -> bool {
+    pub(super) fn only_guards(
+        &mut self,
+        generation: &Described,
+        added: &Added,
+        past: &str,
+    ) -> bool {
         if added.is_empty() {
             return false;
         }
@@ -135,14 +174,29 @@ impl Check<'_> {
         if !added.head.iter().all(head) {
             return false;
         }
+        let component = generation.component;
         let constants = added.constants.iter().map(|(name, _)| name);
         let constants: Vec<_> = constants.cloned().collect();
+        // Of several of one name each has to have stood there.
         self.stood_in_base(component, &constants, |now, base, name| {
-            let (now, base) = (now.find_const(name)?, base.find_const(name));
-            Some(base.is_some_and(|base| (&now.value, &now.ty) == (&base.value, &base.ty)))
+            let of = |sources: &Sources| {
+                let mut all: Vec<_> = sources
+                    .consts_of(name)
+                    .map(|item| (item.in_format, item.value.clone(), item.ty.clone()))
+                    .collect();
+                if all.iter().any(|(in_format, ..)| *in_format) {
+                    all.retain(|(in_format, ..)| *in_format);
+                }
+                all
+            };
+            let (now, base) = (of(now), of(base));
+            let stood = now.iter().all(|item| base.contains(item));
+            (!now.is_empty()).then_some(stood)
         }) && self.stood_in_base(component, &added.structs, |now, base, name| {
-            let (now, base) = (now.find_struct(name)?, base.find_struct(name));
-            Some(base.is_some_and(|base| now.text == base.text))
+            let stood = |item: &str| base.structs_of(name).any(|base| base.text == item);
+            let mut now = now.structs_of(name).peekable();
+            now.peek()?;
+            Some(now.all(|item| stood(&item.text)))
         })
     }
 
@@ -176,16 +230,16 @@ impl Check<'_> {
     }
 
     /// A description that covers more of the same.
-    fn extended(&mut self, component: &Component, added: &Added, now: &str) {
-        let version = component.major();
-        let path = self.snapshot(component.name, version);
+    fn extended(&mut self, generation: &Described, added: &Added, now: &str) {
+        let (name, version) = (generation.component.name, generation.version());
+        let path = self.snapshot(name, version);
         let words = added.words();
-        let token = token(component);
-        if self.history.work(component.name, version) == Some(now) {
+        let token = generation.token();
+        if self.history.work(name, version) == Some(now) {
             let title = format!(
                 "the snapshot of {token} describes more than it did: nothing that it described before changed"
             );
-            let finding = Finding::new(&rules::GUARD_EXTENDED, component.name, title)
+            let finding = Finding::new(&rules::GUARD_EXTENDED, name, title)
                 .details(words)
                 .at(Some(Place::new(path, 1)));
             self.add(finding);
@@ -196,69 +250,101 @@ impl Check<'_> {
             "look at what was added, then: rm {path} && {}",
             self.project.bless
         );
-        let finding = Finding::new(&rules::SNAPSHOT_STALE, component.name, title)
+        let finding = Finding::new(&rules::SNAPSHOT_STALE, name, title)
             .details(words)
             .at(Some(Place::new(path, 1)))
             .mend(mend);
         self.add(finding);
     }
 
-    fn went_back(&mut self, component: &Component, newest: u32) {
-        let (place, _) = self.version_place(component);
-        let (name, version) = (component.name, component.major());
+    /// A version below `last`, which the base has.
+    fn went_back(&mut self, generation: &Described, last: Version, next: Version) {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let (place, _) = self.version_place(component, version);
         let title = format!(
-            "{} after {name}-v{newest}: the version went back",
-            token(component)
+            "{} after {}: the version went back",
+            generation.token(),
+            last.token(name)
         );
         let finding = Finding::new(&rules::VERSION_WENT_BACK, name, title)
             .at(Some(place.clone()))
             .mend(format!(
-                "set it to {newest} at {place}, or to {} with what changed (it was {version} in the past, and that is history)",
-                newest.saturating_add(1)
+                "set it to {last} at {place}, or to {next} with what changed (it was {version} in the past, and that is history)"
             ));
         self.add(finding);
     }
 
-    fn bumped(&mut self, component: &Component, newest: u32, past: &Past, now: &str) {
-        let (place, _) = self.version_place(component);
-        let (name, version) = (component.name, component.major());
-        let old = format!("{name}-v{newest}");
-        let next = newest.saturating_add(1);
+    /// A generation whose number, or minor version, leaves a gap after those that are known.
+    fn skipped(&mut self, generation: &Described, before: Option<u32>) {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let known = self.history.merged(name).map(|(version, _)| version.number);
+        let known = known.chain(before).max();
         // Versions of a development tree are no gap: their snapshots say what they were.
-        let missing = |version: &u32| self.history.work(name, *version).is_none();
-        let between: Vec<_> = (next..version).filter(missing).take(4).collect();
-        if !between.is_empty() {
-            let list: Vec<_> = between.iter().map(|v| format!("{name}-v{v}")).collect();
-            let title = format!("{} after {old}: versions were skipped", token(component));
-            let finding = Finding::new(&rules::VERSION_SKIPPED, name, title)
-                .details([format!("there is no snapshot of {}", list.join(", "))])
-                .at(Some(place.clone()))
-                .mend(format!(
-                    "set it to {next} at {place}; or keep the snapshots of the versions between, if they were written anywhere"
-                ));
-            self.add(finding);
-        }
+        let work = self.history.work.get(name);
+        let recorded = || work.into_iter().flat_map(BTreeMap::keys);
+        let is_told = |number: &u32| {
+            recorded().any(|version| version.number == *number)
+                || component.unreleased.contains(number)
+                || component.generation(*number).is_some()
+        };
+        let numbers = known.map_or(0..0, |known| known.saturating_add(1)..version.number);
+        let numbers = numbers.filter(|number| !is_told(number));
+        let last = self.history.newest_of(name, version.number);
+        let first = last.map_or(0, |(last, _)| last.minor.saturating_add(1));
+        let minors = (first..version.minor).map(|minor| Version::new(version.number, minor));
+        let minors = minors.filter(|wanted| recorded().all(|version| version != wanted));
+        let missing = numbers.map(|number| Version::new(number, 0)).chain(minors);
+        let missing: Vec<_> = missing.take(4).collect();
+        let Some(next) = missing.first() else {
+            return;
+        };
+        let list: Vec<_> = missing.iter().map(|version| version.token(name)).collect();
+        let old = known.map_or_else(String::new, |known| format!(" after {name}-v{known}"));
+        let title = format!("{}{old}: versions were skipped", generation.token());
+        let details = format!("there is no snapshot of {}", list.join(", "));
+        let next = *next;
+        let (place, _) = self.version_place(component, version);
+        let finding = Finding::new(&rules::VERSION_SKIPPED, name, title)
+            .details([details])
+            .at(Some(place.clone()))
+            .mend(format!(
+                "set it to {next} at {place}; or keep the snapshots of the versions between, if they were \
+                 written anywhere; or, if no release wrote them, state them with `Component::unreleased`"
+            ));
+        self.add(finding);
+    }
+
+    /// Another version is written by default than the base's, `before`.
+    fn bumped(&mut self, generation: &Described, before: u32) {
+        let component = generation.component;
+        let name = component.name;
+        let past = self.history.newest_of(name, before);
+        let Some((last, past)) = past.or_else(|| self.history.newest(name)) else {
+            return self.added(generation);
+        };
+        let (old, past) = (last.token(name), past.clone());
+        let (place, _) = self.version_place(component, generation.version());
+        let now = generation.text();
+        let token = generation.token();
         let changes = Changes::of(&past.text, now).with_added();
         let details = changes.details();
         if details.is_empty() {
-            let title = format!(
-                "{old} -> {}, but nothing that is guarded changed",
-                token(component)
-            );
+            let title = format!("{old} -> {token}, but nothing that is guarded changed");
             let finding = Finding::new(&rules::BUMPED_WITHOUT_CHANGE, name, title)
                 .at(Some(place.clone()))
                 .mend(format!(
-                    "set it back to {newest} at {place}; or, if something did change, guard it with a constant or a vector"
+                    "set it back to {last} at {place}; or, if something did change, guard it with a constant or a vector"
                 ));
             self.add(finding);
         } else {
-            let released = self.released(component);
+            let released = self.released(component, Need::Breaking);
             let title = format!(
-                "{old} -> {}: {}.{} {}",
-                token(component),
+                "{old} -> {token}: {}.{} {}",
                 digest(&changes),
                 released.words,
-                self.who_refuses(component, newest)
+                self.who_refuses(component, last.number)
             );
             let finding = Finding::new(&rules::VERSION_BUMPED, name, title)
                 .details(details)
@@ -266,68 +352,287 @@ impl Check<'_> {
                 .at(Some(place.clone()));
             self.add(finding);
         }
-        let released = self.released(component);
-        if let Some(mend) = released.mend {
-            let title = format!("{old} -> {}, but {}", token(component), released.problem);
-            let finding = Finding::new(&rules::CRATE_NOT_RELEASED, name, title)
-                .at(released.place.or(Some(place)))
+        self.carried(
+            component,
+            Need::Breaking,
+            &format!("{old} -> {token}"),
+            place,
+        );
+    }
+
+    /// A minor version more of a generation: `past` is the one before.
+    fn minor_raised(&mut self, generation: &Described, last: Version, past: &Past) {
+        let component = generation.component;
+        let name = component.name;
+        let (place, _) = self.version_place(component, generation.version());
+        let change = format!("{} -> {}", last.token(name), generation.token());
+        let changes = Changes::of(&past.text, &generation.beside(&past.text));
+        if is_additive(&changes) {
+            let released = self.released(component, Need::Compatible);
+            let title = format!(
+                "{change}: what a reader of {last} ignores was added.{}",
+                released.words
+            );
+            let finding = Finding::new(&rules::MINOR_RAISED, name, title)
+                .details(changes.added.words())
+                .at(Some(place.clone()));
+            self.add(finding);
+            return self.carried(component, Need::Compatible, &change, place);
+        }
+        let changes = changes.with_added();
+        let details = changes.details();
+        let (rule, title, mend) = if details.is_empty() {
+            let title = format!("{change}, but nothing that is guarded changed");
+            let mend = format!("set the minor version back to {} at {place}", last.minor);
+            (&rules::BUMPED_WITHOUT_CHANGE, title, mend)
+        } else {
+            let title = format!(
+                "{change}: what {} described before changed",
+                last.token(name)
+            );
+            let mend = format!(
+                "undo the change of what was there; or set the minor version back to {} and give {name} its \
+                 next version ({place})",
+                last.minor
+            );
+            (&rules::MINOR_NOT_ADDITIVE, title, mend)
+        };
+        let finding = Finding::new(rule, name, title)
+            .details(details)
+            .structs(changes.structs)
+            .at(Some(place))
+            .mend(mend);
+        self.add(finding);
+    }
+
+    /// A generation that is not written by default, and that the base does not have.
+    fn generation_added(&mut self, generation: &Described, before: u32) {
+        let component = generation.component;
+        let name = component.name;
+        let (place, _) = self.version_place(component, generation.version());
+        let token = generation.token();
+        let role = match generation.generation.role {
+            Role::Written => "read, and written for who asks",
+            Role::ReadOnly => "read only",
+            Role::Experimental => "an experiment, neither read nor written unless a program asks",
+        };
+        let mut about = vec![role.to_owned()];
+        let since = generation.generation.since;
+        if !since.is_empty() {
+            about.push(format!("since {since}"));
+        }
+        about.push(match generation.generation.all_layouts().len() {
+            1 => "1 struct".to_owned(),
+            structs => format!("{structs} structs"),
+        });
+        let title = format!(
+            "{token} is added beside {name}-v{before}: {}",
+            about.join("; ")
+        );
+        let finding = Finding::new(&rules::GENERATION_ADDED, name, title).at(Some(place.clone()));
+        self.add(finding);
+        // A new default makes a breaking release, which carries this as well.
+        if !generation.is_experiment() && component.major() <= before {
+            self.carried(
+                component,
+                Need::Compatible,
+                &format!("{token} is added"),
+                place,
+            );
+        }
+    }
+
+    /// An experiment, beside what the base has of it.
+    fn experiment(&mut self, generation: &Described) {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let of = self.history.experiments.get(name);
+        let Some(past) = of.and_then(|versions| versions.get(&version)) else {
+            if let Some(before) = self.written_before(name) {
+                self.generation_added(generation, before);
+            }
+            return;
+        };
+        let changes = Changes::of(past, &generation.beside(past)).with_added();
+        let details = changes.details();
+        if details.is_empty() {
+            return;
+        }
+        let title = format!("{}, an experiment, changed", generation.token());
+        let (place, _) = self.version_place(component, version);
+        let finding = Finding::new(&rules::EXPERIMENT_CHANGED, name, title)
+            .details(details)
+            .structs(changes.structs)
+            .at(Some(place));
+        self.add(finding);
+    }
+
+    /// Experiments of the base that are gone. One whose feature is off still has its snapshot.
+    fn experiments(&mut self) {
+        let mut gone = Vec::new();
+        for (name, versions) in &self.history.experiments {
+            for version in versions.keys() {
+                if self.history.work(name, *version).is_none()
+                    && !self.is_generation(name, *version)
+                {
+                    gone.push((name.clone(), *version));
+                }
+            }
+        }
+        for (name, version) in gone {
+            let title = format!("{}, an experiment, is gone", version.token(&name));
+            let place = Place::new(self.snapshot(&name, version), 1);
+            let finding = Finding::new(&rules::EXPERIMENT_CHANGED, &name, title).at(Some(place));
+            self.add(finding);
+        }
+    }
+
+    fn is_generation(&self, name: &str, version: Version) -> bool {
+        let mut all = self.described.iter();
+        all.any(|one| one.component.name == name && one.version() == version)
+    }
+
+    /// Generations and snapshots of numbers that were never released.
+    fn unreleased(&mut self) {
+        let mut found = Vec::new();
+        for component in &self.own {
+            for number in component.unreleased {
+                let token = format!("{}-v{number}", component.name);
+                if let Some(generation) = component.generation(*number) {
+                    let version = Version::new(*number, generation.minor);
+                    let title = format!("{token} is a generation, and stated as never released");
+                    found.push((*component, version, None, title));
+                    continue;
+                }
+                let work = self.history.work.get(component.name).into_iter().flatten();
+                for (version, _) in work.filter(|(version, _)| version.number == *number) {
+                    let path = self.snapshot(component.name, *version);
+                    let title =
+                        format!("{path} describes {token}, which is stated as never released");
+                    found.push((*component, *version, Some(path), title));
+                }
+            }
+        }
+        for (component, version, path, title) in found {
+            let number = version.number;
+            let (declared, _) = self.version_place(component, version);
+            let from = format!("take {number} from `Component::unreleased`");
+            let mend = match &path {
+                Some(path) => format!("rm {path}; or {from}"),
+                None => format!("{from}; or remove the generation"),
+            };
+            let place = path.map_or(declared, |path| Place::new(path, 1));
+            let finding = Finding::new(&rules::UNRELEASED_NUMBER, component.name, title)
+                .at(Some(place))
                 .mend(mend);
             self.add(finding);
         }
     }
 
-    fn added(&mut self, component: &Component, now: &str) {
-        let (place, _) = self.version_place(component);
-        let structs = Abi::parse(now).map_or(0, |abi| abi.structs.len());
+    /// Crates that carry components and take their version from one line.
+    fn shared_lines(&mut self) {
+        let mut sharing: BTreeMap<&str, (&Package, Vec<&str>)> = BTreeMap::new();
+        for component in &self.own {
+            let package = self.packages.get(component.crate_name);
+            if let Some(package) = package.filter(|package| package.is_shared) {
+                let line = sharing.entry(&package.version_in);
+                let (_, crates) = line.or_insert_with(|| (package, Vec::new()));
+                if !crates.contains(&component.crate_name) {
+                    crates.push(component.crate_name);
+                }
+            }
+        }
+        sharing.retain(|_, (_, crates)| crates.len() > 1);
+        let found = sharing.into_values().map(|(package, mut crates)| {
+            crates.sort_unstable();
+            let place = self.version_line(package);
+            let title = format!(
+                "crates that carry components share one version: {}",
+                crates.join(", ")
+            );
+            Finding::new(&rules::VERSION_LINE_SHARED, "", title)
+                .at(Some(place))
+                .mend(rules::VERSION_LINE_SHARED.mend)
+        });
+        let found: Vec<_> = found.collect();
+        self.findings.extend(found);
+    }
+
+    fn added(&mut self, generation: &Described) {
+        let component = generation.component;
+        let (place, _) = self.version_place(component, generation.version());
+        let structs = Abi::parse(generation.text()).map_or(0, |abi| abi.structs.len());
         let mut about = vec![format!("{structs} structs")];
         if !component.summary.is_empty() {
             about.insert(0, component.summary.to_owned());
         }
-        let needs: Vec<_> = component.written().listed().map(|(need, _)| need).collect();
+        let needs: Vec<_> = generation
+            .generation
+            .listed()
+            .map(|(need, _)| need)
+            .collect();
         if !needs.is_empty() {
             about.push(format!("needs {}", needs.join(", ")));
         }
-        let title = format!("{} is new: {}", token(component), about.join("; "));
+        let title = format!("{} is new: {}", generation.token(), about.join("; "));
         let finding = Finding::new(&rules::COMPONENT_ADDED, component.name, title).at(Some(place));
         self.add(finding);
     }
 
     /// A version that is not history yet has to be written down as it is.
-    fn written_down(&mut self, component: &Component, now: &str) {
-        let version = component.major();
-        let path = self.snapshot(component.name, version);
+    fn written_down(&mut self, generation: &Described) {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let path = self.snapshot(name, version);
         let bless = self.project.bless.clone();
-        match self.history.work(component.name, version) {
-            Some(text) if text == now => {}
-            Some(text) => {
-                let changes = Changes::of(text, now).with_added();
-                let title = format!("{path} is not what {} is now", token(component));
-                let finding = Finding::new(&rules::SNAPSHOT_STALE, component.name, title)
-                    .details(changes.details())
-                    .structs(changes.structs)
-                    .at(Some(Place::new(path, 1)))
-                    .mend(bless);
-                self.add(finding);
-            }
-            None => {
-                let title = format!("{path} is missing");
-                let (place, _) = self.version_place(component);
-                let finding = Finding::new(&rules::SNAPSHOT_MISSING, component.name, title)
-                    .at(Some(place))
-                    .mend(bless);
-                self.add(finding);
-            }
+        let Some(text) = self.history.work(name, version) else {
+            let title = format!("{path} is missing");
+            let (place, _) = self.version_place(component, version);
+            let finding = Finding::new(&rules::SNAPSHOT_MISSING, name, title)
+                .at(Some(place))
+                .mend(bless);
+            return self.add(finding);
+        };
+        let now = generation.beside(text);
+        if text == now {
+            return;
         }
+        let changes = Changes::of(text, &now).with_added();
+        let title = format!("{path} is not what {} is now", generation.token());
+        let finding = Finding::new(&rules::SNAPSHOT_STALE, name, title)
+            .details(changes.details())
+            .structs(changes.structs)
+            .at(Some(Place::new(path, 1)))
+            .mend(bless);
+        self.add(finding);
     }
 
     /// What has to be done for a change to be one.
-    fn mend(&mut self, component: &Component) -> String {
-        let (place, constant) = self.version_place(component);
-        let next = component.major().saturating_add(1);
+    fn mend(&mut self, generation: &Described, is_additive: bool) -> String {
+        let component = generation.component;
+        let (name, version) = (component.name, generation.version());
+        let (place, constant) = self.version_place(component, version);
+        let token = generation.token();
+        let bless = &self.project.bless;
+        let minor = version.minor.saturating_add(1);
+        let minor = if is_additive {
+            format!(
+                "; or, if a reader of {token} may ignore what was added, raise its minor version to {minor} \
+                 ({place}), then run: {bless}"
+            )
+        } else {
+            String::new()
+        };
+        if !generation.is_default() {
+            return format!(
+                "undo the change: what was handed over as {token} lies in memory as its snapshot says{minor}"
+            );
+        }
+        let next = version.number.saturating_add(1);
         let constant =
             constant.map_or_else(|| "the version".to_owned(), |name| format!("`{name}`"));
         let mut steps = vec![format!(
-            "set {constant} to {next} ({place}) with `restores` and the snapshot's name in the tests to match"
+            "set {constant} to {next} ({place}) and the snapshot's name in the tests to match"
         )];
         if let Some(old) = self.old_version(component)
             && let Some(package) = self.packages.get(component.crate_name)
@@ -341,10 +646,8 @@ impl Check<'_> {
             }
         }
         format!(
-            "undo the change; or make it {}-v{next}: {}, then run: {}",
-            component.name,
+            "undo the change{minor}; or make it {name}-v{next}: {}, then run: {bless}",
             steps.join(", "),
-            self.project.bless
         )
     }
 
@@ -354,8 +657,20 @@ impl Check<'_> {
         package.version.clone()
     }
 
-    /// Whether the crate that carries `component` makes a breaking release.
-    fn released(&self, component: &Component) -> Released {
+    /// Says so where the crate that carries `component` makes no such release for `change`.
+    fn carried(&mut self, component: &Component, need: Need, change: &str, place: Place) {
+        let released = self.released(component, need);
+        if let Some(mend) = released.mend {
+            let title = format!("{change}, but {}", released.problem);
+            let finding = Finding::new(&rules::CRATE_NOT_RELEASED, component.name, title)
+                .at(released.place.or(Some(place)))
+                .mend(mend);
+            self.add(finding);
+        }
+    }
+
+    /// Whether the crate that carries `component` makes such a release.
+    fn released(&self, component: &Component, need: Need) -> Released {
         let name = component.crate_name;
         let Some(package) = self.packages.get(name) else {
             return Released::default();
@@ -376,56 +691,86 @@ impl Check<'_> {
         };
         // A version that is above the last release already may carry more than one change.
         let last = self.last_release(name);
-        if is_breaking(&old, now) {
+        let does = |old: &semver::Version| match need {
+            Need::Breaking => is_breaking(old, now),
+            Need::Compatible => *now >= next_compatible(old),
+        };
+        if does(&old) {
             return Released {
                 words: format!(" {name} {old} -> {now} carries it."),
                 ..Released::default()
             };
         }
         if let Some((tag, last)) = last
-            && is_breaking(&last, now)
+            && does(&last)
         {
             return Released {
-                words: format!(
-                    " {name} {now} carries it, which is a breaking release after {tag}."
-                ),
+                words: format!(" {name} {now} carries it, which is {need} after {tag}."),
                 ..Released::default()
             };
         }
-        let needed = next_breaking(&old);
-        let line = self.version_line(&package.version_in);
-        let place = Place::new(package.version_in.clone(), line);
+        let needed = match need {
+            Need::Breaking => next_breaking(&old),
+            Need::Compatible => next_compatible(&old),
+        };
+        let place = self.version_line(package);
+        let mut mend = format!("set the version of {name} to {needed} at {place}");
+        if let (Need::Breaking, Some(place)) = (need, self.dependency_line(name)) {
+            mend = format!("{mend}, and where the workspace depends on it ({place})");
+        }
+        let no = need.to_string();
         Released {
             words: String::new(),
-            problem: format!("{name} {old} -> {now} is no breaking release"),
-            mend: Some(format!("set the version of {name} to {needed} at {place}")),
+            problem: format!(
+                "{name} {old} -> {now} is no {}",
+                no.trim_start_matches("a ")
+            ),
+            mend: Some(mend),
             place: Some(place),
         }
     }
 
-    fn version_line(&self, manifest: &str) -> usize {
-        use crate::tree::Tree;
-        let text = self.work.read(manifest).unwrap_or_default();
-        let found = text.lines().position(|line| line.starts_with("version"));
-        found.map_or(1, |index| index + 1)
+    /// Where the version of a crate stands.
+    fn version_line(&self, package: &Package) -> Place {
+        let text = self.work.read(&package.version_in).unwrap_or_default();
+        let table = if package.is_shared {
+            "[workspace.package]"
+        } else {
+            "[package]"
+        };
+        let mut lines = text.lines().enumerate();
+        lines.find(|(_, line)| line.trim() == table);
+        let found = lines.find(|(_, line)| line.starts_with("version"));
+        Place::new(
+            package.version_in.clone(),
+            found.map_or(1, |(index, _)| index + 1),
+        )
+    }
+
+    /// Where the workspace depends on the crate `name` by its version.
+    fn dependency_line(&self, name: &str) -> Option<Place> {
+        let text = self.work.read("Cargo.toml")?;
+        let is_its = |line: &str| {
+            let rest = line.strip_prefix(name).map(str::trim_start);
+            rest.is_some_and(|rest| rest.starts_with('=') && rest.contains("version"))
+        };
+        let index = text.lines().position(is_its)?;
+        Some(Place::new("Cargo.toml", index + 1))
     }
 
     /// The version of the crate `name` in the newest release that this tree is built on.
     fn last_release(&self, name: &str) -> Option<(String, semver::Version)> {
-        let mut tags: Vec<_> = self
-            .repo?
-            .tags()
-            .filter(|(_, merged, _)| *merged)
-            .filter_map(|(tag, _, revision)| {
-                let version: semver::Version = tag.strip_prefix('v')?.parse().ok()?;
-                Some((version, tag.to_owned(), revision))
-            })
-            .collect();
-        tags.sort_by(|a, b| b.0.cmp(&a.0));
-        tags.into_iter().find_map(|(_, tag, revision)| {
+        let tags = self.repo?.tags().filter(|(_, merged, _)| *merged);
+        let of_it = tags.filter(|(tag, ..)| {
+            let own = tag.strip_prefix(name).and_then(|tag| tag.strip_prefix('-'));
+            let version = own.unwrap_or(tag).strip_prefix('v');
+            version.is_some_and(|version| version.parse::<semver::Version>().is_ok())
+        });
+        let versions = of_it.filter_map(|(tag, _, revision)| {
             let packages = crate::packages::packages(&revision);
-            Some((tag, packages.get(name)?.version.clone()?))
-        })
+            Some((tag.to_owned(), packages.get(name)?.version.clone()?))
+        });
+        versions.max_by(|a, b| a.1.cmp(&b.1))
     }
 
     /// What each side makes of the other's memory after a bump.
@@ -463,11 +808,19 @@ impl Check<'_> {
         let mut found = Vec::new();
         for (name, versions) in &self.history.work {
             let own = self.own.iter().find(|component| component.name == name);
-            let current = own.map(|component| component.major());
-            for version in versions.keys() {
-                let ahead = current.is_none_or(|current| *version > current);
-                if ahead && self.history.past(name, *version).is_none() {
-                    found.push((name.clone(), *version, current));
+            let generations = self.described.iter();
+            let of_it = generations.filter(|generation| generation.component.name == name);
+            for (version, text) in versions {
+                // What is above all generations, or above the minor version of its own. An experiment's
+                // feature may be off.
+                let mut newest = of_it.clone().map(Described::version);
+                let ahead = match newest.clone().find(|one| one.number == version.number) {
+                    Some(own) => *version > own,
+                    None => newest.all(|one| *version > one),
+                };
+                let off = own.is_some() && is_experiment(text);
+                if ahead && !off && self.history.past(name, *version).is_none() {
+                    found.push((name.clone(), *version, own.map(|own| token(own))));
                 }
             }
         }
@@ -475,7 +828,7 @@ impl Check<'_> {
             let path = self.snapshot(&name, version);
             let now = current.map_or_else(
                 || format!("there is no component `{name}`"),
-                |current| format!("the component is {name}-v{current}"),
+                |current| format!("the component is {current}"),
             );
             let finding = Finding::new(
                 &rules::SNAPSHOT_ORPHAN,
@@ -489,7 +842,7 @@ impl Check<'_> {
         }
     }
 
-    fn one_past(&mut self, name: &str, version: u32, past: &Past) {
+    fn one_past(&mut self, name: &str, version: Version, past: &Past) {
         let path = self.snapshot(name, version);
         let by = match &past.tag {
             Some(tag) => format!("released with {tag}"),
@@ -557,6 +910,28 @@ struct Released {
     problem: String,
     mend: Option<String>,
     place: Option<Place>,
+}
+
+/// What release a change needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// One that cargo takes for compatible.
+    Compatible,
+    Breaking,
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compatible => "a new release",
+            Self::Breaking => "a breaking release",
+        })
+    }
+}
+
+/// Whether there is more than there was, and all else as it was.
+fn is_additive(changes: &Changes) -> bool {
+    changes.is_empty() && !changes.added.is_empty() && changes.added.head.is_empty()
 }
 
 pub(super) fn token(component: &Component) -> String {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use kho_abi_check::{Error, Finding, Format, Options, Project, Report, Severity, Vectors, check};
-use kho_compat::Component;
+use kho_compat::{Component, Generation};
 use tempfile::TempDir;
 
 pub struct Fake {
@@ -23,6 +23,11 @@ pub struct Fake {
 /// Keeps a component for good, as a linked one is.
 pub fn leak(component: Component) -> &'static Component {
     Box::leak(Box::new(component.of_crate("fmt")))
+}
+
+/// Keeps generations for good.
+pub fn kept<const N: usize>(generations: [Generation; N]) -> &'static [Generation] {
+    Box::leak(Box::new(generations))
 }
 
 impl Fake {
