@@ -10,11 +10,11 @@ use crate::tree::{Repo, Tree, Work, join};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Version {
     pub(crate) number: u32,
-    pub(crate) minor: u32,
+    pub(crate) minor: u16,
 }
 
 impl Version {
-    pub(crate) const fn new(number: u32, minor: u32) -> Self {
+    pub(crate) const fn new(number: u32, minor: u16) -> Self {
         Self { number, minor }
     }
 

@@ -7,7 +7,6 @@ use kho_compat::Registry;
 use kho_core::{Entry, Handover};
 use kho_mem::PhysAddr;
 use kho_testkit::Builder;
-use kho_vmalloc as _;
 
 #[test]
 fn version_two_is_not_known() {

@@ -13,7 +13,6 @@ use kho_compat::{
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, Link, PhysAddr, PhysMemExt};
 use kho_testkit::{Builder, Built};
-use kho_vmalloc as _;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 

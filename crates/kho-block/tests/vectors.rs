@@ -12,7 +12,6 @@ use kho_block::abi::{BlockHeader, count_per_block};
 use kho_core::{Entry, Handover};
 use kho_mem::{Link, PhysAddr};
 use kho_testkit::{Builder, Built};
-use kho_vmalloc as _;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -71,7 +71,7 @@ pub struct ComponentFile {
     pub version: u32,
     /// Additions to that version that an older reader may ignore.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub minor: u32,
+    pub minor: u16,
     /// What it restores: semver requirements, ` || ` between alternatives. Without it its own version
     /// alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +152,7 @@ const fn one() -> u64 {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
-const fn is_zero(number: &u32) -> bool {
+const fn is_zero(number: &u16) -> bool {
     *number == 0
 }
 

@@ -29,7 +29,7 @@ pub struct Generation {
     /// The number in `block-v1`: the major version.
     pub number: u32,
     /// Additions that an older reader of the same number may ignore: the minor version.
-    pub minor: u32,
+    pub minor: u16,
     /// The string that announces it, where that is not its own token. Two generations may share one.
     pub announced_by: Option<&'static str>,
     /// The first release that writes it: `Linux 7.2`.
@@ -67,7 +67,7 @@ impl Generation {
 
     /// Sets the minor version.
     #[must_use]
-    pub const fn minor(mut self, minor: u32) -> Self {
+    pub const fn minor(mut self, minor: u16) -> Self {
         self.minor = minor;
         self
     }

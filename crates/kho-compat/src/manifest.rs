@@ -138,7 +138,7 @@ pub struct Entry {
     /// Whether its writer says that the rest is worth restoring without it. No string says so.
     pub optional: bool,
     /// The minor version of an entry of [`Carrier::Table`]: additions that a reader may ignore.
-    pub minor: u32,
+    pub minor: u16,
     /// The masks of an entry of [`Carrier::Features`], whose string is a name.
     pub features: Option<Features>,
     /// Where it was seen first.
@@ -245,6 +245,13 @@ impl Manifest {
                 _ => {}
             }
         }
+        if dialect == Dialect::Table {
+            for (name, version) in side.all_unlinked() {
+                let token = Token::new(name, version)
+                    .map_err(|error| RegistryError::Name(name.to_string(), error))?;
+                self.add_listed(&token, false, place(name));
+            }
+        }
         Ok(())
     }
 
@@ -260,7 +267,7 @@ impl Manifest {
     }
 
     /// Sets the minor version of an entry of the version table. No effect on what is not listed.
-    pub fn set_minor(&mut self, token: &Token, minor: u32) {
+    pub fn set_minor(&mut self, token: &Token, minor: u16) {
         if let Some(entry) = self.entry_mut(Carrier::Table, &token.to_string()) {
             entry.minor = minor;
         }
@@ -301,7 +308,7 @@ impl Manifest {
 
     /// The minor version of `token`: what the table lists of it, 0 where it does not.
     #[must_use]
-    pub fn minor(&self, token: &Token) -> u32 {
+    pub fn minor(&self, token: &Token) -> u16 {
         let key = (Carrier::Table, token.to_string());
         let entry = self
             .index

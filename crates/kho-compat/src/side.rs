@@ -18,7 +18,7 @@ pub struct Ability {
     /// The version that it writes: the number in its token.
     pub version: u32,
     /// The minor version that it writes: additions that an older reader may ignore.
-    pub minor: u32,
+    pub minor: u16,
     /// The versions that it restores.
     pub restores: Versions,
     /// Versions that it can write besides its own, in order.
@@ -200,6 +200,15 @@ impl Side {
         }
         let mut users = self.abilities().filter(|user| user.lists.contains(name));
         users.find_map(|user| user.stands_for.get(name).copied())
+    }
+
+    /// The components that strings list and that this side does not have, in alphabetical order, each
+    /// with its version: see [`Side::unlinked`].
+    pub fn all_unlinked(&self) -> impl Iterator<Item = (&str, u32)> {
+        let names = self.abilities().flat_map(|user| &user.lists);
+        let names: BTreeSet<_> = names.map(String::as_str).collect();
+        let version = |name| Some((name, self.unlinked(name)?));
+        names.into_iter().filter_map(version)
     }
 
     /// Whether the component `name` restores what `name-vversion` wrote. False for one that is not

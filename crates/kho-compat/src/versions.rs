@@ -30,7 +30,7 @@ impl Versions {
     /// Whether version `major.minor` is in the set. A number stands for all its minor versions: what
     /// a minor version adds may be ignored.
     #[must_use]
-    pub fn has(&self, major: u32, minor: u32) -> bool {
+    pub fn has(&self, major: u32, minor: u16) -> bool {
         if self.numbers.contains(&major) {
             return true;
         }

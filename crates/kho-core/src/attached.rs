@@ -18,7 +18,6 @@ use crate::{Entry, Handover, OpenError, ScratchTable};
 /// predecessor left it, and may be handed back.
 ///
 /// ```
-/// # use kho_vmalloc as _;
 /// use kho_core::{Attached, Handover, Kho, KhoConfig};
 /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
 ///

@@ -168,7 +168,6 @@ impl KhoConfig {
 /// table. Cheap to clone; the clones are one.
 ///
 /// ```
-/// # use kho_vmalloc as _;
 /// use kho_core::{Handover, Kho, KhoConfig};
 /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
 ///
@@ -336,7 +335,6 @@ impl Kho {
     ///
     /// ```
     /// use kho_compat::Dialect;
-    /// # use kho_vmalloc as _;
     /// use kho_core::{Handover, Kho, KhoConfig};
     /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
     ///

@@ -28,6 +28,8 @@ pub enum Said {
     Version {
         /// The version that was written.
         version: u32,
+        /// Additions to it that a reader may ignore.
+        minor: u16,
         /// Whether the rest is worth restoring without it.
         optional: bool,
     },
@@ -38,9 +40,16 @@ pub enum Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { version, optional } => {
-                let optional = if *optional { ", optional" } else { "" };
-                write!(f, "version {version}{optional}")
+            Self::Version {
+                version,
+                minor,
+                optional,
+            } => {
+                write!(f, "version {version}")?;
+                if *minor > 0 {
+                    write!(f, ".{minor}")?;
+                }
+                f.write_str(if *optional { ", optional" } else { "" })
             }
             Self::Features(features) => write!(
                 f,
@@ -50,6 +59,10 @@ impl fmt::Display for Said {
         }
     }
 }
+
+/// Bits of [`ListedVersion::flags`]: the minor version. Readers of before there was one refuse any other
+/// than 0.
+const MINOR: u32 = 0xff_ff00;
 
 /// A value that is none of its node's: the defect, what was found, what was expected.
 pub(crate) type BadValue = (Defect, String, String);
@@ -77,10 +90,15 @@ impl Listed {
         let node = self.said.carrier().node().unwrap_or_default();
         let place = Place::new(at, alloc::format!("root FDT, {node}/{}", self.name));
         match self.said {
-            Said::Version { version, optional } => {
+            Said::Version {
+                version,
+                minor,
+                optional,
+            } => {
                 // The name was found to be one when it was read.
                 if let Ok(token) = Token::new(&self.name, version) {
                     manifest.add_listed(&token, optional, place);
+                    manifest.set_minor(&token, minor);
                 }
             }
             Said::Features(features) => manifest.add_features(&self.name, features, place),
@@ -101,6 +119,7 @@ impl Said {
         }
         Some(Self::Version {
             version: ability.version,
+            minor: ability.minor,
             optional: ability.is_optional(),
         })
     }
@@ -116,12 +135,14 @@ impl Said {
         let ser =
             ListedVersion::read_from_bytes(value).map_err(|_| bad_size::<ListedVersion>(value))?;
         let flags = ser.flags.get();
-        if flags & !LISTED_OPTIONAL != 0 {
+        let minor = (flags & MINOR) >> MINOR.trailing_zeros();
+        if flags & !(LISTED_OPTIONAL | MINOR) != 0 {
             let (found, expected) = (alloc::format!("{flags:#x}"), "flags 0 or 0x1".to_string());
             return Err((Defect::UnknownFlags, found, expected));
         }
         Ok(Self::Version {
             version: ser.version.get(),
+            minor: u16::try_from(minor).unwrap_or(u16::MAX),
             optional: flags & LISTED_OPTIONAL != 0,
         })
     }
@@ -139,9 +160,16 @@ impl Said {
     /// The value of its property.
     fn to_bytes(self) -> Vec<u8> {
         match self {
-            Self::Version { version, optional } => ListedVersion {
+            Self::Version {
+                version,
+                minor,
+                optional,
+            } => ListedVersion {
                 version: U32::new(version),
-                flags: U32::new(if optional { LISTED_OPTIONAL } else { 0 }),
+                flags: U32::new(
+                    u32::from(minor) << MINOR.trailing_zeros()
+                        | if optional { LISTED_OPTIONAL } else { 0 },
+                ),
             }
             .as_bytes()
             .to_vec(),
@@ -179,7 +207,20 @@ impl<'n> Node<'n> {
         carrier: Carrier,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Self {
-        let value = |name: &'n str| Some((name, Said::of(side.get(name)?, carrier)?.to_bytes()));
+        let unlinked = |name| {
+            let version = side.unlinked(name).filter(|_| carrier == Carrier::Table)?;
+            let (minor, optional) = (0, false);
+            Some(Said::Version {
+                version,
+                minor,
+                optional,
+            })
+        };
+        let said = |name| match side.get(name) {
+            Some(ability) => Said::of(ability, carrier),
+            None => unlinked(name),
+        };
+        let value = |name: &'n str| Some((name, said(name)?.to_bytes()));
         Self {
             name: carrier.node().unwrap_or_default(),
             properties: names.into_iter().filter_map(value).collect(),

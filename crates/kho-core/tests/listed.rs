@@ -131,7 +131,11 @@ fn the_bytes_are_those_of_the_dialect() {
 
 #[test]
 fn hand_made_lists_read_as_what_they_say() {
-    let version = |version, optional| Said::Version { version, optional };
+    let version = |version, optional| Said::Version {
+        version,
+        minor: 0,
+        optional,
+    };
     let read = |page: &[u8]| {
         let at = PhysAddr::new(0x1000);
         RootFdt::read(&SliceMem::new(at, page), at).unwrap()
@@ -456,7 +460,11 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
 fn what_is_in_use_is_listed() {
     let version = |name: &str, version, optional| Listed {
         name: name.to_owned(),
-        said: Said::Version { version, optional },
+        said: Said::Version {
+            version,
+            minor: 0,
+            optional,
+        },
     };
     let kho = Kho::new(
         arena(),
@@ -723,9 +731,10 @@ fn a_version_that_is_not_written_here_is_refused() {
 
 #[test]
 fn the_side_is_what_is_written() {
-    static NEAR: Component = Component::new("near", &[Generation::new(6).needs(&[(BIT, 1)])])
-        .carried_in(Carrier::FileHandler)
-        .features(Features::of(7, 5));
+    static NEAR: Component =
+        Component::new("near", &[Generation::new(6).minor(3).needs(&[(BIT, 1)])])
+            .carried_in(Carrier::FileHandler)
+            .features(Features::of(7, 5));
     let registry = registry(&["near"], &[&NEAR]);
     for (dialect, compat) in [
         (Dialect::Plain, "near-v6"),
@@ -745,6 +754,7 @@ fn the_side_is_what_is_written() {
             match dialect {
                 Dialect::Table => Some(Said::Version {
                     version: 6,
+                    minor: 3,
                     optional: false
                 }),
                 Dialect::Features => Some(Said::Features(Features::of(7, 5))),
@@ -762,12 +772,17 @@ fn the_side_is_what_is_written() {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     assert_eq!(manifest.listed("near"), Some(6));
+    assert_eq!(manifest.minor(&"near-v6".parse().unwrap()), 3);
     let judge = |registry: &Registry| {
         registry
             .admit(&kho_compat::policy::SemverRange, manifest.clone())
             .is_ok()
     };
     assert!(judge(&registry));
+    // An addition may be ignored.
+    static NEAR_6: Component =
+        Component::new("near", &[Generation::new(6)]).carried_in(Carrier::FileHandler);
+    assert!(judge(&self::registry(&["near"], &[&NEAR_6])));
     assert!(!judge(&self::registry(&["near"], &[&NEAR_1])));
 }
 

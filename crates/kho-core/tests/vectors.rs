@@ -10,7 +10,6 @@
 use kho_core::abi::{KexecMetadata, KhoData, ScratchEntry, SetupData};
 use kho_core::{RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, SliceMem};
-use kho_vmalloc as _;
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]

@@ -40,7 +40,7 @@ pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
 pub use kho_mem::{Arena, Damage, Link, MemError, PhysAddr};
 pub use kho_radix::{Claims, Reading, Restoring};
 pub use name::Name;
-pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession};
+pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};
 pub use read::{Body, Luo};
 pub use restore::{IncomingFile, IncomingSession, Sessions};
 pub use session::{File, Handler, Session};

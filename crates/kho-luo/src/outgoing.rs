@@ -86,7 +86,7 @@ pub enum LuoError {
         /// Which set.
         what: &'static str,
         /// Why.
-        error: BlockError,
+        error: SetError,
     },
     /// The handover's core refuses.
     #[error(transparent)]
@@ -99,6 +99,11 @@ pub enum LuoError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
+
+/// A set of sessions or files that does not take one more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SetError(BlockError);
 
 const FLBS: usize = (PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>();
 
@@ -334,10 +339,10 @@ impl Orchestrator {
         }
         let count = state.open + 1;
         let what = "the session set";
-        state
-            .set
-            .grow(count)
-            .map_err(|error| LuoError::Set { what, error })?;
+        state.set.grow(count).map_err(|error| LuoError::Set {
+            what,
+            error: SetError(error),
+        })?;
         let index = state.sessions.len();
         state.sessions.push(Some(Session {
             name: name.clone(),
@@ -606,6 +611,7 @@ impl Shared {
         if let Err(error) = session.set.grow(before + 1) {
             busy.remove(&identity);
             let what = "the file set of the session";
+            let error = SetError(error);
             return Err(LuoError::Set { what, error });
         }
         let component = handler.component();

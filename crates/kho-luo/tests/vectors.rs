@@ -12,7 +12,6 @@ use kho_luo::Luo;
 use kho_luo::abi::{FileSer, FlbHeaderSer, FlbSer, LuoSer, SessionSer};
 use kho_mem::PhysAddr;
 use kho_testkit::{Builder, MemfdSpec};
-use kho_vmalloc as _;
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]

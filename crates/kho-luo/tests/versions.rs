@@ -25,7 +25,6 @@ use kho_luo::{
 };
 use kho_mem::{Arena, ArenaConfig, Order, PAGE_SIZE, PhysAddr, PhysMemExt, PhysRange, SliceMem};
 use kho_testkit::{Builder, Built};
-use kho_vmalloc as _;
 
 const BASE: u64 = 0x1000_0000;
 const SIZE: u64 = 16 << 20;
