@@ -4,6 +4,8 @@ mod allowed;
 mod bless;
 mod format;
 mod kernel;
+mod past;
+mod release;
 mod state;
 mod versions;
 
