@@ -9,8 +9,8 @@ use kho_radix::{PreservedFolio, Preserver, TrackerError};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Format;
-use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
 use crate::format::MAX_HEADER;
+use crate::v1::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
 
 /// What a set refuses. It is as it was then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

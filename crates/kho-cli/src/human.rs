@@ -10,7 +10,7 @@ use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::Session;
 use kho_mem::PAGE_SIZE_U64;
-use kho_memfd::abi;
+use kho_memfd::v2;
 
 use crate::error::RED;
 use crate::report::Hashes;
@@ -411,12 +411,12 @@ fn folios(facts: &MemfdFacts) -> String {
 
 pub(crate) fn seals(seals: u32) -> String {
     const NAMES: &[(u32, &str)] = &[
-        (abi::SEAL_SEAL, "seal"),
-        (abi::SEAL_SHRINK, "shrink"),
-        (abi::SEAL_GROW, "grow"),
-        (abi::SEAL_WRITE, "write"),
-        (abi::SEAL_FUTURE_WRITE, "future-write"),
-        (abi::SEAL_EXEC, "exec"),
+        (v2::SEAL_SEAL, "seal"),
+        (v2::SEAL_SHRINK, "shrink"),
+        (v2::SEAL_GROW, "grow"),
+        (v2::SEAL_WRITE, "write"),
+        (v2::SEAL_FUTURE_WRITE, "future-write"),
+        (v2::SEAL_EXEC, "exec"),
     ];
     let names: Vec<_> = NAMES
         .iter()

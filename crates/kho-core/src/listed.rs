@@ -9,7 +9,7 @@ use kho_mem::Defect;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::abi::{LISTED_OPTIONAL, ListedFeatures, ListedVersion};
+use crate::v4::{LISTED_OPTIONAL, ListedFeatures, ListedVersion};
 
 /// A component that the root FDT lists, in the node `compat` or `features`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,12 +15,13 @@ use kho_mem::{Arena, PAGE_SIZE, PhysAddr};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use crate::abi::{
-    COMPAT_LEN, FLB_PAGES, FileSer, FileSetSer, FlbHeaderSer, FlbSer, LuoSerTail, NAME,
-    SESSION_NAME_LEN, SUBTREE, SessionSer, VERSION,
-};
+use crate::NAME;
 use crate::handler::State as HandlerState;
 use crate::token::Taken;
+use crate::v5::{
+    COMPAT_LEN, FLB_PAGES, FileSer, FileSetSer, FlbHeaderSer, FlbSer, LuoSerTail, SESSION_NAME_LEN,
+    SUBTREE, SessionSer, VERSION,
+};
 use crate::{FileRef, HandlerError, Handlers, Name};
 
 /// What the outgoing side refuses. Everything is as it was then.

@@ -6,7 +6,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use kho_abi_check::Failure;
 use kho_compat::{Ability, Component, Features, Generation, Presence, Registry, Side};
-use kho_core::abi::COMPONENT;
+use kho_core::COMPONENT;
 use kho_core::{Entry, Kho, KhoConfig};
 use kho_mem::{PhysAddr, PhysRange};
 
