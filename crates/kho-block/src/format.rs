@@ -12,9 +12,6 @@ use crate::v1::{self, BLOCK_SIZE};
 #[cfg(feature = "experimental-v2")]
 use crate::v2;
 
-/// The most bytes that a header has, in any version of the format.
-pub(crate) const MAX_HEADER: usize = 24;
-
 /// A version of the format: what header a block has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[non_exhaustive]

@@ -23,7 +23,6 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::NAME;
-use crate::format::MAX_HEADER;
 use crate::v1::{BLOCK_SIZE, MAX_BLOCKS};
 
 /// The number in `block-v2`.
@@ -45,7 +44,7 @@ pub struct BlockHeader {
     pub reserved: U32,
 }
 
-const _: () = assert!(size_of::<BlockHeader>() == 24 && size_of::<BlockHeader>() <= MAX_HEADER);
+const _: () = assert!(size_of::<BlockHeader>() == 24);
 const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(crate::v1::BlockHeader, next));
 const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::v1::BlockHeader, count));
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
