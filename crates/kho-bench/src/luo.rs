@@ -32,6 +32,10 @@ impl FileHandler for Numbers {
         NAME
     }
 
+    fn writes(&self) -> &[u32] {
+        &[1]
+    }
+
     fn preserve(&self, _kho: &Kho, _file: &Arc<Number>) -> std::result::Result<(), HandlerError> {
         Ok(())
     }

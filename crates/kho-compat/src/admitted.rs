@@ -1,9 +1,11 @@
 //! The right to restore.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
-use crate::{Carrier, Manifest, Outcome, Registry, Verdict};
+use crate::announced::named;
+use crate::{Carrier, Entry, Manifest, Outcome, Registry, Verdict};
 
 /// A handover that a policy did not reject: the right to restore from it.
 ///
@@ -26,6 +28,8 @@ pub struct Admitted {
     verdict: Verdict,
     // Components and versions. A name has one carrier, which the verdict was about.
     covered: BTreeSet<(String, u32)>,
+    // Of them, what no string and no table says: what plain strings stand for.
+    plain: BTreeMap<String, u32>,
 }
 
 /// Restoring was asked for something that the verdict does not cover.
@@ -40,10 +44,31 @@ pub struct NotAdmitted {
     pub covered: String,
 }
 
+impl NotAdmitted {
+    /// Checks that `version` of `component` is among those that its crate reads.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub fn unless_known(component: &str, version: u32, known: &[u32]) -> Result<u32, Self> {
+        if known.contains(&version) {
+            return Ok(version);
+        }
+        let tokens = known
+            .iter()
+            .map(|known| alloc::format!("{component}-v{known}"));
+        Err(Self {
+            component: component.to_string(),
+            version,
+            covered: tokens.collect::<Vec<_>>().join(" and "),
+        })
+    }
+}
+
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
         let (mut said, mut covered) = (BTreeSet::new(), BTreeSet::new());
-        let mut vouched = BTreeSet::new();
+        let (mut vouched, mut plain) = (BTreeSet::new(), BTreeMap::new());
         for finding in &verdict.findings {
             let entry = &finding.entry;
             let Ok(compat) = entry.compat() else { continue };
@@ -63,13 +88,29 @@ impl Admitted {
         for need in vouched.into_iter().filter(|need| !said.contains(*need)) {
             if let Some(version) = registry.side().plain(need) {
                 covered.insert((need.clone(), version));
+                plain.insert(need.clone(), version);
             }
         }
         Self {
             manifest,
             verdict,
             covered,
+            plain,
         }
+    }
+
+    /// The version of `component` that was handed over, as far as what was judged says it: the first
+    /// string that names it, the table, or what a plain string stands for.
+    #[must_use]
+    pub fn version_of(&self, component: &str) -> Option<u32> {
+        let named = |entry: &Entry| match entry.carrier {
+            Carrier::Table => None,
+            _ => named(&entry.compat().ok()?, component),
+        };
+        let mut entries = self.manifest.entries().iter();
+        let said = entries.find_map(named);
+        let said = said.or_else(|| self.manifest.listed(component));
+        said.or_else(|| self.plain.get(component).copied())
     }
 
     /// The manifest that was judged.

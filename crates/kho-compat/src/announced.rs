@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::{Admitted, Compat, RegistryError, Token};
+use crate::{Compat, RegistryError, Token};
 
 /// What a handover announces of its components' versions: what it lists beside the strings, and
 /// the string of whoever uses a component.
@@ -43,6 +43,13 @@ impl Announced {
         }
     }
 
+    /// The token that the string begins with: the component that uses what hangs on it, and its
+    /// version. `None` without a string.
+    #[must_use]
+    pub fn base(&self) -> Option<&Token> {
+        self.string.as_deref().map(Compat::base)
+    }
+
     /// The version of `component` that was announced: by the string, or else by the list. `None`
     /// is the one that plain strings stand for.
     ///
@@ -60,16 +67,8 @@ impl Announced {
     }
 }
 
-impl Admitted {
-    /// The version of `component` that the first string names that does, of all that were judged.
-    #[must_use]
-    pub fn version_of(&self, component: &str) -> Option<u32> {
-        let mut entries = self.manifest().entries().iter();
-        entries.find_map(|entry| named(&entry.compat().ok()?, component))
-    }
-}
-
-fn named(compat: &Compat, component: &str) -> Option<u32> {
+/// The version that a string names of `component`.
+pub(crate) fn named(compat: &Compat, component: &str) -> Option<u32> {
     let mut tokens = compat.tokens();
     let token = tokens.find(|token| token.name() == component);
     token.map(Token::version)

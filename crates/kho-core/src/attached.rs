@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, NotAdmitted, Registry};
+use kho_compat::{Admitted, Compat, NotAdmitted, Registry};
 use kho_mem::{Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, Pages, PhysAddr};
 use kho_radix::{Failed, RestoreError};
 
@@ -164,7 +164,9 @@ impl Attached {
     }
 
     fn require(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
-        admitted.require(NAME, VERSION)
+        let found = Compat::parse(self.handover().root().compatible());
+        let version = found.map_or(VERSION, |compat| compat.base().version());
+        admitted.require(NAME, version)
     }
 
     /// Ends the handover: what was not restored is freed.

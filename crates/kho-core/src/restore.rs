@@ -20,7 +20,7 @@ impl<'m> Restored<'m> {
     /// The verdict does not cover the handover's root, no preserved folio begins there, or it was
     /// claimed before.
     pub fn folio(restoring: &mut Restoring<'_, 'm>, link: Link) -> Result<Self, RestoreError> {
-        restoring.require(NAME, VERSION)?;
+        restoring.found(NAME, &[VERSION])?;
         let folio = restoring.folio(link)?;
         Self::of(restoring, link, folio.order.bytes().unwrap_or(u64::MAX))
     }
@@ -35,7 +35,7 @@ impl<'m> Restored<'m> {
         link: Link,
         pages: u64,
     ) -> Result<Self, RestoreError> {
-        restoring.require(NAME, VERSION)?;
+        restoring.found(NAME, &[VERSION])?;
         restoring.pages(link, pages)?;
         Self::of(
             restoring,

@@ -34,6 +34,10 @@ impl FileHandler for CounterHandler {
         NAME
     }
 
+    fn writes(&self) -> &[u32] {
+        &[VERSION]
+    }
+
     /// All that may fail or take long: here, a page for the number.
     fn preserve(&self, kho: &Kho, _: &Arc<Counter>) -> Result<PreservedFolio, HandlerError> {
         let page = kho.preserver().alloc_preserve(8);

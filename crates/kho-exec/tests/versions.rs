@@ -61,6 +61,10 @@ impl FileHandler for Extras {
         "extra"
     }
 
+    fn writes(&self) -> &[u32] {
+        &[1, 2]
+    }
+
     fn preserve(&self, kho: &Kho, _: &Arc<Extra>) -> Result<PreservedFolio, HandlerError> {
         kho.preserver()
             .alloc_preserve(4096)

@@ -61,6 +61,10 @@ impl FileHandler for FdHandler {
         NAME
     }
 
+    fn writes(&self) -> &[u32] {
+        &[VERSION]
+    }
+
     fn preserve(&self, kho: &Kho, file: &Arc<FdFile>) -> Result<PreservedFd, HandlerError> {
         let (kind, dev, ino) = identity(file.as_fd())?;
         let number = file.as_fd().as_raw_fd();
@@ -115,7 +119,7 @@ impl FileHandler for FdHandler {
         retrieve: &mut Retrieve<'_>,
         data: u64,
     ) -> Result<Arc<FdFile>, HandlerError> {
-        retrieve.admitted.require(NAME, VERSION).map_err(refused)?;
+        retrieve.found(&[VERSION]).map_err(refused)?;
         let link = retrieve.link(data, "descriptor");
         let read = retrieve.restoring(|restoring| {
             restoring.page(link)?;

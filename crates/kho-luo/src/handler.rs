@@ -11,7 +11,7 @@ use core::error::Error;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::{Admitted, Announced};
+use kho_compat::{Admitted, Announced, NotAdmitted, Token};
 use kho_core::{Attached, Kho};
 use kho_mem::sync::RwLock;
 use kho_mem::{Link, MemError, PhysAddr, PhysMemExt};
@@ -124,6 +124,31 @@ impl Retrieve<'_> {
         }
     }
 
+    /// The version of the file's own component that was handed over.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.announced.base().map_or(0, Token::version)
+    }
+
+    /// The version of `component` that was handed over: of one that the file's component needs.
+    #[must_use]
+    pub fn version_of(&self, component: &str) -> Option<u32> {
+        let announced = self.announced.version_of(component);
+        announced.or_else(|| self.admitted.version_of(component))
+    }
+
+    /// As [`Retrieve::version`], checked: the verdict covers it, and it is one of `known`, those that
+    /// the handler reads.
+    ///
+    /// # Errors
+    ///
+    /// It is not.
+    pub fn found(&self, known: &[u32]) -> Result<u32, NotAdmitted> {
+        let component = self.announced.base().map_or("", Token::name);
+        self.admitted.require(component, self.version())?;
+        NotAdmitted::unless_known(component, self.version(), known)
+    }
+
     /// Restores with what is given. The memory is locked against finishing meanwhile.
     pub fn restoring<T>(&mut self, step: impl FnOnce(&mut Restoring<'_, '_>) -> T) -> T {
         let attached = self.held.read();
@@ -146,6 +171,10 @@ pub trait FileHandler: Send + Sync + 'static {
 
     /// The component whose compat string the file's entry carries: `memfd`.
     fn component(&self) -> &'static str;
+
+    /// The versions of that component that this handler writes. Which one it is to write, the
+    /// handover's side says: an [`Orchestrator`](crate::Orchestrator) checks that it is one of these.
+    fn writes(&self) -> &[u32];
 
     /// What tells the file from others: a file is preserved at most once over all sessions. The
     /// address of the object, unless the handler knows better.
@@ -260,6 +289,7 @@ pub(crate) type State = Box<dyn Any + Send>;
 /// A handler without its types.
 pub(crate) trait AnyHandler: Send + Sync {
     fn component(&self) -> &'static str;
+    fn writes(&self) -> &[u32];
     fn identity(&self, file: &FileRef) -> u128;
     fn can_preserve(&self, file: &FileRef) -> bool;
     fn preserve(&self, kho: &Kho, file: &FileRef) -> Result<State, HandlerError>;
@@ -284,6 +314,10 @@ fn foreign() -> HandlerError {
 impl<H: FileHandler> AnyHandler for H {
     fn component(&self) -> &'static str {
         FileHandler::component(self)
+    }
+
+    fn writes(&self) -> &[u32] {
+        FileHandler::writes(self)
     }
 
     fn identity(&self, file: &FileRef) -> u128 {

@@ -201,7 +201,14 @@ impl Orchestrator {
         let format = Format::written_by(&kho)?;
         let mut compats = Vec::new();
         for handler in &handlers.files {
-            let compat = kho.compat(handler.component())?.to_string();
+            let compat = kho.compat(handler.component())?;
+            let writes = handler.writes();
+            if !writes.contains(&compat.base().version()) {
+                let token = compat.base().to_string();
+                let newest = writes.iter().max().copied().unwrap_or_default();
+                return Err(RegistryError::NotWritable(token, newest).into());
+            }
+            let compat = compat.to_string();
             compats.push(field(compat.as_bytes()).ok_or_else(|| {
                 LuoError::BadFlb(format!(
                     "`{compat}` does not fit {COMPAT_LEN} bytes with its NUL"

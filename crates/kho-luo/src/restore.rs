@@ -44,7 +44,9 @@ impl Luo {
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
-        admitted.require(NAME, VERSION)?;
+        let found = Compat::parse(self.compatible());
+        let version = found.map_or(VERSION, |compat| compat.base().version());
+        admitted.require(NAME, version)?;
         // What was read as a version that is not ours, no verdict opens.
         let body = self.try_body()?;
         let losses = admitted.verdict().losses();

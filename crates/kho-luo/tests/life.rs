@@ -195,6 +195,10 @@ impl FileHandler for Fake {
         self.kind
     }
 
+    fn writes(&self) -> &[u32] {
+        std::slice::from_ref(&self.version)
+    }
+
     fn can_preserve(&self, file: &Arc<FakeFile>) -> bool {
         file.kind == self.kind
     }
@@ -1896,6 +1900,10 @@ impl FileHandler for Number {
 
     fn component(&self) -> &'static str {
         FAKE
+    }
+
+    fn writes(&self) -> &[u32] {
+        &[1]
     }
 
     fn preserve(&self, _: &Kho, _: &Arc<u64>) -> Result<(), HandlerError> {

@@ -95,6 +95,10 @@ impl FileHandler for Notes {
         self.kind
     }
 
+    fn writes(&self) -> &[u32] {
+        std::slice::from_ref(&self.version)
+    }
+
     fn can_preserve(&self, file: &Arc<Note>) -> bool {
         file.kind == self.kind
     }

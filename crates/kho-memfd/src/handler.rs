@@ -66,6 +66,10 @@ impl FileHandler for MemfdHandler {
         NAME
     }
 
+    fn writes(&self) -> &[u32] {
+        &[crate::abi::VERSION]
+    }
+
     fn preserve(&self, kho: &Kho, file: &Arc<MemFile>) -> Result<PreservedMemfd, HandlerError> {
         let mut state = file.lock();
         match state.phase {
@@ -131,10 +135,11 @@ impl FileHandler for MemfdHandler {
         retrieve: &mut Retrieve<'_>,
         data: u64,
     ) -> Result<Arc<MemFile>, HandlerError> {
-        crate::restore::require(retrieve.admitted).map_err(refused)?;
         let link = retrieve.link(data, STATE);
-        let read = retrieve.restoring(|restoring| Memfd::read_at(restoring, link));
-        let memfd = read.map_err(refused)?;
+        let memfd = retrieve.restoring(|restoring| {
+            crate::restore::require(restoring).map_err(refused)?;
+            Memfd::read_at(restoring, link).map_err(refused)
+        })?;
         Ok(Arc::new(MemFile::incoming(memfd, retrieve.held)))
     }
 

@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use kho_compat::{Admitted, Compat, NotAdmitted};
+use kho_compat::{Compat, NotAdmitted};
 use kho_luo::IncomingFile;
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
@@ -39,10 +39,13 @@ pub struct Restored<'m> {
     mem: &'m dyn PhysMem,
 }
 
-/// Checks that `admitted` covers memfds, and the areas that their lists of folios lie in.
-pub(crate) fn require(admitted: &Admitted) -> Result<(), NotAdmitted> {
-    admitted.require(NAME, VERSION)?;
-    admitted.require(kho_vmalloc::abi::NAME, kho_vmalloc::abi::VERSION)
+/// Checks that the verdict covers the versions that the file's string announces: of the memfd, and of
+/// the area that its list of folios lies in.
+pub(crate) fn require(restoring: &Restoring<'_, '_>) -> Result<(), NotAdmitted> {
+    use kho_vmalloc::abi as vmalloc;
+    restoring.found(NAME, &[VERSION])?;
+    restoring.found(vmalloc::NAME, &[vmalloc::VERSION])?;
+    Ok(())
 }
 
 impl Memfd {
@@ -56,18 +59,18 @@ impl Memfd {
         restoring: &mut Restoring<'_, 'm>,
         file: &IncomingFile<'_>,
     ) -> Result<Restored<'m>, RestoreError> {
-        require(restoring.verdict())?;
         let found = file.compatible();
-        let ours =
-            |compat: &Compat| compat.base().name() == NAME && compat.base().version() == VERSION;
-        if !Compat::parse(found).is_ok_and(|compat| ours(&compat)) {
+        if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {
             let found = found.to_owned();
             return Err(RestoreError::NotMemfd {
                 token: file.token(),
                 found,
             });
         }
-        let memfd = Self::read(restoring, file.entry())?;
+        let memfd = restoring.in_string(found, |restoring| {
+            require(restoring)?;
+            Ok::<_, RestoreError>(Self::read(restoring, file.entry())?)
+        })?;
         let mem = restoring.mem();
         Ok(Restored { memfd, mem })
     }

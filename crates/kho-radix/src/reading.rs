@@ -265,8 +265,31 @@ impl Restoring<'_, '_> {
         self.admitted.require(component, version)
     }
 
-    /// The version of `component` that was announced, or else the one that a string names that the
-    /// verdict is about.
+    /// The version of `component` that was handed over, which must be one of `known`: those that its
+    /// crate reads. Where nothing tells, it is the last of them.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover it, or it is not known.
+    pub fn found(&self, component: &str, known: &[u32]) -> Result<u32, NotAdmitted> {
+        let own = known.last().copied().unwrap_or_default();
+        let version = self.version_of(component).unwrap_or(own);
+        self.require(component, version)?;
+        NotAdmitted::unless_known(component, version, known)
+    }
+
+    /// Runs a step on what hangs on the string `compatible`: see [`Reading::in_string`].
+    pub fn in_string<T>(
+        &mut self,
+        compatible: &str,
+        step: impl FnOnce(&mut Restoring<'_, '_>) -> T,
+    ) -> T {
+        let admitted = self.admitted;
+        self.reading
+            .in_string(compatible, |reading| step(&mut reading.admitted(admitted)))
+    }
+
+    /// The version of `component` that was announced, or else the one that the verdict is about.
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
         let announced = self.announced().version_of(component);

@@ -23,7 +23,7 @@ impl Area {
         restoring: &mut Restoring<'_, 'm>,
         ser: &Located<VmallocSer>,
     ) -> Result<Restored<'m>, RestoreError> {
-        restoring.require(NAME, VERSION)?;
+        restoring.found(NAME, &[VERSION])?;
         let area = Self::read(restoring, ser)?;
         let mem = restoring.mem();
         Ok(Restored { mem, area })

@@ -43,6 +43,10 @@ impl FileHandler for States {
         NAME
     }
 
+    fn writes(&self) -> &[u32] {
+        &[1]
+    }
+
     fn preserve(&self, kho: &Kho, file: &Arc<State>) -> Result<PreservedFolio, HandlerError> {
         let folio = kho.preserver().alloc_preserve(file.size);
         let mut folio = folio.map_err(HandlerError::new)?;

@@ -11,7 +11,7 @@ use kho_luo::{
     Orchestrator, Retrieve,
 };
 
-use super::peers::registry;
+use super::peers::{registry, version_of};
 use super::written::{File, Log, file, orchestrator, side};
 use crate::dump::arena;
 use crate::edits::kind;
@@ -25,6 +25,10 @@ impl FileHandler for Kind {
 
     fn component(&self) -> &'static str {
         self.0
+    }
+
+    fn writes(&self) -> &[u32] {
+        version_of(self.0)
     }
 
     fn preserve(&self, _: &Kho, _: &Arc<File>) -> Result<(), HandlerError> {

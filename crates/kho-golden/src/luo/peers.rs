@@ -15,3 +15,12 @@ static PART: Component = Component::new("part", &[Generation::new(2)]);
 pub(crate) fn registry() -> Result<Registry, RegistryError> {
     Registry::new([&LUO, &KHO, &BLOCK, &ALPHA, &BETA, &PART])
 }
+
+/// The version that the handler of `kind` writes.
+pub(crate) fn version_of(kind: &str) -> &'static [u32] {
+    match kind {
+        "alpha" => &[3],
+        "beta" => &[12],
+        _ => &[1],
+    }
+}

@@ -12,6 +12,7 @@ use kho_luo::{
 };
 use kho_mem::PhysAddr;
 
+use super::peers::version_of;
 use crate::dump::{Dump, arena, number};
 
 const PAGE: usize = 4096;
@@ -57,6 +58,10 @@ impl FileHandler for Files {
 
     fn component(&self) -> &'static str {
         self.kind
+    }
+
+    fn writes(&self) -> &[u32] {
+        version_of(self.kind)
     }
 
     fn can_preserve(&self, file: &Arc<File>) -> bool {
