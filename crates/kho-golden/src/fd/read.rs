@@ -20,8 +20,10 @@ use crate::dump::arena;
 use crate::edits::{Refusal, kind};
 
 // What carries descriptors has a history of its own.
-static KHO: Component = kho_core::abi::COMPONENT.generations(&[Generation::new(4)]);
-static LUO: Component = kho_luo::abi::COMPONENT.generations(&[Generation::new(5)]);
+static KHO: Component =
+    kho_core::abi::COMPONENT.generations(&[Generation::new(kho_core::abi::VERSION)]);
+static LUO: Component =
+    kho_luo::abi::COMPONENT.generations(&[Generation::new(kho_luo::abi::VERSION)]);
 static FD: Component = COMPONENT;
 
 /// A state that was written, or is said to be somewhere else.
