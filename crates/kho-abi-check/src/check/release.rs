@@ -11,7 +11,7 @@ use crate::packages::{Package, is_breaking, next_breaking, next_compatible};
 use crate::rules;
 use crate::tree::Tree;
 
-/// Whether a crate makes a breaking release, in words.
+/// Whether a crate makes the release that a change needs, in words.
 #[derive(Default)]
 pub(super) struct Released {
     pub(super) words: String,
@@ -31,8 +31,8 @@ pub(super) enum Need {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Compatible => "a new release",
-            Self::Breaking => "a breaking release",
+            Self::Compatible => "new release",
+            Self::Breaking => "breaking release",
         })
     }
 }
@@ -92,7 +92,7 @@ impl Check<'_> {
             && does(&last)
         {
             return Released {
-                words: format!(" {name} {now} carries it, which is {need} after {tag}."),
+                words: format!(" {name} {now} carries it, which is a {need} after {tag}."),
                 ..Released::default()
             };
         }
@@ -105,13 +105,9 @@ impl Check<'_> {
         if let (Need::Breaking, Some(place)) = (need, self.dependency_line(name)) {
             mend = format!("{mend}, and where the workspace depends on it ({place})");
         }
-        let no = need.to_string();
         Released {
             words: String::new(),
-            problem: format!(
-                "{name} {old} -> {now} is no {}",
-                no.trim_start_matches("a ")
-            ),
+            problem: format!("{name} {old} -> {now} is no {need}"),
             mend: Some(mend),
             place: Some(place),
         }
