@@ -124,8 +124,13 @@ pub(crate) fn listed(node: &mut Node, manifest: &Manifest) {
                 "{} {:#x}/{:#x}/{:#x}",
                 entry.found, features.supported, features.required, features.active
             ),
-            None if entry.optional => format!("{} (optional)", entry.found),
-            None => entry.found.clone(),
+            None => {
+                let optional = if entry.optional { " (optional)" } else { "" };
+                match entry.minor {
+                    0 => format!("{}{optional}", entry.found),
+                    minor => format!("{}.{minor}{optional}", entry.found),
+                }
+            }
         });
         let entries: Vec<_> = entries.collect();
         if !entries.is_empty() {

@@ -265,11 +265,7 @@ fn is_said(side: &Side, dialect: Dialect, name: &str) -> bool {
         .peekable();
     users.peek().is_some()
         && users.all(|user| {
-            let has_parts = matches!(
-                user.carrier,
-                Some(Carrier::Root | Carrier::Luo | Carrier::FileHandler)
-            );
-            has_parts
+            user.carrier.is_some_and(Carrier::holds_composites)
                 && match dialect {
                     Dialect::Composite => has(side.needs(&user.name)),
                     Dialect::CompositeDirect => has(&user.needs),
