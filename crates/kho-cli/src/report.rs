@@ -149,8 +149,8 @@ fn listed_json(manifest: &Manifest) -> Option<Value> {
             (Carrier::Table, _) => {
                 let version = manifest.listed(entry.component());
                 let mut value = json!({ "version": version, "optional": entry.optional });
-                if entry.minor > 0 {
-                    value["minor"] = entry.minor.into();
+                if let Some(value) = value.as_object_mut().filter(|_| entry.minor > 0) {
+                    value.insert("minor".into(), entry.minor.into());
                 }
                 value
             }
