@@ -55,7 +55,7 @@ fn memfds(body: &Body) -> Vec<bool> {
     handlers
         .map(|handler| {
             Compat::parse(&handler.compatible)
-                .is_ok_and(|compat| compat.base().name() == kho_memfd::abi::NAME)
+                .is_ok_and(|compat| compat.base().name() == kho_memfd::NAME)
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use kho_mem::{
     ARENA_ALIGN, Arena, ArenaConfig, Chunk, Handed, Link, MemError, Order, PAGE_SHIFT,
     PAGE_SIZE_U64, PhysAddr, PhysMem, PhysRange,
 };
-use kho_radix::abi::LEAF_BITS;
+use kho_radix::v1::LEAF_BITS;
 use kho_radix::{Key, Preserved, Run, Tracker};
 
 use crate::{Data, Result, Work, Workload};

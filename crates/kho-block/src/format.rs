@@ -7,12 +7,10 @@ use alloc::vec::Vec;
 use kho_compat::{Announced, NotAdmitted, Writes};
 use kho_mem::{Damage, Link, Located, PhysMem, PhysMemExt};
 
-use crate::abi::{self, BLOCK_SIZE, NAME};
+use crate::NAME;
+use crate::v1::{self, BLOCK_SIZE};
 #[cfg(feature = "experimental-v2")]
 use crate::v2;
-
-/// The most bytes that a header has, in any version of the format.
-pub(crate) const MAX_HEADER: usize = 24;
 
 /// A version of the format: what header a block has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -28,7 +26,7 @@ pub enum Format {
 }
 
 /// The start of a header, which is the same in every version.
-pub(crate) type Header = Located<abi::BlockHeader>;
+pub(crate) type Header = Located<v1::BlockHeader>;
 
 impl Format {
     /// All versions that are read and written here.
@@ -49,7 +47,7 @@ impl Format {
     #[must_use]
     pub const fn version(self) -> u32 {
         match self {
-            Self::V1 => abi::VERSION,
+            Self::V1 => v1::VERSION,
             #[cfg(feature = "experimental-v2")]
             Self::V2 => v2::VERSION,
         }
@@ -59,7 +57,7 @@ impl Format {
     #[must_use]
     pub const fn header_len(self) -> usize {
         match self {
-            Self::V1 => size_of::<abi::BlockHeader>(),
+            Self::V1 => size_of::<v1::BlockHeader>(),
             #[cfg(feature = "experimental-v2")]
             Self::V2 => size_of::<v2::BlockHeader>(),
         }
@@ -149,7 +147,7 @@ impl Format {
                     let found = format!("{:#x}", header.reserved.get());
                     return Err(damage("reserved", at).found(found).expected(0));
                 }
-                let start = abi::BlockHeader {
+                let start = v1::BlockHeader {
                     next: header.next,
                     count: header.count,
                 };

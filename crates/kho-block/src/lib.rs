@@ -8,7 +8,7 @@
 //! A [`Format`] is a version of the header. A set is read as the version that was announced to the
 //! [`Reading`], and written as the one that its handover [writes](Writes).
 //!
-//! In Linux: `include/linux/kho/abi/block.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/block.h`. The format's facts were read off a running Linux 7.3.4; see [`v1`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -19,17 +19,19 @@
 
 extern crate alloc;
 
-pub mod abi;
 mod cursor;
 mod format;
+mod generation;
 mod iter;
 mod read;
+pub mod v1;
 #[cfg(feature = "experimental-v2")]
 pub mod v2;
 mod write;
 
 pub use cursor::Cursor;
 pub use format::Format;
+pub use generation::{COMPONENT, NAME};
 pub use iter::Entries;
 pub use kho_compat::{Admitted, Announced, NotAdmitted, Writes};
 pub use kho_mem::{

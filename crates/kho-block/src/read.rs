@@ -8,7 +8,8 @@ use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem};
 use kho_radix::{Claims, Reading, RestoreError, Restoring};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::abi::{MAX_BLOCKS, NAME};
+use crate::NAME;
+use crate::v1::MAX_BLOCKS;
 use crate::{Entries, Format};
 
 /// A set of entries of type `T` in a predecessor's memory, checked as a whole.

@@ -22,8 +22,8 @@ use kho_compat::{AbiLayout, Component, Features, Generation, constant};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{BLOCK_SIZE, MAX_BLOCKS, NAME};
-use crate::format::MAX_HEADER;
+use crate::NAME;
+use crate::v1::{BLOCK_SIZE, MAX_BLOCKS};
 
 /// The number in `block-v2`.
 pub const VERSION: u32 = 2;
@@ -44,9 +44,9 @@ pub struct BlockHeader {
     pub reserved: U32,
 }
 
-const _: () = assert!(size_of::<BlockHeader>() == 24 && size_of::<BlockHeader>() <= MAX_HEADER);
-const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(crate::abi::BlockHeader, next));
-const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::abi::BlockHeader, count));
+const _: () = assert!(size_of::<BlockHeader>() == 24);
+const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(crate::v1::BlockHeader, next));
+const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::v1::BlockHeader, count));
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
 const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 
@@ -60,7 +60,7 @@ pub(crate) const GENERATION: Generation = Generation::new(VERSION)
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
 
 /// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
-pub const COMPONENT: Component = Component::new(NAME, &[crate::abi::GENERATION, GENERATION])
+pub const COMPONENT: Component = Component::new(NAME, &[crate::generation::GENERATION, GENERATION])
     .summary("linked blocks whose headers say how large their entries are (experimental)")
     .of_crate(env!("CARGO_PKG_NAME"))
     .features(FEATURES);

@@ -9,8 +9,7 @@ use kho_radix::{PreservedFolio, Preserver, TrackerError};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::Format;
-use crate::abi::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
-use crate::format::MAX_HEADER;
+use crate::v1::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, count_per_block};
 
 /// What a set refuses. It is as it was then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -33,6 +32,14 @@ pub enum BlockError {
     Full {
         /// Entries that the blocks hold.
         capacity: usize,
+    },
+    /// An entry does not fit a block of the format.
+    #[error("invalid entry of {entry_size} bytes: expected at most {} in a block of block-v{}", BLOCK_SIZE - .format.header_len(), .format.version())]
+    Entry {
+        /// Bytes of an entry.
+        entry_size: usize,
+        /// The format.
+        format: Format,
     },
     /// No page is left for a block.
     #[error("a block: {0}")]
@@ -84,15 +91,19 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         Self::of(preserver, Format::V1)
     }
 
-    /// A set without blocks, which will be of `format`: see [`Format::written_by`]. An entry that does
-    /// not fit a block of every version does not compile.
-    #[must_use]
-    pub const fn with_format(preserver: Preserver, format: Format) -> Self {
-        const {
-            let fits = size_of::<T>() > 0 && size_of::<T>() <= BLOCK_SIZE - MAX_HEADER;
-            assert!(fits, "an entry fits a block of every version");
+    /// A set without blocks, which will be of `format`: see [`Format::written_by`]. An entry that fits
+    /// no block of version 1 does not compile.
+    ///
+    /// # Errors
+    ///
+    /// An entry does not fit a block of `format`, whose header is larger than that of version 1.
+    pub fn with_format(preserver: Preserver, format: Format) -> Result<Self, BlockError> {
+        const { assert!(count_per_block(size_of::<T>()) > 0, "an entry fits a block") }
+        if format.count_per_block(size_of::<T>()) == 0 {
+            let entry_size = size_of::<T>();
+            return Err(BlockError::Entry { entry_size, format });
         }
-        Self::of(preserver, format)
+        Ok(Self::of(preserver, format))
     }
 
     const fn of(preserver: Preserver, format: Format) -> Self {
@@ -100,7 +111,7 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
             preserver,
             format,
             blocks: Vec::new(),
-            // At least 1: an entry that fits no block does not compile.
+            // At least 1: an entry that fits no block is refused before.
             per_block: format.count_per_block(size_of::<T>()),
             at: 0,
             slot: 0,

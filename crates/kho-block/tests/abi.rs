@@ -11,7 +11,7 @@ fn block_is_as_released() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        insta::assert_snapshot!("v1", describe(&kho_block::abi::COMPONENT).unwrap());
+        insta::assert_snapshot!("v1", describe(&kho_block::COMPONENT).unwrap());
     });
 }
 
@@ -19,7 +19,7 @@ fn block_is_as_released() {
 #[test]
 #[cfg(feature = "experimental-v2")]
 fn version_2_is_as_recorded() {
-    let component = kho_block::abi::COMPONENT;
+    let component = kho_block::COMPONENT;
     let generation = component.generation(2).unwrap();
     assert_eq!(generation.role, kho_compat::Role::Experimental);
     insta::with_settings!({
@@ -34,7 +34,7 @@ fn version_2_is_as_recorded() {
 
 #[test]
 fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_block::abi::NAME);
+    let vectors = vectors_of(kho_block::NAME);
     assert_eq!(vectors.len(), 14);
     for vector in vectors {
         assert_eq!(vector.make().unwrap(), vector.make().unwrap());

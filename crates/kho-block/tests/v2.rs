@@ -115,7 +115,7 @@ fn the_bytes_are_those_of_the_format() {
     let format = Format::written_by(&kho).unwrap();
     assert_eq!(format, Format::V2);
     // Entries of 2036 bytes: two fill a block to its last byte.
-    let mut set = OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), format);
+    let mut set = OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), format).unwrap();
     set.grow(3).unwrap();
     for byte in [0x11, 0x22, 0x33] {
         set.reserve_entry().unwrap().fill(byte);
@@ -137,7 +137,8 @@ fn the_bytes_are_those_of_the_format() {
 #[test]
 fn entries_that_leave_leave_nothing_behind() {
     let kho = kho(Dialect::Table).unwrap();
-    let mut set = OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), Format::V2);
+    let mut set =
+        OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), Format::V2).unwrap();
     set.grow(3).unwrap();
     for byte in [0x11, 0x22, 0x33] {
         set.reserve_entry().unwrap().fill(byte);
@@ -432,7 +433,7 @@ fn what_is_made_by_the_table_is_read_by_the_table() {
     let kho = kho(Dialect::Table).unwrap();
     kho.list(&["block"]).unwrap();
     let format = Format::written_by(&kho).unwrap();
-    let mut set = OutgoingSet::<U64>::with_format(kho.preserver().clone(), format);
+    let mut set = OutgoingSet::<U64>::with_format(kho.preserver().clone(), format).unwrap();
     set.grow(1200).unwrap();
     (0..1200).for_each(|value| set.reserve_entry().unwrap().set(value));
     assert_eq!((set.blocks(), set.format()), (3, Format::V2));
@@ -449,4 +450,21 @@ fn what_is_made_by_the_table_is_read_by_the_table() {
     let set = BlockSet::<U64>::restore(&mut reading.admitted(&admitted), head).unwrap();
     assert!((0..1200).eq(set.iter().map(|entry| entry.unwrap().get())));
     assert!(admit(&handover, Registry::linked().unwrap(), "").is_none());
+}
+
+#[test]
+fn an_entry_may_fill_a_block_of_version_1_alone() {
+    let preserver = || {
+        let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20));
+        kho_radix::Preserver::new(arena.unwrap()).unwrap()
+    };
+    let mut set = OutgoingSet::<[u8; 4080]>::with_format(preserver(), Format::V1).unwrap();
+    set.grow(2).unwrap();
+    set.reserve_entry().unwrap().fill(7);
+    let error = OutgoingSet::<[u8; 4073]>::with_format(preserver(), Format::V2).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "invalid entry of 4073 bytes: expected at most 4072 in a block of block-v2"
+    );
+    assert!(OutgoingSet::<[u8; 4072]>::with_format(preserver(), Format::V2).is_ok());
 }

@@ -8,7 +8,7 @@
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use kho_block::BlockSet;
-use kho_block::abi::{BlockHeader, count_per_block};
+use kho_block::v1::{BlockHeader, count_per_block};
 use kho_core::{Entry, Handover};
 use kho_mem::{Link, PhysAddr};
 use kho_testkit::{Builder, Built};

@@ -87,7 +87,7 @@ proptest! {
     #[test]
     fn a_set_is_a_vector_in_blocks(steps in steps(), format in prop::sample::select(Format::ALL)) {
         let (arena, preserver) = preserver(8 << 20);
-        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), format);
+        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), format).unwrap();
         let nodes = || preserver.tracker(|tracker| tracker.nodes().collect::<Vec<_>>());
         // The model: entries, blocks, the address of the first block, and the allocations that go
         // well before one fails.

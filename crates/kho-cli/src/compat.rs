@@ -157,13 +157,13 @@ fn parse(out: &mut dyn Write, text: &str, field: usize, json: bool) -> Result<()
 /// what nothing refers to.
 pub(crate) fn registry() -> Result<&'static Registry, Failure> {
     const LINKED: &[&Component] = &[
-        &kho_core::abi::COMPONENT,
-        &kho_radix::abi::COMPONENT,
-        &kho_vmalloc::abi::COMPONENT,
-        &kho_block::abi::COMPONENT,
-        &kho_luo::abi::COMPONENT,
-        &kho_memfd::abi::COMPONENT,
-        &kho_fd::abi::COMPONENT,
+        &kho_core::COMPONENT,
+        &kho_radix::COMPONENT,
+        &kho_vmalloc::COMPONENT,
+        &kho_block::COMPONENT,
+        &kho_luo::COMPONENT,
+        &kho_memfd::COMPONENT,
+        &kho_fd::COMPONENT,
     ];
     let registry = Registry::linked().map_err(|error| Failure::Registry(error.clone()))?;
     match LINKED

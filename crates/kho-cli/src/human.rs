@@ -10,7 +10,7 @@ use kho_core::Metadata;
 use kho_image::Kind;
 use kho_luo::Session;
 use kho_mem::PAGE_SIZE_U64;
-use kho_memfd::abi;
+use kho_memfd::v2;
 
 use crate::error::RED;
 use crate::report::Hashes;
@@ -124,8 +124,13 @@ pub(crate) fn listed(node: &mut Node, manifest: &Manifest) {
                 "{} {:#x}/{:#x}/{:#x}",
                 entry.found, features.supported, features.required, features.active
             ),
-            None if entry.optional => format!("{} (optional)", entry.found),
-            None => entry.found.clone(),
+            None => {
+                let optional = if entry.optional { " (optional)" } else { "" };
+                match entry.minor {
+                    0 => format!("{}{optional}", entry.found),
+                    minor => format!("{}.{minor}{optional}", entry.found),
+                }
+            }
         });
         let entries: Vec<_> = entries.collect();
         if !entries.is_empty() {
@@ -411,12 +416,12 @@ fn folios(facts: &MemfdFacts) -> String {
 
 pub(crate) fn seals(seals: u32) -> String {
     const NAMES: &[(u32, &str)] = &[
-        (abi::SEAL_SEAL, "seal"),
-        (abi::SEAL_SHRINK, "shrink"),
-        (abi::SEAL_GROW, "grow"),
-        (abi::SEAL_WRITE, "write"),
-        (abi::SEAL_FUTURE_WRITE, "future-write"),
-        (abi::SEAL_EXEC, "exec"),
+        (v2::SEAL_SEAL, "seal"),
+        (v2::SEAL_SHRINK, "shrink"),
+        (v2::SEAL_GROW, "grow"),
+        (v2::SEAL_WRITE, "write"),
+        (v2::SEAL_FUTURE_WRITE, "future-write"),
+        (v2::SEAL_EXEC, "exec"),
     ];
     let names: Vec<_> = NAMES
         .iter()

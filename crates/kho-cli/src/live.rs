@@ -8,7 +8,7 @@ pub(crate) mod system;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kho_core::abi::{KhoData, SETUP_KHO, ScratchEntry};
+use kho_core::v4::{KhoData, SETUP_KHO, ScratchEntry};
 use kho_core::{RootFdt, ScratchTable, Subtree};
 use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysRange, SliceMem, is_printable};
 use zerocopy::{FromBytes, IntoBytes};
@@ -222,7 +222,7 @@ impl Live {
     fn device_tree(&mut self, root: &Path) {
         let base = root.join(DEVICE_TREE);
         let chosen = base.join("chosen");
-        let path = chosen.join(kho_core::abi::CHOSEN_FDT);
+        let path = chosen.join(kho_core::v4::CHOSEN_FDT);
         let Some(fdt) = self.look(&path, SMALL_MAX) else {
             return;
         };
@@ -232,7 +232,7 @@ impl Live {
         };
         // The defaults are the specification's.
         let cells = (cells("#address-cells", 2), cells("#size-cells", 1));
-        let scratch_path = chosen.join(kho_core::abi::CHOSEN_SCRATCH);
+        let scratch_path = chosen.join(kho_core::v4::CHOSEN_SCRATCH);
         let scratch = self.look(&scratch_path, SMALL_MAX);
         let (Some(fdt), scratch) = (pair(&fdt, cells), scratch.map(|s| pair(&s, cells))) else {
             let damage = Damage::new(Defect::BadSize, "address and size in /chosen", BASE)

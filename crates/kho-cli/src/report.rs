@@ -148,7 +148,11 @@ fn listed_json(manifest: &Manifest) -> Option<Value> {
         let value = match (entry.carrier, entry.features) {
             (Carrier::Table, _) => {
                 let version = manifest.listed(entry.component());
-                json!({ "version": version, "optional": entry.optional })
+                let mut value = json!({ "version": version, "optional": entry.optional });
+                if entry.minor > 0 {
+                    value["minor"] = entry.minor.into();
+                }
+                value
             }
             (Carrier::Features, Some(features)) => json!({
                 "supported": features.supported,

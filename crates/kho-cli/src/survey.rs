@@ -206,9 +206,10 @@ impl<'i> Survey<'i> {
         handover.add_to(&mut self.manifest);
 
         let metadata = Metadata::read(handover).map_err(damaged)?;
-        if let (Some(metadata), Some(subtree)) =
-            (&metadata, handover.subtree(kho_core::abi::METADATA_SUBTREE))
-        {
+        if let (Some(metadata), Some(subtree)) = (
+            &metadata,
+            handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE),
+        ) {
             metadata.add_to(&mut self.manifest, subtree.addr);
         }
         self.metadata = metadata;
@@ -289,6 +290,6 @@ fn is_memfd(registry: &Registry, compatible: &str) -> bool {
         compatible,
         kho_compat::Place::default(),
     );
-    Compat::parse(compatible).is_ok_and(|compat| compat.base().name() == kho_memfd::abi::NAME)
+    Compat::parse(compatible).is_ok_and(|compat| compat.base().name() == kho_memfd::NAME)
         && registry.admit(&policy::SemverRange, manifest).is_ok()
 }

@@ -284,12 +284,12 @@ fn place(layout: &Layout, name: &str) -> Option<(usize, usize)> {
 #[test]
 fn the_newest_linux_has_the_layouts_of_this_workspace() {
     const LINKED: &[&Component] = &[
-        &kho_core::abi::COMPONENT,
-        &kho_radix::abi::COMPONENT,
-        &kho_vmalloc::abi::COMPONENT,
-        &kho_block::abi::COMPONENT,
-        &kho_luo::abi::COMPONENT,
-        &kho_memfd::abi::COMPONENT,
+        &kho_core::COMPONENT,
+        &kho_radix::COMPONENT,
+        &kho_vmalloc::COMPONENT,
+        &kho_block::COMPONENT,
+        &kho_luo::COMPONENT,
+        &kho_memfd::COMPONENT,
     ];
     let mut ours = BTreeMap::new();
     for component in LINKED {

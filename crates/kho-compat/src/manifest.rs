@@ -82,6 +82,13 @@ impl Carrier {
         }
     }
 
+    /// Whether its strings may list what their component needs. The others hold a number, a name, or a
+    /// string of their own.
+    #[must_use]
+    pub const fn holds_composites(self) -> bool {
+        matches!(self, Self::Root | Self::Luo | Self::FileHandler)
+    }
+
     /// The carrier in a sentence.
     #[must_use]
     pub const fn title(self) -> &'static str {
@@ -209,7 +216,7 @@ impl Manifest {
             if let Some(carrier) = ability.carrier {
                 // Numbers and regions have no composites.
                 let dialect = match carrier {
-                    Carrier::Root | Carrier::Luo | Carrier::FileHandler => dialect.of_strings(),
+                    carrier if carrier.holds_composites() => dialect.of_strings(),
                     _ => Dialect::Plain,
                 };
                 let compat = side.compat(&ability.name, dialect)?.to_string();
@@ -329,13 +336,8 @@ impl Manifest {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         let has = |carrier| self.of(carrier).next().is_some();
-        let composite = |entry: &Entry| {
-            let strings = matches!(
-                entry.carrier,
-                Carrier::Root | Carrier::Luo | Carrier::FileHandler
-            );
-            strings && entry.found.contains(';')
-        };
+        let composite =
+            |entry: &Entry| entry.carrier.holds_composites() && entry.found.contains(';');
         if has(Carrier::Features) {
             Dialect::Features
         } else if has(Carrier::Table) {

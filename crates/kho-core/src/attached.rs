@@ -7,8 +7,9 @@ use kho_compat::{Admitted, Compat, NotAdmitted, Registry};
 use kho_mem::{Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, Pages, PhysAddr};
 use kho_radix::{Failed, RestoreError};
 
-use crate::abi::{NAME, VERSION};
+use crate::NAME;
 use crate::handover::Parts;
+use crate::v4::VERSION;
 use crate::{Entry, Handover, OpenError, ScratchTable};
 
 /// A handover that a predecessor left in an arena.

@@ -12,7 +12,7 @@ use kho_mem::{
 };
 use kho_radix::{Claims, Preserved, Reading};
 
-use crate::abi::FDT_SIZE;
+use crate::v4::FDT_SIZE;
 use crate::{Listed, RootFdt, Said, ScratchTable, Subtree};
 
 /// What the boot parameters carry: where the handover begins.

@@ -17,14 +17,18 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::Entry;
-use crate::abi::{
-    FDT_SIZE, KexecMetadata, LISTED_NAME_MAX, MEMBLOCK, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION,
-    METADATA, METADATA_SUBTREE, METADATA_VERSION, NAME, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE,
-    PROP_SIZE, PROP_START, PROP_TRACKER, REGION, REGION_VERSION, RELEASE_LEN, SCRATCH_ALIGN,
-    ScratchEntry, VERSION, VMALLOC,
-};
+use crate::generation::VMALLOC;
 use crate::listed;
+use crate::memblock::v1::{
+    MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
+};
+use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION, RELEASE_LEN};
 use crate::scratch::{MAX_AREAS, PHYS_LIMIT};
+use crate::v4::{
+    FDT_SIZE, LISTED_NAME_MAX, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER,
+    SCRATCH_ALIGN, ScratchEntry, VERSION,
+};
+use crate::{MEMBLOCK, METADATA, NAME, REGION};
 
 /// What a handover that is being made refuses. It is as it was then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -739,7 +743,7 @@ impl Shared {
 fn check_written(side: &Side) -> Result<(), RegistryError> {
     let written = [
         (NAME, VERSION),
-        (kho_radix::abi::NAME, kho_radix::abi::VERSION),
+        (kho_radix::NAME, kho_radix::v1::VERSION),
         VMALLOC,
         (METADATA.name, METADATA_VERSION),
         (MEMBLOCK.name, MEMBLOCK_VERSION),

@@ -12,7 +12,7 @@
 //! [`Kho`] is the writing side: a handover that is being made.
 //!
 //! In Linux: `include/linux/kho/abi/kexec_handover.h` (root FDT), `kexec_metadata.h` and `memblock.h` beside
-//! it. The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! it. The formats' facts were read off a running Linux 7.3.4; see [`v4`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -24,19 +24,21 @@
 
 extern crate alloc;
 
-pub mod abi;
 mod attached;
 mod fdt;
+mod generation;
 mod handover;
 mod kho;
 mod listed;
-mod memblock;
-mod metadata;
+pub mod memblock;
+pub mod metadata;
 mod restore;
 mod root;
 mod scratch;
+pub mod v4;
 
 pub use attached::Attached;
+pub use generation::{COMPONENT, FEATURES, MEMBLOCK, METADATA, NAME, REGION};
 pub use handover::{Entry, Handover, OpenError};
 pub use kho::{Kho, KhoConfig, KhoError};
 pub use kho_compat::{Admitted, Announced, Dialect, Manifest, Refused, Registry, Side, Writes};

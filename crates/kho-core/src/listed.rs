@@ -9,7 +9,7 @@ use kho_mem::Defect;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::abi::{LISTED_OPTIONAL, ListedFeatures, ListedVersion};
+use crate::v4::{LISTED_OPTIONAL, ListedFeatures, ListedVersion};
 
 /// A component that the root FDT lists, in the node `compat` or `features`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -265,11 +265,7 @@ fn is_said(side: &Side, dialect: Dialect, name: &str) -> bool {
         .peekable();
     users.peek().is_some()
         && users.all(|user| {
-            let has_parts = matches!(
-                user.carrier,
-                Some(Carrier::Root | Carrier::Luo | Carrier::FileHandler)
-            );
-            has_parts
+            user.carrier.is_some_and(Carrier::holds_composites)
                 && match dialect {
                     Dialect::Composite => has(side.needs(&user.name)),
                     Dialect::CompositeDirect => has(&user.needs),

@@ -3,7 +3,8 @@
 use kho_mem::{Damage, Link, PhysMem, PhysRange, Pieces, pieces};
 use kho_radix::{RestoreError, Restoring};
 
-use crate::abi::{NAME, VERSION};
+use crate::NAME;
+use crate::v4::VERSION;
 
 /// Restored memory: its bytes as they lie there.
 #[derive(Clone, Copy)]

@@ -9,9 +9,9 @@ use kho_compat::{Carrier, Manifest, Place};
 use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 
-use crate::abi::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 use crate::fdt::Tree;
 use crate::listed::Listed;
+use crate::v4::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 
 /// A subtree of the root FDT: a blob that some component preserved under its name.
 #[derive(Clone, PartialEq, Eq, Debug)]

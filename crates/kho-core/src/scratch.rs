@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use kho_mem::{Damage, Defect, Located, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_radix::Preserved;
 
-use crate::abi::{SCRATCH_ALIGN, ScratchEntry};
+use crate::v4::{SCRATCH_ALIGN, ScratchEntry};
 
 /// More areas than any machine has: low memory, global, and one per NUMA node, of which Linux
 /// numbers at most 1024.

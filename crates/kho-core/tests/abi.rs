@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use kho_abi_check::{describe, vectors_of};
-use kho_core::abi::{COMPONENT, MEMBLOCK, METADATA, REGION};
+use kho_core::{COMPONENT, MEMBLOCK, METADATA, REGION};
 use kho_golden as _; // Links the vectors.
 
 #[test]

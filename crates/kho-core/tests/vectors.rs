@@ -7,7 +7,8 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
-use kho_core::abi::{KexecMetadata, KhoData, ScratchEntry, SetupData};
+use kho_core::metadata::v1::KexecMetadata;
+use kho_core::v4::{KhoData, ScratchEntry, SetupData};
 use kho_core::{RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, SliceMem};
 use zerocopy::{FromBytes, IntoBytes};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use kho_compat::{Carrier, Component, Generation};
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_exec::{Config, FileRef, Host};
-use kho_luo::abi::COMPAT_LEN;
+use kho_luo::v5::COMPAT_LEN;
 use kho_luo::{FileHandler, HandlerError, Retrieve};
 use kho_mem::PhysAddr;
 

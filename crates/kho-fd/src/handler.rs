@@ -12,7 +12,8 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use crate::abi::{FdSer, NAME, VERSION};
+use crate::NAME;
+use crate::v1::{FdSer, VERSION};
 use crate::{FdFile, FdTable};
 
 /// Hands [`FdFile`]s over.

@@ -6,14 +6,16 @@
 //! out to be in memory, and what really is open in its [`FdTable`]. A number that is something else
 //! there is refused.
 //!
-//! The format is this project's own: see [`abi`]. The README has an example.
+//! The format is this project's own: see [`v1`]. The README has an example.
 
-pub mod abi;
 mod file;
+mod generation;
 mod handler;
 mod table;
+pub mod v1;
 
 pub use file::FdFile;
+pub use generation::{COMPONENT, NAME};
 pub use handler::{FdHandler, PreservedFd};
 pub use table::FdTable;
 

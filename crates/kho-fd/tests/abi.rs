@@ -11,13 +11,13 @@ fn fd_is_as_released() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        insta::assert_snapshot!("v1", describe(&kho_fd::abi::COMPONENT).unwrap());
+        insta::assert_snapshot!("v1", describe(&kho_fd::COMPONENT).unwrap());
     });
 }
 
 #[test]
 fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_fd::abi::NAME);
+    let vectors = vectors_of(kho_fd::NAME);
     assert_eq!(vectors.len(), 2);
     for vector in vectors {
         assert_eq!(vector.make().unwrap(), vector.make().unwrap());

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_core::abi::METADATA_SUBTREE;
+use kho_core::metadata::v1::METADATA_SUBTREE;
 use kho_core::{KhoConfig, Metadata};
 use kho_mem::PhysAddr;
 

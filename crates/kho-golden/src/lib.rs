@@ -21,16 +21,16 @@ use kho_compat::{Component, Registry, RegistryError};
 
 /// The components of this workspace: referring to them links them.
 const COMPONENTS: [Component; 10] = [
-    kho_core::abi::COMPONENT,
-    kho_core::abi::METADATA,
-    kho_core::abi::MEMBLOCK,
-    kho_core::abi::REGION,
-    kho_radix::abi::COMPONENT,
-    kho_vmalloc::abi::COMPONENT,
-    kho_block::abi::COMPONENT,
-    kho_luo::abi::COMPONENT,
-    kho_memfd::abi::COMPONENT,
-    kho_fd::abi::COMPONENT,
+    kho_core::COMPONENT,
+    kho_core::METADATA,
+    kho_core::MEMBLOCK,
+    kho_core::REGION,
+    kho_radix::COMPONENT,
+    kho_vmalloc::COMPONENT,
+    kho_block::COMPONENT,
+    kho_luo::COMPONENT,
+    kho_memfd::COMPONENT,
+    kho_fd::COMPONENT,
 ];
 
 /// The components that are linked into this program, those of this workspace among them.

@@ -4,7 +4,8 @@ use dtoolkit::fdt::Fdt as Tree;
 use dtoolkit::{Node, Property};
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Ability, Dialect, Side};
-use kho_core::abi::{COMPONENT, MEMBLOCK, MEMBLOCK_SUBTREE, REGION};
+use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
+use kho_core::{COMPONENT, MEMBLOCK, REGION};
 use kho_core::{Kho, KhoConfig, Memblock};
 use kho_mem::PhysAddr;
 

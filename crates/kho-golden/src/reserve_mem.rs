@@ -2,7 +2,7 @@
 
 use kho_abi_check::{Failure, Text};
 use kho_core::KhoConfig;
-use kho_core::abi::MEMBLOCK_SUBTREE;
+use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
 use kho_mem::Order;
 
 use crate::edits::{addr, behind, bytes, word};

@@ -1,6 +1,6 @@
 //! Finding handovers in memory.
 
-use kho_core::abi::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
+use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
 use kho_core::{Entry, RootFdt};
 use kho_mem::{Chunk, Damage, Defect, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
 use memchr::memmem::Finder;

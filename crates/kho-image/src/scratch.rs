@@ -1,6 +1,6 @@
 //! The scratch table of a dump that was cut down to what its handover reaches.
 
-use kho_core::abi::{SCRATCH_ALIGN, ScratchEntry};
+use kho_core::v4::{SCRATCH_ALIGN, ScratchEntry};
 use kho_mem::{PAGE_MASK, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use kho_mem::{Damage, Defect, Link, Located, PAGE_SIZE, PhysAddr};
 use kho_radix::Reading;
 
-use crate::abi::{FLB_PAGES, FlbHeaderSer, FlbSer};
 use crate::name::ascii;
+use crate::v5::{FLB_PAGES, FlbHeaderSer, FlbSer};
 
 /// An object that lives as long as files depend on it.
 #[derive(Clone, PartialEq, Eq, Debug)]

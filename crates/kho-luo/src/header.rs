@@ -3,8 +3,8 @@
 use kho_compat::Compat;
 use kho_mem::{Damage, Defect, Located, PAGE_SIZE_U64, PhysAddr};
 
-use crate::abi::LuoSerTail;
 use crate::name::ascii;
+use crate::v5::LuoSerTail;
 
 /// The most bytes that a header is read of: its string is one of some dozens of bytes.
 const MAX_HEADER: u64 = PAGE_SIZE_U64;
@@ -43,7 +43,7 @@ impl<'b> Header<'b> {
         self.compatible
     }
 
-    /// What follows the string, where it is of the version in [`abi`](crate::abi).
+    /// What follows the string, where it is of the version in [`v5`](crate::v5).
     ///
     /// # Errors
     ///

@@ -261,7 +261,7 @@ fn survey_by(
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     if let Some(metadata) = Metadata::read(handover)?
-        && let Some(subtree) = handover.subtree(kho_core::abi::METADATA_SUBTREE)
+        && let Some(subtree) = handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE)
     {
         metadata.add_to(&mut manifest, subtree.addr);
     }

@@ -7,7 +7,7 @@
 //! The live side is an [`Orchestrator`], which preserves files through [`FileHandler`]s and freezes
 //! them, and an [`Incoming`] handover, from which they are retrieved, and which is finished.
 //!
-//! In Linux: `include/linux/kho/abi/luo.h`. The formats' facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/luo.h`. The formats' facts were read off a running Linux 7.3.4; see [`v5`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -19,8 +19,8 @@
 
 extern crate alloc;
 
-pub mod abi;
 mod flb;
+mod generation;
 mod handler;
 mod header;
 mod incoming;
@@ -30,8 +30,10 @@ mod read;
 mod restore;
 mod session;
 mod token;
+pub mod v5;
 
 pub use flb::Flb;
+pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
 pub use header::Header;
 pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::ToString;
 use core::fmt;
 
-use crate::abi::SESSION_NAME_LEN;
+use crate::v5::SESSION_NAME_LEN;
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 
 /// A session's name: 1 to 63 bytes, none of them NUL. Users choose it, so it need not be text.

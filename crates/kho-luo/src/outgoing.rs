@@ -15,12 +15,13 @@ use kho_mem::{Arena, PAGE_SIZE, PhysAddr};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U64;
 
-use crate::abi::{
-    COMPAT_LEN, FLB_PAGES, FileSer, FileSetSer, FlbHeaderSer, FlbSer, LuoSerTail, NAME,
-    SESSION_NAME_LEN, SUBTREE, SessionSer, VERSION,
-};
+use crate::NAME;
 use crate::handler::State as HandlerState;
 use crate::token::Taken;
+use crate::v5::{
+    COMPAT_LEN, FLB_PAGES, FileSer, FileSetSer, FlbHeaderSer, FlbSer, LuoSerTail, SESSION_NAME_LEN,
+    SUBTREE, SessionSer, VERSION,
+};
 use crate::{FileRef, HandlerError, Handlers, Name};
 
 /// What the outgoing side refuses. Everything is as it was then.
@@ -231,13 +232,17 @@ impl Orchestrator {
             added.map_err(|failed| failed.error)?;
             Ok::<_, KhoError>(area)
         })?;
+        let set = OutgoingSet::with_format(preserver, format).map_err(|error| LuoError::Set {
+            what: "the session set",
+            error: SetError(error),
+        })?;
         let state = State {
             in_use: vec![0; handlers.files.len()],
             sessions: Vec::new(),
             open: 0,
             by_name: BTreeMap::new(),
             busy: handlers.files.iter().map(|_| BTreeSet::new()).collect(),
-            set: OutgoingSet::with_format(preserver, format),
+            set,
             area,
             flbs: handlers.flbs.iter().map(|_| Flb::default()).collect(),
             foreign: Vec::new(),
@@ -344,6 +349,11 @@ impl Orchestrator {
         if state.by_name.contains_key(&name) {
             return Err(LuoError::SessionExists(name));
         }
+        let set = OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format);
+        let set = set.map_err(|error| LuoError::Set {
+            what: "a file set",
+            error: SetError(error),
+        })?;
         let count = state.open + 1;
         let what = "the session set";
         state.set.grow(count).map_err(|error| LuoError::Set {
@@ -355,7 +365,7 @@ impl Orchestrator {
             name: name.clone(),
             files: Vec::new(),
             tokens: Taken::default(),
-            set: OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format),
+            set,
         }));
         state.open = count;
         state.by_name.insert(name.clone(), index);

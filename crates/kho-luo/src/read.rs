@@ -11,9 +11,10 @@ use kho_core::Handover;
 use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 
-use crate::abi::{LuoSerTail, NAME, SUBTREE, VERSION};
+use crate::NAME;
 use crate::header::{Header, check_size};
 use crate::session::{Handlers, read as read_sessions};
+use crate::v5::{LuoSerTail, SUBTREE, VERSION};
 use crate::{Flb, Handler, Session, flb};
 
 /// What LUO handed over.
@@ -209,7 +210,7 @@ fn block_version(
     });
     let version = Format::announced(reading.announced())?.version();
     // A table says it of a plain string.
-    let blocks = side.and_then(|side| side.get(kho_block::abi::NAME));
+    let blocks = side.and_then(|side| side.get(kho_block::NAME));
     if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(version)) {
         return Err(NotAdmitted {
             component: blocks.name.clone(),

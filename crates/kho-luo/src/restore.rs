@@ -6,8 +6,9 @@ use alloc::sync::Arc;
 
 use kho_compat::{Admitted, Carrier, Compat, NotAdmitted};
 
-use crate::abi::{NAME, VERSION};
+use crate::NAME;
 use crate::token::ByToken;
+use crate::v5::VERSION;
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).

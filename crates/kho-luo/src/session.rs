@@ -11,9 +11,9 @@ use kho_mem::{Damage, Defect, Link, Located, PhysAddr};
 use kho_radix::Reading;
 
 use crate::Name;
-use crate::abi::{FileSer, SessionSer};
 use crate::name::ascii;
 use crate::token::Taken;
+use crate::v5::{FileSer, SessionSer};
 
 /// A session as it was handed over.
 #[derive(Clone, Debug)]

@@ -11,13 +11,13 @@ fn luo_is_as_released() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        insta::assert_snapshot!("v5", describe(&kho_luo::abi::COMPONENT).unwrap());
+        insta::assert_snapshot!("v5", describe(&kho_luo::COMPONENT).unwrap());
     });
 }
 
 #[test]
 fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_luo::abi::NAME);
+    let vectors = vectors_of(kho_luo::NAME);
     assert_eq!(vectors.len(), 12);
     for vector in vectors {
         assert_eq!(vector.make().unwrap(), vector.make().unwrap());

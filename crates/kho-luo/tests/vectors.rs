@@ -9,7 +9,7 @@
 
 use kho_core::{Entry, Handover};
 use kho_luo::Luo;
-use kho_luo::abi::{FileSer, FlbHeaderSer, FlbSer, LuoSer, SessionSer};
+use kho_luo::v5::{FileSer, FlbHeaderSer, FlbSer, LuoSer, SessionSer};
 use kho_mem::PhysAddr;
 use kho_testkit::{Builder, MemfdSpec};
 use zerocopy::{FromBytes, IntoBytes};

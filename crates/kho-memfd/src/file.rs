@@ -13,7 +13,7 @@ use kho_mem::{
     PhysMemExt,
 };
 
-use crate::abi::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
+use crate::v2::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
 use crate::{FolioEntry, Memfd};
 
 /// What a memfd refuses. It is as it was then.

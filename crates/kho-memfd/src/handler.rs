@@ -9,13 +9,14 @@ use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
 use kho_mem::{Folio, Order, OutOfMemory, PAGE_SIZE_U64, PageRun};
 use kho_vmalloc::PreservedArea;
-use kho_vmalloc::abi::VmallocSer;
+use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::abi::{FOLIO_DIRTY, FOLIO_UPTODATE, FolioSer, MemfdSer, NAME, PFN_BITS};
+use crate::NAME;
 use crate::file::{Phase, Slot, State};
 use crate::read::STATE;
+use crate::v2::{FOLIO_DIRTY, FOLIO_UPTODATE, FolioSer, MemfdSer, PFN_BITS};
 use crate::{FileError, MemFile, Memfd};
 
 /// Hands [`MemFile`]s over, in the format of Linux's memfd handler.
@@ -67,7 +68,7 @@ impl FileHandler for MemfdHandler {
     }
 
     fn writes(&self) -> &[u32] {
-        &[crate::abi::VERSION]
+        &[crate::v2::VERSION]
     }
 
     fn preserve(&self, kho: &Kho, file: &Arc<MemFile>) -> Result<PreservedMemfd, HandlerError> {
@@ -264,7 +265,7 @@ fn write_down(state: &State, kho: &Kho) -> Result<PreservedMemfd, HandlerError> 
     let area = if list.folios.is_empty() {
         None
     } else {
-        let area = PreservedArea::preserve(preserver, list.folios, kho_vmalloc::abi::FLAG_ALLOC);
+        let area = PreservedArea::preserve(preserver, list.folios, kho_vmalloc::v1::FLAG_ALLOC);
         Some(area.map_err(|failed| refused(failed.error))?)
     };
     let mut page = preserver

@@ -18,7 +18,7 @@
 //! }
 //! ```
 //!
-//! In Linux: `include/linux/kho/abi/memfd.h`. The format's facts were read off a running Linux 7.3.4; see [`abi`]. The README has a complete
+//! In Linux: `include/linux/kho/abi/memfd.h`. The format's facts were read off a running Linux 7.3.4; see [`v2`]. The README has a complete
 //! example.
 //!
 //! # Features
@@ -29,17 +29,19 @@
 
 extern crate alloc;
 
-pub mod abi;
 mod contents;
 mod file;
+mod generation;
 mod handler;
 #[cfg(feature = "std")]
 mod io;
 mod read;
 mod restore;
+pub mod v2;
 
 pub use contents::{Piece, Pieces};
 pub use file::{FileError, FilePiece, MemFile};
+pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{MemfdHandler, PreservedMemfd};
 #[cfg(feature = "std")]
 pub use io::Reader;

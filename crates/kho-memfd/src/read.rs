@@ -9,7 +9,7 @@ use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, Pfn, PhysAddr
 use kho_radix::Reading;
 use kho_vmalloc::Area;
 
-use crate::abi::{FOLIO_FLAGS, FolioSer, MemfdSer, SEALS};
+use crate::v2::{FOLIO_FLAGS, FolioSer, MemfdSer, SEALS};
 
 /// A memfd as it was handed over, checked as a whole.
 #[derive(Clone, Debug)]

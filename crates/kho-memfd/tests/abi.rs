@@ -11,13 +11,13 @@ fn memfd_is_as_released() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        insta::assert_snapshot!("v2", describe(&kho_memfd::abi::COMPONENT).unwrap());
+        insta::assert_snapshot!("v2", describe(&kho_memfd::COMPONENT).unwrap());
     });
 }
 
 #[test]
 fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_memfd::abi::NAME);
+    let vectors = vectors_of(kho_memfd::NAME);
     assert_eq!(vectors.len(), 8);
     for vector in vectors {
         assert_eq!(vector.make().unwrap(), vector.make().unwrap());

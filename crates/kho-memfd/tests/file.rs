@@ -17,7 +17,7 @@ use kho_compat::{Registry, policy};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{FileHandler, Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, Folio, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr};
-use kho_memfd::abi::{
+use kho_memfd::v2::{
     SEAL_EXEC, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS,
 };
 use kho_memfd::{FileError, FilePiece, MemFile, MemfdHandler, PreservedMemfd};

@@ -11,7 +11,7 @@ use kho_compat::{Dialect, Registry, policy};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, PhysAddr, PhysRange};
-use kho_memfd::abi::{SEAL_GROW, SEAL_WRITE};
+use kho_memfd::v2::{SEAL_GROW, SEAL_WRITE};
 use kho_memfd::{FileError, MemFile, MemfdHandler};
 
 fn handlers() -> Handlers {

@@ -13,7 +13,7 @@ use kho_compat::{Manifest, Registry, policy};
 use kho_core::{Entry, Handover};
 use kho_luo::Luo;
 use kho_mem::PhysAddr;
-use kho_memfd::abi::{FolioSer, MemfdSer};
+use kho_memfd::v2::{FolioSer, MemfdSer};
 use kho_memfd::{Memfd, Piece};
 use kho_testkit::{Builder, MemfdSpec};
 use zerocopy::{FromBytes, IntoBytes};

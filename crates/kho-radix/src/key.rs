@@ -4,7 +4,7 @@ use core::fmt;
 
 use kho_mem::{Order, PAGE_SHIFT, PageRun, PhysAddr};
 
-use crate::abi::{KEY_BITS, LEAF_BITS, MARKER_SHIFT, TABLE_BITS};
+use crate::v1::{KEY_BITS, LEAF_BITS, MARKER_SHIFT, TABLE_BITS};
 
 /// The key of a naturally aligned range of 2^order pages: `(1 << (52 - order)) | (pa >> (12 +
 /// order))`. The highest set bit gives the order, the rest the address.

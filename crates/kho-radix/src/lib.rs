@@ -20,14 +20,14 @@
 //! ```
 //!
 //! In Linux: `kho_radix_node` and `kho_radix_leaf` of `include/linux/kho/abi/kexec_handover.h`. The format is
-//! described by the constants and structs of [`abi`]; its facts were read off a running Linux 7.3.4.
+//! described by the constants and structs of [`v1`]; its facts were read off a running Linux 7.3.4.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
-pub mod abi;
 mod claim;
 mod error;
+mod generation;
 mod key;
 mod leaf;
 mod leaves;
@@ -42,10 +42,12 @@ mod shared;
 #[cfg(target_has_atomic = "64")]
 mod sync;
 mod tracker;
+pub mod v1;
 mod walk;
 
 pub use claim::Claims;
 pub use error::RestoreError;
+pub use generation::{COMPONENT, NAME};
 pub use key::Key;
 pub use kho_compat::{Admitted, Announced, NotAdmitted};
 pub use kho_mem::{

@@ -5,11 +5,11 @@ use core::fmt;
 
 use kho_mem::{Arena, Order, PAGE_SIZE, PageRun, Pfn, PhysAddr};
 
-use crate::abi::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
 use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::pool::{Fresh, Page, Pool};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tracker::{TABLES, absent, first_key, leaves, nth, present, slot};
+use crate::v1::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
 use crate::{Key, Run, TrackerError};
 
 /// A tracker that many threads fill at once, without a lock.

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SHIFT, PageRun, PhysAddr};
 
-use crate::abi::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
 use crate::leaf::{OpenRun, each_key, each_stretch};
+use crate::v1::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
 use crate::{Key, Run};
 
 /// What a tracker refuses. It is as it was then.

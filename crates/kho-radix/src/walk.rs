@@ -9,10 +9,10 @@ use kho_mem::{
 use zerocopy::FromBytes;
 
 use crate::Key;
-use crate::abi::{DEPTH, KEY_BITS, LEAF_BITS, RadixLeaf, RadixNode, TABLE_BITS};
 use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::preserved::Run;
 use crate::seen::Seen;
+use crate::v1::{DEPTH, KEY_BITS, LEAF_BITS, RadixLeaf, RadixNode, TABLE_BITS};
 
 /// Reads the tree below `root`: its runs in order of key, and its nodes. Every node is visited
 /// once and only once, so the work is bounded by the memory that is there.

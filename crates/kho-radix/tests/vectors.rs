@@ -8,7 +8,7 @@
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
 use kho_mem::{Link, PhysAddr, PhysMemExt, SliceMem};
-use kho_radix::abi::{RadixLeaf, RadixNode};
+use kho_radix::v1::{RadixLeaf, RadixNode};
 use kho_radix::{Claims, Preserved};
 use kho_testkit::{Builder, Memory};
 

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::Area;
-use crate::abi::{CHUNK_ENTRIES, FLAG_ALLOC, FLAGS, VmallocChunk, VmallocSer};
+use crate::v1::{CHUNK_ENTRIES, FLAG_ALLOC, FLAGS, VmallocChunk, VmallocSer};
 
 /// An area that can not be preserved.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

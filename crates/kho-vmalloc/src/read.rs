@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kho_mem::{Damage, Defect, Located, Order, PhysAddr};
 use kho_radix::Reading;
 
-use crate::abi::{FLAGS, VmallocChunk, VmallocSer};
+use crate::v1::{FLAGS, VmallocChunk, VmallocSer};
 
 /// A preserved vmalloc area: its pages, all of them checked and claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]

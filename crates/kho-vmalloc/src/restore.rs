@@ -4,7 +4,8 @@ use kho_mem::{Chunk, Located, MemError, PhysMem, PhysRange, pieces};
 use kho_radix::{RestoreError, Restoring};
 
 use crate::Area;
-use crate::abi::{NAME, VERSION, VmallocSer};
+use crate::NAME;
+use crate::v1::{VERSION, VmallocSer};
 
 /// An area that may be used: its bytes in order, as they lie in memory.
 #[derive(Clone)]

@@ -11,13 +11,13 @@ fn vmalloc_is_as_released() {
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
-        insta::assert_snapshot!("v1", describe(&kho_vmalloc::abi::COMPONENT).unwrap());
+        insta::assert_snapshot!("v1", describe(&kho_vmalloc::COMPONENT).unwrap());
     });
 }
 
 #[test]
 fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_vmalloc::abi::NAME);
+    let vectors = vectors_of(kho_vmalloc::NAME);
     assert_eq!(vectors.len(), 7);
     for vector in vectors {
         assert_eq!(vector.make().unwrap(), vector.make().unwrap());

@@ -11,7 +11,7 @@ use kho_mem::{Link, PhysAddr};
 use kho_radix::Reading;
 use kho_testkit::{Builder, Memory};
 use kho_vmalloc::Area;
-use kho_vmalloc::abi::{VmallocChunk, VmallocSer};
+use kho_vmalloc::v1::{VmallocChunk, VmallocSer};
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]

@@ -19,15 +19,15 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// The components of this program, by name.
 const COMPONENTS: &[&Component] = &[
-    &kho_core::abi::COMPONENT,
-    &kho_core::abi::METADATA,
-    &kho_core::abi::MEMBLOCK,
-    &kho_core::abi::REGION,
-    &kho_radix::abi::COMPONENT,
-    &kho_vmalloc::abi::COMPONENT,
-    &kho_block::abi::COMPONENT,
-    &kho_luo::abi::COMPONENT,
-    &kho_memfd::abi::COMPONENT,
+    &kho_core::COMPONENT,
+    &kho_core::METADATA,
+    &kho_core::MEMBLOCK,
+    &kho_core::REGION,
+    &kho_radix::COMPONENT,
+    &kho_vmalloc::COMPONENT,
+    &kho_block::COMPONENT,
+    &kho_luo::COMPONENT,
+    &kho_memfd::COMPONENT,
 ];
 
 /// The registry of this program.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use kho_core::Entry;
-use kho_core::abi::{KhoData, SETUP_KHO, SETUP_KHO_LEN, SetupData};
+use kho_core::v4::{KhoData, SETUP_KHO, SETUP_KHO_LEN, SetupData};
 use kho_mem::PhysAddr;
 use zerocopy::IntoBytes;
 

@@ -104,7 +104,7 @@ pub(super) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
         root: entry.fdt_addr.get(),
         luo: luo.as_ref().map(|luo| luo.at().get()),
         metadata: handover
-            .subtree(kho_core::abi::METADATA_SUBTREE)
+            .subtree(kho_core::metadata::v1::METADATA_SUBTREE)
             .map(|subtree| subtree.addr.get()),
         flbs: BTreeMap::new(),
     };

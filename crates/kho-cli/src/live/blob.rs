@@ -1,9 +1,10 @@
 //! The blobs of subtrees, as debugfs shows them: memory of the predecessor's, trusted by nobody.
 
 use kho_compat::Compat;
-use kho_core::abi::{MEMBLOCK_SUBTREE, METADATA_SUBTREE};
+use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
+use kho_core::metadata::v1::METADATA_SUBTREE;
 use kho_core::{MemblockFdt, Metadata};
-use kho_luo::abi::LuoSerTail;
+use kho_luo::v5::LuoSerTail;
 use kho_mem::{Damage, Defect, Located, PAGE_SIZE};
 
 use super::system::{self, BASE};
@@ -36,7 +37,7 @@ pub(super) struct Header {
 /// Reads the blob of the subtree `name`.
 pub(super) fn read(name: &str, blob: &[u8]) -> Result<Blob, Damage> {
     Ok(match name {
-        kho_luo::abi::SUBTREE => Blob::Luo(luo(blob).map_err(|d| d.within("LUO"))?),
+        kho_luo::v5::SUBTREE => Blob::Luo(luo(blob).map_err(|d| d.within("LUO"))?),
         METADATA_SUBTREE => {
             let metadata = Metadata::decode(blob, BASE);
             Blob::Metadata(metadata.map_err(|d| d.within("kexec metadata"))?)
@@ -61,7 +62,7 @@ fn luo(blob: &[u8]) -> Result<Header, Damage> {
             .expected(format!("a compat string: {error}"))
     })?;
     let base = (compat.base().name(), compat.base().version());
-    let is_ours = base == (kho_luo::abi::NAME, kho_luo::abi::VERSION);
+    let is_ours = base == (kho_luo::NAME, kho_luo::v5::VERSION);
     Ok(Header {
         compatible: compatible.to_owned(),
         // What lies behind the string is another version's: not ours to interpret.

@@ -148,7 +148,7 @@ fn first_compat(structure: &[u8]) -> Option<String> {
         let value = structure.get(at..)?.get(..len)?;
         let text = value.strip_suffix(b"\0").map(str::from_utf8);
         if let Some(Ok(text)) = text
-            && Compat::parse(text).is_ok_and(|compat| compat.base().name() == kho_core::abi::NAME)
+            && Compat::parse(text).is_ok_and(|compat| compat.base().name() == kho_core::NAME)
         {
             return Some(text.to_owned());
         }

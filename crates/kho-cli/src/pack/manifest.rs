@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kho_compat::{Carrier, Compat, Dialect, Manifest, Place, Registry, policy};
 use kho_luo::Name;
 use kho_mem::{Order, PAGE_SIZE_U64, is_printable};
-use kho_memfd::abi::SEALS;
+use kho_memfd::v2::SEALS;
 use serde_json::Value;
 
 use super::source::{
@@ -177,10 +177,10 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
     };
     let root_string = top
         .get("compatible")
-        .map(|at| strings.check(&at, Carrier::Root, kho_core::abi::NAME));
+        .map(|at| strings.check(&at, Carrier::Root, kho_core::NAME));
     let luo_string = top
         .get("luo")
-        .map(|at| strings.check(&at, Carrier::Luo, kho_luo::abi::NAME));
+        .map(|at| strings.check(&at, Carrier::Luo, kho_luo::NAME));
     let (root_string, luo_string) = (root_string.transpose()?, luo_string.transpose()?);
     let dialect = root_string
         .as_ref()
@@ -246,13 +246,13 @@ fn metadata(top: &At<'_>) -> Result<Option<(String, u32)>, Failure> {
     };
     at.object()?;
     if let Some(version) = at.get("version")
-        && version.value.as_u64() != Some(u64::from(kho_core::abi::METADATA_VERSION))
+        && version.value.as_u64() != Some(u64::from(kho_core::metadata::v1::METADATA_VERSION))
     {
         return Err(version.wrong("kexec metadata", "version 1"));
     }
     let release = at.need("previous_release")?;
     let text = release.text()?;
-    if !(1..kho_core::abi::RELEASE_LEN).contains(&text.len()) || !is_printable(text) {
+    if !(1..kho_core::metadata::v1::RELEASE_LEN).contains(&text.len()) || !is_printable(text) {
         return Err(release.wrong("a kernel's release", "1 to 64 printable bytes"));
     }
     let count = at.need("kexec_count")?.number(u64::from(u32::MAX))?;
@@ -272,7 +272,7 @@ fn flbs(top: &At<'_>, complete: bool, source: &mut Source) -> Result<(), Failure
         let name_at = at.need("name")?;
         let name = name_at.text()?;
         let printable = name.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-        if !(1..kho_luo::abi::COMPAT_LEN).contains(&name.len()) || !printable {
+        if !(1..kho_luo::v5::COMPAT_LEN).contains(&name.len()) || !printable {
             return Err(name_at.wrong("an FLB's name", "1 to 47 printable ASCII bytes"));
         }
         if !names.insert(name.to_owned()) {
@@ -343,7 +343,7 @@ fn file(root: &Root, at: &At<'_>, strings: &mut Strings) -> Result<FileOf, Failu
     at.object()?;
     let token = at.need("token")?.number(u64::MAX)?;
     if let Some(at) = at.get("compatible") {
-        strings.check(&at, Carrier::FileHandler, kho_memfd::abi::NAME)?;
+        strings.check(&at, Carrier::FileHandler, kho_memfd::NAME)?;
     }
     let pos = at.number_or("pos", 0, MAX_OFFSET)?;
     let seals = at.number_or("seals", 0, u64::MAX)?;

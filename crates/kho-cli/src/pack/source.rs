@@ -9,13 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
-use kho_block::abi::count_per_block;
+use kho_block::v1::count_per_block;
 use kho_compat::Dialect;
 use kho_luo::Name;
-use kho_luo::abi::{FileSer, SessionSer};
+use kho_luo::v5::{FileSer, SessionSer};
 use kho_mem::{Order, PAGE_SIZE, PAGE_SIZE_U64};
-use kho_memfd::abi::FolioSer;
-use kho_vmalloc::abi::CHUNK_ENTRIES;
+use kho_memfd::v2::FolioSer;
+use kho_vmalloc::v1::CHUNK_ENTRIES;
 use rustix::fs::{SeekFrom, seek};
 
 use super::manifest;

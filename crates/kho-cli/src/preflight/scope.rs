@@ -114,10 +114,7 @@ fn against_kernel(
 /// The strings of `kernel` that it compares with that of `item`, where each part of that would fit and
 /// the whole does not: a kernel compares whole strings.
 fn other_string(item: &Item, kernel: &Kernel, next: &Next<'_>) -> Option<Why> {
-    let compared = matches!(
-        item.entry.carrier,
-        Carrier::Root | Carrier::Luo | Carrier::FileHandler
-    );
+    let compared = item.entry.carrier.holds_composites();
     let found = item.entry.compat().ok().filter(|_| compared)?;
     let all = kernel.seen.iter().chain(&kernel.candidates);
     let of_it = all.map(|seen| &seen.compat);

@@ -280,10 +280,7 @@ impl<'a> Said<'a> {
             versions: BTreeMap::new(),
         };
         for entry in entries() {
-            if !matches!(
-                entry.carrier,
-                Carrier::Root | Carrier::Luo | Carrier::FileHandler
-            ) {
+            if !entry.carrier.holds_composites() {
                 continue;
             }
             let name = entry.component();

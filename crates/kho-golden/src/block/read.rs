@@ -34,7 +34,7 @@ struct Set {
 impl Set {
     fn new() -> Result<Self, Failure> {
         let preserver = Preserver::new(arena()?)?;
-        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), Format::V1);
+        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), Format::V1)?;
         set.grow(7)?;
         for number in 1..=7 {
             *set.reserve_entry()? = [[number; 16]; 85];

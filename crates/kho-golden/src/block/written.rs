@@ -48,7 +48,7 @@ fn blocks(dump: &mut Dump, head: PhysAddr) -> Result<(), Failure> {
 fn set(make: impl FnOnce(&mut OutgoingSet<Entry>) -> Result<(), Failure>) -> Result<Text, Failure> {
     let preserver = Preserver::new(arena()?)?;
     let root = preserver.root();
-    let mut set = OutgoingSet::with_format(preserver.clone(), Format::V1);
+    let mut set = OutgoingSet::with_format(preserver.clone(), Format::V1)?;
     make(&mut set)?;
     let head = set.head();
     set.hand_over();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Ability, Component, Generation, Registry, Side, policy};
 use kho_core::{Attached, Kho, KhoConfig, PreservedFolio};
-use kho_fd::abi::{COMPONENT, NAME};
+use kho_fd::{COMPONENT, NAME};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{
     FileHandler, HandlerError, Handlers, Incoming, IncomingError, Orchestrator, Retrieve,
@@ -20,10 +20,8 @@ use crate::dump::arena;
 use crate::edits::{Refusal, kind};
 
 // What carries descriptors has a history of its own.
-static KHO: Component =
-    kho_core::abi::COMPONENT.generations(&[Generation::new(kho_core::abi::VERSION)]);
-static LUO: Component =
-    kho_luo::abi::COMPONENT.generations(&[Generation::new(kho_luo::abi::VERSION)]);
+static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(4)]);
+static LUO: Component = kho_luo::COMPONENT.generations(&[Generation::new(5)]);
 static FD: Component = COMPONENT;
 
 /// A state that was written, or is said to be somewhere else.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Ability, Side};
 use kho_core::{Kho, KhoConfig};
-use kho_fd::abi::COMPONENT;
+use kho_fd::COMPONENT;
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::FileHandler;
 use kho_mem::PhysAddr;
@@ -17,7 +17,7 @@ use crate::dump::{Dump, arena};
 
 /// A descriptor's state: what its number and inode are differs, where they stand does not.
 pub(crate) fn socket() -> Result<Text, Failure> {
-    let mut kho = Ability::try_from(&kho_core::abi::COMPONENT)?;
+    let mut kho = Ability::try_from(&kho_core::COMPONENT)?;
     kho.needs.clear();
     let side = Side::new([kho, Ability::try_from(&COMPONENT)?])?;
     let kho = Kho::new(arena()?, &KhoConfig::new().side(side))?;

@@ -6,7 +6,7 @@ use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use kho_abi_check::Failure;
 use kho_compat::{Ability, Component, Features, Generation, Presence, Registry, Side};
-use kho_core::abi::{COMPONENT, VERSION};
+use kho_core::COMPONENT;
 use kho_core::{Entry, Kho, KhoConfig};
 use kho_mem::{PhysAddr, PhysRange};
 
@@ -17,7 +17,8 @@ use crate::opened::Opened;
 pub(crate) const PAGE: usize = 4096;
 
 // What is needed has a history of its own.
-pub(crate) static ROOT: Component = COMPONENT.generations(&[Generation::new(VERSION)]);
+pub(crate) static ROOT: Component =
+    COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
 
 /// A side that knows this crate's components and an owner of a subtree, but not what they really need:
 /// that has versions of its own, and a history of its own.

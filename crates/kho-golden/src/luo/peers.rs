@@ -2,13 +2,9 @@
 
 use kho_compat::{Carrier, Component, Generation, Registry, RegistryError};
 
-static LUO: Component = kho_luo::abi::COMPONENT;
-static KHO: Component =
-    kho_core::abi::COMPONENT.generations(&[Generation::new(kho_core::abi::VERSION)]);
-static BLOCK: Component = Component::new(
-    kho_block::abi::NAME,
-    &[Generation::new(kho_block::abi::VERSION)],
-);
+static LUO: Component = kho_luo::COMPONENT;
+static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(4)]);
+static BLOCK: Component = Component::new(kho_block::NAME, &[Generation::new(1)]);
 static ALPHA: Component = Component::new("alpha", &[Generation::new(3).needs(&[("part", 2)])])
     .carried_in(Carrier::FileHandler);
 static BETA: Component =

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Dialect, Registry};
 use kho_core::Handover;
-use kho_luo::abi::SUBTREE;
+use kho_luo::v5::SUBTREE;
 use kho_luo::{Body, Luo};
 use kho_mem::PhysAddr;
 use kho_radix::Reading as Context;
@@ -317,7 +317,7 @@ pub(crate) fn listed() -> Result<Text, Failure> {
         let _ = writeln!(text, "{dialect}:");
         let (handover, mut reading) = handed.opened.again(handed.dump.mem())?;
         for listed in handover.listed() {
-            if listed.name != kho_core::abi::NAME {
+            if listed.name != kho_core::NAME {
                 let _ = writeln!(text, "  {}: {}", listed.name, listed.said);
             }
         }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Ability, Carrier, Dialect, Side};
 use kho_core::{Attached, Kho, KhoConfig, PreservedFolio};
-use kho_luo::abi::{COMPONENT, SUBTREE};
+use kho_luo::COMPONENT;
+use kho_luo::v5::SUBTREE;
 use kho_luo::{
     FileHandler, FlbHandler, HandlerError, Handlers, Orchestrator, OutgoingSession, Retrieve,
 };
@@ -140,7 +141,7 @@ impl FlbHandler for Object {
 
 /// LUO, the blocks of version 1 that it needs, and two kinds of files.
 pub(crate) fn side() -> Result<Side, Failure> {
-    let mut kho = Ability::try_from(&kho_core::abi::COMPONENT)?;
+    let mut kho = Ability::try_from(&kho_core::COMPONENT)?;
     kho.needs.clear();
     let mut alpha = Ability::new("alpha", 3)?;
     alpha.carrier = Some(Carrier::FileHandler);
@@ -149,10 +150,7 @@ pub(crate) fn side() -> Result<Side, Failure> {
     beta.carrier = Some(Carrier::FileHandler);
     let mut any = Ability::new("any", 1)?;
     any.carrier = Some(Carrier::FileHandler);
-    let (block, part) = (
-        Ability::new(kho_block::abi::NAME, 1)?,
-        Ability::new("part", 2)?,
-    );
+    let (block, part) = (Ability::new(kho_block::NAME, 1)?, Ability::new("part", 2)?);
     let luo = Ability::try_from(&COMPONENT)?;
     Ok(Side::new([kho, luo, alpha, beta, any, block, part])?)
 }

@@ -16,7 +16,7 @@ const SER: usize = 48;
 
 /// A handover without what a program links beside.
 pub(crate) fn kho() -> Result<Kho, Failure> {
-    let mut kho = Ability::try_from(&kho_core::abi::COMPONENT)?;
+    let mut kho = Ability::try_from(&kho_core::COMPONENT)?;
     kho.needs.clear();
     Ok(Kho::new(
         arena()?,
@@ -142,7 +142,7 @@ pub(crate) fn empty() -> Result<Text, Failure> {
 
 /// Seals, one by one.
 pub(crate) fn seals() -> Result<Text, Failure> {
-    use kho_memfd::abi::{
+    use kho_memfd::v2::{
         SEAL_EXEC, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS,
     };
     const NAMED: &[(&str, u32)] = &[

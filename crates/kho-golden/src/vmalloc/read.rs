@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kho_abi_check::{Failure, Text};
 use kho_mem::{Link, Order, PhysAddr, PhysRange};
 use kho_radix::{Claims, Preserved, Preserver, Reading};
-use kho_vmalloc::abi::{FLAG_ALLOC, VmallocSer};
+use kho_vmalloc::v1::{FLAG_ALLOC, VmallocSer};
 use kho_vmalloc::{Area, PreserveError, PreservedArea};
 use zerocopy::IntoBytes;
 

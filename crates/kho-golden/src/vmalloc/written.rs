@@ -4,7 +4,7 @@ use kho_abi_check::{Failure, Text};
 use kho_mem::{Order, PhysAddr};
 use kho_radix::Preserver;
 use kho_vmalloc::PreservedArea;
-use kho_vmalloc::abi::{FLAG_ALLOC, FLAG_HUGE, VmallocSer};
+use kho_vmalloc::v1::{FLAG_ALLOC, FLAG_HUGE, VmallocSer};
 use zerocopy::IntoBytes;
 
 use crate::dump::{Dump, arena, number};

@@ -1,8 +1,8 @@
 //! What is altered.
 
-use kho_core::abi::KexecMetadata;
-use kho_luo::abi::{COMPAT_LEN, FileSetSer, LuoSer, LuoSerTail, SessionSer};
-use kho_memfd::abi::MemfdSer;
+use kho_core::metadata::v1::KexecMetadata;
+use kho_luo::v5::{COMPAT_LEN, FileSetSer, LuoSer, LuoSerTail, SessionSer};
+use kho_memfd::v2::MemfdSer;
 
 use super::alter::{Memory, page};
 use super::reaction::Reaction;

@@ -2,20 +2,20 @@
 //!
 //! Linux calls the structs `kho_vmalloc` and `kho_vmalloc_chunk`.
 
-use kho_compat::{AbiLayout, Component, Generation};
+use kho_compat::AbiLayout;
 use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The name in `vmalloc-v1`.
-pub const NAME: &str = "vmalloc";
 /// The number in `vmalloc-v1`.
 pub const VERSION: u32 = 1;
 
 /// [`VmallocSer::flags`]: the area was allocated, not only mapped.
 pub const FLAG_ALLOC: u16 = 1 << 0;
+
 /// [`VmallocSer::flags`]: huge mappings are allowed.
 pub const FLAG_HUGE: u16 = 1 << 1;
+
 /// Every flag that the format defines.
 pub const FLAGS: u16 = FLAG_ALLOC | FLAG_HUGE;
 
@@ -64,16 +64,5 @@ pub struct VmallocChunk {
 }
 
 const _: () = assert!(size_of::<VmallocSer>() == 16);
+
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
-
-/// `vmalloc-v1`.
-const GENERATION: Generation = Generation::new(VERSION)
-    .since("Linux 6.18")
-    .layouts(&[VmallocSer::layout, VmallocChunk::layout]);
-
-/// Preserved vmalloc areas as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("preserved vmalloc areas: chunk lists of pages")
-    .of_crate(env!("CARGO_PKG_NAME"));
-
-kho_compat::submit! { COMPONENT }

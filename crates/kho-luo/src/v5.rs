@@ -1,20 +1,21 @@
 //! What lies in memory: the LUO header and the entries of its block sets.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
+use kho_compat::AbiLayout;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The name in `luo-v5`.
-pub const NAME: &str = "luo";
 /// The number in `luo-v5`.
 pub const VERSION: u32 = 5;
+
 /// The subtree of the root FDT that holds the header.
 pub const SUBTREE: &str = "LUO";
 
 /// Bytes of a session's name, NUL included.
 pub const SESSION_NAME_LEN: usize = 64;
+
 /// Bytes of a file handler's compat string and of an FLB's name, NUL included.
 pub const COMPAT_LEN: usize = 48;
+
 /// Pages of the FLB area.
 pub const FLB_PAGES: u64 = 1;
 
@@ -132,31 +133,3 @@ pub struct FlbSer {
 }
 
 const _: () = assert!(size_of::<FlbSer>() == 64);
-
-/// Feature bits of LUO: FLBs (bit 1, which a reader without any may ignore), sessions and files without
-/// limit in linked blocks (bit 2). Bit 0 is what every component has.
-pub const FEATURES: Features = Features::of(0b111, 0b101);
-
-/// `luo-v5`.
-const GENERATION: Generation = Generation::new(VERSION)
-    .since("Linux 7.2")
-    .needs(&[(kho_block::abi::NAME, 1)])
-    .layouts(&[
-        LuoSer::layout,
-        LuoSerTail::layout,
-        SessionSer::layout,
-        FileSer::layout,
-        FlbHeaderSer::layout,
-        FlbSer::layout,
-    ])
-    .constants(&[constant!(SUBTREE)]);
-
-/// LUO as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("live update orchestrator: sessions, files, FLBs")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::Luo)
-    .features(FEATURES)
-    .subtree(SUBTREE);
-
-kho_compat::submit! { COMPONENT }

@@ -10,11 +10,14 @@ use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRan
 use kho_radix::Reading;
 
 use crate::Handover;
-use crate::abi::{
-    MEMBLOCK, MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_COMPATIBLE, PROP_SIZE, PROP_START, REGION,
-    REGION_VERSION,
-};
 use crate::fdt::Tree;
+use crate::memblock::v1::{
+    MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
+};
+use crate::v4::PROP_COMPATIBLE;
+use crate::{MEMBLOCK, REGION};
+
+pub mod v1;
 
 /// The largest memblock FDT that is read. A kernel writes one page.
 const MEMBLOCK_MAX: u64 = 16 * PAGE_SIZE_U64;

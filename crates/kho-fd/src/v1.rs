@@ -1,12 +1,9 @@
 //! What lies in memory: a descriptor's number, and what it must turn out to be.
 
-use kho_compat::{AbiLayout, Carrier, Component, Generation};
-use kho_luo::abi::COMPAT_LEN;
+use kho_compat::AbiLayout;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The name in `fd-v1`.
-pub const NAME: &str = "fd";
 /// The number in `fd-v1`.
 pub const VERSION: u32 = 1;
 
@@ -27,17 +24,3 @@ pub struct FdSer {
 }
 
 const _: () = assert!(size_of::<FdSer>() == 24);
-
-/// `fd-v1`.
-const GENERATION: Generation = Generation::new(VERSION)
-    .since("kho-fd 0.1.0")
-    .layouts(&[FdSer::layout]);
-
-/// The descriptor handler as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("file handler of descriptors that an exec keeps; between processes only")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::FileHandler)
-    .field(COMPAT_LEN);
-
-kho_compat::submit! { COMPONENT }

@@ -1,38 +1,44 @@
 //! What lies in memory: a memfd's state and the records of its folios.
 
-use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
-use kho_luo::abi::COMPAT_LEN;
-use kho_vmalloc::abi::VmallocSer;
+use kho_compat::AbiLayout;
+use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
-/// The name in `memfd-v2`.
-pub const NAME: &str = "memfd";
 
 /// `F_SEAL_SEAL`: no more seals.
 pub const SEAL_SEAL: u32 = 0x1;
+
 /// `F_SEAL_SHRINK`: the file can not get smaller.
 pub const SEAL_SHRINK: u32 = 0x2;
+
 /// `F_SEAL_GROW`: the file can not get larger.
 pub const SEAL_GROW: u32 = 0x4;
+
 /// `F_SEAL_WRITE`: the contents can not change.
 pub const SEAL_WRITE: u32 = 0x8;
+
 /// `F_SEAL_FUTURE_WRITE`: no new writable mapping or write.
 pub const SEAL_FUTURE_WRITE: u32 = 0x10;
+
 /// `F_SEAL_EXEC`: the executable bit can not change.
 pub const SEAL_EXEC: u32 = 0x20;
+
 /// Every seal that is kept.
 pub const SEALS: u32 =
     SEAL_SEAL | SEAL_SHRINK | SEAL_GROW | SEAL_WRITE | SEAL_FUTURE_WRITE | SEAL_EXEC;
 
 /// [`FolioSer`]: the folio is dirty.
 pub const FOLIO_DIRTY: u64 = 1 << 0;
+
 /// [`FolioSer`]: the folio's contents are up to date.
 pub const FOLIO_UPTODATE: u64 = 1 << 1;
+
 /// Every folio flag that the format defines.
 pub const FOLIO_FLAGS: u64 = FOLIO_DIRTY | FOLIO_UPTODATE;
+
 /// Bits of a folio's frame number.
 pub const PFN_BITS: u32 = 52;
 
@@ -102,23 +108,3 @@ impl FolioSer {
         self.word.get() >> PFN_BITS
     }
 }
-
-/// Feature bits of memfds: seals (bit 1, since memfd-v2). Bit 0 is what every component has.
-pub const FEATURES: Features = Features::of(0b11, 0b11);
-
-/// `memfd-v2`.
-const GENERATION: Generation = Generation::new(VERSION)
-    .since("Linux 7.1")
-    .needs(&[(kho_vmalloc::abi::NAME, 1)])
-    .layouts(&[MemfdSer::layout, FolioSer::layout])
-    .constants(&[constant!(PFN_BITS)]);
-
-/// The memfd handler as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("file handler of memfds")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::FileHandler)
-    .features(FEATURES)
-    .field(COMPAT_LEN);
-
-kho_compat::submit! { COMPONENT }

@@ -9,7 +9,9 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
 use crate::Handover;
-use crate::abi::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION};
+use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION};
+
+pub mod v1;
 
 /// What the predecessor tells about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,17 +1,16 @@
 //! What lies in memory: the header that each block begins with. Entries are packed behind it.
 
-use kho_compat::{AbiLayout, Component, Generation, constant};
+use kho_compat::AbiLayout;
 use kho_mem::PAGE_SIZE;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The name in `block-v1`.
-pub const NAME: &str = "block";
 /// The number in `block-v1`.
 pub const VERSION: u32 = 1;
 
 /// Bytes in a block.
 pub const BLOCK_SIZE: usize = PAGE_SIZE;
+
 /// Blocks in a set, at most.
 pub const MAX_BLOCKS: usize = 10_000;
 
@@ -34,30 +33,10 @@ const _: () = assert!(size_of::<BlockHeader>() == 16);
 /// without bytes.
 ///
 /// ```
-/// assert_eq!(kho_block::abi::count_per_block(80), 51);
-/// assert_eq!(kho_block::abi::count_per_block(64), 63);
+/// assert_eq!(kho_block::v1::count_per_block(80), 51);
+/// assert_eq!(kho_block::v1::count_per_block(64), 63);
 /// ```
 #[must_use]
 pub const fn count_per_block(entry_size: usize) -> usize {
     crate::Format::V1.count_per_block(entry_size)
 }
-
-/// `block-v1`.
-pub(crate) const GENERATION: Generation = Generation::new(VERSION)
-    .since("Linux 7.2")
-    .layouts(&[BlockHeader::layout])
-    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
-
-/// Linked blocks as a component.
-pub const COMPONENT: Component = Component::new(
-    NAME,
-    &[
-        GENERATION,
-        #[cfg(feature = "experimental-v2")]
-        crate::v2::GENERATION.experimental(),
-    ],
-)
-.summary("linked blocks: sets of fixed-size entries in chained pages")
-.of_crate(env!("CARGO_PKG_NAME"));
-
-kho_compat::submit! { COMPONENT }

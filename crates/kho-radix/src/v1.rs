@@ -3,28 +3,32 @@
 //! Six levels of one-page nodes. Levels 5 to 1 are tables of 512 physical addresses, level 0 is a
 //! bitmap of 32768 bits. Linux calls the structs `kho_radix_node` and `kho_radix_leaf`.
 
-use kho_compat::{AbiLayout, Component, Generation, constant};
+use kho_compat::AbiLayout;
 use kho_mem::{PAGE_SHIFT, PAGE_SIZE};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The name in `radix-v1`.
-pub const NAME: &str = "radix";
 /// The number in `radix-v1`.
 pub const VERSION: u32 = 1;
 
 /// Levels of the tree, the leaves included.
 pub const DEPTH: u32 = 6;
+
 /// log2 of the entries in a table.
 pub const TABLE_BITS: u32 = 9;
+
 /// Entries in a table.
 pub const TABLE_ENTRIES: usize = 1 << TABLE_BITS;
+
 /// log2 of the bits in a leaf.
 pub const LEAF_BITS: u32 = PAGE_SHIFT + 3;
+
 /// 64-bit words in a leaf.
 pub const LEAF_WORDS: usize = PAGE_SIZE / size_of::<u64>();
+
 /// Bits of a key: the marker and a page frame number of order 0.
 pub const KEY_BITS: u32 = u64::BITS - PAGE_SHIFT + 1;
+
 /// Where the marker bit of an order-0 key stands; order `n` has it `n` bits lower.
 pub const MARKER_SHIFT: u32 = u64::BITS - PAGE_SHIFT;
 
@@ -50,18 +54,7 @@ pub struct RadixLeaf {
 }
 
 const _: () = assert!(size_of::<RadixNode>() == PAGE_SIZE);
+
 const _: () = assert!(size_of::<RadixLeaf>() == PAGE_SIZE);
+
 const _: () = assert!(LEAF_BITS + (DEPTH - 1) * TABLE_BITS >= KEY_BITS);
-
-/// `radix-v1`.
-const GENERATION: Generation = Generation::new(VERSION)
-    .since("Linux 7.1")
-    .layouts(&[RadixNode::layout, RadixLeaf::layout])
-    .constants(&[constant!(PAGE_SHIFT)]);
-
-/// The tracker as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("tracker of preserved memory: a radix tree of pages")
-    .of_crate(env!("CARGO_PKG_NAME"));
-
-kho_compat::submit! { COMPONENT }

@@ -1,0 +1,27 @@
+//! The component and its generations.
+
+use crate::v1::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, VERSION};
+use kho_compat::{AbiLayout, Component, Generation, constant};
+
+/// The name in `block-v1`.
+pub const NAME: &str = "block";
+
+/// `block-v1`.
+pub(crate) const GENERATION: Generation = Generation::new(VERSION)
+    .since("Linux 7.2")
+    .layouts(&[BlockHeader::layout])
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
+
+/// Linked blocks as a component.
+pub const COMPONENT: Component = Component::new(
+    NAME,
+    &[
+        GENERATION,
+        #[cfg(feature = "experimental-v2")]
+        crate::v2::GENERATION.experimental(),
+    ],
+)
+.summary("linked blocks: sets of fixed-size entries in chained pages")
+.of_crate(env!("CARGO_PKG_NAME"));
+
+kho_compat::submit! { COMPONENT }
