@@ -132,27 +132,7 @@ impl Format {
                 mem.follow(link)
             }
             #[cfg(feature = "experimental-v2")]
-            Self::V2 => {
-                let header: Located<v2::BlockHeader> = mem.follow(link)?;
-                let damage = |what, at| Damage::new(kho_mem::Defect::BadValue, what, at);
-                let size = header.entry_size.get();
-                if usize::try_from(size) != Ok(entry_size) {
-                    let at = header.addr_of(|header| &header.entry_size);
-                    return Err(damage("entry_size", at)
-                        .found(format!("{size} bytes"))
-                        .expected(format!("{entry_size} bytes")));
-                }
-                if header.reserved.get() != 0 {
-                    let at = header.addr_of(|header| &header.reserved);
-                    let found = format!("{:#x}", header.reserved.get());
-                    return Err(damage("reserved", at).found(found).expected(0));
-                }
-                let start = v1::BlockHeader {
-                    next: header.next,
-                    count: header.count,
-                };
-                Ok(Located::new(start, header.at()))
-            }
+            Self::V2 => v2::decode(&mem.follow(link)?, entry_size),
         }
     }
 

@@ -16,14 +16,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use alloc::format;
 use core::mem::offset_of;
 
 use kho_compat::{AbiLayout, Component, Features, Generation, constant};
+use kho_mem::{Damage, Defect, Located};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::NAME;
-use crate::v1::{BLOCK_SIZE, MAX_BLOCKS};
+use crate::v1::{self, BLOCK_SIZE, MAX_BLOCKS};
 
 /// The number in `block-v2`.
 pub const VERSION: u32 = 2;
@@ -45,10 +47,35 @@ pub struct BlockHeader {
 }
 
 const _: () = assert!(size_of::<BlockHeader>() == 24);
-const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(crate::v1::BlockHeader, next));
-const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(crate::v1::BlockHeader, count));
+const _: () = assert!(offset_of!(BlockHeader, next) == offset_of!(v1::BlockHeader, next));
+const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(v1::BlockHeader, count));
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
 const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
+
+/// Decodes the header of a block whose entries are of `entry_size` bytes: what version 1 has of it.
+pub(crate) fn decode(
+    header: &Located<BlockHeader>,
+    entry_size: usize,
+) -> Result<Located<v1::BlockHeader>, Damage> {
+    let damage = |what, at| Damage::new(Defect::BadValue, what, at);
+    let size = header.entry_size.get();
+    if usize::try_from(size) != Ok(entry_size) {
+        let at = header.addr_of(|header| &header.entry_size);
+        return Err(damage("entry_size", at)
+            .found(format!("{size} bytes"))
+            .expected(format!("{entry_size} bytes")));
+    }
+    if header.reserved.get() != 0 {
+        let at = header.addr_of(|header| &header.reserved);
+        let found = format!("{:#x}", header.reserved.get());
+        return Err(damage("reserved", at).found(found).expected(0));
+    }
+    let start = v1::BlockHeader {
+        next: header.next,
+        count: header.count,
+    };
+    Ok(Located::new(start, header.at()))
+}
 
 /// Its masks. Where masks are all that is said, blocks are written and read with the header of version
 /// 1: no bit stands for this one.

@@ -8,8 +8,10 @@ use kho_luo::File;
 use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 use kho_vmalloc::Area;
+use kho_vmalloc::v1::VmallocSer;
+use zerocopy::IntoBytes;
 
-use crate::v2::{FOLIO_FLAGS, FolioSer, MemfdSer, SEALS};
+use crate::v2::{self, FOLIO_FLAGS, FolioSer, MemfdSer};
 
 /// A memfd as it was handed over, checked as a whole.
 #[derive(Clone, Debug)]
@@ -115,38 +117,24 @@ impl Memfd {
     }
 }
 
+/// What the state of a memfd says, before any address in it is followed.
+pub(crate) struct State {
+    pub(crate) pos: u64,
+    pub(crate) size: u64,
+    pub(crate) seals: u32,
+    pub(crate) flags: u32,
+    /// Records in the list, and where that number stands.
+    pub(crate) count: u64,
+    pub(crate) count_at: PhysAddr,
+    /// The vmalloc area of the list.
+    pub(crate) list: Located<VmallocSer>,
+}
+
 fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
     reading.bytes(link, size_of::<MemfdSer>() as u64)?;
-    let ser: Located<MemfdSer> = reading.follow(link)?;
-
-    let (pos, size) = (ser.pos.get(), ser.size.get());
-    for (value, what, at) in [
-        (size, "size", ser.addr_of(|ser| &ser.size)),
-        (pos, "pos", ser.addr_of(|ser| &ser.pos)),
-    ] {
-        if i64::try_from(value).is_err() {
-            return Err(Damage::new(Defect::BadValue, what, at)
-                .found(format!("{value:#x}"))
-                .expected("at most 0x7fffffffffffffff, a file's largest offset"));
-        }
-    }
-    let (seals, flags) = (ser.seals.get(), ser.flags.get());
-    if seals & !SEALS != 0 {
-        let at = ser.addr_of(|ser| &ser.seals);
-        return Err(Damage::new(Defect::UnknownFlags, "seals", at)
-            .found(format!("{seals:#x}"))
-            .expected(format!("no bit outside {SEALS:#x}")));
-    }
-    if flags != 0 {
-        let at = ser.addr_of(|ser| &ser.flags);
-        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
-            .found(format!("{flags:#x}"))
-            .expected(0));
-    }
-
-    let count_at = ser.addr_of(|ser| &ser.nr_folios);
-    let count = ser.nr_folios.get();
-    let area = Area::read(reading, &ser.part(|ser| &ser.folios))?;
+    let state = v2::decode(&reading.follow(link)?)?;
+    let (size, count, count_at) = (state.size, state.count, state.count_at);
+    let area = Area::read(reading, &state.list)?;
     let room = area.pages().saturating_mul(PAGE_SIZE_U64) / RECORD;
     if count > room {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
@@ -155,10 +143,7 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
                 "at most {room}, the records that fit its vmalloc area"
             )));
     }
-    let unset = ser.folios.total_pages.get() == 0
-        && ser.folios.first.get() == 0
-        && ser.folios.flags.get() == 0
-        && ser.folios.order.get() == 0;
+    let unset = state.list.as_bytes().iter().all(|byte| *byte == 0);
     if size == 0 && (count > 0 || !unset) {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
             .found(format!(
@@ -178,10 +163,10 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
             )));
     }
     let mut memfd = Memfd {
-        pos,
+        pos: state.pos,
         size,
-        seals,
-        flags,
+        seals: state.seals,
+        flags: state.flags,
         area,
         folios: Vec::new(),
     };

@@ -1,9 +1,14 @@
 //! What lies in memory: a memfd's state and the records of its folios.
 
+use alloc::format;
+
 use kho_compat::AbiLayout;
+use kho_mem::{Damage, Defect, Located};
 use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::read::State;
 
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
@@ -107,4 +112,45 @@ impl FolioSer {
     pub const fn flags(&self) -> u64 {
         self.word.get() >> PFN_BITS
     }
+}
+
+/// Decodes the state of a memfd.
+///
+/// # Errors
+///
+/// The size or position is no file's, or seals or flags are not known.
+pub(crate) fn decode(ser: &Located<MemfdSer>) -> Result<State, Damage> {
+    let (pos, size) = (ser.pos.get(), ser.size.get());
+    for (value, what, at) in [
+        (size, "size", ser.addr_of(|ser| &ser.size)),
+        (pos, "pos", ser.addr_of(|ser| &ser.pos)),
+    ] {
+        if i64::try_from(value).is_err() {
+            return Err(Damage::new(Defect::BadValue, what, at)
+                .found(format!("{value:#x}"))
+                .expected("at most 0x7fffffffffffffff, a file's largest offset"));
+        }
+    }
+    let (seals, flags) = (ser.seals.get(), ser.flags.get());
+    if seals & !SEALS != 0 {
+        let at = ser.addr_of(|ser| &ser.seals);
+        return Err(Damage::new(Defect::UnknownFlags, "seals", at)
+            .found(format!("{seals:#x}"))
+            .expected(format!("no bit outside {SEALS:#x}")));
+    }
+    if flags != 0 {
+        let at = ser.addr_of(|ser| &ser.flags);
+        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
+            .found(format!("{flags:#x}"))
+            .expected(0));
+    }
+    Ok(State {
+        pos,
+        size,
+        seals,
+        flags,
+        count: ser.nr_folios.get(),
+        count_at: ser.addr_of(|ser| &ser.nr_folios),
+        list: ser.part(|ser| &ser.folios),
+    })
 }

@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Located, Order, PhysAddr};
+use kho_mem::{Damage, Defect, Link, Located, Order, PhysAddr};
 use kho_radix::Reading;
 
-use crate::v1::{FLAGS, VmallocChunk, VmallocSer};
+use crate::v1::{self, VmallocChunk, VmallocSer};
 
 /// A preserved vmalloc area: its pages, all of them checked and claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,37 +61,30 @@ impl Area {
     }
 }
 
-fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Damage> {
-    let flags = ser.flags.get();
-    if flags & !FLAGS != 0 {
-        let at = ser.addr_of(|ser| &ser.flags);
-        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
-            .found(format!("{flags:#x}"))
-            .expected(format!("no bit outside {FLAGS:#x}")));
-    }
-    let total = u64::from(ser.total_pages.get());
-    let order = u8::try_from(ser.order.get())
-        .ok()
-        .and_then(Order::new)
-        .filter(|order| total % order.pages() == 0)
-        .ok_or_else(|| {
-            Damage::new(Defect::BadOrder, "order", ser.addr_of(|ser| &ser.order))
-                .found(ser.order.get())
-                .expected(format!("an order whose pages divide total_pages {total}"))
-        })?;
+/// What the descriptor of an area says, before any address in it is followed.
+pub(crate) struct Descriptor {
+    pub(crate) flags: u16,
+    pub(crate) order: Order,
+    /// Pages in the area.
+    pub(crate) total: u64,
+    /// The first chunk of the list; null for an area without pages.
+    pub(crate) first: Link,
+}
 
+fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Damage> {
+    let Descriptor {
+        flags,
+        order,
+        total,
+        first,
+    } = v1::decode(ser)?;
     let mut area = Area {
         runs: Vec::new(),
         order,
         flags,
         chunks: 0,
     };
-    let mut next = ser.link(|ser| &ser.first, "vmalloc chunk");
-    if next.is_null() && total > 0 {
-        return Err(Damage::new(Defect::Null, "first chunk", next.at)
-            .found(0)
-            .expected(format!("the chunk list of {total} pages")));
-    }
+    let mut next = first;
     let mut chunks: Vec<PhysAddr> = Vec::new();
     while !next.is_null() {
         reading.page(next).map_err(|damage| {

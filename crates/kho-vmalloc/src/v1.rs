@@ -2,10 +2,14 @@
 //!
 //! Linux calls the structs `kho_vmalloc` and `kho_vmalloc_chunk`.
 
+use alloc::format;
+
 use kho_compat::AbiLayout;
-use kho_mem::PAGE_SIZE;
+use kho_mem::{Damage, Defect, Located, Order, PAGE_SIZE};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::read::Descriptor;
 
 /// The number in `vmalloc-v1`.
 pub const VERSION: u32 = 1;
@@ -66,3 +70,40 @@ pub struct VmallocChunk {
 const _: () = assert!(size_of::<VmallocSer>() == 16);
 
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
+
+/// Decodes the descriptor of an area.
+///
+/// # Errors
+///
+/// Unknown flags, an order that does not divide the pages, or pages without a chunk.
+pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
+    let flags = ser.flags.get();
+    if flags & !FLAGS != 0 {
+        let at = ser.addr_of(|ser| &ser.flags);
+        return Err(Damage::new(Defect::UnknownFlags, "flags", at)
+            .found(format!("{flags:#x}"))
+            .expected(format!("no bit outside {FLAGS:#x}")));
+    }
+    let total = u64::from(ser.total_pages.get());
+    let order = u8::try_from(ser.order.get())
+        .ok()
+        .and_then(Order::new)
+        .filter(|order| total % order.pages() == 0)
+        .ok_or_else(|| {
+            Damage::new(Defect::BadOrder, "order", ser.addr_of(|ser| &ser.order))
+                .found(ser.order.get())
+                .expected(format!("an order whose pages divide total_pages {total}"))
+        })?;
+    let first = ser.link(|ser| &ser.first, "vmalloc chunk");
+    if first.is_null() && total > 0 {
+        return Err(Damage::new(Defect::Null, "first chunk", first.at)
+            .found(0)
+            .expected(format!("the chunk list of {total} pages")));
+    }
+    Ok(Descriptor {
+        flags,
+        order,
+        total,
+        first,
+    })
+}
