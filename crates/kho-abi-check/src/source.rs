@@ -98,7 +98,7 @@ pub(crate) struct Sources {
     pub(crate) structs: Vec<StructItem>,
     pub(crate) consts: Vec<ConstItem>,
     enums: Vec<String>,
-    /// Constants that assert something, and files without a format in which sizes are asked for.
+    /// Constants that assert something, those of files without a format included.
     asserts: Vec<Assert>,
     declarations: Vec<Declaration>,
     /// Files that could not be read as Rust.
@@ -129,11 +129,9 @@ impl Sources {
             if is_abi(&path) || MARKS.iter().any(|mark| text.contains(mark)) {
                 out.add(&path, &text);
             } else if text.contains("assert") && text.contains("size_of::<") {
-                out.asserts.push(Assert {
-                    file: path,
-                    module: String::new(),
-                    text: text.split_whitespace().collect(),
-                });
+                let mut other = Self::default();
+                other.add(&path, &text);
+                out.asserts.append(&mut other.asserts);
             }
         }
         out

@@ -489,6 +489,11 @@ fn two_structs_of_one_name_are_two() {
     expect(&report, 1, &["error no-size-assert"]);
     let place = one(&report, "no-size-assert").place.clone().unwrap();
     assert_eq!(place.to_string(), "crates/fmt/src/v1.rs:8");
+    // That its size is asked for elsewhere asserts nothing.
+    let asked = "fn f() -> usize { assert!(true); size_of::<crate::v1::VcpuSer>() }";
+    fake.write("crates/fmt/src/walk.rs", asked);
+    let report = fake.check(&vcpu([first(), second()]));
+    expect(&report, 1, &["error no-size-assert"]);
     let by_path = "const _: () = assert!(size_of::<crate::v1::VcpuSer>() == 8);\n";
     let abi = fake.read("crates/fmt/src/abi.rs");
     fake.write("crates/fmt/src/abi.rs", &format!("{abi}{by_path}"));

@@ -20,8 +20,8 @@ use crate::dump::arena;
 use crate::edits::{Refusal, kind};
 
 // What carries descriptors has a history of its own.
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(4)]);
-static LUO: Component = kho_luo::COMPONENT.generations(&[Generation::new(5)]);
+static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
+static LUO: Component = kho_luo::COMPONENT.generations(&[Generation::new(kho_luo::v5::VERSION)]);
 static FD: Component = COMPONENT;
 
 /// A state that was written, or is said to be somewhere else.

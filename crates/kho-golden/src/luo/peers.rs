@@ -3,8 +3,9 @@
 use kho_compat::{Carrier, Component, Generation, Registry, RegistryError};
 
 static LUO: Component = kho_luo::COMPONENT;
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(4)]);
-static BLOCK: Component = Component::new(kho_block::NAME, &[Generation::new(1)]);
+static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
+static BLOCK: Component =
+    Component::new(kho_block::NAME, &[Generation::new(kho_block::v1::VERSION)]);
 static ALPHA: Component = Component::new("alpha", &[Generation::new(3).needs(&[("part", 2)])])
     .carried_in(Carrier::FileHandler);
 static BETA: Component =

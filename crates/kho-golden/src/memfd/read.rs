@@ -30,11 +30,15 @@ const LIST_FLAGS: u64 = 44;
 const DIRTY: u64 = 1 << 52;
 const UPTODATE: u64 = 1 << 53;
 
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(4)]);
+static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
 static LUO: Component = kho_luo::COMPONENT;
-static BLOCK: Component = Component::new(kho_block::NAME, &[Generation::new(1)]);
+static BLOCK: Component =
+    Component::new(kho_block::NAME, &[Generation::new(kho_block::v1::VERSION)]);
 static MEMFD: Component = kho_memfd::COMPONENT;
-static VMALLOC: Component = Component::new(kho_vmalloc::NAME, &[Generation::new(1)]);
+static VMALLOC: Component = Component::new(
+    kho_vmalloc::NAME,
+    &[Generation::new(kho_vmalloc::v1::VERSION)],
+);
 
 /// A handed file, of a session: its state, the first page of its list, and where the state's address is.
 struct Handed {
