@@ -19,7 +19,7 @@
 //!
 //! `std` (default). Without it the crate is `no_std` + `alloc`. Where nothing runs constructors, use
 //! the functions that take a registry ([`Handover::open_with`], [`Attached::open_with`],
-//! [`KhoConfig::registry`]).
+//! [`KhoConfig::side`]).
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
