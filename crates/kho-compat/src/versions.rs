@@ -41,10 +41,19 @@ impl Versions {
     /// The versions of the set in order. A range has no end worth naming: of ranges, those within 64
     /// below and 8 above `own` are given.
     pub fn near(&self, own: u32) -> impl Iterator<Item = u32> {
-        let window = own.saturating_sub(64)..=own.saturating_add(8);
-        let of_ranges = window.filter(|version| !self.ranges.is_empty() && self.has(*version, 0));
-        let all: BTreeSet<u32> = of_ranges.chain(self.numbers.iter().copied()).collect();
+        let mut all: Vec<u32> = self.numbers.iter().copied().collect();
+        if !self.ranges.is_empty() {
+            let window = own.saturating_sub(64)..=own.saturating_add(8);
+            all.extend(window.filter(|version| self.has(*version, 0)));
+            all.sort_unstable();
+            all.dedup();
+        }
         all.into_iter()
+    }
+
+    /// Whether `major` is in the set whatever its minor version.
+    pub(crate) fn has_number(&self, major: u32) -> bool {
+        self.numbers.contains(&major)
     }
 }
 

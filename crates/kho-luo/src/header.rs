@@ -1,5 +1,8 @@
 //! The header, decoded from its bytes alone.
 
+use alloc::format;
+use alloc::string::String;
+
 use kho_compat::Compat;
 use kho_mem::{Damage, Defect, Located, PAGE_SIZE_U64, PhysAddr};
 

@@ -82,12 +82,12 @@ pub fn write(registry: &Registry, files: &[&[u8]]) -> Result<(Handed, Entry), Fa
 /// The handover is damaged, or not admitted.
 pub fn read(registry: &Registry, handed: &Handed, entry: Entry) -> Result<Vec<Vec<u8>>, Failure> {
     let handover = Handover::open_with(handed, entry, registry)?;
-    let mut claims = handover.claims()?;
-    let (manifest, luo) = survey_with(&handover, &mut claims, registry)?;
+    let mut reading = handover.reading()?;
+    let (manifest, luo) = survey_with(&handover, &mut reading, registry)?;
     let Some(Metadata::V1 { .. }) = Metadata::read(&handover)? else {
         return Err("no kexec metadata".into());
     };
-    let memblock = Memblock::read(&handover, &mut handover.claims()?)?;
+    let memblock = Memblock::read(&handover, &mut handover.reading()?)?;
     if !memblock.is_some_and(|memblock| memblock.regions().iter().any(|it| it.name == REGION)) {
         return Err("no reserve_mem region".into());
     }
@@ -95,9 +95,10 @@ pub fn read(registry: &Registry, handed: &Handed, entry: Entry) -> Result<Vec<Ve
     let luo = luo.ok_or("no LUO")?;
     let sessions = luo.restore(&admitted)?;
     let session = sessions.get(SESSION.as_bytes()).ok_or("no session")?;
+    let mut restoring = reading.admitted(&admitted);
     let mut files = Vec::new();
     for file in session.files() {
-        let memfd = Memfd::restore(&admitted, &handover, &mut claims, &file)?;
+        let memfd = Memfd::restore(&mut restoring, &file)?;
         let mut bytes = Vec::new();
         for piece in memfd.pieces() {
             match piece? {

@@ -216,7 +216,8 @@ fn restorable<'a>(name: &'a str, side: &'a Side) -> impl Iterator<Item = Token> 
 
 /// Whether `own` restores the version of `token` in `manifest`.
 fn in_range(own: &Ability, token: &Token, manifest: &Manifest, side: &Side) -> Result<(), Reason> {
-    if own.restores.has(token.version(), manifest.minor(token)) {
+    let (restores, version) = (&own.restores, token.version());
+    if restores.has_number(version) || restores.has(version, manifest.minor(token)) {
         return Ok(());
     }
     Err(Reason::NotRestorable {
