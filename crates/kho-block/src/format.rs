@@ -1,7 +1,5 @@
 //! The versions of the format that are read and written here.
 
-use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kho_compat::{Announced, NotAdmitted, Writes};
@@ -35,6 +33,10 @@ impl Format {
         #[cfg(feature = "experimental-v2")]
         Self::V2,
     ];
+
+    fn versions() -> Vec<u32> {
+        Self::ALL.iter().map(|format| format.version()).collect()
+    }
 
     /// The format of `block-vversion`; `None` for one that is not known here.
     #[must_use]
@@ -80,8 +82,7 @@ impl Format {
     /// It knows no blocks, or asks for a version that is not known here, or for one that its
     /// dialect can not express.
     pub fn written_by<W: Writes>(handover: &W) -> Result<Self, W::Error> {
-        let known: Vec<_> = Self::ALL.iter().map(|format| format.version()).collect();
-        let version = handover.written(NAME, &known)?;
+        let version = handover.written(NAME, &Self::versions())?;
         Ok(Self::of(version).unwrap_or_default())
     }
 
@@ -109,11 +110,10 @@ impl Format {
     pub(crate) fn found(version: Option<u32>) -> Result<Self, NotAdmitted> {
         match version {
             None => Ok(Self::default()),
-            Some(version) => Self::of(version).ok_or_else(|| NotAdmitted {
-                component: NAME.to_string(),
-                version,
-                covered: known(),
-            }),
+            Some(version) => {
+                let version = NotAdmitted::unless_known(NAME, version, &Self::versions())?;
+                Ok(Self::of(version).unwrap_or_default())
+            }
         }
     }
 
@@ -154,13 +154,4 @@ impl Format {
             }
         }
     }
-}
-
-/// The versions that are known here, as tokens.
-fn known() -> String {
-    let tokens = Format::ALL.iter();
-    let tokens: Vec<_> = tokens
-        .map(|format| format!("{NAME}-v{}", format.version()))
-        .collect();
-    tokens.join(" and ")
 }

@@ -1,5 +1,6 @@
 //! Version 2 of the format: a header that says how large its entries are. An experiment: off unless
-//! the feature `experimental-v2` is on, and never registered by being linked.
+//! the feature `experimental-v2` is on. The linked component has it as an experiment: neither read nor
+//! written.
 //!
 //! A program that reads and writes it builds its registry with [`COMPONENT`] in place of the one that
 //! is linked, and takes handovers over by that registry.

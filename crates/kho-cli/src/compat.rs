@@ -197,6 +197,14 @@ fn needs(component: &Component) -> Vec<&'static str> {
 }
 
 fn component_json(registry: &Registry, component: &Component) -> Value {
+    let generations = component.generations.iter().map(|one| {
+        json!({
+            "version": format!("{}.{}", one.number, one.minor),
+            "announced": one.announced(component.name),
+            "since": one.since,
+            "role": one.role.id(),
+        })
+    });
     json!({
         "name": component.name,
         "version": component.version().to_string(),
@@ -204,6 +212,7 @@ fn component_json(registry: &Registry, component: &Component) -> Value {
         "composite": text(registry, component, Dialect::Composite),
         "restores": component.restores().to_string(),
         "needs": needs(component),
+        "generations": generations.collect::<Vec<_>>(),
         "presence": presence(component),
         "carrier": component.carrier.map(Carrier::id),
         "subtree": component.subtree,

@@ -4,8 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::announced::named;
-use crate::{Carrier, Entry, Manifest, Outcome, Registry, Verdict};
+use crate::{Announced, Carrier, Manifest, Outcome, Registry, Token, Verdict};
 
 /// A handover that a policy did not reject: the right to restore from it.
 ///
@@ -26,10 +25,13 @@ use crate::{Carrier, Entry, Manifest, Outcome, Registry, Verdict};
 pub struct Admitted {
     manifest: Manifest,
     verdict: Verdict,
-    // Components and versions. A name has one carrier, which the verdict was about.
-    covered: BTreeSet<(String, u32)>,
-    // Of them, what no string and no table says: what plain strings stand for.
-    plain: BTreeMap<String, u32>,
+    // Versions by component. A name has one carrier, which the verdict was about.
+    covered: BTreeMap<String, BTreeSet<u32>>,
+    // The version of each component that was handed over: what strings and the table say first, then
+    // what plain strings stand for.
+    handed_over: BTreeMap<String, u32>,
+    // What the plain string of each user stands for.
+    plain: BTreeMap<Token, Vec<(String, u32)>>,
 }
 
 /// Restoring was asked for something that the verdict does not cover.
@@ -67,50 +69,74 @@ impl NotAdmitted {
 
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
-        let (mut said, mut covered) = (BTreeSet::new(), BTreeSet::new());
-        let (mut vouched, mut plain) = (BTreeSet::new(), BTreeMap::new());
+        let (mut named, mut listed) = (BTreeMap::new(), BTreeMap::new());
+        let (mut covered, mut plain) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
         for finding in &verdict.findings {
             let entry = &finding.entry;
             let Ok(compat) = entry.compat() else { continue };
             let is_restorable = finding.outcome == Outcome::Restorable;
-            for token in compat.tokens() {
-                said.insert(token.name().to_string());
+            let parts = compat.parts().iter();
+            let parts = parts.filter(|_| entry.carrier.holds_composites());
+            // What nobody here knows announces nothing.
+            let known = core::iter::once(compat.base()).chain(parts);
+            for token in known.filter(|token| registry.get(token.name()).is_some()) {
+                let name = || token.name().to_string();
+                let announced = match entry.carrier {
+                    Carrier::Table => &mut listed,
+                    _ => &mut named,
+                };
+                announced.entry(name()).or_insert(token.version());
                 if is_restorable {
-                    covered.insert((token.name().to_string(), token.version()));
+                    covered.entry(name()).or_default().insert(token.version());
                 }
             }
             if is_restorable && entry.carrier != Carrier::Table {
-                vouched.extend(registry.needs(compat.base().name()));
+                let stands_for = registry.side().plain(compat.base());
+                plain.insert(compat.base().clone(), stands_for);
             }
         }
-        // A plain string stands for what no string and no table says. What was said and is not
-        // restorable is not covered.
-        for need in vouched.into_iter().filter(|need| !said.contains(*need)) {
-            if let Some(version) = registry.side().plain(need) {
-                covered.insert((need.clone(), version));
-                plain.insert(need.clone(), version);
+        let mut handed_over = named;
+        for (name, version) in listed {
+            handed_over.entry(name).or_insert(version);
+        }
+        // A plain string stands for what neither strings nor the table name.
+        let announced: BTreeSet<_> = handed_over.keys().cloned().collect();
+        for (need, version) in plain.values().flatten() {
+            if !announced.contains(need) && registry.restores(need, *version) {
+                covered.entry(need.clone()).or_default().insert(*version);
+                handed_over.entry(need.clone()).or_insert(*version);
             }
         }
         Self {
             manifest,
             verdict,
             covered,
+            handed_over,
             plain,
         }
     }
 
-    /// The version of `component` that was handed over, as far as what was judged says it: the first
+    /// The version of `component` that was handed over, as far as what was judged tells: the first
     /// string that names it, the table, or what a plain string stands for.
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
-        let named = |entry: &Entry| match entry.carrier {
-            Carrier::Table => None,
-            _ => named(&entry.compat().ok()?, component),
+        self.handed_over.get(component).copied()
+    }
+
+    /// As [`Admitted::version_of`], for whoever has `announced`: its own string, the table, what its
+    /// plain string stands for, or else what the others say.
+    #[must_use]
+    pub fn version_for(&self, announced: &Announced, component: &str) -> Option<u32> {
+        let plain = || {
+            let stands_for = self.plain.get(announced.base()?)?;
+            let found = stands_for.iter().find(|(need, _)| need == component)?;
+            let is_covered = self.require(component, found.1).is_ok();
+            is_covered.then_some(found.1)
         };
-        let mut entries = self.manifest.entries().iter();
-        let said = entries.find_map(named);
-        let said = said.or_else(|| self.manifest.listed(component));
-        said.or_else(|| self.plain.get(component).copied())
+        let announced = announced.version_of(component);
+        announced
+            .or_else(plain)
+            .or_else(|| self.version_of(component))
     }
 
     /// The manifest that was judged.
@@ -132,13 +158,14 @@ impl Admitted {
     ///
     /// It was not.
     pub fn require(&self, component: &str, version: u32) -> Result<(), NotAdmitted> {
-        let mut covered = self.covered.iter().filter(|(name, _)| name == component);
-        if covered.clone().any(|(_, v)| *v == version) {
+        let covered = self.covered.get(component);
+        if covered.is_some_and(|covered| covered.contains(&version)) {
             return Ok(());
         }
-        let text = covered.next().map_or_else(
+        let first = covered.and_then(BTreeSet::first);
+        let text = first.map_or_else(
             || "no version of it".to_string(),
-            |(_, version)| alloc::format!("{component}-v{version}"),
+            |version| alloc::format!("{component}-v{version}"),
         );
         Err(NotAdmitted {
             component: component.to_string(),

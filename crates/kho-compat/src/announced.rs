@@ -68,7 +68,7 @@ impl Announced {
 }
 
 /// The version that a string names of `component`.
-pub(crate) fn named(compat: &Compat, component: &str) -> Option<u32> {
+fn named(compat: &Compat, component: &str) -> Option<u32> {
     let mut tokens = compat.tokens();
     let token = tokens.find(|token| token.name() == component);
     token.map(Token::version)

@@ -150,6 +150,16 @@ impl Component {
         self.generations.iter().find(|one| one.number == number)
     }
 
+    /// The generations that the string `announced` announces: more than one where evidence has to decide.
+    pub fn announced_by<'a>(
+        &self,
+        announced: &'a str,
+    ) -> impl Iterator<Item = &'static Generation> + 'a {
+        let name = self.name;
+        let all = self.generations.iter();
+        all.filter(move |one| one.announced(name) == announced)
+    }
+
     /// The generation that it writes by default: the newest of those that it writes.
     #[must_use]
     pub fn written(&self) -> &'static Generation {

@@ -1,5 +1,8 @@
 //! Generations: the formats that a component has had.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+
 use crate::layout::{Constant, Layout};
 
 /// What a crate does with a generation.
@@ -46,6 +49,18 @@ pub struct Generation {
     pub layouts: &'static [fn() -> Layout],
     /// The format's constants that belong to no single struct.
     pub constants: &'static [fn() -> Constant],
+}
+
+impl Role {
+    /// The role as programs see it, for instance `read-only`.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::ReadOnly => "read-only",
+            Self::Experimental => "experimental",
+        }
+    }
 }
 
 impl Generation {
@@ -126,6 +141,13 @@ impl Generation {
     pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
         self.constants = constants;
         self
+    }
+
+    /// The string that announces it, as a generation of the component `name`.
+    #[must_use]
+    pub fn announced(&self, name: &str) -> String {
+        let own = || alloc::format!("{name}-v{}", self.number);
+        self.announced_by.map_or_else(own, ToOwned::to_owned)
     }
 
     /// The components that its composite string lists: what it needs, then what it lists alone.

@@ -103,6 +103,10 @@ impl Registry {
             {
                 return Err(RegistryError::Generations(component.name.to_string()));
             }
+            for string in generations.iter().filter_map(|one| one.announced_by) {
+                let parsed = Compat::parse(string);
+                parsed.map_err(|error| RegistryError::Name(component.name.to_string(), error))?;
+            }
             if let Some(other) = all.insert(component.name, component) {
                 let (one, two) = (other.crate_name, component.crate_name);
                 return Err(RegistryError::Duplicate(component.name, one, two));

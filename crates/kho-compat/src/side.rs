@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Carrier, Compat, Component, Dialect, Features, GrammarError, Presence, RegistryError, Token,
-    Versions,
+    Carrier, Compat, Component, Dialect, Features, Generation, GrammarError, Presence,
+    RegistryError, Role, Token, Versions,
 };
 
 /// What one side knows of a component.
@@ -37,6 +37,33 @@ pub struct Ability {
     pub subtree: Option<String>,
     /// Its feature masks, where it has any.
     pub features: Option<Features>,
+    // Of each version that it restores, where that is known.
+    pub(crate) generations: BTreeMap<u32, Announces>,
+}
+
+/// What one generation of a component announces beside its own number.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Announces {
+    minor: u16,
+    needs: Vec<String>,
+    stands_for: BTreeMap<String, u32>,
+    lists: BTreeSet<String>,
+}
+
+impl Announces {
+    fn of(generation: &Generation) -> Self {
+        let listed = || generation.listed();
+        Self {
+            minor: generation.minor,
+            needs: listed().map(|(need, _)| need.to_string()).collect(),
+            stands_for: listed().map(|(need, of)| (need.to_string(), of)).collect(),
+            lists: generation
+                .lists
+                .iter()
+                .map(|(name, _)| name.to_string())
+                .collect(),
+        }
+    }
 }
 
 impl Ability {
@@ -60,7 +87,56 @@ impl Ability {
             carrier: None,
             subtree: None,
             features: None,
+            generations: BTreeMap::new(),
         })
+    }
+
+    /// Makes `version` the one that it writes, with what that one announces.
+    fn write_as(&mut self, version: u32) {
+        if version != self.version {
+            self.version = version;
+            self.announce();
+        }
+    }
+
+    /// Takes over what the generation of its version announces.
+    fn announce(&mut self) {
+        let version = self.version;
+        if let Some(announces) = self.generations.get(&version).cloned() {
+            self.minor = announces.minor;
+            self.needs = announces.needs;
+            self.stands_for = announces.stands_for;
+            self.lists = announces.lists;
+        }
+    }
+
+    /// The minor version that it writes of `version`.
+    fn minor_of(&self, version: u32) -> u16 {
+        let announces = self.generations.get(&version);
+        let own = if version == self.version {
+            self.minor
+        } else {
+            0
+        };
+        announces.map_or(own, |announces| announces.minor)
+    }
+
+    /// What the plain string of `version` stands for: components that it lists, each with its version,
+    /// those that it needs first. `None` where that is not known.
+    pub(crate) fn stood_for(&self, version: u32) -> Option<Vec<(&str, u32)>> {
+        let (stands_for, lists) = match self.generations.get(&version) {
+            Some(announces) => (&announces.stands_for, &announces.lists),
+            None if version == self.version && self.stands_for.len() == self.needs.len() => {
+                (&self.stands_for, &self.lists)
+            }
+            None => return None,
+        };
+        let mut all: Vec<_> = stands_for
+            .iter()
+            .map(|(need, of)| (need.as_str(), *of))
+            .collect();
+        all.sort_by_key(|(need, _)| lists.contains(*need));
+        Some(all)
     }
 
     /// Whether it restores what `version` wrote.
@@ -122,11 +198,33 @@ impl Side {
                 return Err(RegistryError::Twice(name));
             }
         }
+        let older = all.values().flat_map(|user| {
+            // Those of its own version are its own.
+            let older = user
+                .generations
+                .iter()
+                .filter(|(version, _)| **version != user.version);
+            older.flat_map(move |(_, of)| of.needs.iter().map(move |need| (user, of, need)))
+        });
+        for (user, of, need) in older {
+            if !all.contains_key(need) && !of.lists.contains(need) {
+                return Err(RegistryError::UnknownNeed(user.name.clone(), need.clone()));
+            }
+        }
         let needs = transitive(&all)?;
         Ok(Self {
             abilities: all,
             needs,
         })
+    }
+
+    /// Finds anew what each needs, after one was set to another version.
+    fn settled(mut self) -> Self {
+        // A version whose needs lead back to it keeps the strings of the one before.
+        if let Ok(needs) = transitive(&self.abilities) {
+            self.needs = needs;
+        }
+        self
     }
 
     /// The component `name`.
@@ -182,13 +280,43 @@ impl Side {
         users.find_map(|user| user.stands_for.get(need).copied())
     }
 
-    /// The version that a plain string, beside which no table stands, hands over of `need`, where this
-    /// side restores it: what it stands for, or else this side's own.
-    #[must_use]
-    pub fn plain(&self, need: &str) -> Option<u32> {
-        let own = self.get(need)?;
-        let version = self.stands_for(need).unwrap_or(own.version);
-        own.restores(version).then_some(version)
+    /// What the plain string of `user` stands for: all that it lists, directly or not, each with its
+    /// version, what is needed before what is listed alone. Where a side does not tell, it is what this
+    /// side writes.
+    pub(crate) fn plain(&self, user: &Token) -> Vec<(String, u32)> {
+        let mut found: Vec<(String, u32)> = Vec::new();
+        let mut todo = alloc::vec![(user.name().to_string(), user.version())];
+        while let Some((name, version)) = todo.pop() {
+            let Some(ability) = self.get(&name) else {
+                continue;
+            };
+            let stood_for: Vec<_> = match ability.stood_for(version) {
+                Some(known) => known
+                    .into_iter()
+                    .map(|(need, of)| (need.to_string(), of))
+                    .collect(),
+                None => {
+                    let needs = ability.needs.iter();
+                    let own = |need: &String| Some((need.clone(), self.get(need)?.version));
+                    needs.filter_map(own).collect()
+                }
+            };
+            for (need, version) in stood_for {
+                if found.iter().all(|(known, _)| *known != need) {
+                    found.push((need.clone(), version));
+                    todo.push((need, version));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the string of `user` may list `name` although this side does not have it: `user`, or what
+    /// it needs, does without.
+    pub(crate) fn does_without(&self, user: &str, name: &str) -> bool {
+        let users = core::iter::once(user).chain(self.needs(user).iter().map(String::as_str));
+        let mut users = users.filter_map(|user| self.get(user));
+        !self.abilities.contains_key(name) && users.any(|user| user.lists.contains(name))
     }
 
     /// The version that strings list of `name`, where it is no component of this side and those who
@@ -248,13 +376,14 @@ impl Side {
     pub fn newest_common(&self, next: &Self) -> Self {
         let mut written = self.clone();
         for ability in written.abilities.values_mut() {
-            let common = ability
-                .writable()
-                .filter(|version| next.restores(&ability.name, *version))
-                .max();
-            ability.version = common.unwrap_or(ability.version);
+            let theirs = next.get(&ability.name).map(|next| &next.restores);
+            let restores = |version: &u32| {
+                theirs.is_some_and(|theirs| theirs.has(*version, ability.minor_of(*version)))
+            };
+            let common = ability.writable().filter(restores).max();
+            ability.write_as(common.unwrap_or(ability.version));
         }
-        written
+        written.settled()
     }
 
     /// This side with `version` of the component `name` as the one that it writes.
@@ -271,8 +400,8 @@ impl Side {
             let token = alloc::format!("{name}-v{version}");
             return Err(RegistryError::NotWritable(token, ability.version));
         }
-        ability.version = version;
-        Ok(self)
+        ability.write_as(version);
+        Ok(self.settled())
     }
 
     /// The compat string that the component `name` writes.
@@ -308,19 +437,13 @@ impl TryFrom<&Component> for Ability {
         let written = component.written();
         let mut ability = Self::new(&name, written.number)
             .map_err(|error| RegistryError::Name(name.clone(), error))?;
-        ability.minor = written.minor;
         ability.restores = component.restores();
         ability.writes = component.writes().collect();
         ability.features = Some(component.features);
-        for (need, version) in written.listed() {
-            ability.needs.push(need.to_string());
-            ability.stands_for.insert(need.to_string(), version);
-        }
-        ability.lists = written
-            .lists
-            .iter()
-            .map(|(name, _)| name.to_string())
-            .collect();
+        let known = component.generations.iter();
+        let known = known.filter(|one| one.role != Role::Experimental);
+        ability.generations = known.map(|one| (one.number, Announces::of(one))).collect();
+        ability.announce();
         ability.presence = component.presence;
         ability.carrier = component.carrier;
         ability.subtree = component.subtree.map(ToString::to_string);

@@ -14,7 +14,7 @@ use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
 pub const NAME: &str = "kho";
 
 /// The name and the number in `vmalloc-v1`, which `kho-v4` lists: its own layout has nothing of it.
-pub(crate) const VMALLOC: (&str, u32) = ("vmalloc", 1);
+const VMALLOC: (&str, u32) = ("vmalloc", 1);
 
 /// Feature bits of the root: the tracker is a radix tree (since kho-v2), subtrees have their size
 /// (since kho-v3), linked blocks may be used (since kho-v4). Bit 0 is what every component has.

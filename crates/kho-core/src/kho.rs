@@ -17,7 +17,6 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::Entry;
-use crate::generation::VMALLOC;
 use crate::listed;
 use crate::memblock::v1::{
     MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
@@ -744,7 +743,6 @@ fn check_written(side: &Side) -> Result<(), RegistryError> {
     let written = [
         (NAME, VERSION),
         (kho_radix::NAME, kho_radix::v1::VERSION),
-        VMALLOC,
         (METADATA.name, METADATA_VERSION),
         (MEMBLOCK.name, MEMBLOCK_VERSION),
         (REGION.name, REGION_VERSION),

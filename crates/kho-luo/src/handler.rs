@@ -124,17 +124,17 @@ impl Retrieve<'_> {
         }
     }
 
-    /// The version of the file's own component that was handed over.
+    /// The version of the file's own component that was handed over; `None` for an FLB whose name is no
+    /// compat string.
     #[must_use]
-    pub fn version(&self) -> u32 {
-        self.announced.base().map_or(0, Token::version)
+    pub fn version(&self) -> Option<u32> {
+        self.announced.base().map(Token::version)
     }
 
     /// The version of `component` that was handed over: of one that the file's component needs.
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
-        let announced = self.announced.version_of(component);
-        announced.or_else(|| self.admitted.version_of(component))
+        self.admitted.version_for(self.announced, component)
     }
 
     /// As [`Retrieve::version`], checked: the verdict covers it, and it is one of `known`, those that
@@ -144,9 +144,10 @@ impl Retrieve<'_> {
     ///
     /// It is not.
     pub fn found(&self, known: &[u32]) -> Result<u32, NotAdmitted> {
-        let component = self.announced.base().map_or("", Token::name);
-        self.admitted.require(component, self.version())?;
-        NotAdmitted::unless_known(component, self.version(), known)
+        let base = self.announced.base();
+        let (component, version) = base.map_or(("", 0), |base| (base.name(), base.version()));
+        self.admitted.require(component, version)?;
+        NotAdmitted::unless_known(component, version, known)
     }
 
     /// Restores with what is given. The memory is locked against finishing meanwhile.

@@ -292,8 +292,7 @@ impl Restoring<'_, '_> {
     /// The version of `component` that was announced, or else the one that the verdict is about.
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
-        let announced = self.announced().version_of(component);
-        announced.or_else(|| self.admitted.version_of(component))
+        self.admitted.version_for(self.announced(), component)
     }
 }
 

@@ -199,7 +199,7 @@ fn each_token(
         .tokens()
         .try_for_each(|token| match side.get(token.name()) {
             Some(own) => judge(own, token),
-            None if side.unlinked(token.name()).is_some() => Ok(()),
+            None if side.does_without(compat.base().name(), token.name()) => Ok(()),
             None => Err(unknown(token.name())),
         })
 }
