@@ -65,7 +65,7 @@ fn luo(blob: &[u8]) -> Result<Header, Damage> {
     let is_ours = base == (kho_luo::NAME, kho_luo::v5::VERSION);
     Ok(Header {
         compatible: compatible.to_owned(),
-        // What lies behind the string is another version's: not ours to interpret.
+        // What follows the string belongs to another version.
         tail: is_ours.then(|| header.tail()).transpose()?,
     })
 }
