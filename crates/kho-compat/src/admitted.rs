@@ -71,6 +71,7 @@ impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
         let (mut named, mut listed) = (BTreeMap::new(), BTreeMap::new());
         let (mut covered, mut plain) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
+        let mut announced = BTreeSet::new();
         for finding in &verdict.findings {
             let entry = &finding.entry;
             let Ok(compat) = entry.compat() else { continue };
@@ -80,14 +81,15 @@ impl Admitted {
             // What nobody here knows announces nothing.
             let known = core::iter::once(compat.base()).chain(parts);
             for token in known.filter(|token| registry.get(token.name()).is_some()) {
-                let name = || token.name().to_string();
-                let announced = match entry.carrier {
-                    Carrier::Table => &mut listed,
-                    _ => &mut named,
-                };
-                announced.entry(name()).or_insert(token.version());
+                let (name, version) = (token.name().to_string(), token.version());
+                announced.insert(name.clone());
                 if is_restorable {
-                    covered.entry(name()).or_default().insert(token.version());
+                    covered.entry(name.clone()).or_default().insert(version);
+                    let handed_over = match entry.carrier {
+                        Carrier::Table => &mut listed,
+                        _ => &mut named,
+                    };
+                    handed_over.entry(name).or_insert(version);
                 }
             }
             if is_restorable && entry.carrier != Carrier::Table {
@@ -99,8 +101,8 @@ impl Admitted {
         for (name, version) in listed {
             handed_over.entry(name).or_insert(version);
         }
-        // A plain string stands for what neither strings nor the table name.
-        let announced: BTreeSet<_> = handed_over.keys().cloned().collect();
+        // A plain string stands for what neither strings nor the table name. What they name and is not
+        // restorable is not covered.
         for (need, version) in plain.values().flatten() {
             if !announced.contains(need) && registry.restores(need, *version) {
                 covered.entry(need.clone()).or_default().insert(*version);

@@ -144,3 +144,23 @@ fn two_generations_may_share_a_string() {
         Err(RegistryError::Name(..))
     ));
 }
+
+#[test]
+fn what_is_lost_says_nothing_of_what_others_need() {
+    static LOST: Component = Component::new("zzz", &[Generation::new(2).needs(&[("vmalloc", 2)])])
+        .carried_in(Carrier::FileHandler)
+        .optional();
+    static MEMFD_2: Component =
+        Component::new("memfd", &[Generation::new(2).needs(&[("vmalloc", 1)])])
+            .carried_in(Carrier::FileHandler);
+    let strings = [
+        (Carrier::FileHandler, "zzz-v1;vmalloc-v2"),
+        (Carrier::FileHandler, "memfd-v2;vmalloc-v1"),
+        (Carrier::FileHandler, "memfd-v2"),
+    ];
+    let admitted = admit(&[&LOST, &MEMFD_2, &VMALLOC], &strings);
+    assert_eq!(admitted.verdict().decision, Decision::Degrade);
+    assert_eq!(admitted.version_of("vmalloc"), Some(1));
+    let memfd = Announced::default().in_string("memfd-v2");
+    assert_eq!(admitted.version_for(&memfd, "vmalloc"), Some(1));
+}

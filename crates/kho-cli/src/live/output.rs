@@ -174,8 +174,11 @@ fn subtree(side: &Side, shown: &Shown, width: usize) -> Node {
             compatible,
             regions,
         })) => {
-            regions_of = Some(regions);
-            format!("{compatible}, {}", count(regions.len() as u64, "region"))
+            regions_of = regions.as_ref();
+            match regions {
+                Some(regions) => format!("{compatible}, {}", count(regions.len() as u64, "region")),
+                None => format!("{YELLOW}{compatible}, not read{YELLOW:#}"),
+            }
         }
         Some(Blob::Tree { compatible }) => format!("{compatible}  {DIM}device tree{DIM:#}"),
         Some(Blob::Unknown) => String::new(),
@@ -337,12 +340,12 @@ fn blob(shown: &Shown) -> Value {
         })) => json!({
             "kind": "memblock",
             "compatible": compatible,
-            "regions": regions.iter().map(|region| json!({
+            "regions": regions.as_ref().map(|regions| regions.iter().map(|region| json!({
                 "name": region.name,
                 "compatible": region.compatible,
                 "start": region.place.map(|(start, _)| start.get()),
                 "size": region.place.map(|(_, size)| size),
-            })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>()),
         }),
         Some(Blob::Tree { compatible }) => json!({ "kind": "tree", "compatible": compatible }),
         Some(Blob::Unknown) => json!({ "kind": "unknown" }),

@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use dtoolkit::Node;
+use dtoolkit::fdt::FdtNode;
 use kho_compat::{Carrier, Compat, Manifest, Place};
 use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
 use kho_radix::Reading;
@@ -49,8 +50,8 @@ pub struct Memblock {
 pub struct MemblockFdt {
     /// Its compat string.
     pub compatible: String,
-    /// Its regions; none for a version that is not read here.
-    pub regions: Vec<RegionNode>,
+    /// Its regions; `None` for a version that is not read here.
+    pub regions: Option<Vec<RegionNode>>,
 }
 
 /// A region's node of the memblock FDT.
@@ -73,23 +74,23 @@ impl MemblockFdt {
     pub fn decode(bytes: &[u8], at: PhysAddr) -> Result<Self, Damage> {
         let tree = Tree::check(bytes, at, "memblock FDT")?;
         let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
-        let mut regions = Vec::new();
-        if is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION) {
-            for node in tree.children() {
-                let compatible = tree.string(&node, PROP_COMPATIBLE)?;
-                let place = if is(&compatible, REGION.name, REGION_VERSION) {
-                    let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
-                    Some((start, tree.u64(&node, PROP_SIZE)?))
-                } else {
-                    None
-                };
-                regions.push(RegionNode {
-                    name: node.name().to_string(),
-                    compatible,
-                    place,
-                });
-            }
-        }
+        let region = |node: FdtNode<'_>| {
+            let compatible = tree.string(&node, PROP_COMPATIBLE)?;
+            let place = if is(&compatible, REGION.name, REGION_VERSION) {
+                let start = PhysAddr::new(tree.u64(&node, PROP_START)?);
+                Some((start, tree.u64(&node, PROP_SIZE)?))
+            } else {
+                None
+            };
+            Ok(RegionNode {
+                name: node.name().to_string(),
+                compatible,
+                place,
+            })
+        };
+        let is_known = is(&compatible, MEMBLOCK.name, MEMBLOCK_VERSION);
+        let regions = is_known.then(|| tree.children().map(region).collect::<Result<_, Damage>>());
+        let regions = regions.transpose()?;
         Ok(Self {
             compatible,
             regions,
@@ -136,7 +137,7 @@ impl Memblock {
             .map_err(|error| error.damage("memblock", at))?;
         let fdt = MemblockFdt::decode(&bytes, at)?;
         let mut regions = Vec::new();
-        for node in fdt.regions {
+        for node in fdt.regions.into_iter().flatten() {
             let mut region = Region {
                 name: node.name,
                 compatible: node.compatible,
