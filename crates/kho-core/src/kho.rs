@@ -233,7 +233,7 @@ impl Kho {
     ///
     /// # Errors
     ///
-    /// No page is left, the release is none, the linked components contradict each other or there are none, the side
+    /// No page is left, the release is invalid, the linked components contradict each other or there are none, the side
     /// is to write a version that this crate does not, or one that the dialect can not say.
     pub fn new(arena: Arena, config: &KhoConfig) -> Result<Self, KhoError> {
         let side = match &config.side {

@@ -1,7 +1,7 @@
 //! Locks with and without the standard library.
 //!
-//! With it, a lock whose holder panicked is not poisoned: what these locks guard is changed by code
-//! that does not panic.
+//! With it, a lock whose holder panicked is not poisoned, as a spinning lock never is. Code that calls a
+//! user's code under such a lock has to leave what the lock guards consistent before the call.
 
 #[cfg(feature = "std")]
 pub use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
