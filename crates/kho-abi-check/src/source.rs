@@ -258,7 +258,8 @@ impl Sources {
         let module = module.rsplit("::").next().unwrap_or_default();
         best(self.consts_of(name), |item| {
             let named = !module.is_empty() && is_module(&item.place.file, module);
-            (named, item.place.file == file)
+            // What is imported from a module comes from a format's rather than from another.
+            (named, item.place.file == file, is_abi(&item.place.file))
         })
     }
 
