@@ -425,19 +425,24 @@ mod tests {
     static ROOT: Component = Component::new("kho", &[Generation::new(4).lists(&[("vmalloc", 1)])]);
     static EXTRA: Component = Component::new("extra", &[Generation::new(1)]).optional();
 
+    /// A file says nothing of older generations, nor what plain strings stand for.
+    fn as_a_file_says(side: &Side) -> Side {
+        let abilities = side.abilities().map(|ability| {
+            let mut ability = ability.clone();
+            ability.stands_for.clear();
+            ability.generations.clear();
+            ability
+        });
+        Side::new(abilities).unwrap()
+    }
+
     #[test]
     fn a_registry_goes_into_a_file_and_comes_back() {
         let registry = Registry::new([&BLOCK, &LUO, &EXTRA]).unwrap();
         let file = ManifestFile::of("test 1.0", &registry);
         let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
         assert_eq!(back, file);
-        // A file does not say what plain strings stand for.
-        let linked = registry.side().abilities().map(|ability| {
-            let mut ability = ability.clone();
-            ability.stands_for.clear();
-            ability
-        });
-        assert_eq!(back.side().unwrap(), Side::new(linked).unwrap());
+        assert_eq!(back.side().unwrap(), as_a_file_says(registry.side()));
         assert_eq!(back.in_use().unwrap(), None);
     }
 
@@ -448,7 +453,11 @@ mod tests {
         let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
         let kho = |side: &Side| side.compat("kho", Dialect::Composite).unwrap().to_string();
         assert_eq!(kho(&back.side().unwrap()), "kho-v4;vmalloc-v1");
-        assert_eq!(back.side().unwrap(), *registry.side());
+        let side = back.side().unwrap();
+        assert_eq!(
+            side.unlinked("vmalloc"),
+            registry.side().unlinked("vmalloc")
+        );
     }
 
     #[test]
