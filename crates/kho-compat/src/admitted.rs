@@ -93,8 +93,10 @@ impl Admitted {
                 }
             }
             if is_restorable && entry.carrier != Carrier::Table {
-                let stands_for = registry.side().plain(compat.base());
-                plain.insert(compat.base().clone(), stands_for);
+                let stands_for = || registry.side().plain(compat.base());
+                plain
+                    .entry(compat.base().clone())
+                    .or_insert_with(stands_for);
             }
         }
         let mut handed_over = named;

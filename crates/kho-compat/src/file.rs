@@ -342,7 +342,6 @@ impl ComponentFile {
     /// A component of `side`.
     fn of(ability: &Ability, side: &Side) -> Self {
         let features = ability.features;
-        let unlinked = |name: &&String| side.get(name).is_none();
         let version = |name: &String| Some((name.clone(), side.unlinked(name)?));
         Self {
             version: ability.version,
@@ -350,12 +349,7 @@ impl ComponentFile {
             restores: Some(ability.restores.to_string()),
             writes: ability.writes.clone(),
             needs: ability.needs.clone(),
-            lists: ability
-                .lists
-                .iter()
-                .filter(unlinked)
-                .filter_map(version)
-                .collect(),
+            lists: ability.lists.iter().filter_map(version).collect(),
             optional: ability.is_optional(),
             carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
             subtree: ability.subtree.clone(),
