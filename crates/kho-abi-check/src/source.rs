@@ -57,6 +57,13 @@ pub(crate) struct ConstItem {
     generations: Vec<Listed>,
 }
 
+impl ConstItem {
+    /// The generation in whose module it stands.
+    pub(crate) fn module(&self) -> Option<u32> {
+        modules(&self.place.file).rev().find_map(number_of)
+    }
+}
+
 /// A `Component::new` of the source.
 #[derive(Clone, Debug)]
 struct Declaration {
