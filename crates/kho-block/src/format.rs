@@ -1,11 +1,9 @@
 //! The versions of the format that are read and written here.
 
-use alloc::vec::Vec;
-
-use kho_compat::{Announced, NotAdmitted, Writes};
+use kho_compat::{Announced, Generation, NotAdmitted, Writes};
 use kho_mem::{Damage, Link, Located, PhysMem, PhysMemExt};
 
-use crate::NAME;
+use crate::COMPONENT;
 use crate::v1::{self, BLOCK_SIZE};
 #[cfg(feature = "experimental-v2")]
 use crate::v2;
@@ -33,10 +31,6 @@ impl Format {
         #[cfg(feature = "experimental-v2")]
         Self::V2,
     ];
-
-    fn versions() -> Vec<u32> {
-        Self::ALL.iter().map(|format| format.version()).collect()
-    }
 
     /// The format of `block-vversion`; `None` for one that is not known here.
     #[must_use]
@@ -82,7 +76,7 @@ impl Format {
     /// It knows no blocks, or asks for a version that is not known here, or for one that its
     /// dialect can not express.
     pub fn written_by<W: Writes>(handover: &W) -> Result<Self, W::Error> {
-        let version = handover.written(NAME, &Self::versions())?;
+        let version = handover.written(&COMPONENT)?;
         Ok(Self::of(version).unwrap_or_default())
     }
 
@@ -103,18 +97,14 @@ impl Format {
     ///
     /// One that is not known here.
     pub fn announced(announced: &Announced) -> Result<Self, NotAdmitted> {
-        Self::found(announced.version_of(NAME))
+        let version = announced.version_of(COMPONENT.name);
+        let version = version.unwrap_or_else(|| COMPONENT.unannounced());
+        NotAdmitted::unless_known(&COMPONENT, version).map(Self::of_generation)
     }
 
-    /// As [`Format::announced`], of the version that was.
-    pub(crate) fn found(version: Option<u32>) -> Result<Self, NotAdmitted> {
-        match version {
-            None => Ok(Self::default()),
-            Some(version) => {
-                let version = NotAdmitted::unless_known(NAME, version, &Self::versions())?;
-                Ok(Self::of(version).unwrap_or_default())
-            }
-        }
+    /// The format of a generation of this crate.
+    pub(crate) fn of_generation(generation: &Generation) -> Self {
+        Self::of(generation.number).unwrap_or_default()
     }
 
     /// Reads and checks the header of the block that `link` points to: that its entries are of

@@ -8,8 +8,8 @@ use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem};
 use kho_radix::{Claims, Reading, RestoreError, Restoring};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::NAME;
 use crate::v1::MAX_BLOCKS;
+use crate::{COMPONENT, NAME};
 use crate::{Entries, Format};
 
 /// A set of entries of type `T` in a predecessor's memory, checked as a whole.
@@ -66,8 +66,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// The verdict does not cover that version of `block`, or the set is damaged: see
     /// [`BlockSet::read`].
     pub fn restore(restoring: &mut Restoring<'_, 'm>, head: Link) -> Result<Self, RestoreError> {
-        let format = Format::found(restoring.version_of(NAME))?;
-        restoring.require(NAME, format.version())?;
+        let format = Format::of_generation(restoring.found(&COMPONENT)?);
         Ok(Self::read_as(format, restoring, head)?)
     }
 

@@ -3,13 +3,12 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, Compat, NotAdmitted, Registry};
+use kho_compat::{Admitted, NotAdmitted, Registry};
 use kho_mem::{Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, Pages, PhysAddr};
 use kho_radix::{Failed, RestoreError};
 
-use crate::NAME;
+use crate::COMPONENT;
 use crate::handover::Parts;
-use crate::v4::VERSION;
 use crate::{Entry, Handover, OpenError, ScratchTable};
 
 /// A handover that a predecessor left in an arena.
@@ -165,9 +164,8 @@ impl Attached {
     }
 
     fn require(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
-        let found = Compat::parse(self.handover().root().compatible());
-        let version = found.map_or(VERSION, |compat| compat.base().version());
-        admitted.require(NAME, version)
+        let announced = self.handover().announced();
+        admitted.found(&announced, &COMPONENT).map(|_| ())
     }
 
     /// Ends the handover: what was not restored is freed.

@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Compat, Dialect, Registry, RegistryError, Side, Writes};
+use kho_compat::{Compat, Component, Dialect, Registry, RegistryError, Side, Writes};
 use kho_mem::sync::Mutex;
 use kho_mem::{
     Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange, is_printable,
@@ -601,19 +601,20 @@ impl Kho {
 impl Writes for Kho {
     type Error = KhoError;
 
-    fn written(&self, component: &str, known: &[u32]) -> Result<u32, KhoError> {
-        let ability = self.side().get(component);
+    fn written(&self, component: &Component) -> Result<u32, KhoError> {
+        let name = component.name;
+        let ability = self.side().get(name);
         let version = ability
-            .ok_or_else(|| RegistryError::Unknown(component.to_owned()))?
+            .ok_or_else(|| RegistryError::Unknown(name.to_owned()))?
             .version;
-        let token = alloc::format!("{component}-v{version}");
-        if !known.contains(&version) {
-            let newest = known.last().copied().unwrap_or_default();
+        let token = alloc::format!("{name}-v{version}");
+        if !component.writable().any(|writable| writable == version) {
+            let newest = component.writable().last().unwrap_or_default();
             return Err(RegistryError::NotWritable(token, newest).into());
         }
         let dialect = self.dialect();
         let is_said = !matches!(dialect, Dialect::Plain | Dialect::Features);
-        if known.first() == Some(&version) || is_said {
+        if self.side().unannounced(name) == Some(version) || is_said {
             return Ok(version);
         }
         Err(KhoError::Unsaid { token, dialect })
@@ -820,7 +821,7 @@ fn memblock_fdt(regions: &[(&str, PageRun)]) -> Result<Vec<u8>, KhoError> {
     Ok(tree)
 }
 
-fn token(component: &kho_compat::Component) -> String {
+fn token(component: &Component) -> String {
     alloc::format!("{}-v{}", component.name, component.major())
 }
 

@@ -12,8 +12,8 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use crate::NAME;
 use crate::v1::{FdSer, VERSION};
+use crate::{COMPONENT, NAME};
 use crate::{FdFile, FdTable};
 
 /// Hands [`FdFile`]s over.
@@ -120,7 +120,7 @@ impl FileHandler for FdHandler {
         retrieve: &mut Retrieve<'_>,
         data: u64,
     ) -> Result<Arc<FdFile>, HandlerError> {
-        retrieve.found(&[VERSION]).map_err(refused)?;
+        retrieve.found(&COMPONENT).map_err(refused)?;
         let link = retrieve.link(data, "descriptor");
         let read = retrieve.restoring(|restoring| {
             restoring.page(link)?;

@@ -11,7 +11,7 @@ use core::error::Error;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::{Admitted, Announced, NotAdmitted, Token};
+use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted, Token};
 use kho_core::{Attached, Kho};
 use kho_mem::sync::RwLock;
 use kho_mem::{Link, MemError, PhysAddr, PhysMemExt};
@@ -137,17 +137,14 @@ impl Retrieve<'_> {
         self.admitted.version_for(self.announced, component)
     }
 
-    /// As [`Retrieve::version`], checked: the verdict covers it, and it is one of `known`, those that
-    /// the handler reads.
+    /// The generation of `component` that was handed over: of the file's own, or of one that it needs.
+    /// See [`Admitted::found`].
     ///
     /// # Errors
     ///
-    /// It is not.
-    pub fn found(&self, known: &[u32]) -> Result<u32, NotAdmitted> {
-        let base = self.announced.base();
-        let (component, version) = base.map_or(("", 0), |base| (base.name(), base.version()));
-        self.admitted.require(component, version)?;
-        NotAdmitted::unless_known(component, version, known)
+    /// As [`Admitted::found`].
+    pub fn found(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        self.admitted.found(self.announced, component)
     }
 
     /// Restores with what is given. The memory is locked against finishing meanwhile.

@@ -4,11 +4,10 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use kho_compat::{Admitted, Carrier, Compat, NotAdmitted};
+use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
 
-use crate::NAME;
+use crate::COMPONENT;
 use crate::token::ByToken;
-use crate::v5::VERSION;
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).
@@ -45,9 +44,8 @@ impl Luo {
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
-        let found = Compat::parse(self.compatible());
-        let version = found.map_or(VERSION, |compat| compat.base().version());
-        admitted.require(NAME, version)?;
+        let announced = Announced::default().in_string(self.compatible());
+        admitted.found(&announced, &COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
         let body = self.try_body()?;
         let losses = admitted.verdict().losses();

@@ -29,7 +29,6 @@ use kho_testkit::{Builder, Built};
 const BASE: u64 = 0x1000_0000;
 const SIZE: u64 = 16 << 20;
 
-static BLOCK_2: Component = v2::COMPONENT;
 /// A kind of file that everybody knows.
 static NOTE: Component = Component::new("note", &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
@@ -61,7 +60,9 @@ fn old() -> Registry {
 }
 
 fn new() -> Registry {
-    registry(&[&NOTE, &BLOCK_2])
+    registry(&[&NOTE])
+        .with_experiment("block", v2::VERSION)
+        .unwrap()
 }
 
 /// A file of a page that is full of its number.

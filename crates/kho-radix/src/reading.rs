@@ -2,7 +2,7 @@
 
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::{Admitted, Announced, NotAdmitted};
+use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted};
 use kho_mem::{Damage, Link, Located, PAGE_SIZE, PhysMem, PhysMemExt};
 use zerocopy::FromBytes;
 
@@ -265,17 +265,13 @@ impl Restoring<'_, '_> {
         self.admitted.require(component, version)
     }
 
-    /// The version of `component` that was handed over, which must be one of `known`: those that its
-    /// crate reads. Where nothing tells, it is the last of them.
+    /// The generation of `component` that was handed over: see [`Admitted::found`].
     ///
     /// # Errors
     ///
-    /// The verdict does not cover it, or it is not known.
-    pub fn found(&self, component: &str, known: &[u32]) -> Result<u32, NotAdmitted> {
-        let own = known.last().copied().unwrap_or_default();
-        let version = self.version_of(component).unwrap_or(own);
-        self.require(component, version)?;
-        NotAdmitted::unless_known(component, version, known)
+    /// As [`Admitted::found`].
+    pub fn found(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        self.admitted.found(self.announced(), component)
     }
 
     /// Runs a step on what hangs on the string `compatible`: see [`Reading::in_string`].
