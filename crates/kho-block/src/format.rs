@@ -1,10 +1,10 @@
 //! The versions of the format that are read and written here.
 
 use kho_compat::{Announced, Generation, NotAdmitted, Writes};
-use kho_mem::{Damage, Link, Located, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
 
 use crate::COMPONENT;
-use crate::v1::{self, BLOCK_SIZE};
+use crate::v1;
 #[cfg(feature = "experimental-v2")]
 use crate::v2;
 
@@ -59,11 +59,23 @@ impl Format {
         }
     }
 
-    /// Entries of `entry_size` bytes that fit a block; 0 where not even one does, and for entries
+    /// Entries of `entry_size` bytes that fit a block of 4 KiB; 0 where not even one does, and for entries
     /// without bytes.
     #[must_use]
     pub const fn count_per_block(self, entry_size: usize) -> usize {
-        match (BLOCK_SIZE - self.header_len()).checked_div(entry_size) {
+        self.count_per_page(PageSize::K4, entry_size)
+    }
+
+    /// As [`Format::count_per_block`], for a block of a page of `size`.
+    ///
+    /// ```
+    /// use kho_block::{Format, PageSize};
+    ///
+    /// assert_eq!(Format::V1.count_per_page(PageSize::K64, 80), 819);
+    /// ```
+    #[must_use]
+    pub const fn count_per_page(self, size: PageSize, entry_size: usize) -> usize {
+        match (size.len() - self.header_len()).checked_div(entry_size) {
             Some(count) => count,
             None => 0,
         }

@@ -21,6 +21,7 @@ pub struct BlockSet<'m, T> {
     pub(crate) blocks: Vec<Block>,
     pub(crate) name: &'static str,
     pub(crate) format: Format,
+    pub(crate) per_block: usize,
     entries: u64,
     entry: PhantomData<fn() -> T>,
 }
@@ -76,6 +77,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             blocks: Vec::new(),
             name: head.name,
             format,
+            per_block: format.count_per_page(reading.page_size(), size_of::<T>()),
             entries: 0,
             entry: PhantomData,
         };
@@ -91,7 +93,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     }
 
     fn chain(&mut self, claims: &mut Claims, head: Link) -> Result<(), Damage> {
-        let full = self.format.count_per_block(size_of::<T>());
+        let full = self.per_block;
         let mut next = head;
         while !next.is_null() {
             if self.blocks.len() == MAX_BLOCKS {

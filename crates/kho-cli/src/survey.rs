@@ -140,8 +140,7 @@ impl<'i> Survey<'i> {
             self.verdict = Some(Err(refused));
             return Ok(());
         }
-        let tracker = root.tracker().map_err(damaged)?;
-        let preserved = Preserved::read(image, tracker).map_err(damaged)?;
+        let preserved = Handover::read_tracker(image, entry, &root).map_err(damaged)?;
         self.preserved = Some(preserved.clone());
         if entry.scratch.is_none()
             && let Some((addr, size)) = scratch_by_elimination(image, &preserved, root.at())

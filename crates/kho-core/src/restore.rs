@@ -40,7 +40,7 @@ impl<'m> Restored<'m> {
         Self::of(
             restoring,
             link,
-            pages.saturating_mul(kho_mem::PAGE_SIZE_U64),
+            pages.saturating_mul(restoring.page_size().bytes()),
         )
     }
 

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Defect, Link, PageSize, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 
 use crate::fdt::Tree;
 use crate::listed::Listed;
-use crate::v4::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
+use crate::v4::{PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 
 /// A subtree of the root FDT: a blob that some component preserved under its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,14 +45,23 @@ fn lists(node: &FdtNode<'_>) -> Option<Carrier> {
 }
 
 impl RootFdt {
-    /// Reads the root FDT at `at`, one page.
+    /// Reads the root FDT at `at`, one page of 4 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`RootFdt::read_page`].
+    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
+        Self::read_page(mem, at, PageSize::K4)
+    }
+
+    /// Reads the root FDT at `at`, one page of `size`.
     ///
     /// # Errors
     ///
     /// It lies outside memory or is not page-aligned; its header, structure or names are
     /// damaged; it has no `compatible` string.
-    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
-        if at.is_null() || !at.is_page_aligned() {
+    pub fn read_page(mem: &dyn PhysMem, at: PhysAddr, size: PageSize) -> Result<Self, Damage> {
+        if at.is_null() || !size.is_aligned(at) {
             let defect = if at.is_null() {
                 Defect::Null
             } else {
@@ -63,7 +72,7 @@ impl RootFdt {
                 .expected("a page's address"));
         }
         let page = mem
-            .bytes(at, FDT_SIZE)
+            .bytes(at, size.len())
             .map_err(|error| error.damage(NAME, at))?;
         let tree = Tree::check(&page, at, NAME)?;
         let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;

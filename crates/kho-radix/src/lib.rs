@@ -28,6 +28,7 @@ extern crate alloc;
 mod claim;
 mod error;
 mod generation;
+mod geometry;
 mod key;
 mod leaf;
 mod leaves;
@@ -48,10 +49,12 @@ mod walk;
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use generation::{COMPONENT, NAME};
+pub use geometry::Root;
 pub use key::Key;
 pub use kho_compat::{Admitted, Announced, NotAdmitted};
 pub use kho_mem::{
-    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, Pages, PhysAddr, PhysMem, PhysRange,
+    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, PageSize, Pages, PhysAddr, PhysMem,
+    PhysRange,
 };
 pub use leaves::{Leaf, Leaves};
 pub use preserved::{Folio, Preserved, Run};

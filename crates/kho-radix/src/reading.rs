@@ -3,10 +3,10 @@
 use core::ops::{Deref, DerefMut};
 
 use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted};
-use kho_mem::{Damage, Link, Located, PAGE_SIZE, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
 use zerocopy::FromBytes;
 
-use crate::{Claims, Folio, Preserved};
+use crate::{Claims, Folio, Preserved, Root};
 
 /// What every reader of preserved memory needs: the memory, what of it has an owner, and which
 /// versions were announced.
@@ -63,7 +63,7 @@ impl<'m> Reading<'m> {
     /// # Errors
     ///
     /// As [`Preserved::read`].
-    pub fn open(mem: &'m dyn PhysMem, root: Link) -> Result<Self, Damage> {
+    pub fn open(mem: &'m dyn PhysMem, root: impl Into<Root>) -> Result<Self, Damage> {
         Ok(Self::new(mem, Claims::new(&Preserved::read(mem, root)?)))
     }
 
@@ -101,11 +101,11 @@ impl<'m> Reading<'m> {
         self.mem.0
     }
 
-    /// Bytes in a page.
+    /// The page size of the handover.
     #[must_use]
     #[inline]
-    pub const fn page_size(&self) -> usize {
-        PAGE_SIZE
+    pub const fn page_size(&self) -> PageSize {
+        self.claims().page_size()
     }
 
     /// What was announced of components' versions.

@@ -5,7 +5,7 @@
 use alloc::format;
 
 use kho_compat::AbiLayout;
-use kho_mem::{Damage, Defect, Located, Order, PAGE_SIZE};
+use kho_mem::{Damage, Defect, Located, Order, PAGE_SIZE, PageSize};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -71,12 +71,12 @@ const _: () = assert!(size_of::<VmallocSer>() == 16);
 
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 
-/// Decodes the descriptor of an area.
+/// Decodes the descriptor of an area of pages of `page_size`.
 ///
 /// # Errors
 ///
 /// Unknown flags, an order that does not divide the pages, or pages without a chunk.
-pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
+pub(crate) fn decode(ser: &Located<VmallocSer>, page_size: PageSize) -> Result<Descriptor, Damage> {
     let flags = ser.flags.get();
     if flags & !FLAGS != 0 {
         let at = ser.addr_of(|ser| &ser.flags);
@@ -87,8 +87,8 @@ pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
     let total = u64::from(ser.total_pages.get());
     let order = u8::try_from(ser.order.get())
         .ok()
-        .and_then(Order::new)
-        .filter(|order| total % order.pages() == 0)
+        .filter(|order| Order::new(*order).is_some_and(|order| total % order.pages() == 0))
+        .and_then(|order| page_size.frames_of(order))
         .ok_or_else(|| {
             Damage::new(Defect::BadOrder, "order", ser.addr_of(|ser| &ser.order))
                 .found(ser.order.get())

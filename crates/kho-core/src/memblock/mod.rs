@@ -217,9 +217,10 @@ fn check(
             .damage(Defect::Wraps)
             .found(format!("{size:#x} bytes at {start}")));
     };
-    let first = start.pfn().addr();
-    let pages = size / PAGE_SIZE_U64;
-    let kept = pages * PAGE_SIZE_U64;
+    let page_size = reading.page_size();
+    let first = page_size.page_of(start);
+    let pages = size / page_size.bytes();
+    let kept = pages * page_size.bytes();
     if first == start && size == kept {
         reading.pages(link, pages)?;
     } else if !PhysRange::new(first, kept)
