@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::inherit::{HANDOVER_ENV, Inherited, SUPERVISOR_ENV, set_inheritable};
 use kho_compat::{Dialect, Policy, Registry, RegistryError, Side, Verdict, policy};
 use kho_core::{Attached, Kho, KhoConfig, KhoError, OpenError};
 use kho_fd::{FdHandler, FdTable};
@@ -17,7 +18,6 @@ use kho_luo::{
     FileHandler, FileRef, FlbHandler, Frozen, Handlers, Incoming, IncomingError, LuoError, Name,
     Orchestrator, RetrievedSession, TakeOverError,
 };
-use kho_mem::inherit::{HANDOVER_ENV, Inherited, SUPERVISOR_ENV, set_inheritable};
 use kho_mem::{
     ARENA_ALIGN, Arena, ArenaConfig, ArenaError, Handed, HugePages, PhysAddr, PhysRange,
 };

@@ -24,15 +24,16 @@
 mod channel;
 mod exec;
 mod host;
+mod inherit;
 mod program;
 mod store;
 mod supervise;
 mod ticket;
 
 pub use host::{Config, FinishError, HandOverError, Host, StartError};
+pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
-pub use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use program::Program;
 pub use supervise::{Event, supervise};
 pub use ticket::{Mark, now};

@@ -18,9 +18,9 @@ pub const HANDOVER_ENV: &str = "KHO_HANDOVER";
 /// The environment variable that names a supervisor: `FD:PID`, its socket and its process.
 pub const SUPERVISOR_ENV: &str = "KHO_SUPERVISOR";
 /// What the names of descriptors begin with that a service manager stores for a handover.
-pub const STORED_PREFIX: &str = "kho-";
+pub(crate) const STORED_PREFIX: &str = "kho-";
 /// The name of a stored ticket.
-pub const STORED_TICKET: &str = "kho-ticket";
+pub(crate) const STORED_TICKET: &str = "kho-ticket";
 
 /// The longest ticket that is read.
 const TICKET_MAX: u64 = 64 << 20;
@@ -35,7 +35,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// A *ticket* is a file whose first line lists the numbers of the descriptors that come with it;
 /// what follows is the predecessor's affair.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub(crate) struct Inherited {
     fds: BTreeMap<RawFd, OwnedFd>,
     // Of stored ones: the name that the service manager knows.
     names: Vec<(String, RawFd)>,
@@ -57,7 +57,7 @@ impl Inherited {
     /// # Errors
     ///
     /// The ticket can not be read.
-    pub fn from_env() -> io::Result<Self> {
+    pub(crate) fn from_env() -> io::Result<Self> {
         let mut this = Self::default();
         if TAKEN.swap(true, Ordering::AcqRel) {
             return Ok(this);
@@ -122,45 +122,40 @@ impl Inherited {
     }
 
     /// What the ticket says behind its first line; `None` where there is no ticket.
-    #[must_use]
-    pub fn ticket(&self) -> Option<&[u8]> {
+    pub(crate) fn ticket(&self) -> Option<&[u8]> {
         self.ticket.as_deref().map(ticket_body)
     }
 
     /// Whether the ticket came out of a service manager's store. Then descriptors have other
     /// numbers than it says: see [`Inherited::named`].
-    #[must_use]
-    pub const fn is_stored(&self) -> bool {
+    pub(crate) const fn is_stored(&self) -> bool {
         self.stored
     }
 
     /// The number here of what was stored under `name`.
-    #[must_use]
-    pub fn named(&self, name: &str) -> Option<RawFd> {
+    pub(crate) fn named(&self, name: &str) -> Option<RawFd> {
         let (_, number) = self.names.iter().find(|(other, _)| other == name)?;
         Some(*number)
     }
 
     /// The names of all that was stored.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|(name, _)| name.as_str())
     }
 
     /// The supervisor's socket, taken out.
-    pub const fn take_supervisor(&mut self) -> Option<OwnedFd> {
+    pub(crate) const fn take_supervisor(&mut self) -> Option<OwnedFd> {
         self.supervisor.take()
     }
 
     /// The whole ticket, its first line included.
-    #[must_use]
-    pub fn whole_ticket(&self) -> Option<&[u8]> {
+    pub(crate) fn whole_ticket(&self) -> Option<&[u8]> {
         self.ticket.as_deref()
     }
 
     /// The descriptors, by number, shared: whoever may have to pass them on once more, and who uses
     /// them.
-    #[must_use]
-    pub fn into_fds(self) -> BTreeMap<RawFd, Arc<OwnedFd>> {
+    pub(crate) fn into_fds(self) -> BTreeMap<RawFd, Arc<OwnedFd>> {
         self.fds
             .into_iter()
             .map(|(number, fd)| (number, Arc::new(fd)))
@@ -173,7 +168,7 @@ impl Inherited {
 /// # Errors
 ///
 /// The system refuses.
-pub fn set_inheritable(fd: impl AsFd, inheritable: bool) -> io::Result<()> {
+pub(crate) fn set_inheritable(fd: impl AsFd, inheritable: bool) -> io::Result<()> {
     let flags = if inheritable {
         FdFlags::empty()
     } else {
@@ -222,8 +217,7 @@ fn listed() -> Vec<(String, RawFd)> {
 }
 
 /// What a ticket says behind its first line.
-#[must_use]
-pub fn ticket_body(ticket: &[u8]) -> &[u8] {
+pub(crate) fn ticket_body(ticket: &[u8]) -> &[u8] {
     let line = ticket.iter().position(|byte| *byte == b'\n');
     line.and_then(|line| ticket.get(line + 1..))
         .unwrap_or_default()
@@ -234,7 +228,7 @@ pub fn ticket_body(ticket: &[u8]) -> &[u8] {
 /// # Errors
 ///
 /// It can not be read, or is longer than any that is written.
-pub fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
+pub(crate) fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
     let file = File::from(fd);
     let len = file.metadata()?.len();
     if len > TICKET_MAX {
