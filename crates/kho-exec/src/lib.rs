@@ -21,7 +21,10 @@
 //!
 //! The README has an example.
 
+mod arrival;
 mod channel;
+mod config;
+mod error;
 mod exec;
 mod host;
 mod inherit;
@@ -30,7 +33,9 @@ mod store;
 mod supervise;
 mod ticket;
 
-pub use host::{Config, FinishError, HandOverError, Host, StartError};
+pub use config::Config;
+pub use error::{FinishError, HandOverError, StartError};
+pub use host::Host;
 pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
