@@ -4,9 +4,18 @@ use kho_testkit::{Anatomy, Builder, Memory, prop};
 
 use crate::SMALL;
 
-/// Lets the entry that leads to a node of each level be what `damage` makes of it.
+/// Tests of one damage at each level from 0 to the given one.
 macro_rules! at_levels {
-    ($damage:ident, $expect:expr, $($name:ident = $level:literal),+) => {
+    (5, $damage:ident, $expect:expr) => {
+        at_levels!($damage, $expect, level_0 0 level_1 1 level_2 2 level_3 3 level_4 4 level_5 5);
+    };
+    (4, $damage:ident, $expect:expr) => {
+        at_levels!($damage, $expect, level_0 0 level_1 1 level_2 2 level_3 3 level_4 4);
+    };
+    (3, $damage:ident, $expect:expr) => {
+        at_levels!($damage, $expect, level_0 0 level_1 1 level_2 2 level_3 3);
+    };
+    ($damage:ident, $expect:expr, $($name:ident $level:literal)+) => {
         mod $damage {
             $(damaged!($name, crate::SMALL, $expect, super::$damage($level));)+
         }
@@ -55,71 +64,13 @@ fn shared(level: u32) -> impl Fn(&mut Memory, &Anatomy) {
     move |m, a| m.set_u64(last_entry(a, level), a.level(level).pa)
 }
 
-at_levels!(
-    unaligned,
-    ["tracker", "not aligned"],
-    level_5 = 5,
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    outside,
-    ["tracker", "outside memory"],
-    level_5 = 5,
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    wrapping,
-    ["tracker", "outside memory"],
-    level_5 = 5,
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    its_own_parent,
-    ["tracker", "cycle"],
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    the_root,
-    ["tracker", "cycle"],
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    lost,
-    ["not preserved"],
-    level_4 = 4,
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
-at_levels!(
-    shared,
-    ["tracker", "is shared"],
-    level_3 = 3,
-    level_2 = 2,
-    level_1 = 1,
-    level_0 = 0
-);
+at_levels!(5, unaligned, ["tracker", "not aligned"]);
+at_levels!(5, outside, ["tracker", "outside memory"]);
+at_levels!(5, wrapping, ["tracker", "outside memory"]);
+at_levels!(4, its_own_parent, ["tracker", "cycle"]);
+at_levels!(4, the_root, ["tracker", "cycle"]);
+at_levels!(4, lost, ["not preserved"]);
+at_levels!(3, shared, ["tracker", "is shared"]);
 
 damaged!(root_null, SMALL, ["root node's address", "null"], |m, a| {
     m.set_u64(prop(m, a.fdt, "", "preserved-memory-map"), 0);

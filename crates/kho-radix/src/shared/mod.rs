@@ -5,7 +5,7 @@ mod path;
 mod pool;
 mod store;
 mod sync;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;
