@@ -565,9 +565,12 @@ impl Kho {
     ///
     /// # Errors
     ///
-    /// There is a clone: nothing changes. What others still own of the arena shows when it is turned
+    /// There is a clone, or the tracker is broken ([`Preserver::check`]): nothing changes. What others still own of the arena shows when it is turned
     /// into handed memory: [`Arena::into_handed`] refuses then.
     pub fn hand_over(self) -> Result<Arena, Self> {
+        if self.0.preserver.check().is_err() {
+            return Err(self);
+        }
         let Shared {
             preserver, state, ..
         } = Arc::try_unwrap(self.0).map_err(Self)?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::inherit::set_inheritable;
 use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
@@ -100,7 +99,7 @@ impl FileHandler for FdHandler {
 
     fn freeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) -> Result<u64, HandlerError> {
         preserved.flags = fcntl_getfd(file.as_fd()).map_err(refused)?;
-        set_inheritable(file.as_fd(), true).map_err(refused)?;
+        fcntl_setfd(file.as_fd(), FdFlags::empty()).map_err(refused)?;
         self.table.freeze(preserved.number, file);
         Ok(preserved.ser.addr().get())
     }

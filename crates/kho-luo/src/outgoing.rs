@@ -381,13 +381,15 @@ impl Orchestrator {
     /// # Errors
     ///
     /// A handler refuses. What was frozen is thawed then, the latest first, and the update is
-    /// called off. A foreign FLB is of more files than there are.
+    /// called off. A foreign FLB is of more files than there are. The tracker is broken
+    /// ([`Preserver::check`](kho_radix::Preserver::check)).
     pub fn freeze(&self) -> Result<Frozen, LuoError> {
         let mut state = self.0.state.lock();
         if state.frozen {
             return Err(LuoError::Frozen);
         }
         state.check_foreign()?;
+        self.0.kho.preserver().check()?;
         self.0.freeze_files(&mut state)?;
         self.0.serialize(&mut state);
         state.frozen = true;

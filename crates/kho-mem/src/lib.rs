@@ -33,8 +33,6 @@ extern crate alloc;
 mod addr;
 mod arena;
 mod damage;
-#[cfg(feature = "std")]
-pub mod inherit;
 mod link;
 #[cfg(feature = "std")]
 mod map;

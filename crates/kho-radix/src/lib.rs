@@ -32,16 +32,14 @@ mod geometry;
 mod key;
 mod leaf;
 mod leaves;
-#[cfg(target_has_atomic = "64")]
-mod pool;
+mod owned;
+mod parts;
 mod preserved;
 mod preserver;
 mod reading;
 mod seen;
 #[cfg(target_has_atomic = "64")]
 mod shared;
-#[cfg(target_has_atomic = "64")]
-mod sync;
 mod tracker;
 pub mod v1;
 mod walk;
@@ -57,8 +55,9 @@ pub use kho_mem::{
     PhysRange,
 };
 pub use leaves::{Leaf, Leaves};
+pub use owned::{PreservedFolio, PreservedPages};
 pub use preserved::{Folio, Preserved, Run};
-pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+pub use preserver::{Failed, Preserver};
 pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};
