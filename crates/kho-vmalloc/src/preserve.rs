@@ -100,15 +100,13 @@ impl PreservedArea {
             }
             done
         });
-        let chunks = match listed {
-            Ok(chunks) => chunks,
+        let (first, chunks) = match listed {
+            Ok(listed) => listed,
             Err(error) => {
                 returned.extend(waiting);
                 return Err(Failed { error, returned });
             }
         };
-        // There is at least one.
-        let first = chunks.first().map_or(PhysAddr::NULL, PreservedFolio::addr);
         let ser = v1::encode(first, pages, flags, order);
         Ok(Self {
             folios: kept,
@@ -190,7 +188,7 @@ fn keep_and_list(
     waiting: &mut impl Iterator<Item = Folio>,
     kept: &mut Vec<PreservedFolio>,
     failed: &mut Vec<Folio>,
-) -> Result<Vec<PreservedFolio>, PreserveError> {
+) -> Result<Chunks, PreserveError> {
     for folio in waiting {
         match preserver.preserve_folio(folio) {
             Ok(folio) => kept.push(folio),
@@ -203,11 +201,11 @@ fn keep_and_list(
     list(preserver, kept)
 }
 
+/// The address of the first chunk page, and all of them.
+type Chunks = (PhysAddr, Vec<PreservedFolio>);
+
 /// Lists `folios` in chunk pages. One that fills up is followed by another, even by an empty one.
-fn list(
-    preserver: &Preserver,
-    folios: &[PreservedFolio],
-) -> Result<Vec<PreservedFolio>, PreserveError> {
+fn list(preserver: &Preserver, folios: &[PreservedFolio]) -> Result<Chunks, PreserveError> {
     let count = folios.len() / CHUNK_ENTRIES + 1;
     let mut chunks: Vec<PreservedFolio> = Vec::with_capacity(count);
     let mut left = folios.chunks(CHUNK_ENTRIES);
@@ -222,10 +220,10 @@ fn list(
         }
         chunks.push(chunk);
     }
-    match left.len() {
-        0 => Ok(chunks),
-        more => Err(Broken::new("chunk pages", count + more, count).into()),
-    }
+    let (there, missing) = (chunks.len(), left.len().max(1));
+    let first = chunks.first().filter(|_| left.len() == 0);
+    let first = first.ok_or(Broken::new("chunk pages", there + missing, there))?;
+    Ok((first.addr(), chunks))
 }
 
 impl Area {

@@ -184,63 +184,98 @@ fn a_handover_is_not_disturbed_by_what_is_allocated_beside_it() {
     assert_eq!(arena.free_pages(), 3072);
 }
 
-#[test]
-fn memory_that_can_not_be_opened_comes_back_unchanged() {
+/// A handover with a folio, in a file: where it begins, and where the folio is.
+struct Found {
+    mem: Handed,
+    entry: Entry,
+    addr: PhysAddr,
+    file: std::fs::File,
+}
+
+fn found() -> Found {
     let kho = Kho::new(memfd(8), &KhoConfig::new()).unwrap();
     let (addr, _) = folio_and_run(&kho);
     let file = kho.arena().file().unwrap().try_clone().unwrap();
-    let (mut mem, entry) = handed(kho);
-    let whole = |mem: &Handed| {
-        mem.bytes(PhysAddr::new(BASE), 8 << 20)
-            .unwrap()
-            .into_owned()
+    let (mem, entry) = handed(kho);
+    Found {
+        mem,
+        entry,
+        addr,
+        file,
+    }
+}
+
+/// Refused with `words`. The memory comes back unchanged.
+fn not_opened(mem: Handed, entry: Entry, words: &str) -> (Handed, OpenError) {
+    let state = |mem: &Handed| {
+        let bytes = mem.bytes(PhysAddr::new(BASE), 8 << 20).unwrap();
+        (bytes.into_owned(), mem.pages())
     };
-    let mut refused = |entry: Entry, words: &str| {
-        let before = (whole(&mem), mem.pages());
-        let failed = Attached::open(
-            std::mem::replace(
-                &mut mem,
-                handed(Kho::new(heap(8), &KhoConfig::new()).unwrap()).0,
-            ),
-            entry,
-        )
-        .unwrap_err();
-        let error = failed.error.to_string();
-        assert!(error.contains(words), "{error}");
-        mem = failed.returned;
-        assert!((whole(&mem), mem.pages()) == before);
-        failed.error
+    let before = state(&mem);
+    let failed = Attached::open(mem, entry).unwrap_err();
+    let error = failed.error.to_string();
+    assert!(error.contains(words), "{error}");
+    assert!(state(&failed.returned) == before);
+    (failed.returned, failed.error)
+}
+
+macro_rules! no_entry {
+    ($($name:ident: $entry:expr, $words:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            let found = found();
+            let entry: fn(&Found) -> Entry = $entry;
+            let entry = entry(&found);
+            not_opened(found.mem, entry, $words);
+        })*
     };
-    let fdt = |addr: u64| Entry {
+}
+
+fn fdt_at(found: &Found, addr: u64) -> Entry {
+    Entry {
         fdt_addr: PhysAddr::new(addr),
-        ..entry
-    };
-    refused(fdt(0), "root FDT");
-    refused(fdt(entry.fdt_addr.get() + 8), "root FDT");
-    refused(fdt(addr.get()), "magic");
-    refused(fdt(BASE + 8 * MIB), "outside");
-    let long = Entry {
-        fdt_size: 8192,
-        ..entry
-    };
-    refused(long, "fdt_size");
-    refused(entry.with_scratch(PhysAddr::new(BASE), 7), "scratch table");
-    // Another version, and a byte of the tracker.
-    let version = entry.fdt_addr.get() - BASE + 56 + 8 + 12 + 5;
-    file.write_all_at(b"5", version).unwrap();
-    let error = refused(entry, "kho-v5");
-    assert!(matches!(error, OpenError::Incompatible(_)), "{error}");
-    file.write_all_at(b"4", version).unwrap();
-    file.write_all_at(&[1], 16).unwrap();
-    let error = refused(entry, "tracker");
-    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
-    file.write_all_at(&[0], 16).unwrap();
-    let mut attached = Attached::open(mem, entry).unwrap();
+        ..found.entry
+    }
+}
+
+no_entry! {
+    a_root_fdt_at_0: |found| fdt_at(found, 0), "root FDT";
+    a_root_fdt_that_is_not_aligned: |found| fdt_at(found, found.entry.fdt_addr.get() + 8), "root FDT";
+    a_root_fdt_that_is_none: |found| fdt_at(found, found.addr.get()), "magic";
+    a_root_fdt_outside_memory: |found| fdt_at(found, BASE + 8 * MIB), "outside";
+    a_root_fdt_of_two_pages: |found| Entry { fdt_size: 8192, ..found.entry }, "fdt_size";
+    a_scratch_table_of_7_bytes:
+        |found| found.entry.with_scratch(PhysAddr::new(BASE), 7), "scratch table";
+}
+
+/// With a byte at `offset` that is damaged the handover is refused with `words`; without, it opens again.
+fn damaged(found: Found, offset: u64, damage: u8, words: &str) -> OpenError {
+    let mut byte = [0];
+    found.file.read_exact_at(&mut byte, offset).unwrap();
+    found.file.write_all_at(&[damage], offset).unwrap();
+    let (mem, error) = not_opened(found.mem, found.entry, words);
+    found.file.write_all_at(&byte, offset).unwrap();
+    let mut attached = Attached::open(mem, found.entry).unwrap();
     let admitted = admitted(&attached.handover());
-    assert!(is_numbered(
-        &attached.restore_folio(&admitted, addr).unwrap()
-    ));
+    let folio = attached.restore_folio(&admitted, found.addr).unwrap();
+    assert!(is_numbered(&folio));
+    drop(folio);
     assert_eq!(attached.finish().free_pages(), 2048);
+    error
+}
+
+#[test]
+fn a_root_of_another_version() {
+    let found = found();
+    let version = found.entry.fdt_addr.get() - BASE + 56 + 8 + 12 + 5;
+    let error = damaged(found, version, b'5', "kho-v5");
+    assert!(matches!(error, OpenError::Incompatible(_)), "{error}");
+}
+
+#[test]
+fn a_tracker_with_a_byte_that_is_damaged() {
+    let error = damaged(found(), 16, 1, "tracker");
+    assert!(matches!(error, OpenError::Damaged(_)), "{error}");
 }
 
 /// Every page that can be allocated.

@@ -34,6 +34,7 @@ mod incoming;
 mod limits;
 mod model;
 mod outgoing;
+mod reentry;
 
 const FAKE: &str = "fake";
 const DECOY: &str = "decoy";
