@@ -138,22 +138,17 @@ impl Format {
         }
     }
 
-    /// Writes what a header says of its entries beyond their count; nothing for a block without any.
-    pub(crate) fn describe(self, block: &mut [u8], count: u64, entry_size: usize) {
+    /// Writes what a header says of its entries beyond their count; nothing for a block without any. `None`
+    /// where a header can not say it.
+    #[inline]
+    pub(crate) fn describe(self, block: &mut [u8], count: u64, entry_size: usize) -> Option<()> {
         match self {
             Self::V1 => {
                 let _ = (block, count, entry_size);
+                Some(())
             }
             #[cfg(feature = "experimental-v2")]
-            Self::V2 => {
-                // An entry fits a block.
-                let size = u32::try_from(entry_size).unwrap_or(u32::MAX);
-                let size = if count > 0 { size } else { 0 };
-                let at = core::mem::offset_of!(v2::BlockHeader, entry_size);
-                if let Some(word) = block.get_mut(at..at + size_of::<u32>()) {
-                    word.copy_from_slice(&size.to_le_bytes());
-                }
-            }
+            Self::V2 => v2::encode(block, count, entry_size),
         }
     }
 }

@@ -49,6 +49,15 @@ const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(v1::BlockHead
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
 const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 
+/// Writes what the header of `block` says beyond the one of version 1: the size of its entries, 0 for a block
+/// without any. `None` where a header can not say it: no block has such entries.
+pub(crate) fn encode(block: &mut [u8], count: u64, entry_size: usize) -> Option<()> {
+    let (header, _) = BlockHeader::mut_from_prefix(block).ok()?;
+    let size = if count > 0 { entry_size } else { 0 };
+    header.entry_size.set(u32::try_from(size).ok()?);
+    Some(())
+}
+
 /// Decodes the header of a block whose entries are of `entry_size` bytes: what version 1 has of it.
 pub(crate) fn decode(
     header: &Located<BlockHeader>,

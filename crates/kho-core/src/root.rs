@@ -8,9 +8,10 @@ use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
 use kho_mem::{Damage, Defect, Link, PageSize, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
+use vm_fdt::FdtWriter;
 
-use crate::fdt::Tree;
-use crate::listed::Listed;
+use crate::fdt::{self, Tree};
+use crate::listed::{self, Listed};
 use crate::v4::{PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 
 /// A subtree of the root FDT: a blob that some component preserved under its name.
@@ -191,4 +192,42 @@ impl RootFdt {
             })
             .collect()
     }
+}
+
+/// What a root FDT says of a subtree, to be written.
+pub(crate) struct Blob<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) addr: PhysAddr,
+    pub(crate) size: u64,
+    // Whether it lists the regions of the handover's own.
+    pub(crate) regions: bool,
+}
+
+/// The root FDT whose string is `compatible`: the tracker, the components that it lists, the subtrees.
+pub(crate) fn encode(
+    compatible: &str,
+    tracker: PhysAddr,
+    list: Option<listed::Node<'_>>,
+    subtrees: &[Blob<'_>],
+) -> Result<Vec<u8>, vm_fdt::Error> {
+    let mut tree = FdtWriter::new()?;
+    let root = tree.begin_node("")?;
+    tree.property_string(PROP_COMPATIBLE, compatible)?;
+    // Little-endian, unlike the cells of other device trees.
+    tree.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
+    if let Some(list) = list {
+        let node = fdt::begin(&mut tree, list.name)?;
+        for (name, value) in list.properties {
+            tree.property(name, &value)?;
+        }
+        tree.end_node(node)?;
+    }
+    for subtree in subtrees {
+        let node = fdt::begin(&mut tree, subtree.name)?;
+        tree.property(PROP_BLOB, &subtree.addr.get().to_le_bytes())?;
+        tree.property(PROP_BLOB_SIZE, &subtree.size.to_le_bytes())?;
+        tree.end_node(node)?;
+    }
+    tree.end_node(root)?;
+    tree.finish()
 }

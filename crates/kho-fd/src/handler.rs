@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt, put};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use zerocopy::IntoBytes;
@@ -73,8 +73,7 @@ impl FileHandler for FdHandler {
             return Err(HandlerError::new(text));
         }
         let ser = FdSer {
-            // A descriptor is not negative.
-            number: U32::new(u32::try_from(number).unwrap_or(u32::MAX)),
+            number: U32::new(u32::try_from(number).map_err(refused)?),
             kind: U32::new(kind),
             dev: U64::new(dev),
             ino: U64::new(ino),
@@ -83,9 +82,13 @@ impl FileHandler for FdHandler {
             .preserver()
             .alloc_preserve(size_of::<FdSer>())
             .map_err(refused)?;
-        if let Some(head) = folio.get_mut(..size_of::<FdSer>()) {
-            head.copy_from_slice(ser.as_bytes());
-        }
+        put(
+            &mut folio,
+            0,
+            ser.as_bytes(),
+            "bytes of a descriptor's page",
+        )
+        .map_err(refused)?;
         Ok(PreservedFd {
             ser: folio,
             number,

@@ -7,6 +7,8 @@ use alloc::vec::Vec;
 
 use kho_mem::{Damage, Defect, Link, Located, PageSize, PhysAddr};
 use kho_radix::Reading;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
 use crate::name::ascii;
 use crate::v5::{FLB_PAGES, FlbHeaderSer, FlbSer};
@@ -25,13 +27,22 @@ pub struct Flb {
 }
 
 /// FLBs that fit an area of one page.
-const fn per_area(size: PageSize) -> u64 {
+pub(crate) const fn per_area(size: PageSize) -> u64 {
     ((size.len() - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>()) as u64
 }
 
 /// Where the data of the entry at `at` stands.
 pub(crate) fn data_at(at: PhysAddr) -> PhysAddr {
     Located::<FlbSer>::zeroed(at).addr_of(|ser| &ser.data)
+}
+
+/// The bytes of the area that lists `flbs`.
+pub(crate) fn encode(flbs: &[FlbSer]) -> Vec<u8> {
+    let header = FlbHeaderSer {
+        pgcnt: U64::new(FLB_PAGES),
+        count: U64::new(flbs.len() as u64),
+    };
+    [header.as_bytes(), flbs.as_bytes()].concat()
 }
 
 /// Reads the area that `area` points to, and claims it. `files` is how many files the handover has:

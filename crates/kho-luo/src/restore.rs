@@ -97,8 +97,7 @@ impl<'l> Sessions<'l> {
     }
 
     fn open(&self, session: &'l Session) -> IncomingSession<'l> {
-        let token = |at: usize| session.files.get(at).map_or(0, |file| file.token);
-        let by_token = ByToken::new(session.files.len(), token);
+        let by_token = ByToken::new(session.files.len(), session.token());
         IncomingSession {
             body: self.body,
             lost: Arc::clone(&self.lost),
@@ -124,8 +123,10 @@ impl<'l> IncomingSession<'l> {
     #[must_use]
     pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
         let files = &self.session.files;
-        let of = |at: usize| files.get(at).map_or(0, |file| file.token);
-        let file = files.get(self.by_token.find(token, 0, files.len(), of)?)?;
+        let found = self
+            .by_token
+            .find(token, 0, files.len(), self.session.token());
+        let file = files.get(found?)?;
         Some(self.open(file))
     }
 

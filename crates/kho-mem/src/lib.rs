@@ -42,6 +42,7 @@ mod slice;
 #[doc(hidden)]
 pub mod sync;
 mod text;
+mod write;
 
 pub use addr::{
     Order, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange,
@@ -62,3 +63,4 @@ pub use page_size::PageSize;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;
 pub use text::is_printable;
+pub use write::{Broken, fill, put};

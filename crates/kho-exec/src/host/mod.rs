@@ -272,7 +272,8 @@ impl Host {
     /// it may be.) A handler is not done with a file yet. The supervisor was not told, so that it would
     /// start the previous program with memory that this one changes. Nothing is finished then.
     pub fn finish(&mut self) -> Result<(), FinishError> {
-        if let Some((session, token, count)) = self.incoming.as_ref().and_then(Incoming::waiting) {
+        let waiting = self.incoming.as_ref().map(Incoming::waiting);
+        if let Some((session, token, count)) = waiting.transpose()?.flatten() {
             return Err(FinishError::NotRetrieved {
                 session,
                 token,
