@@ -108,8 +108,8 @@ impl Config {
     }
 
     /// Whether a handover is taken over of which optional parts are lost. It is refused, unless this
-    /// says otherwise. Where it is taken over, [`Host::verdict`](crate::Host::verdict) says what is lost; files of it can
-    /// not be retrieved, and their memory is freed when the handover is finished.
+    /// says otherwise. Where it is taken over, [`Host::verdict`](crate::Host::verdict) says what is lost;
+    /// files of it can not be retrieved, and their memory is freed when the handover is finished.
     ///
     /// Kexec metadata and `reserve_mem` regions of another version are no reason to refuse: a host
     /// makes no use of them.
