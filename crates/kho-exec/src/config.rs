@@ -108,8 +108,8 @@ impl Config {
     }
 
     /// Whether a handover is taken over of which optional parts are lost. It is refused, unless this
-    /// says otherwise. Where it is taken over, [`Host::verdict`] says what is lost; files of it can
-    /// not be retrieved, and their memory is freed when the handover is finished.
+    /// says otherwise. Where it is taken over, [`Host::verdict`](crate::Host::verdict) says what is lost;
+    /// files of it can not be retrieved, and their memory is freed when the handover is finished.
     ///
     /// Kexec metadata and `reserve_mem` regions of another version are no reason to refuse: a host
     /// makes no use of them.
@@ -141,7 +141,7 @@ impl Config {
     }
 
     /// Whether a handover that is refused goes back to the program that made it, by executing that
-    /// again. It does, unless this says otherwise; then [`Host::start`] fails.
+    /// again. It does, unless this says otherwise; then [`Host::start`](crate::Host::start) fails.
     #[must_use]
     pub const fn hand_back(mut self, hand_back: bool) -> Self {
         self.hand_back = hand_back;

@@ -104,104 +104,131 @@ fn layouts_are_the_kernels() {
     }
 }
 
-/// Each change of the C source is told, and as what it is.
-#[test]
-fn a_kernel_that_differs_is_told() {
-    let changes = [
-        (
-            "u64 pfn:52; u64 flags:12;",
-            "u64 pfn:51; u64 flags:13;",
-            "bits Some((0, 52)) here, Some((0, 51)) in the kernel",
-        ),
-        (
-            "u64 pfn:52; u64 flags:12;",
-            "u64 flags:12; u64 pfn:52;",
-            "called `flags` in the kernel",
-        ),
-        (
-            "struct kho_scratch { phys_addr_t addr; phys_addr_t size; };",
-            "struct kho_scratch { phys_addr_t size; phys_addr_t addr; };",
-            "member 0 `addr`: called `size` in the kernel",
-        ),
-        (
-            "typedef u64 phys_addr_t;",
-            "typedef u32 phys_addr_t;",
-            "u64 here, phys_addr_t (u32) in the kernel",
-        ),
-        (
-            "typedef u64 phys_addr_t;",
-            "typedef long phys_addr_t;",
-            "u64 here, phys_addr_t (i64) in the kernel",
-        ),
-        (
-            "char name[48]; u64 data; u64 count;",
-            "char name[40]; u64 data; u64 count;",
-            "struct luo_flb_ser: 64 bytes here, 56 in the kernel",
-        ),
-        (
-            "char name[48]; u64 data; u64 count;",
-            "short name[24]; u64 data; u64 count;",
-            "u8[48] here, short int[24] in the kernel",
-        ),
-        (
-            "char name[48]; u64 data; u64 count;",
-            "char name[48]; u64 data; u64 count; u64 more;",
-            "the kernel's more missing here",
-        ),
-        (
-            "char name[48]; u64 data; u64 count;",
-            "char name[48]; u64 both;",
-            "the kernel has no such member",
-        ),
-        (
-            "    u32 seals;\n    u32 flags;",
-            "    u64 seals;",
-            "8 at 16 in the kernel",
-        ),
-        (
-            "struct kho_vmalloc folios;",
-            "struct kho_data *folios; u64 more;",
-            "struct kho_vmalloc here, struct kho_data * in the kernel",
-        ),
-        (
-            "unsigned int total_pages;",
-            "enum { NONE } total_pages;",
-            "u32 here, enum in the kernel",
-        ),
-    ];
-    let names = names(&facts());
-    for (from, to, message) in changes {
-        assert!(SOURCE.contains(from), "{from}");
-        let object = compiled(&SOURCE.replace(from, to), &["-c", "-g"]).unwrap();
-        let found = differences(&read(&object, &names).unwrap()).join("\n");
-        assert!(found.contains(message), "{from} -> {to}: {found}");
-    }
-    // Another spelling of the same is no difference.
-    for (from, to) in [
-        (
-            "typedef unsigned long long __u64;",
-            "typedef unsigned long __u64;",
-        ),
-        (
-            "typedef u64 phys_addr_t;",
-            "typedef unsigned long phys_addr_t;",
-        ),
-        (
-            "unsigned short order;",
-            "const __le16 order;\n#define __le16 unsigned short",
-        ),
-        ("unsigned int total_pages;", "pages_t total_pages;"),
-    ] {
-        let source = SOURCE.replace(from, to);
-        let source = format!("typedef unsigned short __le16; typedef unsigned pages_t;{source}");
-        let object = compiled(
-            &source.replace("\n#define __le16 unsigned short", ""),
-            &["-c", "-g"],
-        );
-        let kernel = read(&object.unwrap(), &names).unwrap();
-        assert_eq!(differences(&kernel), Vec::<String>::new(), "{to}");
-    }
+/// A test of one change of the C source, which is told, and as what it is.
+macro_rules! differs {
+    ($name:ident, $from:expr, $to:expr, $message:expr) => {
+        #[test]
+        fn $name() {
+            assert!(SOURCE.contains($from));
+            let found = changed(&SOURCE.replace($from, $to)).join("\n");
+            assert!(found.contains($message), "{found}");
+        }
+    };
 }
+
+/// A test of another spelling of the same, which is no difference.
+macro_rules! same {
+    ($name:ident, $from:expr, $to:expr) => {
+        #[test]
+        fn $name() {
+            let source = SOURCE.replace($from, $to);
+            let source = source.replace("\n#define __le16 unsigned short", "");
+            let types = "typedef unsigned short __le16; typedef unsigned pages_t;";
+            assert_eq!(changed(&format!("{types}{source}")), Vec::<String>::new());
+        }
+    };
+}
+
+/// How the layouts differ from those of a kernel of this source.
+#[track_caller]
+fn changed(source: &str) -> Vec<String> {
+    let object = compiled(source, &["-c", "-g"]).unwrap();
+    differences(&read(&object, &names(&facts())).unwrap())
+}
+
+differs!(
+    bits_of_another_width,
+    "u64 pfn:52; u64 flags:12;",
+    "u64 pfn:51; u64 flags:13;",
+    "bits Some((0, 52)) here, Some((0, 51)) in the kernel"
+);
+differs!(
+    bits_in_another_order,
+    "u64 pfn:52; u64 flags:12;",
+    "u64 flags:12; u64 pfn:52;",
+    "called `flags` in the kernel"
+);
+differs!(
+    members_in_another_order,
+    "struct kho_scratch { phys_addr_t addr; phys_addr_t size; };",
+    "struct kho_scratch { phys_addr_t size; phys_addr_t addr; };",
+    "member 0 `addr`: called `size` in the kernel"
+);
+differs!(
+    a_narrower_type,
+    "typedef u64 phys_addr_t;",
+    "typedef u32 phys_addr_t;",
+    "u64 here, phys_addr_t (u32) in the kernel"
+);
+differs!(
+    a_signed_type,
+    "typedef u64 phys_addr_t;",
+    "typedef long phys_addr_t;",
+    "u64 here, phys_addr_t (i64) in the kernel"
+);
+differs!(
+    a_shorter_array,
+    "char name[48]; u64 data; u64 count;",
+    "char name[40]; u64 data; u64 count;",
+    "struct luo_flb_ser: 64 bytes here, 56 in the kernel"
+);
+differs!(
+    an_array_of_another_type,
+    "char name[48]; u64 data; u64 count;",
+    "short name[24]; u64 data; u64 count;",
+    "u8[48] here, short int[24] in the kernel"
+);
+differs!(
+    a_member_more,
+    "char name[48]; u64 data; u64 count;",
+    "char name[48]; u64 data; u64 count; u64 more;",
+    "the kernel's more missing here"
+);
+differs!(
+    a_member_less,
+    "char name[48]; u64 data; u64 count;",
+    "char name[48]; u64 both;",
+    "the kernel has no such member"
+);
+differs!(
+    a_wider_member,
+    "    u32 seals;\n    u32 flags;",
+    "    u64 seals;",
+    "8 at 16 in the kernel"
+);
+differs!(
+    a_pointer,
+    "struct kho_vmalloc folios;",
+    "struct kho_data *folios; u64 more;",
+    "struct kho_vmalloc here, struct kho_data * in the kernel"
+);
+differs!(
+    an_enum,
+    "unsigned int total_pages;",
+    "enum { NONE } total_pages;",
+    "u32 here, enum in the kernel"
+);
+
+same!(
+    long_for_long_long,
+    "typedef unsigned long long __u64;",
+    "typedef unsigned long __u64;"
+);
+same!(
+    phys_addr_t_for_unsigned_long,
+    "typedef u64 phys_addr_t;",
+    "typedef unsigned long phys_addr_t;"
+);
+same!(
+    const_le16,
+    "unsigned short order;",
+    "const __le16 order;\n#define __le16 unsigned short"
+);
+same!(
+    a_typedef,
+    "unsigned int total_pages;",
+    "pages_t total_pages;"
+);
 
 #[test]
 fn a_name_of_two_structs_is_told() {

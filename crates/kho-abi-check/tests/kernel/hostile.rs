@@ -4,50 +4,73 @@ use super::*;
 use crate::btf::Btf;
 use crate::compared::differences;
 
-#[test]
-fn other_files_are_told_for_what_they_are() {
-    let dir = TempDir::new().unwrap();
+/// A test of one file that is none of a kernel's types, and what is said of it.
+macro_rules! refused {
+    ($name:ident, $bytes:expr, $text:expr) => {
+        #[test]
+        fn $name() {
+            let dir = TempDir::new().unwrap();
+            let path = dir.path().join("file");
+            fs::write(&path, &$bytes).unwrap();
+            let error = String::from(open(&path).unwrap_err());
+            assert!(
+                error.starts_with(&format!("{}: ", path.display())),
+                "{error}"
+            );
+            assert!(error.contains($text), "{error}");
+        }
+    };
+}
+
+fn boot_image() -> Vec<u8> {
     let mut boot = vec![0; 0x400];
     boot[..2].copy_from_slice(b"MZ");
     boot[0x202..0x206].copy_from_slice(b"HdrS");
-    let stripped = compiled("int nothing;", &["-c", "-g0"]).unwrap();
-    let mut big = stripped.clone();
-    big[5] = 2;
-    let files: [(&[u8], &str); 11] = [
-        (b"", "neither a facts file"),
-        (b"struct luo_ser {\n", "neither a facts file"),
-        (b"{}{", "trailing characters"),
-        (b"{\"a\": 1}", "a: no size"),
-        (b"\x1f\x8b\x08\0", "decompress it first"),
-        (b"\x28\xb5\x2f\xfd\0", "decompress it first"),
-        (&boot, "a boot image"),
-        (b"\x7fELF", "ELF: "),
-        (b"\xeb\x9f\x01\0", "big-endian"),
-        (&big, "ELF: "),
-        (&stripped, "no DWARF and no BTF"),
-    ];
-    let path = dir.path().join("file");
-    for (bytes, text) in files {
-        fs::write(&path, bytes).unwrap();
-        let error = String::from(open(&path).unwrap_err());
-        let shown = format!("{}: ", path.display());
-        assert!(error.starts_with(&shown), "{error}");
-        assert!(error.contains(text), "{error}");
-    }
+    boot
+}
+
+fn stripped() -> Vec<u8> {
+    compiled("int nothing;", &["-c", "-g0"]).unwrap()
+}
+
+fn big_endian() -> Vec<u8> {
+    let mut object = stripped();
+    object[5] = 2;
+    object
+}
+
+refused!(nothing, b"", "neither a facts file");
+refused!(a_struct_in_c, b"struct luo_ser {\n", "neither a facts file");
+refused!(facts_and_more, b"{}{", "trailing characters");
+refused!(facts_without_a_size, b"{\"a\": 1}", "a: no size");
+refused!(gzip, b"\x1f\x8b\x08\0", "decompress it first");
+refused!(zstd, b"\x28\xb5\x2f\xfd\0", "decompress it first");
+refused!(a_boot_image, boot_image(), "a boot image");
+refused!(an_elf_magic, b"\x7fELF", "ELF: ");
+refused!(big_endian_btf, b"\xeb\x9f\x01\0", "big-endian");
+refused!(big_endian_elf, big_endian(), "ELF: ");
+refused!(no_debug_information, stripped(), "no DWARF and no BTF");
+
+#[test]
+fn what_is_no_file() {
+    let dir = TempDir::new().unwrap();
     let error = open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("not a regular file"), "{error}");
     assert!(open(&dir.path().join("none")).is_err());
-    // Facts are kept whole, whatever is linked.
+}
+
+/// Facts are kept whole, whatever is linked.
+#[test]
+fn a_file_of_facts() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("file");
     fs::write(&path, facts().to_string()).unwrap();
     assert_eq!(open(&path).unwrap(), parse(&facts()));
 }
 
-/// Debug information that no compiler writes, as assembly.
-#[test]
-fn dwarf_that_is_hostile() {
-    // Entries by number: 1 a unit, 2 a struct, 3 a member, 4 a typedef, 5 an integer, 6 one of too
-    // many attributes, 7 an array, 8 a dimension, 9 an integer with a remark.
-    let abbreviations = r"
+/// Entries by number: 1 a unit, 2 a struct, 3 a member, 4 a typedef, 5 an integer, 6 one of too
+/// many attributes, 7 an array, 8 a dimension, 9 an integer with a remark.
+const ABBREVIATIONS: &str = r"
 .section .debug_abbrev
 .uleb128 1, 0x11; .byte 1; .uleb128 0, 0
 .uleb128 2, 0x13; .byte 1; .uleb128 0x03, 0x08, 0x0b, 0x0b, 0, 0
@@ -66,96 +89,111 @@ unit: .4byte end - start
 start: .2byte 4; .4byte 0; .byte 8
 .uleb128 1
 ";
-    let long = "x".repeat(300);
-    let cases = [
-        // Fine, as a check of the check.
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
-             t: .uleb128 5; .asciz \"int\"; .byte 4"
-                .to_owned(),
-            "",
-        ),
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
-             t: .uleb128 4; .asciz \"t\"; .4byte t - unit"
-                .to_owned(),
-            "struct a: a type that never ends",
-        ),
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte 99999; .byte 0"
-                .to_owned(),
-            "struct a: ",
-        ),
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
-             a: .uleb128 7; .4byte a - unit
-             .uleb128 8; .4byte 0xffffffff; .byte 0"
-                .to_owned(),
-            "never ends",
-        ),
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
-             a: .uleb128 7; .4byte t - unit
-             .rept 4; .uleb128 8; .4byte 0xffffffff; .endr; .byte 0
-             t: .uleb128 5; .asciz \"int\"; .byte 4"
-                .to_owned(),
-            "struct a: an array too long for memory",
-        ),
-        (".uleb128 6".to_owned(), "too many attributes"),
-        (".uleb128 77".to_owned(), "DWARF: "),
-        (
-            ".uleb128 2; .asciz \"a\"; .byte 4
-             .rept 1025; .uleb128 3; .asciz \"m\"; .4byte t - unit; .endr; .byte 0
-             t: .uleb128 5; .asciz \"int\"; .byte 4"
-                .to_owned(),
-            "more than 1024 members",
-        ),
-        (
-            format!(
-                ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"{long}\"
-                 .4byte t - unit; .byte 0
-                 t: .uleb128 5; .asciz \"int\"; .byte 4"
-            ),
-            "a name is damaged, too long",
-        ),
-        // A long entry that is short to refer to.
-        (
-            ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
-             .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0; .endr
-             t: .uleb128 9; .asciz \"int\"; .byte 4; .fill 1000000, 1, 0x78; .byte 0"
-                .to_owned(),
-            "too many references to the same types",
-        ),
-        (
-            ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
-             .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0; .endr
-             a: .uleb128 7; .4byte t - unit
-             .rept 10; .uleb128 8; .4byte 1; .endr; .byte 0
-             t: .uleb128 4; .asciz \"t\"; .4byte i - unit
-             i: .uleb128 5; .asciz \"int\"; .byte 4"
-                .to_owned(),
-            "",
-        ),
-    ];
-    for (index, (entries, text)) in cases.iter().enumerate() {
-        let assembly = format!("{abbreviations}{entries}\n.byte 0\nend:\n");
-        let lines = assembly
-            .lines()
-            .map(|line| format!("\"{}\\n\"\n", line.replace('"', "\\\"")));
-        let source = format!("__asm__({}\".text\");", lines.collect::<String>());
-        let object = compiled(&source, &["-c", "-g0"]).unwrap();
-        let start = Instant::now();
-        let found = read(&object, &["a".to_owned()]);
-        assert!(start.elapsed() < Duration::from_secs(20), "{index}");
-        match found {
-            Ok(kernel) => assert_eq!((*text, kernel.names().count()), ("", 1), "{index}"),
-            Err(error) => {
-                assert!(!text.is_empty(), "{index}: {error}");
-                assert!(error.to_string().contains(text), "{index}: {error}");
-            }
+
+/// A test of debug information that no compiler writes, as assembly: the entries behind the unit's, and the error,
+/// if that is not a kernel with one struct.
+macro_rules! dwarf {
+    ($name:ident, $entries:expr, $error:expr) => {
+        #[test]
+        fn $name() {
+            hostile_dwarf($entries, $error);
         }
+    };
+}
+
+fn hostile_dwarf(entries: &str, expected: Option<&str>) {
+    let assembly = format!("{ABBREVIATIONS}{entries}\n.byte 0\nend:\n");
+    let lines = assembly
+        .lines()
+        .map(|line| format!("\"{}\\n\"\n", line.replace('"', "\\\"")));
+    let source = format!("__asm__({}\".text\");", lines.collect::<String>());
+    let object = compiled(&source, &["-c", "-g0"]).unwrap();
+    let start = Instant::now();
+    let found = read(&object, &["a".to_owned()]);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    match (found, expected) {
+        (Ok(kernel), None) => assert_eq!(kernel.names().count(), 1),
+        (Err(error), Some(text)) => assert!(error.to_string().contains(text), "{error}"),
+        (found, _) => panic!("{found:?}, where {expected:?} is expected"),
     }
 }
+
+dwarf!(
+    fine,
+    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
+     t: .uleb128 5; .asciz \"int\"; .byte 4",
+    None
+);
+dwarf!(
+    a_typedef_of_itself,
+    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
+     t: .uleb128 4; .asciz \"t\"; .4byte t - unit",
+    Some("struct a: a type that never ends")
+);
+dwarf!(
+    a_type_outside,
+    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte 99999; .byte 0",
+    Some("struct a: ")
+);
+dwarf!(
+    an_array_of_itself,
+    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
+     a: .uleb128 7; .4byte a - unit
+     .uleb128 8; .4byte 0xffffffff; .byte 0",
+    Some("never ends")
+);
+dwarf!(
+    an_array_too_long,
+    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
+     a: .uleb128 7; .4byte t - unit
+     .rept 4; .uleb128 8; .4byte 0xffffffff; .endr; .byte 0
+     t: .uleb128 5; .asciz \"int\"; .byte 4",
+    Some("struct a: an array too long for memory")
+);
+dwarf!(
+    too_many_attributes,
+    ".uleb128 6",
+    Some("too many attributes")
+);
+dwarf!(
+    an_abbreviation_that_is_not_there,
+    ".uleb128 77",
+    Some("DWARF: ")
+);
+dwarf!(
+    too_many_members,
+    ".uleb128 2; .asciz \"a\"; .byte 4
+     .rept 1025; .uleb128 3; .asciz \"m\"; .4byte t - unit; .endr; .byte 0
+     t: .uleb128 5; .asciz \"int\"; .byte 4",
+    Some("more than 1024 members")
+);
+dwarf!(
+    a_name_too_long,
+    &format!(
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"{}\"
+     .4byte t - unit; .byte 0
+     t: .uleb128 5; .asciz \"int\"; .byte 4",
+        "x".repeat(300)
+    ),
+    Some("a name is damaged, too long")
+);
+dwarf!(
+    a_long_type_often,
+    ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
+     .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0; .endr
+     t: .uleb128 9; .asciz \"int\"; .byte 4; .fill 1000000, 1, 0x78; .byte 0",
+    Some("too many references to the same types")
+);
+dwarf!(
+    an_array_of_an_array_often,
+    ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
+     .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0; .endr
+     a: .uleb128 7; .4byte t - unit
+     .rept 10; .uleb128 8; .4byte 1; .endr; .byte 0
+     t: .uleb128 4; .asciz \"t\"; .4byte i - unit
+     i: .uleb128 5; .asciz \"int\"; .byte 4",
+    None
+);
 
 /// A section that says that it is much longer than what it is compressed from.
 #[test]

@@ -18,7 +18,7 @@ use kho_abi_check::{
     Failure, Format, Options, Text, Vector, Vectors, describe, rules as all, vectors,
 };
 use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U32, U64};
 
 const MAX: u64 = 10_000;
 

@@ -1,88 +1,129 @@
 //! What the source of a format is held to, and what stands beside it.
 
+use kho_abi_check::Report;
+
 use super::*;
 
+/// The report on a format whose source has `more` before its first struct; it finds `found`.
+#[track_caller]
+fn with_source(more: &str, found: &[&str]) -> Report {
+    let fake = project();
+    fake.edit(
+        "crates/fmt/src/abi.rs",
+        "/// A memfd.",
+        &format!("{more}\n/// A memfd."),
+    );
+    let report = fake.check(&[&MEMFD, &VMALLOC]);
+    let code = u8::from(found.iter().any(|rule| rule.starts_with("error")));
+    expect(&report, code, found);
+    report
+}
+
+/// As `with_source`, with `struct A` of these fields, whose size is asserted.
+#[track_caller]
+fn with_struct(before: &str, fields: &str, found: &[&str]) -> Report {
+    let assert = "const _: () = assert!(size_of::<A>() == 8);";
+    with_source(
+        &format!("{before}#[repr(C)]\npub struct A {{ {fields} }}\n{assert}"),
+        found,
+    )
+}
+
 #[test]
-fn the_source_of_a_format_is_held_to_more() {
-    let check = |source: &str, found: &[&str]| {
-        let fake = project();
-        fake.edit(
-            "crates/fmt/src/abi.rs",
-            "/// A memfd.",
-            &format!("{source}\n/// A memfd."),
-        );
-        let report = fake.check(&[&MEMFD, &VMALLOC]);
-        let code = u8::from(found.iter().any(|rule| rule.starts_with("error")));
-        expect(&report, code, found);
-        report
-    };
-    check(
-        "#[repr(C)]\npub struct A { a: U64 }\nconst _: () = assert!(size_of::<A>() == 8);",
-        &["error no-derive"],
-    );
-    check(
-        "#[derive(AbiLayout)]\n#[repr(C)]\npub struct A { a: U64 }\nconst _: () = assert!(size_of::<A>() == 8);",
-        &["warning struct-unguarded"],
-    );
-    check(
+fn a_struct_derives_its_layout() {
+    with_struct("", "a: U64", &["error no-derive"]);
+}
+
+#[test]
+fn a_struct_is_guarded() {
+    let derive = "#[derive(AbiLayout)]\n";
+    with_struct(derive, "a: U64", &["warning struct-unguarded"]);
+}
+
+#[test]
+fn a_structs_size_is_asserted() {
+    with_source(
         "#[derive(AbiLayout)]\n#[repr(C)]\npub struct A { a: U64 }",
         &["error no-size-assert", "warning struct-unguarded"],
     );
-    for (field, reason) in [
-        ("usize", "depends on the machine"),
-        ("*const u8", "a pointer"),
-        ("&'static u8", "a pointer"),
-        ("[bool; 4]", "only two of its 256 values"),
-        ("Kind", "an enum"),
-    ] {
-        let report = check(
-            &format!(
-                "pub enum Kind {{ A }}\n#[repr(C)]\npub struct A {{ a: {field} }}\nconst _: () = assert!(size_of::<A>() == 8);"
-            ),
-            &["error bad-field-type", "error no-derive"],
-        );
-        let text = words(&report, "bad-field-type");
-        assert!(text.contains(reason), "{text}");
-        assert_eq!(
-            one(&report, "bad-field-type").place.as_ref().unwrap().line,
-            16
-        );
-    }
-    let report = check(
-        "#[repr(C)]\npub struct A { a: U32, b: U64 }\nconst _: () = assert!(size_of::<A>() == 8);",
-        &["error implicit-padding", "error no-derive"],
-    );
+}
+
+/// A test of a field whose type can not stand in a format, and why.
+macro_rules! bad_field {
+    ($name:ident, $field:expr, $reason:expr) => {
+        #[test]
+        fn $name() {
+            let report = with_struct(
+                "pub enum Kind { A }\n",
+                concat!("a: ", $field),
+                &["error bad-field-type", "error no-derive"],
+            );
+            let text = words(&report, "bad-field-type");
+            assert!(text.contains($reason), "{text}");
+            let place = one(&report, "bad-field-type").place.as_ref();
+            assert_eq!(place.unwrap().line, 16);
+        }
+    };
+}
+
+bad_field!(
+    a_field_of_the_machines_size,
+    "usize",
+    "depends on the machine"
+);
+bad_field!(a_pointer, "*const u8", "a pointer");
+bad_field!(a_reference, "&'static u8", "a pointer");
+bad_field!(
+    an_array_of_truths,
+    "[bool; 4]",
+    "only two of its 256 values"
+);
+bad_field!(an_enum, "Kind", "an enum");
+
+#[test]
+fn padding_before_a_field() {
+    let found = &["error implicit-padding", "error no-derive"];
+    let report = with_struct("", "a: U32, b: U64", found);
     assert_eq!(
         one(&report, "implicit-padding").title,
         "C pads struct A before `b`"
     );
-    let report = check(
-        "#[repr(C)]\npub struct A { a: U64, b: [u8; 3] }\nconst _: () = assert!(size_of::<A>() == 8);",
-        &["error implicit-padding", "error no-derive"],
-    );
+}
+
+#[test]
+fn padding_at_the_end() {
+    let found = &["error implicit-padding", "error no-derive"];
+    let report = with_struct("", "a: U64, b: [u8; 3]", found);
     assert_eq!(
         one(&report, "implicit-padding").title,
         "C pads struct A at its end"
     );
-    check(
-        "#[repr(C)]\npub struct A { a: U64, b: [U32; 3], c: U16, d: [u8; 2] }\nconst _: () = assert!(size_of::<A>() == 8);",
-        &["error no-derive"],
-    );
-    let report = check("pub const LIMIT: u64 = 3;", &["warning constant-unguarded"]);
-    assert_eq!(
-        one(&report, "constant-unguarded")
-            .place
-            .as_ref()
-            .unwrap()
-            .to_string(),
-        "crates/fmt/src/abi.rs:14"
-    );
-    check("pub struct Broken {", &["error source-unread"]);
-    check(
+}
+
+#[test]
+fn a_struct_without_padding() {
+    let fields = "a: U64, b: [U32; 3], c: U16, d: [u8; 2]";
+    with_struct("", fields, &["error no-derive"]);
+}
+
+#[test]
+fn a_constant_is_guarded() {
+    let report = with_source("pub const LIMIT: u64 = 3;", &["warning constant-unguarded"]);
+    let place = one(&report, "constant-unguarded").place.as_ref();
+    assert_eq!(place.unwrap().to_string(), "crates/fmt/src/abi.rs:14");
+}
+
+#[test]
+fn source_that_does_not_parse() {
+    with_source("pub struct Broken {", &["error source-unread"]);
+}
+
+#[test]
+fn a_struct_of_tests() {
+    with_source(
         "#[cfg(test)]\nmod tests {\n#[repr(C)]\nstruct A { a: usize }\n}",
         &[],
     );
-    let _ = U16::ZERO;
 }
 
 #[test]

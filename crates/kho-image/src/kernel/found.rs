@@ -95,7 +95,7 @@ impl FoundString {
         Compat::parse(&self.text).ok()
     }
 
-    /// What carries the string, where its name says it: see the [module](self#what-a-kernel-says-and-what-it-does-not).
+    /// What carries the string, where its name says it: see the [module](crate::kernel#what-a-kernel-says-and-what-it-does-not).
     ///
     /// ```
     /// # use kho_image::kernel::KernelStrings;
@@ -239,7 +239,7 @@ impl KernelStrings {
     /// The strings of which is known what carries them, with that.
     ///
     /// A file handler of an unknown name is not among them: see the
-    /// [module](self#what-a-kernel-says-and-what-it-does-not).
+    /// [module](crate::kernel#what-a-kernel-says-and-what-it-does-not).
     ///
     /// ```
     /// use kho_compat::Carrier;

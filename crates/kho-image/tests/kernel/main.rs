@@ -8,6 +8,16 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
+/// A test of one image that is refused, and what stands in the message.
+macro_rules! refused {
+    ($name:ident, $bytes:expr, $parts:expr) => {
+        #[test]
+        fn $name() {
+            crate::refused(&$bytes, &$parts);
+        }
+    };
+}
+
 mod hostile;
 mod modules;
 mod packed;

@@ -141,48 +141,69 @@ fn both_sections_in_images_without_section_headers() {
     assert_eq!(found.strings[2].section, None);
 }
 
+/// A kernel with a section, which lies behind the banner's, at 0x230.
+fn image(name: &'static str, bytes: Vec<u8>) -> Vec<u8> {
+    vmlinux(&[rodata(BANNER), Section(name, 1, ALLOC, bytes)])
+}
+
+fn listed(bytes: Vec<u8>) -> Vec<u8> {
+    image(".liveupdate_versions", bytes)
+}
+
+fn bits(bytes: Vec<u8>) -> Vec<u8> {
+    image(".liveupdate_features", bytes)
+}
+
+refused!(
+    a_magic,
+    listed(header(0x1234, 1, false)),
+    [
+        "magic of section .liveupdate_versions",
+        "0x230",
+        "found 0x1234",
+        "0x4c565550"
+    ]
+);
+refused!(
+    a_version,
+    listed(header(MAGIC, 2, false)),
+    [
+        "version of section .liveupdate_versions",
+        "0x234",
+        "found 0x2",
+        "expected 0x1"
+    ]
+);
+refused!(
+    half_a_header,
+    listed(vec![0; 7]),
+    ["0x7 bytes", "a header of 8 bytes"]
+);
+refused!(
+    an_empty_token,
+    listed(versions(&["luo-v5", ""], false)),
+    ["0x268", "a token is expected"]
+);
+refused!(
+    a_version_that_is_no_number,
+    listed(versions(&["luo-v5x"], false)),
+    ["0x23e", "a decimal digit"]
+);
+refused!(
+    a_field_without_a_nul,
+    listed(versions(&[&"a".repeat(48)], false)),
+    ["no NUL in its field"]
+);
+
 #[test]
-fn damaged_sections_are_refused_at_their_bytes() {
-    // The section lies behind the banner's, at 0x230.
-    let image = |name: &'static str, bytes: Vec<u8>| {
-        vmlinux(&[rodata(BANNER), Section(name, 1, ALLOC, bytes)])
-    };
-    let listed = |bytes| image(".liveupdate_versions", bytes);
-    let bits = |bytes| image(".liveupdate_features", bytes);
-    refused(
-        &listed(header(0x1234, 1, false)),
-        &[
-            "magic of section .liveupdate_versions",
-            "0x230",
-            "found 0x1234",
-            "0x4c565550",
-        ],
-    );
-    refused(
-        &listed(header(MAGIC, 2, false)),
-        &[
-            "version of section .liveupdate_versions",
-            "0x234",
-            "found 0x2",
-            "expected 0x1",
-        ],
-    );
-    refused(&listed(vec![0; 7]), &["0x7 bytes", "a header of 8 bytes"]);
-    refused(
-        &listed(versions(&["luo-v5", ""], false)),
-        &["0x268", "a token is expected"],
-    );
-    refused(
-        &listed(versions(&["luo-v5x"], false)),
-        &["0x23e", "a decimal digit"],
-    );
-    refused(
-        &listed(versions(&[&"a".repeat(48)], false)),
-        &["no NUL in its field"],
-    );
+fn a_field_with_bytes_behind_its_nul() {
     let mut dirty = versions(&["luo-v5"], false);
     dirty[8 + 20] = 1;
     refused(&listed(dirty), &["0x24c", "bytes behind its NUL"]);
+}
+
+#[test]
+fn an_entry_cut_short_unless_it_is_padding() {
     let mut odd = versions(&["luo-v5"], false);
     odd.extend([0; 8]);
     assert_eq!(texts(read(&listed(odd.clone())).strings()), ["luo-v5"]);
@@ -191,28 +212,33 @@ fn damaged_sections_are_refused_at_their_bytes() {
         &listed(odd),
         &["last entry of section .liveupdate_versions", "16 bytes"],
     );
-    let many = vec!["luo-v5"; 5000];
-    refused(
-        &listed(versions(&many, false)),
-        &["5000 entries", "at most 4096"],
-    );
+}
 
-    refused(
-        &bits(features(&[("luo-v", 0, 0, 0), ("Luo", 0, 0, 0)], false)),
-        &["0x288", "'L'"],
-    );
+refused!(
+    more_entries_than_a_kernel_has,
+    listed(versions(&["luo-v5"; 5000], false)),
+    ["5000 entries", "at most 4096"]
+);
+refused!(
+    names_of_features_out_of_the_grammar,
+    bits(features(&[("luo-v", 0, 0, 0), ("Luo", 0, 0, 0)], false)),
+    ["0x288", "'L'"]
+);
+
+#[test]
+fn a_reserved_word_of_features() {
     let mut reserved = features(&[("luo", 0, 0, 0)], false);
     reserved[8 + 52] = 1;
     refused(
         &bits(reserved),
         &["0x26c", "a reserved word that is not zero"],
     );
-    let packed = Section(
-        ".liveupdate_versions",
-        1,
-        ALLOC | 0x800,
-        versions(&["luo-v5"], false),
-    );
+}
+
+#[test]
+fn a_compressed_section() {
+    let bytes = versions(&["luo-v5"], false);
+    let packed = Section(".liveupdate_versions", 1, ALLOC | 0x800, bytes);
     refused(
         &vmlinux(&[rodata(BANNER), packed]),
         &["a compressed section"],

@@ -12,8 +12,8 @@ use crate::{Key, Run, TrackerError};
 /// What holds as long as this crate has no defect.
 const NO_WORD: TrackerError = TrackerError::Broken("a leaf, with a word for each of its keys");
 
-/// A thread's way into a [`SharedTracker`]: it knows the leaf that was used last, so that keys in a row are O(1)
-/// each, and others O(depth).
+/// A thread's way into a [`SharedTracker`](crate::SharedTracker): it knows the leaf that was used last, so
+/// that keys in a row are O(1) each, and others O(depth).
 ///
 /// It may be sent to another thread, and any number of them may be in use at a time.
 ///
