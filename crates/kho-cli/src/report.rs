@@ -44,7 +44,7 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
     }
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
-        out.insert("dialect".into(), survey.manifest.dialect().id().into());
+        out.insert("dialect".into(), survey.manifest.writing().id().into());
         if let Some(listed) = listed_json(&survey.manifest) {
             out.insert("listed".into(), listed);
         }

@@ -240,7 +240,7 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
     );
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
-        out.insert("dialect".into(), survey.manifest.dialect().id().into());
+        out.insert("dialect".into(), survey.manifest.writing().id().into());
     }
     if let Some(Metadata::V1 {
         previous_release,

@@ -3,8 +3,8 @@
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Consequence, Decision, Dialect, Features, Finding, Manifest, Outcome, Place,
-    Policy, Presence, Reason, Side, Verdict,
+    Ability, Carrier, Consequence, Decision, Features, Finding, Manifest, Outcome, Place, Policy,
+    Presence, Reason, Side, Strings, Verdict, Writing,
 };
 use proptest::prelude::*;
 
@@ -38,8 +38,8 @@ fn sides() -> impl Strategy<Value = Side> {
         .prop_map(|(a, b, c, d, e, f)| side(a, b, c, d, e, f))
 }
 
-fn dialects() -> impl Strategy<Value = Dialect> {
-    prop::sample::select(&Dialect::ALL[..])
+fn dialects() -> impl Strategy<Value = Writing> {
+    prop::sample::select(&Writing::ALL[..])
 }
 
 fn accepts(name: &str, manifest: &Manifest, side: &Side) -> bool {
@@ -54,9 +54,9 @@ proptest! {
     #[test]
     fn a_policy_is_deterministic_and_takes_what_its_own_side_wrote(side in sides(), other in sides(), dialect in dialects()) {
         let own = Manifest::written_by(&side, dialect).unwrap();
-        prop_assert_eq!(own.dialect().of_strings(), match dialect {
-            Dialect::CompositeDirect => Dialect::Composite,
-            other => other.of_strings(),
+        prop_assert_eq!(own.writing(), match dialect {
+            Writing::COMPOSITE_DIRECT => Writing::COMPOSITE,
+            other => other,
         });
         for policy in ALL {
             // In the dialect that the policy writes, too, and whoever the next side is.
@@ -128,15 +128,15 @@ fn the_policies_differ_where_a_part_changes() {
     );
     use Decision::{Accept, Reject};
     // A plain string does not say which blocks it means: nobody can see the difference.
-    let plain = Manifest::written_by(&older, Dialect::Plain).unwrap();
+    let plain = Manifest::written_by(&older, Writing::PLAIN).unwrap();
     assert_eq!(decide(&plain), [Accept; 9]);
     // A composite does; the global version does not look.
-    let composite = Manifest::written_by(&older, Dialect::Composite).unwrap();
+    let composite = Manifest::written_by(&older, Writing::COMPOSITE).unwrap();
     let mut expected = [Reject; 9];
     expected[0] = Accept;
     assert_eq!(decide(&composite), expected);
     // Another root is another everything.
-    let other_root = Manifest::written_by(&side(3, 1, 1, 5, 2, 2), Dialect::Composite).unwrap();
+    let other_root = Manifest::written_by(&side(3, 1, 1, 5, 2, 2), Writing::COMPOSITE).unwrap();
     assert_eq!(decide(&other_root), [Reject; 9]);
     let global = policy::by_name("global-version")
         .unwrap()
@@ -159,7 +159,7 @@ fn what_can_restore_an_older_version_says_so() {
         .filter(|ability| ability.name != "block")
         .cloned();
     let both = Side::new(others.chain([block])).unwrap();
-    let manifest = Manifest::written_by(&older, Dialect::Composite).unwrap();
+    let manifest = Manifest::written_by(&older, Writing::COMPOSITE).unwrap();
     assert!(accepts("semver-range", &manifest, &both));
     assert!(!accepts("composite-by-token", &manifest, &both));
     assert!(!accepts("composite-exact", &manifest, &both));
@@ -194,7 +194,7 @@ fn a_policy_of_ones_own_is_one_type() {
     }
 
     let side = side(4, 1, 1, 5, 1, 2);
-    let manifest = Manifest::written_by(&side, Dialect::Plain).unwrap();
+    let manifest = Manifest::written_by(&side, Writing::PLAIN).unwrap();
     assert_eq!(
         Toy(false).judge(&manifest, &side).decision,
         Decision::Accept
@@ -320,7 +320,7 @@ fn masks_are_judged_by_what_is_required() {
     // The number is not looked at where there is a mask, and is where there is none.
     let other_number = side(4, 1, 1, 5, 1, 3);
     assert_eq!(decide(&other_number, &base), Decision::Accept);
-    let plain = Manifest::written_by(&other_number, Dialect::Plain).unwrap();
+    let plain = Manifest::written_by(&other_number, Writing::PLAIN).unwrap();
     assert!(!accepts("feature-masks", &plain, &base));
 }
 
@@ -349,12 +349,12 @@ fn what_is_optional_is_lost_and_the_rest_is_kept() {
         );
     }
     // In a table its writer says so, to a reader that never heard of it.
-    let mut manifest = Manifest::written_by(&base, Dialect::Table).unwrap();
+    let mut manifest = Manifest::written_by(&base, Writing::TABLE).unwrap();
     manifest.add_listed(&"other-v1".parse().unwrap(), true, Place::default());
     let verdict = policy::SemverRange.judge(&manifest, &base);
     assert_eq!(verdict.decision, Decision::Degrade);
     // Metadata of another version is lost, and nothing else.
-    let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Dialect::Plain).unwrap();
+    let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Writing::PLAIN).unwrap();
     manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
     let verdict = policy::SemverRange.judge(&manifest, &base);
     assert_eq!(verdict.decision, Decision::Degrade);
@@ -375,16 +375,16 @@ fn what_a_need_needs_is_seen_or_not() {
         let abilities = plain.abilities().cloned();
         Side::new(abilities.chain([ability("slab", 1, None, &[])])).unwrap()
     };
-    let text = |side: &Side, dialect| side.compat("kho", dialect).unwrap().to_string();
+    let text = |side: &Side, strings| side.compat("kho", strings).unwrap().to_string();
     assert_eq!(
-        text(&slab(1), Dialect::Composite),
+        text(&slab(1), Strings::Transitive),
         "kho-v4;radix-v1;slab-v1;vmalloc-v1"
     );
     assert_eq!(
-        text(&slab(1), Dialect::CompositeDirect),
+        text(&slab(1), Strings::Direct),
         "kho-v4;radix-v1;vmalloc-v1"
     );
-    assert_eq!(text(&slab(1), Dialect::Table), "kho-v4");
+    assert_eq!(text(&slab(1), Writing::TABLE.strings), "kho-v4");
     // The new need changes its users' users where they see it.
     assert_eq!(
         judged("composite-exact", &plain, &slab(1)).decision,
@@ -420,9 +420,9 @@ fn bytes_are_those_of_the_formats() {
     let side = side(4, 1, 1, 5, 1, 2);
     let bytes = |dialect| Manifest::written_by(&side, dialect).unwrap().bytes();
     // kho-v4 and its NUL take 8, luo-v5 8, a file's handler 48, the metadata's number 4.
-    assert_eq!(bytes(Dialect::Plain), 8 + 8 + 48 + 4);
+    assert_eq!(bytes(Writing::PLAIN), 8 + 8 + 48 + 4);
     // kho-v4;radix-v1;vmalloc-v1 and its NUL take 28, luo-v5;block-v1 16.
-    assert_eq!(bytes(Dialect::Composite), 28 + 16 + 48 + 4);
+    assert_eq!(bytes(Writing::COMPOSITE), 28 + 16 + 48 + 4);
     // Per property 12, the value, the name and its NUL; the node 8 and its name.
     let names = [
         "kho",
@@ -435,12 +435,12 @@ fn bytes_are_those_of_the_formats() {
     ];
     let names: u64 = names.iter().map(|name| name.len() as u64 + 1).sum();
     assert_eq!(
-        bytes(Dialect::Table),
-        bytes(Dialect::Plain) + 16 + names + 7 * (12 + 8)
+        bytes(Writing::TABLE),
+        bytes(Writing::PLAIN) + 16 + names + 7 * (12 + 8)
     );
     assert_eq!(
-        bytes(Dialect::Features),
-        bytes(Dialect::Plain) + 20 + names + 7 * (12 + 24)
+        bytes(Writing::FEATURES),
+        bytes(Writing::PLAIN) + 20 + names + 7 * (12 + 24)
     );
 }
 
@@ -448,7 +448,7 @@ fn bytes_are_those_of_the_formats() {
 fn no_flag_makes_optional_what_the_rest_needs() {
     let base = side(4, 1, 1, 5, 1, 2);
     for name in ["kho", "radix", "vmalloc", "luo", "block", "memfd"] {
-        let mut manifest = Manifest::written_by(&base, Dialect::Plain).unwrap();
+        let mut manifest = Manifest::written_by(&base, Writing::PLAIN).unwrap();
         manifest.add_listed(
             &format!("{name}-v9").parse().unwrap(),
             true,
@@ -460,7 +460,7 @@ fn no_flag_makes_optional_what_the_rest_needs() {
             // memfd-v2 by its string and memfd-v9 by the table contradict each other.
             assert_eq!(verdict.decision, Decision::Reject, "{name}: {verdict:?}");
         }
-        let mut manifest = Manifest::written_by(&base, Dialect::Plain).unwrap();
+        let mut manifest = Manifest::written_by(&base, Writing::PLAIN).unwrap();
         let nothing = Features {
             supported: 0,
             required: 0,
@@ -481,7 +481,7 @@ fn files_are_lost_with_what_their_handler_needs() {
     let mut huge = ability("huge", 1, Some(Carrier::FileHandler), &["pool"]);
     huge.presence = Presence::Optional;
     let side = Side::new(abilities.chain([pool, huge])).unwrap();
-    let mut manifest = Manifest::written_by(&side, Dialect::Plain).unwrap();
+    let mut manifest = Manifest::written_by(&side, Writing::PLAIN).unwrap();
     manifest.add_listed(&"pool-v2".parse().unwrap(), true, Place::default());
     let verdict = policy::SemverRange.judge(&manifest, &side);
     assert_eq!(verdict.decision, Decision::Degrade);
@@ -588,7 +588,7 @@ fn a_range_may_ask_for_an_addition() {
     own.restores = ">=1.2, <2".parse().unwrap();
     assert_eq!(judge(&own, 2), Decision::Accept);
     assert_eq!(judge(&own, 1), Decision::Reject);
-    let written = Manifest::written_by(&Side::new([own]).unwrap(), Dialect::Table).unwrap();
+    let written = Manifest::written_by(&Side::new([own]).unwrap(), Writing::TABLE).unwrap();
     assert_eq!(written.minor(&"block-v1".parse().unwrap()), 2);
 }
 

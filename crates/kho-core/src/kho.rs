@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Compat, Dialect, Registry, RegistryError, Side, Writes};
+use kho_compat::{Compat, Listing, Registry, RegistryError, Side, Strings, Writes, Writing};
 use kho_mem::sync::Mutex;
 use kho_mem::{
     Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr, PhysRange, is_printable,
@@ -64,12 +64,12 @@ pub enum KhoError {
     Unlistable(String),
     /// The version of a component that has no string of its own, and that nothing in this dialect
     /// would say: its reader would take it for the one that plain strings stand for.
-    #[error("{token} can not be said in the {dialect} dialect")]
+    #[error("{token} can not be said in the {writing} dialect")]
     Unsaid {
         /// The component and the version that is to be written, as a token.
         token: String,
         /// The dialect.
-        dialect: Dialect,
+        writing: Writing,
     },
     /// A blob has at least one byte, and no more than its folio.
     #[error("a blob of {size} bytes in a folio of {room}")]
@@ -104,7 +104,7 @@ pub enum KhoError {
 /// How a handover is made.
 #[derive(Clone, Debug)]
 pub struct KhoConfig {
-    dialect: Dialect,
+    writing: Writing,
     side: Option<Side>,
     scratch: Vec<PhysRange>,
     metadata: Option<(String, u32)>,
@@ -122,7 +122,7 @@ impl KhoConfig {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            dialect: Dialect::Plain,
+            writing: Writing::PLAIN,
             side: None,
             scratch: Vec::new(),
             metadata: None,
@@ -132,8 +132,8 @@ impl KhoConfig {
 
     /// How versions are written.
     #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+    pub const fn writing(mut self, writing: Writing) -> Self {
+        self.writing = writing;
         self
     }
 
@@ -191,7 +191,7 @@ pub struct Kho(Arc<Shared>);
 
 struct Shared {
     preserver: Preserver,
-    dialect: Dialect,
+    writing: Writing,
     side: Side,
     compatible: String,
     state: Mutex<State>,
@@ -241,11 +241,11 @@ impl Kho {
             None => Registry::linked().map_err(Clone::clone)?.side().clone(),
         };
         check_written(&side)?;
-        if let Some(token) = listed::unsaid(&side, config.dialect) {
-            let dialect = config.dialect;
-            return Err(KhoError::Unsaid { token, dialect });
+        if let Some(token) = listed::unsaid(&side, config.writing) {
+            let writing = config.writing;
+            return Err(KhoError::Unsaid { token, writing });
         }
-        let compatible = side.compat(NAME, config.dialect.of_strings())?.to_string();
+        let compatible = side.compat(NAME, config.writing.strings)?.to_string();
         let tracker = Tracker::new(arena.clone())?.with_boundaries(config.boundaries.clone());
         let preserver = Preserver::with(arena, tracker);
         let scratch = scratch_table(preserver.arena(), &config.scratch)?;
@@ -259,7 +259,7 @@ impl Kho {
         };
         let kho = Self(Arc::new(Shared {
             preserver,
-            dialect: config.dialect,
+            writing: config.writing,
             side,
             compatible,
             state: Mutex::new(state),
@@ -311,8 +311,8 @@ impl Kho {
 
     /// How this handover writes versions.
     #[must_use]
-    pub fn dialect(&self) -> Dialect {
-        self.0.dialect
+    pub fn writing(&self) -> Writing {
+        self.0.writing
     }
 
     /// Which versions this handover writes.
@@ -327,7 +327,7 @@ impl Kho {
     ///
     /// The side does not know it.
     pub fn compat(&self, name: &str) -> Result<Compat, RegistryError> {
-        self.0.side.compat(name, self.0.dialect.of_strings())
+        self.0.side.compat(name, self.0.writing.strings)
     }
 
     /// Says that the components `names` are in use, and all that they need: the table or the masks
@@ -337,12 +337,12 @@ impl Kho {
     /// Listed twice, a component is to be [unlisted](Self::unlist) twice.
     ///
     /// ```
-    /// use kho_compat::Dialect;
+    /// use kho_compat::Writing;
     /// use kho_core::{Handover, Kho, KhoConfig};
     /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
     ///
     /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
-    /// let kho = Kho::new(arena, &KhoConfig::new().dialect(Dialect::Table))?;
+    /// let kho = Kho::new(arena, &KhoConfig::new().writing(Writing::TABLE))?;
     /// kho.list(&["memblock"])?;
     ///
     /// let entry = kho.entry();
@@ -611,12 +611,12 @@ impl Writes for Kho {
             let newest = known.last().copied().unwrap_or_default();
             return Err(RegistryError::NotWritable(token, newest).into());
         }
-        let dialect = self.dialect();
-        let is_said = !matches!(dialect, Dialect::Plain | Dialect::Features);
+        let writing = self.writing();
+        let is_said = writing.strings != Strings::Plain || writing.list == Listing::Versions;
         if known.first() == Some(&version) || is_said {
             return Ok(version);
         }
-        Err(KhoError::Unsaid { token, dialect })
+        Err(KhoError::Unsaid { token, writing })
     }
 }
 
@@ -663,7 +663,7 @@ impl Shared {
     /// Lists `listed` instead of what was listed, once the root FDT has room for it.
     fn relist(&self, state: &mut State, listed: Counts) -> Result<(), KhoError> {
         let before = core::mem::replace(&mut state.listed, listed);
-        if listed::lists(self.dialect).is_none() {
+        if listed::lists(self.writing.list).is_none() {
             return Ok(());
         }
         let written = self.write_root(state, None, None);
@@ -708,7 +708,7 @@ impl Shared {
             });
         let name = more.as_ref().map(|more| more.name.to_owned());
         let all: Vec<_> = there.chain(more).collect();
-        let list = listed::lists(self.dialect).map(|carrier| {
+        let list = listed::lists(self.writing.list).map(|carrier| {
             let in_use = self.in_use(&all, &state.listed);
             listed::Node::of(&self.side, carrier, in_use)
         });

@@ -8,7 +8,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use kho_compat::{Carrier, Component, Dialect, Features, Generation, Manifest, Registry, Side};
+use kho_compat::{Carrier, Component, Features, Generation, Manifest, Registry, Side, Writing};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
 };
@@ -35,8 +35,8 @@ fn arena() -> Arena {
     Arena::memfd(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 16 << 20)).unwrap()
 }
 
-fn kho(dialect: Dialect) -> Kho {
-    Kho::new(arena(), &KhoConfig::new().dialect(dialect)).unwrap()
+fn kho(dialect: Writing) -> Kho {
+    Kho::new(arena(), &KhoConfig::new().writing(dialect)).unwrap()
 }
 
 /// The linked components but for those of `without`, and `more`.
@@ -125,8 +125,8 @@ fn page(fdt: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_are_those_of_the_dialect() {
-    assert_eq!(page_of(&kho(Dialect::Table)), page(TABLE));
-    assert_eq!(page_of(&kho(Dialect::Features)), page(FEATURES));
+    assert_eq!(page_of(&kho(Writing::TABLE)), page(TABLE));
+    assert_eq!(page_of(&kho(Writing::FEATURES)), page(FEATURES));
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn hand_made_lists_read_as_what_they_say() {
         "root FDT, compat/radix at 0x1000"
     );
     assert_eq!(
-        (manifest.dialect(), manifest.listed("kho")),
-        (Dialect::Table, Some(4))
+        (manifest.writing(), manifest.listed("kho")),
+        (Writing::TABLE, Some(4))
     );
 
     let mut masks = page(FEATURES);
@@ -184,7 +184,7 @@ fn hand_made_lists_read_as_what_they_say() {
         manifest.entries()[2].place.to_string(),
         "root FDT, features/radix at 0x1000"
     );
-    assert_eq!(manifest.dialect(), Dialect::Features);
+    assert_eq!(manifest.writing(), Writing::FEATURES);
 }
 
 /// What `listed` says of a handover that was built, after `damage`.
@@ -373,7 +373,7 @@ fn a_node_with_a_blob_is_a_subtree_whatever_its_name() {
         assert!(handover.listed().is_empty());
 
         // This side does not make such a one.
-        let kho = kho(Dialect::Plain);
+        let kho = kho(Writing::PLAIN);
         let blob = kho.preserver().alloc_preserve(5).unwrap();
         let failed = kho.add_subtree(name, blob, 5).unwrap_err();
         assert_eq!(failed.error, KhoError::Reserved(name.to_owned()));
@@ -469,7 +469,7 @@ fn what_is_in_use_is_listed() {
     let kho = Kho::new(
         arena(),
         &KhoConfig::new()
-            .dialect(Dialect::Table)
+            .writing(Writing::TABLE)
             .metadata("7.3.4", 1),
     )
     .unwrap();
@@ -545,7 +545,11 @@ fn what_is_in_use_is_listed() {
     assert_eq!(names(&listed(&kho)), with_regions);
 
     // In the strings' dialects nothing is listed, and the same calls do.
-    for dialect in [Dialect::Plain, Dialect::Composite, Dialect::CompositeDirect] {
+    for dialect in [
+        Writing::PLAIN,
+        Writing::COMPOSITE,
+        Writing::COMPOSITE_DIRECT,
+    ] {
         let kho = self::kho(dialect);
         let before = page_of(&kho);
         kho.list(&["near", "far"]).unwrap();
@@ -556,7 +560,7 @@ fn what_is_in_use_is_listed() {
 
 #[test]
 fn what_the_side_does_not_know_is_not_listed() {
-    let kho = kho(Dialect::Features);
+    let kho = kho(Writing::FEATURES);
     let before = page_of(&kho);
     let error = kho.list(&["near", "nothing"]).unwrap_err().to_string();
     assert_eq!(error, "no linked crate registers a component `nothing`");
@@ -569,7 +573,7 @@ fn what_the_side_does_not_know_is_not_listed() {
 
 #[test]
 fn a_full_page_takes_no_more_and_stays_as_it_is() {
-    for dialect in [Dialect::Table, Dialect::Features] {
+    for dialect in [Writing::TABLE, Writing::FEATURES] {
         let kho = kho(dialect);
         let blob = || kho.preserver().alloc_preserve(1).unwrap();
         // As many subtrees as fit, then ever smaller ones.
@@ -618,7 +622,7 @@ fn a_name_that_no_property_has_is_not_listed() {
         &[Generation::new(1)],
     );
     let side = registry(&[], &[&LONG]).side().clone();
-    let config = KhoConfig::new().dialect(Dialect::Table).side(side);
+    let config = KhoConfig::new().writing(Writing::TABLE).side(side);
     let kho = Kho::new(arena(), &config).unwrap();
     let before = page_of(&kho);
     let error = kho.list(&[LONG.name]).unwrap_err();
@@ -631,8 +635,8 @@ fn a_name_that_no_property_has_is_not_listed() {
     assert_eq!(page_of(&kho), before);
 }
 
-fn with_side(dialect: Dialect, side: Side) -> Result<Kho, KhoError> {
-    Kho::new(arena(), &KhoConfig::new().dialect(dialect).side(side))
+fn with_side(dialect: Writing, side: Side) -> Result<Kho, KhoError> {
+    Kho::new(arena(), &KhoConfig::new().writing(dialect).side(side))
 }
 
 #[test]
@@ -640,7 +644,7 @@ fn a_version_that_nothing_would_say_is_not_written() {
     let unsaid = |dialect, side: &Side| match with_side(dialect, side.clone()) {
         Err(KhoError::Unsaid {
             token,
-            dialect: said,
+            writing: said,
         }) => {
             assert_eq!(said, dialect);
             Some(token)
@@ -652,10 +656,10 @@ fn a_version_that_nothing_would_say_is_not_written() {
     // `far` needs it through `middle`: its string in the direct dialect does not list it. `owner` has
     // no string.
     for dialect in [
-        Dialect::Plain,
-        Dialect::Features,
-        Dialect::Composite,
-        Dialect::CompositeDirect,
+        Writing::PLAIN,
+        Writing::FEATURES,
+        Writing::COMPOSITE,
+        Writing::COMPOSITE_DIRECT,
     ] {
         assert_eq!(
             unsaid(dialect, two.side()).as_deref(),
@@ -663,38 +667,38 @@ fn a_version_that_nothing_would_say_is_not_written() {
             "{dialect}"
         );
     }
-    let error = with_side(Dialect::Plain, two.side().clone())
+    let error = with_side(Writing::PLAIN, two.side().clone())
         .map(|_| ())
         .unwrap_err();
     assert_eq!(
         error.to_string(),
         "bit-v2 can not be said in the plain dialect"
     );
-    assert_eq!(unsaid(Dialect::Table, two.side()), None);
+    assert_eq!(unsaid(Writing::TABLE, two.side()), None);
     // Without `owner`, every string of who needs it lists it.
     let strings = registry(&[BIT, "owner"], &[&BIT_2]);
-    assert_eq!(unsaid(Dialect::Composite, strings.side()), None);
+    assert_eq!(unsaid(Writing::COMPOSITE, strings.side()), None);
     assert_eq!(
-        unsaid(Dialect::CompositeDirect, strings.side()).as_deref(),
+        unsaid(Writing::COMPOSITE_DIRECT, strings.side()).as_deref(),
         Some("bit-v2")
     );
     let near = registry(&[BIT, "owner", "far"], &[&BIT_2]);
-    assert_eq!(unsaid(Dialect::CompositeDirect, near.side()), None);
+    assert_eq!(unsaid(Writing::COMPOSITE_DIRECT, near.side()), None);
     assert_eq!(
-        unsaid(Dialect::Plain, near.side()).as_deref(),
+        unsaid(Writing::PLAIN, near.side()).as_deref(),
         Some("bit-v2")
     );
     // Nobody needs it: no string would name it.
     let alone = registry(&[BIT, "owner", "far", "near", "middle"], &[&BIT_2]);
     assert_eq!(
-        unsaid(Dialect::Composite, alone.side()).as_deref(),
+        unsaid(Writing::COMPOSITE, alone.side()).as_deref(),
         Some("bit-v2")
     );
     // What the plain strings stand for can be said by all.
     static BOTH: Component = Component::new(BIT, &[Generation::new(1), Generation::new(2)]);
     let both = registry(&[BIT], &[&BOTH]);
     let next = Registry::linked().unwrap().side();
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         assert_eq!(unsaid(dialect, &both.side().newest_common(next)), None);
         assert_eq!(
             unsaid(dialect, &both.side().clone().writing(BIT, 1).unwrap()),
@@ -722,7 +726,7 @@ fn a_version_that_is_not_written_here_is_refused() {
         ),
     ] {
         let side = registry(&[component.name], &[component]).side().clone();
-        for dialect in Dialect::ALL {
+        for dialect in Writing::ALL {
             let error = with_side(dialect, side.clone()).map(|_| ()).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
@@ -737,14 +741,14 @@ fn the_side_is_what_is_written() {
             .features(Features::of(7, 5));
     let registry = registry(&["near"], &[&NEAR]);
     for (dialect, compat) in [
-        (Dialect::Plain, "near-v6"),
-        (Dialect::Composite, "near-v6;bit-v1"),
-        (Dialect::Table, "near-v6"),
-        (Dialect::Features, "near-v6"),
+        (Writing::PLAIN, "near-v6"),
+        (Writing::COMPOSITE, "near-v6;bit-v1"),
+        (Writing::TABLE, "near-v6"),
+        (Writing::FEATURES, "near-v6"),
     ] {
         let kho = with_side(dialect, registry.side().clone()).unwrap();
         assert_eq!(kho.compat("near").unwrap().to_string(), compat);
-        assert_eq!((kho.side(), kho.dialect()), (registry.side(), dialect));
+        assert_eq!((kho.side(), kho.writing()), (registry.side(), dialect));
         kho.list(&["near"]).unwrap();
         let listed = listed(&kho);
         let near = listed.iter().find(|listed| listed.name == "near");
@@ -752,18 +756,18 @@ fn the_side_is_what_is_written() {
         assert_eq!(
             said,
             match dialect {
-                Dialect::Table => Some(Said::Version {
+                Writing::TABLE => Some(Said::Version {
                     version: 6,
                     minor: 3,
                     optional: false
                 }),
-                Dialect::Features => Some(Said::Features(Features::of(7, 5))),
+                Writing::FEATURES => Some(Said::Features(Features::of(7, 5))),
                 _ => None,
             }
         );
     }
     // Read by a registry that knows it, and by one that does not.
-    let kho = with_side(Dialect::Table, registry.side().clone()).unwrap();
+    let kho = with_side(Writing::TABLE, registry.side().clone()).unwrap();
     kho.list(&["near"]).unwrap();
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();

@@ -9,7 +9,7 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
 
-use kho_compat::{Admitted, Dialect, Manifest, Registry, policy};
+use kho_compat::{Admitted, Manifest, Registry, Writing, policy};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Memblock, Metadata, OpenError,
     PreservedFolio, RestoreError, TrackerError,
@@ -351,12 +351,12 @@ fn the_bytes_of_the_memblock_fdt_are_those_of_the_format() {
 #[test]
 fn both_dialects_are_written_and_read() {
     for (dialect, compatible) in [
-        (Dialect::Plain, "kho-v4"),
-        (Dialect::Composite, "kho-v4;radix-v1;vmalloc-v1"),
+        (Writing::PLAIN, "kho-v4"),
+        (Writing::COMPOSITE, "kho-v4;radix-v1;vmalloc-v1"),
     ] {
-        let config = KhoConfig::new().dialect(dialect).metadata("7.3.4", 0x102);
+        let config = KhoConfig::new().writing(dialect).metadata("7.3.4", 0x102);
         let kho = Kho::new(memfd(8), &config).unwrap();
-        assert_eq!(kho.dialect(), dialect);
+        assert_eq!(kho.writing(), dialect);
         let tree = root(&kho);
         let tracker = kho.preserver().root().get().to_le_bytes().to_vec();
         assert_eq!(
@@ -784,7 +784,7 @@ fn a_handover_is_made_of_all_or_nothing() {
     let config = KhoConfig::new()
         .scratch([area(4, 4)])
         .metadata("7.3.4", 1)
-        .dialect(Dialect::Composite);
+        .writing(Writing::COMPOSITE);
     let before = arena.free_blocks();
     for failing in 0.. {
         arena.fail_after(failing);

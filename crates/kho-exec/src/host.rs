@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::process::Command;
 use std::sync::Arc;
 
-use kho_compat::{Dialect, Policy, Registry, RegistryError, Side, Verdict, policy};
+use kho_compat::{Policy, Registry, RegistryError, Side, Verdict, Writing, policy};
 use kho_core::{Attached, Kho, KhoConfig, KhoError, OpenError};
 use kho_fd::{FdHandler, FdTable};
 use kho_luo::{
@@ -35,7 +35,7 @@ pub struct Config {
     base: PhysAddr,
     size: u64,
     huge: HugePages,
-    dialect: Dialect,
+    writing: Writing,
     release: String,
     registry: Option<&'static Registry>,
     side: Option<Side>,
@@ -61,7 +61,7 @@ impl Config {
             base: PhysAddr::new(4 << 30),
             size: 64 << 30,
             huge: HugePages::Never,
-            dialect: Dialect::Composite,
+            writing: Writing::COMPOSITE,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             registry: None,
             side: None,
@@ -93,8 +93,8 @@ impl Config {
     /// How versions are written. The composite dialect, which is the default, lets the next
     /// program see every component's version.
     #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+    pub const fn writing(mut self, writing: Writing) -> Self {
+        self.writing = writing;
         self
     }
 
@@ -176,7 +176,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("base", &self.base)
             .field("size", &self.size)
-            .field("dialect", &self.dialect)
+            .field("writing", &self.writing)
             .field("policy", &self.policy.name())
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()
@@ -635,7 +635,7 @@ impl Host {
             return Err(HandOverError::NotFinished);
         }
         let config = KhoConfig::new()
-            .dialect(self.config.dialect)
+            .writing(self.config.writing)
             .side(self.written()?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);

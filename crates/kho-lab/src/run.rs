@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kho_compat::policy::When;
-use kho_compat::{Carrier, Decision, Dialect, Manifest, Policy, RegistryError, Side};
+use kho_compat::{Carrier, Decision, Manifest, Policy, RegistryError, Side, Writing};
 use serde::{Serialize, Serializer};
 
 use crate::history::{History, Release};
@@ -77,8 +77,8 @@ pub struct Cell {
 
 // serde passes references.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn dialect_id<S: Serializer>(dialect: &Dialect, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(dialect.id())
+fn writing_id<S: Serializer>(writing: &Writing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(writing.id())
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -94,8 +94,8 @@ pub struct Matrix {
     /// What it promises, in a line.
     pub summary: &'static str,
     /// How it writes versions.
-    #[serde(serialize_with = "dialect_id")]
-    pub dialect: Dialect,
+    #[serde(rename = "dialect", serialize_with = "writing_id")]
+    pub writing: Writing,
     /// When it finds a mismatch.
     #[serde(serialize_with = "when_id")]
     pub when: When,
@@ -183,7 +183,7 @@ impl Run {
             matrices.push(Matrix {
                 policy: policy.name(),
                 summary: policy.summary(),
-                dialect: policy.dialect(),
+                writing: policy.writing(),
                 when: policy.when(),
                 cells,
                 totals,

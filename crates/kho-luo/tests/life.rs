@@ -14,7 +14,7 @@ use std::fmt::{Debug, Display};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kho_compat::{Carrier, Component, Dialect, Generation, Registry, policy};
+use kho_compat::{Carrier, Component, Generation, Registry, Writing, policy};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
@@ -397,16 +397,16 @@ fn arena() -> Arena {
     Arena::heap(&arena_config()).unwrap()
 }
 
-fn kho(arena: Arena, dialect: Dialect) -> Kho {
+fn kho(arena: Arena, dialect: Writing) -> Kho {
     let config = KhoConfig::new()
         .scratch([scratch()])
         .metadata("7.3.4", 1)
-        .dialect(dialect);
+        .writing(dialect);
     Kho::new(arena, &config).unwrap()
 }
 
 fn orchestrator(arena: &Arena, stage: &Stage) -> Orchestrator {
-    Orchestrator::new(kho(arena.clone(), Dialect::Plain), handlers(stage), 0).unwrap()
+    Orchestrator::new(kho(arena.clone(), Writing::PLAIN), handlers(stage), 0).unwrap()
 }
 
 fn attach(frozen: Frozen) -> Attached {
@@ -567,7 +567,7 @@ fn handlers_are_asked_in_order_of_registration() {
         stage: stage.clone(),
     };
     let handlers = Handlers::new().with(of(&first)).with(of(&second));
-    let luo = Orchestrator::new(kho(arena(), Dialect::Plain), handlers, 0).unwrap();
+    let luo = Orchestrator::new(kho(arena(), Writing::PLAIN), handlers, 0).unwrap();
     let session = luo.create_session("vm").unwrap();
     session.preserve(1, FakeFile::new(1, FAKE, 0)).unwrap();
     assert_eq!(first.calls(), lines(&["preserve 1"]));
@@ -583,7 +583,7 @@ fn a_handler_whose_component_is_not_linked_is_refused() {
         stage,
     };
     let arena = arena();
-    let kho = kho(arena.clone(), Dialect::Plain);
+    let kho = kho(arena.clone(), Writing::PLAIN);
     let before = (arena.free_blocks(), kho.preserver().keys());
     let error = Orchestrator::new(kho.clone(), Handlers::new().with(unlinked), 0).unwrap_err();
     assert!(matches!(error, LuoError::Registry(_)), "{error}");
@@ -600,7 +600,7 @@ fn flbs_have_names_that_fit_and_63_fit_the_area() {
             handlers.with_flb(FAKE, FakeFlb { name, stage })
         });
         let arena = arena();
-        let kho = kho(arena.clone(), Dialect::Plain);
+        let kho = kho(arena.clone(), Writing::PLAIN);
         let before = (arena.free_blocks(), kho.preserver().keys());
         let made = Orchestrator::new(kho.clone(), handlers, 0).map(drop);
         if made.is_err() {
@@ -1031,7 +1031,7 @@ fn a_handover_that_is_not_taken_over_is_as_it_was() {
 
 #[test]
 fn a_handover_without_luo_is_refused() {
-    let kho = kho(arena(), Dialect::Plain);
+    let kho = kho(arena(), Writing::PLAIN);
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
     let attached = Attached::open(handed, entry).unwrap();
@@ -1044,7 +1044,7 @@ fn a_handover_without_luo_is_refused() {
 #[test]
 fn an_orchestrator_that_is_dropped_leaves_the_core_as_it_was() {
     let arena = arena();
-    let kho = kho(arena.clone(), Dialect::Plain);
+    let kho = kho(arena.clone(), Writing::PLAIN);
     let keys: BTreeSet<Key> = kho.preserver().tracker(|tracker| tracker.iter().collect());
     let new = || Orchestrator::new(kho.clone(), handlers(&Stage::default()), 0);
     drop(new().unwrap());
@@ -1214,7 +1214,7 @@ impl Script {
 
 /// Three sessions at a block's border, files of two handlers at another, two FLBs; over there and
 /// finished. Returns the script, with the fault that came or did not.
-fn live(dialect: Dialect, fault: Option<(usize, Fault)>) -> Script {
+fn live(dialect: Writing, fault: Option<(usize, Fault)>) -> Script {
     let mut script = Script::new(fault);
     let stage = script.stage.clone();
     let arena = Arena::memfd(&arena_config()).unwrap();
@@ -1284,7 +1284,7 @@ fn live(dialect: Dialect, fault: Option<(usize, Fault)>) -> Script {
 }
 
 /// What fails in a life whose dialect is `dialect`: allocations and calls of handlers.
-fn failures(dialect: Dialect) -> (usize, usize) {
+fn failures(dialect: Writing) -> (usize, usize) {
     let script = live(dialect, None);
     let mut counts = Vec::new();
     for (number, name) in script.names.iter().enumerate() {
@@ -1309,10 +1309,10 @@ fn failures(dialect: Dialect) -> (usize, usize) {
 
 #[test]
 fn every_failure_of_a_life_is_undone_and_the_update_goes_on() {
-    let (allocations, calls) = failures(Dialect::Plain);
+    let (allocations, calls) = failures(Writing::PLAIN);
     assert!(allocations >= 33 && calls >= 146, "they do not get fewer");
     // With a list that says what is in use, which is undone as well.
-    assert_eq!(failures(Dialect::Table), (allocations, calls));
+    assert_eq!(failures(Writing::TABLE), (allocations, calls));
 }
 
 // Against a model.
@@ -1548,7 +1548,7 @@ struct World {
 impl World {
     fn new(arena: Arena, stage: Stage, files: Vec<Arc<FakeFile>>, generation: u64) -> Self {
         let whole = arena.free_pages();
-        let dialect = Dialect::ALL[(3 + generation as usize) % Dialect::ALL.len()];
+        let dialect = Writing::ALL[(3 + generation as usize) % Writing::ALL.len()];
         let kho = kho(arena.clone(), dialect);
         let luo = Orchestrator::new(kho, handlers(&stage), generation).unwrap();
         Self {
@@ -1641,7 +1641,7 @@ impl World {
             ..
         } = self;
         let number = luo.number() + 1;
-        let dialect = luo.kho().dialect();
+        let dialect = luo.kho().writing();
         drop((open, luo, arena));
         let attached = attach(frozen.expect("it is frozen"));
         model.hand_over();
@@ -1681,14 +1681,14 @@ impl World {
 }
 
 /// Reads the handover as a dump is read.
-fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
+fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     let mut reading = handover.reading().unwrap();
     let (_, luo) = survey(handover, &mut reading).unwrap();
     let luo = luo.unwrap();
     let body = luo.body().unwrap();
     let compat = |kind: &str| match (dialect, kind) {
         (_, FAKE) => "fake-v1",
-        (Dialect::Composite | Dialect::CompositeDirect, _) => "decoy-v3;block-v1",
+        (Writing::COMPOSITE | Writing::COMPOSITE_DIRECT, _) => "decoy-v3;block-v1",
         _ => "decoy-v3",
     };
     let read = body.sessions().iter().map(|session| {
@@ -1710,8 +1710,8 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
     let own = own.into_iter().chain(kinds);
     match dialect {
         // `vmalloc` is not linked: a table names it, masks of it there are none.
-        Dialect::Table => assert_eq!(listed, own.chain(["vmalloc"]).collect()),
-        Dialect::Features => assert_eq!(listed, own.collect()),
+        Writing::TABLE => assert_eq!(listed, own.chain(["vmalloc"]).collect()),
+        Writing::FEATURES => assert_eq!(listed, own.collect()),
         _ => assert!(listed.is_empty()),
     }
     let read = body.flbs().iter().map(|flb| (flb.name.as_str(), flb.count));

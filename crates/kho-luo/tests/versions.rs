@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use kho_block::v2;
 use kho_compat::{
-    Carrier, Component, Decision, Dialect, Generation, Manifest, Outcome, Place, Policy, Registry,
-    Side, policy,
+    Carrier, Component, Decision, Generation, Manifest, Outcome, Place, Policy, Registry, Side,
+    Writing, policy,
 };
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, PreservedFolio, RootFdt, Said,
@@ -204,18 +204,18 @@ fn arena() -> Arena {
     Arena::memfd(&ArenaConfig::new(PhysAddr::new(BASE), SIZE).scratch(scratch())).unwrap()
 }
 
-fn kho(dialect: Dialect, side: &Side) -> Result<Kho, KhoError> {
+fn kho(dialect: Writing, side: &Side) -> Result<Kho, KhoError> {
     let config = KhoConfig::new()
         .scratch([scratch()])
         .metadata("7.3.4", 3)
-        .dialect(dialect)
+        .writing(dialect)
         .side(side.clone());
     Kho::new(arena(), &config)
 }
 
 /// The handover that `side` writes: 60 sessions, one of them with 70 files, so that both sets have
 /// two blocks in either version.
-fn written(dialect: Dialect, side: &Side) -> (kho_mem::Handed, Entry) {
+fn written(dialect: Writing, side: &Side) -> (kho_mem::Handed, Entry) {
     let luo = Orchestrator::new(kho(dialect, side).unwrap(), handlers(), 0).unwrap();
     let sessions: Vec<_> = (0..60)
         .map(|number| luo.create_session(format!("session {number}")).unwrap())
@@ -298,11 +298,15 @@ fn refused(
     error
 }
 
-const SAYING: [Dialect; 3] = [Dialect::Composite, Dialect::CompositeDirect, Dialect::Table];
+const SAYING: [Writing; 3] = [
+    Writing::COMPOSITE,
+    Writing::COMPOSITE_DIRECT,
+    Writing::TABLE,
+];
 
 #[test]
 fn an_old_writer_is_read_by_a_new_reader() {
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         for policy in [&policy::SemverRange as &dyn Policy, &policy::NewestCommon] {
             upgrade(written(dialect, old().side()), &new(), 1, policy);
             upgrade(written(dialect, old().side()), &old(), 1, policy);
@@ -321,13 +325,13 @@ fn a_new_writer_is_read_by_a_new_reader() {
         );
     }
     upgrade(
-        written(Dialect::Table, new().side()),
+        written(Writing::TABLE, new().side()),
         &new(),
         2,
         &policy::NewestCommon,
     );
     upgrade(
-        written(Dialect::Table, new().side()),
+        written(Writing::TABLE, new().side()),
         &new(),
         2,
         &policy::CheckAtRestore,
@@ -337,12 +341,12 @@ fn a_new_writer_is_read_by_a_new_reader() {
 #[test]
 fn a_new_writer_writes_what_an_old_reader_reads() {
     let common = new().side().newest_common(old().side());
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         upgrade(written(dialect, &common), &old(), 1, &policy::SemverRange);
         upgrade(written(dialect, &common), &new(), 1, &policy::SemverRange);
     }
     // Byte for byte what the old one writes.
-    for dialect in [Dialect::Plain, Dialect::Composite, Dialect::Table] {
+    for dialect in [Writing::PLAIN, Writing::COMPOSITE, Writing::TABLE] {
         let (ours, theirs) = (written(dialect, &common), written(dialect, old().side()));
         assert!(bytes(&ours.0) == bytes(&theirs.0), "{dialect}");
     }
@@ -351,17 +355,17 @@ fn a_new_writer_writes_what_an_old_reader_reads() {
 #[test]
 fn a_new_writer_is_refused_by_an_old_reader_before_anything_is_restored() {
     for (dialect, message) in [
-        (Dialect::Composite, "LUO header, compatible at 0x"),
+        (Writing::COMPOSITE, "LUO header, compatible at 0x"),
         (
-            Dialect::CompositeDirect,
+            Writing::COMPOSITE_DIRECT,
             "found luo-v5;block-v2, expected luo-v5",
         ),
         (
-            Dialect::Composite,
+            Writing::COMPOSITE,
             "block-v2 is not restorable here, only block-v1",
         ),
-        (Dialect::Table, "root FDT, compat/block at 0x"),
-        (Dialect::Table, "found block-v2, expected block-v1"),
+        (Writing::TABLE, "root FDT, compat/block at 0x"),
+        (Writing::TABLE, "found block-v2, expected block-v1"),
     ] {
         let error = refused(written(dialect, new().side()), &old(), &policy::SemverRange);
         assert!(error.contains(message), "{dialect}: {error}");
@@ -382,7 +386,7 @@ fn a_new_writer_is_refused_by_an_old_reader_before_anything_is_restored() {
 
 #[test]
 fn a_version_that_would_not_be_said_is_not_written() {
-    for dialect in [Dialect::Plain, Dialect::Features] {
+    for dialect in [Writing::PLAIN, Writing::FEATURES] {
         let error = kho(dialect, new().side()).map(|_| ()).unwrap_err();
         let message = format!("block-v2 can not be said in the {dialect} dialect");
         assert_eq!(error.to_string(), message);
@@ -397,7 +401,7 @@ fn a_version_that_would_not_be_said_is_not_written() {
     .carried_in(Carrier::Luo)
     .subtree("LUO");
     let side = registry(&[&NOTE, &LUO_6]).side().clone();
-    let kho = kho(Dialect::Table, &side).unwrap();
+    let kho = kho(Writing::TABLE, &side).unwrap();
     let error = Orchestrator::new(kho, handlers(), 0).unwrap_err();
     assert!(matches!(error, LuoError::Registry(_)));
     assert_eq!(
@@ -409,11 +413,11 @@ fn a_version_that_would_not_be_said_is_not_written() {
 #[test]
 fn the_header_is_as_long_as_its_string() {
     for (dialect, string, size) in [
-        (Dialect::Plain, "luo-v5", 32),
-        (Dialect::Table, "luo-v5", 32),
-        (Dialect::Features, "luo-v5", 32),
-        (Dialect::Composite, "luo-v5;block-v1", 40),
-        (Dialect::CompositeDirect, "luo-v5;block-v1", 40),
+        (Writing::PLAIN, "luo-v5", 32),
+        (Writing::TABLE, "luo-v5", 32),
+        (Writing::FEATURES, "luo-v5", 32),
+        (Writing::COMPOSITE, "luo-v5;block-v1", 40),
+        (Writing::COMPOSITE_DIRECT, "luo-v5;block-v1", 40),
     ] {
         let (handed, entry) = written(dialect, old().side());
         let handover = Handover::open(&handed, entry).unwrap();
@@ -587,7 +591,7 @@ fn damaged_headers_are_named_by_the_set_they_are_in() {
 #[test]
 fn what_is_in_use_is_listed_and_no_more() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let kho = kho(Dialect::Table, registry.side()).unwrap();
+    let kho = kho(Writing::TABLE, registry.side()).unwrap();
     let own = ["kexec-metadata", "kho", "radix", "vmalloc"];
     let check = |more: &[&str]| {
         let mut names: Vec<_> = own
@@ -651,7 +655,7 @@ fn listed_in(kho: &Kho) -> Vec<Listed> {
 #[test]
 fn a_root_that_is_full_takes_no_first_file_and_is_as_it_was() {
     let registry = registry(&[&NOTE, &EXTRA_1]);
-    let kho = kho(Dialect::Table, registry.side()).unwrap();
+    let kho = kho(Writing::TABLE, registry.side()).unwrap();
     let all = handlers().with(Notes {
         kind: "extra",
         version: 1,
@@ -720,7 +724,7 @@ fn a_root_that_is_full_takes_no_first_file_and_is_as_it_was() {
 // What is lost.
 
 /// A handover with files of two kinds, one of them optional, and an object.
-fn with_extras(dialect: Dialect) -> (kho_mem::Handed, Entry) {
+fn with_extras(dialect: Writing) -> (kho_mem::Handed, Entry) {
     let registry = registry(&[&NOTE, &EXTRA_2, &SHARED_2]);
     let all = handlers()
         .with(Notes {
@@ -750,10 +754,10 @@ fn optional_files_are_lost_where_that_is_allowed() {
     let knowing = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
     let not_knowing = old();
     for (dialect, registry) in [
-        (Dialect::Plain, &knowing),
-        (Dialect::Composite, &knowing),
-        (Dialect::Table, &knowing),
-        (Dialect::Table, &not_knowing),
+        (Writing::PLAIN, &knowing),
+        (Writing::COMPOSITE, &knowing),
+        (Writing::TABLE, &knowing),
+        (Writing::TABLE, &not_knowing),
     ] {
         let (handed, entry) = with_extras(dialect);
         let before = bytes(&handed);
@@ -779,11 +783,11 @@ fn optional_files_are_lost_where_that_is_allowed() {
             .map(|finding| finding.entry.found.as_str())
             .collect();
         match dialect {
-            Dialect::Table if is_known => {
+            Writing::TABLE if is_known => {
                 assert_eq!(names, ["extra-v2", "extra-v2", "shared-v2"]);
             }
             // Nobody here knows the object: it is left alone.
-            Dialect::Table => assert_eq!(names, ["extra-v2", "extra-v2"]),
+            Writing::TABLE => assert_eq!(names, ["extra-v2", "extra-v2"]),
             _ => assert_eq!(names, ["extra-v2", "shared-v2"]),
         }
         let text = failed.error.to_string();
@@ -833,7 +837,7 @@ fn optional_files_are_lost_where_that_is_allowed() {
 #[test]
 fn what_is_lost_goes_back_with_the_rest() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let (handed, entry) = with_extras(Dialect::Table);
+    let (handed, entry) = with_extras(Writing::TABLE);
     let before = bytes(&handed);
     let attached = Attached::open_with(handed, entry, &registry).unwrap();
     let policy = &policy::SemverRange;
@@ -850,7 +854,7 @@ fn what_is_lost_goes_back_with_the_rest() {
 fn what_must_not_be_lost_still_needs_a_handler() {
     let registry = registry(&[&NOTE, &EXTRA_2, &SHARED_2]);
     for degrade in [false, true] {
-        let (handed, entry) = with_extras(Dialect::Table);
+        let (handed, entry) = with_extras(Writing::TABLE);
         let attached = Attached::open_with(handed, entry, &registry).unwrap();
         let take_over = if degrade {
             Incoming::take_over_degraded
@@ -869,7 +873,7 @@ fn what_must_not_be_lost_still_needs_a_handler() {
     static NOTE_2: Component =
         Component::new("note", &[Generation::new(2)]).carried_in(Carrier::FileHandler);
     let registry = self::registry(&[&NOTE_2]);
-    let handover = written(Dialect::Table, old().side());
+    let handover = written(Writing::TABLE, old().side());
     let attached = Attached::open_with(handover.0, handover.1, &registry).unwrap();
     let failed =
         Incoming::take_over_degraded(attached, &registry, &policy::SemverRange, handlers());
@@ -894,7 +898,7 @@ fn a_file_is_lost_with_what_it_needs() {
             kind: "extra",
             version: 1,
         });
-        let kho = kho(Dialect::Table, writer.side()).unwrap();
+        let kho = kho(Writing::TABLE, writer.side()).unwrap();
         let luo = Orchestrator::new(kho, all, 0).unwrap();
         let one = luo.create_session("one").unwrap();
         one.preserve(1, Note::new("note", 1)).unwrap();
@@ -987,7 +991,7 @@ fn handed_of(built: &Built) -> (kho_mem::Handed, Entry) {
 #[test]
 fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let (handed, entry) = with_extras(Dialect::Composite);
+    let (handed, entry) = with_extras(Writing::COMPOSITE);
     let handover = Handover::open_with(&handed, entry, &registry).unwrap();
     let mut reading = handover.reading().unwrap();
     let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kho_compat::{Carrier, Compat, Dialect, Entry, Features, Manifest, Place, Side, Token};
+use kho_compat::{Carrier, Compat, Entry, Features, Manifest, Place, Side, Token, Writing};
 use serde_json::{Value, json};
 
 /// One end, read.
@@ -122,7 +122,7 @@ pub(super) struct Dump {
 #[derive(Clone, Debug)]
 pub(super) struct Listed {
     pub(super) side: Side,
-    pub(super) dialect: Option<Dialect>,
+    pub(super) writing: Option<Writing>,
     pub(super) in_use: Option<(Vec<Item>, Uses)>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kho_compat::{Ability, Carrier, Dialect, Manifest, Place, Policy, Side};
+use kho_compat::{Ability, Carrier, Manifest, Place, Policy, Side, Strings, Writing};
 
 use super::end::{End, Item, Kernel, Listed, Spot, What};
 use super::next::{Next, carrier_of};
@@ -23,11 +23,11 @@ pub(super) fn handed_over(
         }) => return Ok(items.clone()),
         What::Listed(listed) => {
             let side = &listed.side;
-            let composite = policy.dialect().of_strings() != Dialect::Plain;
-            let written = match listed.dialect {
-                Some(dialect) => Manifest::written_by(side, dialect),
+            let composite = policy.writing().strings != Strings::Plain;
+            let written = match listed.writing {
+                Some(writing) => Manifest::written_by(side, writing),
                 None if composite && !next.knows_needs() => {
-                    Manifest::written_by(side, Dialect::Plain)
+                    Manifest::written_by(side, Writing::PLAIN)
                 }
                 None => policy.write(side, Some(&next.side)),
             };

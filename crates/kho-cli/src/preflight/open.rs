@@ -352,7 +352,7 @@ fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Failure>
         ])
     };
     let side = file.side().map_err(wrong)?;
-    let dialect = file.dialect().map_err(wrong)?;
+    let writing = file.writing().map_err(wrong)?;
     let manifest = file.in_use().map_err(wrong)?;
     let in_use = manifest.zip(file.in_use.as_ref()).map(|(manifest, said)| {
         let items = Item::all_of(&manifest, |place| Spot::new(&place.path));
@@ -401,7 +401,7 @@ fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Failure>
         notes: Vec::new(),
         what: What::Listed(Listed {
             side,
-            dialect,
+            writing,
             in_use,
         }),
     })

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::{Policy, Rule, judge_strings, own_string};
 use crate::{
-    Ability, Carrier, Compat, Consequence, Decision, Dialect, Manifest, Outcome, Reason, Side,
-    Verdict,
+    Ability, Carrier, Compat, Consequence, Decision, Manifest, Outcome, Reason, Side, Strings,
+    Verdict, Writing,
 };
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
@@ -24,8 +24,8 @@ impl Policy for GlobalVersion {
         "the root's version stands for everything, and must be the receiver's own"
     }
 
-    fn dialect(&self) -> Dialect {
-        Dialect::Plain
+    fn writing(&self) -> Writing {
+        Writing::PLAIN
     }
 
     fn forced_edits(&self, side: &Side, component: &str) -> usize {
@@ -64,7 +64,7 @@ impl Policy for GlobalVersion {
 
 impl Rule for GlobalVersion {
     fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, Dialect::Plain)
+        own_string(name, side, Strings::Plain)
     }
 
     fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
