@@ -76,12 +76,12 @@ fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), 
             "when": policy.when().id(),
             "summary": policy.summary(),
             "writes": entries,
-            "bytes": written.bytes(),
+            "bytes": kho_lab::version_bytes(&written),
         }));
         table.add_row([
             policy.name(),
             policy.writing().id(),
-            &written.bytes().to_string(),
+            &kho_lab::version_bytes(&written).to_string(),
             policy.when().title(),
             policy.summary(),
         ]);

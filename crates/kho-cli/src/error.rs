@@ -198,7 +198,7 @@ impl Failure {
                     lines.push(("where", entry.place.to_string()));
                     lines.push(("found", found));
                     lines.push(("expected", finding.expected.to_string()));
-                    lines.push(("consequence", finding.consequence.to_string()));
+                    lines.push(("consequence", finding.consequence().to_string()));
                 }
                 if all > SHOWN {
                     lines.push(("and", format!("{} more strings", all - SHOWN)));
@@ -286,7 +286,7 @@ impl Failure {
                     "uses": finding.entry.uses,
                     "where": finding.entry.place.path,
                     "at": finding.entry.place.addr,
-                    "consequence": finding.consequence.to_string(),
+                    "consequence": finding.consequence().to_string(),
                 })).collect::<Vec<_>>(),
             }),
             other => {

@@ -455,7 +455,7 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
         writeln!(out)?;
         if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {
             writeln!(out, "            expected {}", finding.expected)?;
-            writeln!(out, "            {}", finding.consequence)?;
+            writeln!(out, "            {}", finding.consequence())?;
         }
     }
     if all > shown {

@@ -310,7 +310,7 @@ fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {
         "where": entry.place.path,
         "at": entry.place.addr,
         "file_offset": survey.locate(entry.place.addr),
-        "consequence": finding.consequence.to_string(),
+        "consequence": finding.consequence().to_string(),
     })
 }
 

@@ -42,7 +42,6 @@ mod announced;
 mod compat;
 mod component;
 mod consequence;
-mod cost;
 mod features;
 #[cfg(feature = "file")]
 pub mod file;

@@ -164,7 +164,7 @@ fn by_policy(item: &Item, finding: &Finding, next: &Next<'_>) -> Row {
         outcome: finding.outcome,
         expected,
         why,
-        consequence: finding.consequence,
+        consequence: finding.consequence(),
         to: Vec::new(),
         files: None,
     }

@@ -35,8 +35,8 @@ pub use range::SemverRange;
 pub use token::CompositeByToken;
 
 use crate::{
-    Ability, Alternative, Carrier, Compat, Consequence, Entry, Expected, Finding, Manifest,
-    Outcome, Reason, RegistryError, Side, Strings, Token, Verdict, Writing,
+    Ability, Alternative, Carrier, Compat, Entry, Expected, Finding, Manifest, Outcome, Reason,
+    RegistryError, Side, Strings, Token, Verdict, Writing,
 };
 
 /// When a policy finds a mismatch.
@@ -129,12 +129,6 @@ pub trait Policy {
         Manifest::written_by(side, self.writing())
     }
 
-    /// How many other components' strings, table entries or masks a new version of `component` makes
-    /// a maintainer of `side` change.
-    fn forced_edits(&self, side: &Side, component: &str) -> usize {
-        edits(side, component, self.writing().strings)
-    }
-
     /// Judges `manifest`: one finding per entry, in the manifest's order.
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict;
 }
@@ -156,19 +150,6 @@ pub const ALL: &[&(dyn Policy + Sync)] = &[
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
     ALL.iter().copied().find(|policy| policy.name() == name)
-}
-
-/// Other components of `side` whose `strings` change with the version of `component`.
-fn edits(side: &Side, component: &str, strings: Strings) -> usize {
-    let names = |owner: &&Ability| {
-        let needs = match strings {
-            Strings::Plain => &[],
-            Strings::Direct => &owner.needs[..],
-            Strings::Transitive => side.needs(&owner.name),
-        };
-        owner.carrier.is_some() && needs.iter().any(|need| need == component)
-    };
-    side.abilities().filter(names).count()
 }
 
 /// What a policy has to say of one string, whose base is a known component of the right carrier.
@@ -366,16 +347,11 @@ fn finding(
         }
         (_, Carrier::FileHandler | Carrier::Table | Carrier::Features) => Outcome::Rejected,
     };
-    let consequence = match outcome {
-        Outcome::Restorable => Consequence::None,
-        _ => Consequence::of(entry.carrier),
-    };
     Finding {
         entry: entry.clone(),
         expected,
         outcome,
         reason,
-        consequence,
     }
 }
 
