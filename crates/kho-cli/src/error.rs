@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use kho_compat::{Refused, RegistryError, View};
 use kho_image::{FindError, Image, ImageError, Kind};
-use kho_mem::{Damage, MemError};
+use kho_mem::Damage;
 use serde_json::{Value, json};
 
 /// Why a command did not do what it was asked.
@@ -73,17 +73,15 @@ impl Failure {
         Self::Find(error, image.kind() == Kind::Raw)
     }
 
-    /// A file that could not be restored although the survey found it sound.
-    pub(crate) fn of_restore(error: kho_memfd::RestoreError, image: &Image) -> Self {
+    /// What ended a survey of `image`.
+    pub(crate) fn of_survey(error: kho_survey::Error, image: &Image) -> Self {
+        use kho_survey::Error;
         match error {
-            kho_memfd::RestoreError::Damaged(damage) => Self::damaged(damage, image),
+            Error::Find(error) => Self::find(error, image),
+            Error::Damaged(damage) => Self::damaged(damage, image),
+            Error::Interrupted => Self::Interrupted,
             other => Self::Unrestorable(other.to_string()),
         }
-    }
-
-    /// Memory that could not be read although the survey found it there.
-    pub(crate) fn of_memory(error: &MemError, image: &Image) -> Self {
-        Self::damaged(error.damage("memfd contents", error.addr), image)
     }
 
     /// The command's exit code.

@@ -7,14 +7,13 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict, View};
 use kho_core::Metadata;
-use kho_image::Kind;
+use kho_image::{Image, Kind};
 use kho_luo::Session;
 use kho_mem::PAGE_SIZE_U64;
 use kho_memfd::v2;
 
 use crate::error::RED;
-use crate::report::Hashes;
-use crate::survey::{MemfdFacts, ScratchSource, Survey};
+use kho_survey::{Hashes, MemfdFacts, ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -60,12 +59,12 @@ impl Node {
 pub(crate) fn print(
     out: &mut dyn Write,
     survey: &Survey<'_>,
+    image: &Image,
     path: &str,
     hashes: Option<&Hashes>,
     all: bool,
 ) -> io::Result<()> {
     let shown = if all { usize::MAX } else { SHOWN };
-    let image = survey.image;
     let kind = match image.kind() {
         Kind::Elf => "ELF core",
         Kind::Raw => "raw memory",

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use kho_survey::Step;
+
 use crate::human::size;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -42,6 +44,25 @@ pub(crate) fn wait_for_interrupt() {
 /// Whether the user said stop.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Shows the steps of a survey that take long, one bar each.
+pub(crate) fn survey() -> impl FnMut(Step, u64, Option<u64>) -> bool {
+    let mut bar: Option<(Step, Bar)> = None;
+    move |step, done, total| {
+        let label = match step {
+            Step::Scan => "scanning",
+            Step::Hash => "hashing",
+            _ => {
+                bar = None;
+                return !interrupted();
+            }
+        };
+        if bar.as_ref().is_none_or(|(shown, _)| *shown != step) {
+            bar = Some((step, Bar::new(label)));
+        }
+        bar.as_mut().is_none_or(|(_, bar)| bar.at(done, total))
+    }
 }
 
 /// Nothing is shown of what takes no longer than this.

@@ -18,8 +18,8 @@ use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece};
 use super::source::{FileOf, Source, extents, is_hole, refused, unreadable};
 use crate::error::Failure;
 use crate::human::size;
-use crate::inspect::Hasher;
 use crate::progress::{Bar, interrupted};
+use kho_survey::Hasher;
 
 /// The memory of an image: where it lies, and the scratch areas at its end.
 pub(super) struct Memory {

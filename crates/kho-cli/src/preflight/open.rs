@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kho_compat::file::{MARKER, ManifestFile, ManifestFileError};
-use kho_core::Metadata;
 use kho_image::{Image, ImageError, Kind as DumpKind};
 use kho_mem::{FileMap, PhysAddr};
+use kho_survey::Survey;
 use memchr::memmem;
 
 use super::end::{Amount, Dump, End, Item, Kind, Listed, Spot, Uses, What, printable};
@@ -16,7 +16,6 @@ use crate::args::ImageArgs;
 use crate::error::Failure;
 use crate::human::{count, size};
 use crate::inspect;
-use crate::survey::Survey;
 
 /// What is read of a file to recognise it.
 const HEAD: u64 = 4096;
@@ -439,35 +438,17 @@ fn dump(path: &Path, how: &How<'_>) -> Result<End, Failure> {
         max_unpacked: UNPACKED_MAX,
     };
     let image: Image = inspect::open(&args)?;
-    let mut survey = Survey::of(&image, &args);
-    if let Some(failure) = survey.failure.take() {
-        return Err(failure);
-    }
+    let survey = inspect::survey_all(&image, &args)?;
     let spot = |place: &kho_compat::Place| Spot {
         what: printable(&place.path),
         memory: true,
         address: Some(place.addr),
-        offset: survey.locate(place.addr),
+        offset: image.locate(PhysAddr::new(place.addr)),
     };
     let items = Item::all_of(&survey.manifest, spot);
-    let unread = match (&survey.handover, &survey.luo) {
-        (None, _) => survey
-            .root
-            .as_ref()
-            .map(|root| format!("what lies behind a root FDT of `{}`", root.compatible())),
-        (Some(_), Some(luo)) if luo.body().is_none() => Some(format!(
-            "what lies behind a LUO header of `{}`",
-            luo.compatible()
-        )),
-        _ => None,
-    };
+    let unread = survey.unread();
     let uses = unread.is_none().then(|| uses(&survey));
-    let release = match &survey.metadata {
-        Some(Metadata::V1 {
-            previous_release, ..
-        }) => Some(previous_release.clone()),
-        _ => None,
-    };
+    let release = survey.release().map(str::to_owned);
     let form = match image.kind() {
         DumpKind::Elf => "ELF core",
         DumpKind::Raw => "raw memory",
@@ -510,10 +491,8 @@ fn uses(survey: &Survey<'_>) -> Uses {
     uses.sessions = body.sessions().len() as u64;
     uses.flbs = body.flbs().len() as u64;
     for (index, session) in body.sessions().iter().enumerate() {
-        let facts = survey.memfds.get(index);
-        for (index, file) in session.files().iter().enumerate() {
-            let facts = facts.and_then(|facts| facts.get(index)?.as_ref());
-            let size = facts.map(|facts| facts.size);
+        for (of_session, file) in session.files().iter().enumerate() {
+            let size = survey.file_size(index, of_session);
             uses.all.add(size);
             let handler = body.compatible_of(file).to_owned();
             uses.handlers.entry(handler).or_default().add(size);

@@ -2,30 +2,29 @@
 
 use kho_compat::{Carrier, Finding, Manifest, Verdict, View};
 use kho_core::Metadata;
-use kho_image::Kind;
 use kho_luo::{Body, Name, Session};
-use kho_mem::Order;
+use kho_mem::{Order, PhysAddr};
 use kho_radix::Preserved;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::survey::{MemfdFacts, Survey};
+use crate::hash::hex;
+use crate::{Hashes, MemfdFacts, Survey};
 
-/// sha256 of each file's contents, by session and file.
-pub(crate) type Hashes = Vec<Vec<Option<String>>>;
+/// Where in a file the byte at an address of memory stands.
+type Locate<'l> = dyn Fn(PhysAddr) -> Option<u64> + 'l;
 
-/// All of `survey`. What was not found, or not reached, is left out.
-pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> Value {
+impl Survey<'_> {
+    /// All that was gathered, without the failure. What was not found, or not reached, is left out.
+    /// `locate` says where in the dump's file the byte at an address stands.
+    #[must_use]
+    pub fn json(&self, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Map<String, Value> {
+        json(self, locate, hashes)
+    }
+}
+
+fn json(survey: &Survey<'_>, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Map<String, Value> {
     let mut out = Map::new();
-    let image = survey.image;
-    let kind = match image.kind() {
-        Kind::Elf => "elf",
-        Kind::Raw => "raw",
-    };
-    out.insert(
-        "image".into(),
-        json!({ "path": path, "kind": kind, "zstd": image.is_compressed(), "memory": image.memory() }),
-    );
     if let Some(entry) = survey.entry {
         let (addr, size) = entry.scratch.unzip();
         out.insert(
@@ -33,7 +32,7 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
             json!({
                 "fdt_addr": entry.fdt_addr.get(),
                 "fdt_size": entry.fdt_size,
-                "scratch_addr": addr.map(kho_mem::PhysAddr::get),
+                "scratch_addr": addr.map(PhysAddr::get),
                 "scratch_size": size,
             }),
         );
@@ -128,17 +127,14 @@ pub(crate) fn json(survey: &Survey<'_>, path: &str, hashes: Option<&Hashes>) -> 
     }
     match &survey.verdict {
         Some(Ok(admitted)) => {
-            out.insert("verdict".into(), verdict_json(admitted.verdict(), survey));
+            out.insert("verdict".into(), verdict_json(admitted.verdict(), locate));
         }
         Some(Err(refused)) => {
-            out.insert("verdict".into(), verdict_json(refused.verdict(), survey));
+            out.insert("verdict".into(), verdict_json(refused.verdict(), locate));
         }
         None => {}
     }
-    if let Some(failure) = &survey.failure {
-        out.insert("failure".into(), failure.json());
-    }
-    out.into()
+    out
 }
 
 /// The table or the masks of the root FDT, by component; `None` where there are none.
@@ -219,7 +215,9 @@ fn luo_json(
     }
 }
 
-pub(crate) fn flbs_json(body: &Body) -> Value {
+/// The file-lifecycle-bound objects of `body`.
+#[must_use]
+pub fn flbs_json(body: &Body) -> Value {
     let flb =
         |flb: &kho_luo::Flb| json!({ "name": flb.name, "data": flb.data, "count": flb.count });
     body.flbs().iter().map(flb).collect::<Vec<_>>().into()
@@ -256,8 +254,8 @@ fn session_json(
     out.into()
 }
 
-/// The name, and its bytes where it is no text.
-pub(crate) fn name_json(out: &mut Map<String, Value>, name: &Name) {
+/// Adds the name, and its bytes where it is no text.
+pub fn name_json(out: &mut Map<String, Value>, name: &Name) {
     match name.as_str() {
         Some(text) => {
             out.insert("name".into(), text.into());
@@ -269,7 +267,8 @@ pub(crate) fn name_json(out: &mut Map<String, Value>, name: &Name) {
     }
 }
 
-pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
+/// Adds what was gathered of a memfd.
+pub fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
     out.insert("pos".into(), facts.pos.into());
     out.insert("size".into(), facts.size.into());
     out.insert("seals".into(), facts.seals.into());
@@ -298,7 +297,7 @@ pub(crate) fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
     }
 }
 
-fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {
+fn finding_json(finding: &Finding, locate: &Locate<'_>) -> Value {
     let entry = &finding.entry;
     json!({
         "carrier": entry.carrier.id(),
@@ -309,19 +308,15 @@ fn finding_json(finding: &Finding, survey: &Survey<'_>) -> Value {
         "uses": entry.uses,
         "where": entry.place.path,
         "at": entry.place.addr,
-        "file_offset": survey.locate(entry.place.addr),
+        "file_offset": locate(PhysAddr::new(entry.place.addr)),
         "consequence": finding.consequence().to_string(),
     })
 }
 
-fn verdict_json(verdict: &Verdict, survey: &Survey<'_>) -> Value {
+fn verdict_json(verdict: &Verdict, locate: &Locate<'_>) -> Value {
     json!({
         "policy": verdict.policy,
         "decision": verdict.decision.id(),
-        "findings": verdict.findings.iter().map(|f| finding_json(f, survey)).collect::<Vec<_>>(),
+        "findings": verdict.findings.iter().map(|f| finding_json(f, locate)).collect::<Vec<_>>(),
     })
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
