@@ -370,3 +370,43 @@ impl From<Refused> for Failure {
         Self::Refused(Box::new(refused))
     }
 }
+
+/// What could not be judged.
+impl From<kho_preflight::Error> for Failure {
+    fn from(error: kho_preflight::Error) -> Self {
+        use kho_preflight::Error;
+        match error {
+            Error::Image(error) => Self::Image(error),
+            Error::Dump {
+                error,
+                raw,
+                file_offset,
+            } => match error {
+                kho_survey::Error::Find(error) => Self::Find(error, raw),
+                kho_survey::Error::Damaged(damage) => Self::Damaged {
+                    damage,
+                    file_offset,
+                    note: raw.then(|| RAW_NOTE.to_owned()),
+                },
+                other => Self::Unrestorable(other.to_string()),
+            },
+            Error::In { path, error } => {
+                let failure = Self::from(*error);
+                Self::Of(path.display().to_string(), Box::new(failure))
+            }
+            Error::Interrupted => Self::Interrupted,
+            Error::Modules(_) => Self::Usage(error.to_string()),
+            Error::Registry(error) => Self::Registry(error),
+            Error::Unread(_) => Self::Unrestorable(error.to_string()),
+            error => {
+                let mut lines = vec![("error", error.to_string())];
+                lines.extend(error.details());
+                if matches!(error, Error::Module) {
+                    let hint = "--modules DIR reads a kernel's modules, --from-modules DIR those of --from";
+                    lines.push(("hint", hint.to_owned()));
+                }
+                Self::Input(lines)
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use kho_survey::Step;
+use kho_preflight::Step;
 
 use crate::human::size;
 
@@ -47,12 +47,20 @@ pub(crate) fn interrupted() -> bool {
 }
 
 /// Shows the steps of a survey that take long, one bar each.
-pub(crate) fn survey() -> impl FnMut(Step, u64, Option<u64>) -> bool {
+pub(crate) fn survey() -> impl FnMut(kho_survey::Step, u64, Option<u64>) -> bool {
+    let mut show = preflight();
+    move |step, done, total| show(Step::Survey(step), done, total)
+}
+
+/// Shows the steps of a preflight that take long, one bar each.
+pub(crate) fn preflight() -> impl FnMut(Step, u64, Option<u64>) -> bool {
     let mut bar: Option<(Step, Bar)> = None;
     move |step, done, total| {
         let label = match step {
-            Step::Scan => "scanning",
-            Step::Hash => "hashing",
+            Step::Unpack => "unpacking",
+            Step::Modules => "modules",
+            Step::Survey(kho_survey::Step::Scan) => "scanning",
+            Step::Survey(kho_survey::Step::Hash) => "hashing",
             _ => {
                 bar = None;
                 return !interrupted();
@@ -61,7 +69,11 @@ pub(crate) fn survey() -> impl FnMut(Step, u64, Option<u64>) -> bool {
         if bar.as_ref().is_none_or(|(shown, _)| *shown != step) {
             bar = Some((step, Bar::new(label)));
         }
-        bar.as_mut().is_none_or(|(_, bar)| bar.at(done, total))
+        match (&mut bar, step) {
+            (Some((_, bar)), Step::Modules) => bar.count(done, total.unwrap_or(done)),
+            (Some((_, bar)), _) => bar.at(done, total),
+            (None, _) => true,
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use kho_core::RootFdt;
 use kho_mem::Damage;
 
-use super::end::{End, Kernel, Kind, Root, Spot, What};
-use super::kernel;
-use super::open::{How, Role};
-use crate::error::Failure;
-use crate::live::system::{
+use crate::end::{End, Kernel, Kind, Root, What};
+use crate::item::Spot;
+use crate::system::{
     self, DEBUGFS, FILE_MAX, FdtFile, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
 };
+use crate::words::shown;
+use crate::{Error, Options, Progress, Role, kernel};
 
 /// Where a kernel's image may be, with its release in place of the star.
 const IMAGES: &[&str] = &[
@@ -55,8 +55,8 @@ fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
 }
 
 /// The running kernel.
-pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
-    let root = how.root;
+pub(crate) fn end(options: &Options<'_>, progress: &mut Progress<'_>) -> Result<End, Error> {
+    let root = options.root;
     let release = release(root)?;
     let config = config(root, &release);
     let has = |config: &str, option: &str| {
@@ -89,18 +89,16 @@ pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
                 break;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                looked.push(("looked for", path.display().to_string()));
+                looked.push(path.display().to_string());
             }
-            Err(error) => looked.push(("looked for", format!("{}: {error}", path.display()))),
+            Err(error) => looked.push(format!("{}: {error}", path.display())),
         }
     }
     let mut end = match image {
         Some(path) => {
-            let of_it = |failure| match failure {
-                Failure::Interrupted => failure,
-                failure => Failure::Of(path.display().to_string(), Box::new(failure)),
-            };
-            let mut end = kernel::end("running".to_owned(), kernel::read(&path).map_err(of_it)?);
+            let end = End::kernel(&path, progress);
+            let mut end = end.map_err(|error| error.within(&path))?;
+            end.name = "running".to_owned();
             end.form = format!("{}, {}", path.display(), end.form);
             if let Some(found) = end.release.as_ref().filter(|found| **found != release) {
                 notes.push(format!(
@@ -124,37 +122,15 @@ pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
             ),
             evidence: Vec::new(),
             notes: Vec::new(),
-            what: What::Kernel(Kernel {
-                kho: Err(String::new()),
-                luo: None,
-                seen: Vec::new(),
-                candidates: Vec::new(),
-                masks: Vec::new(),
-                with_modules: false,
-                idle: None,
-                root: None,
-            }),
+            what: What::Kernel(Kernel::new(Err(String::new()), None)),
         },
         None => {
-            let what = format!("no image of the running kernel, Linux {release}, was found");
-            let mut lines = vec![("error", what)];
-            lines.extend(looked);
             if config.is_none() {
-                lines.push((
-                    "looked for",
-                    root.join("proc/config.gz").display().to_string(),
-                ));
                 let paths = CONFIGS.iter().map(|path| path.replace('*', &release));
-                lines.extend(
-                    paths.map(|path| ("looked for", root.join(path).display().to_string())),
-                );
+                let paths = std::iter::once("proc/config.gz".to_owned()).chain(paths);
+                looked.extend(paths.map(|path| root.join(path).display().to_string()));
             }
-            let hint = format!(
-                "name its image: {} PATH instead of `running`",
-                how.role.option()
-            );
-            lines.push(("hint", hint));
-            return Err(Failure::Input(lines));
+            return Err(Error::NoImage { release, looked });
         }
     };
     end.kind = Kind::Running;
@@ -162,7 +138,7 @@ pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
     end.release = Some(release.clone());
     end.evidence.append(&mut evidence);
     end.notes.append(&mut notes);
-    if how.role == Role::From {
+    if options.role == Role::From {
         hands_over(&mut end, root);
     }
     let End { what, notes, .. } = &mut end;
@@ -180,8 +156,8 @@ pub(super) fn end(how: &How<'_>) -> Result<End, Failure> {
     {
         kernel.kho = Ok(text);
     }
-    if how.modules.is_none() {
-        modules(&mut end, how, &release)?;
+    if options.modules.is_none() {
+        modules(&mut end, options, &release, progress)?;
     }
     Ok(end)
 }
@@ -209,7 +185,7 @@ fn hands_over(end: &mut End, root: &Path) {
         Ok(Some(found)) => {
             let what = match found.subtrees.as_slice() {
                 [] => "no subtrees".to_owned(),
-                subtrees => kernel::shown(subtrees),
+                subtrees => shown(subtrees),
             };
             let path = path.display();
             evidence.push(format!("{path}: `{}`, {what}", found.compatible));
@@ -263,8 +239,13 @@ fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
 }
 
 /// The running kernel's modules: of what it hands over, those that are loaded.
-fn modules(end: &mut End, how: &How<'_>, release: &str) -> Result<(), Failure> {
-    let dirs = ["lib/modules", "usr/lib/modules"].map(|dir| how.root.join(dir).join(release));
+fn modules(
+    end: &mut End,
+    options: &Options<'_>,
+    release: &str,
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
+    let dirs = ["lib/modules", "usr/lib/modules"].map(|dir| options.root.join(dir).join(release));
     let Some(dir) = dirs.iter().find(|dir| dir.is_dir()) else {
         let first = dirs.first().map(|dir| dir.display().to_string());
         let first = first.unwrap_or_default();
@@ -272,13 +253,13 @@ fn modules(end: &mut End, how: &How<'_>, release: &str) -> Result<(), Failure> {
             .push(format!("no modules were read: {first} is not there"));
         return Ok(());
     };
-    let loaded = match how.role {
-        Role::From => text(&how.root.join("proc/modules")).ok(),
+    let loaded = match options.role {
+        Role::From => text(&options.root.join("proc/modules")).ok(),
         Role::To => None,
     };
     let loaded = loaded.map(|text| -> HashSet<String> {
         let names = text.lines().filter_map(|line| line.split(' ').next());
         names.map(str::to_owned).collect()
     });
-    kernel::add_modules(end, dir, loaded.as_ref())
+    kernel::add_modules(end, dir, loaded.as_ref(), progress)
 }

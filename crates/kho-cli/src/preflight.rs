@@ -1,30 +1,19 @@
 //! `kho preflight`: may one leave for the next kernel or program? Judged before leaving.
 
-mod end;
-mod handed;
-mod judge;
-mod kernel;
-mod losses;
-mod next;
-mod open;
 mod output;
-mod program;
-mod reason;
-mod remarks;
-mod running;
-mod scope;
-mod wanted;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kho_compat::{Decision, policy};
 use kho_mem::PhysAddr;
+use kho_preflight::{End, Error, Options, Preflight, Role};
 
 use crate::args::{address, address_len};
+use crate::compat::registry;
 use crate::error::Failure;
-use open::{How, Role};
+use crate::progress;
 
 #[derive(Args, Debug)]
 #[command(
@@ -112,32 +101,58 @@ pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
 }
 
 fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
-    let how = How {
-        role: Role::From,
-        modules: args.from_modules.as_deref(),
-        fdt: args.fdt,
-        scratch: args.scratch,
-        base: args.base,
-        root: &args.root,
-    };
-    let from = open::open(&args.from, &how)?;
-    let how = How {
-        role: Role::To,
-        modules: args.modules.as_deref(),
-        ..how
-    };
-    let to = open::open(&args.to, &how)?;
-    let judgement = judge::judge(args.policy.0, &from, &to)?;
+    let preflight = Preflight::new(registry()?);
+    let from = open(&preflight, args, Role::From)?;
+    let to = open(&preflight, args, Role::To)?;
+    let report = preflight.judge(&from, &to, args.policy.0);
+    let report = report.map_err(|error| match error {
+        Error::Strings(_) => of(error, args, Role::To),
+        error => error.into(),
+    })?;
     if args.json {
-        let value = output::json(&from, &to, &judgement);
-        writeln!(std::io::stdout().lock(), "{value:#}").map_err(Failure::Output)?;
+        writeln!(std::io::stdout().lock(), "{:#}", report.json()).map_err(Failure::Output)?;
     } else {
-        let mut out = anstream::stdout().lock();
-        output::print(&mut out, &from, &to, &judgement).map_err(Failure::Output)?;
+        output::print(&mut anstream::stdout().lock(), &report).map_err(Failure::Output)?;
     }
-    match judgement.decision {
+    match report.decision {
         Decision::Accept => Ok(()),
         Decision::Degrade => Err(Failure::Ended(3)),
         Decision::Reject => Err(Failure::Ended(1)),
+    }
+}
+
+/// The end that `role` names.
+fn open(preflight: &Preflight, args: &PreflightArgs, role: Role) -> Result<End, Failure> {
+    let (_, given, modules) = of_role(args, role);
+    let mut options = Options::new(role);
+    options.modules = modules;
+    options.fdt = args.fdt;
+    options.scratch = args.scratch;
+    options.base = args.base;
+    options.root = &args.root;
+    let end = preflight.open(given, &options, &mut progress::preflight());
+    end.map_err(|error| of(error, args, role))
+}
+
+/// The option, what it was given, and its modules.
+fn of_role(args: &PreflightArgs, role: Role) -> (&'static str, &Path, Option<&Path>) {
+    match role {
+        Role::From => ("--from", &args.from, args.from_modules.as_deref()),
+        Role::To => ("--to", &args.to, args.modules.as_deref()),
+    }
+}
+
+/// `error` of one of the two.
+fn of(error: Error, args: &PreflightArgs, role: Role) -> Failure {
+    let (option, given, _) = of_role(args, role);
+    let no_image = matches!(error, Error::NoImage { .. });
+    let mut failure = Failure::from(error);
+    if let (true, Failure::Input(lines)) = (no_image, &mut failure) {
+        let hint = format!("name its image: {option} PATH instead of `running`");
+        lines.push(("hint", hint));
+    }
+    match failure {
+        Failure::Interrupted => failure,
+        failure => Failure::Of(format!("{option} {}", given.display()), Box::new(failure)),
     }
 }

@@ -2,12 +2,13 @@
 
 use kho_compat::{Carrier, Compat, Consequence, Outcome};
 
-use super::end::{Item, Kernel, Uses, What};
-use super::next::{Next, carrier_of};
-use super::reason::{Part, Unjudged, Why};
+use crate::end::{Kernel, What};
+use crate::item::{Item, Uses};
+use crate::next::Next;
+use crate::reason::{Part, Unjudged, Why};
 
 /// How one item is judged.
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// By the policy.
     ByPolicy,
     /// Here: what becomes of it, why, and what a real kernel does about it.
@@ -22,7 +23,7 @@ impl Judged {
     }
 }
 
-pub(super) fn judged(item: &Item, items: &[Item], next: &Next<'_>, uses: Option<&Uses>) -> Judged {
+pub(crate) fn judged(item: &Item, items: &[Item], next: &Next<'_>, uses: Option<&Uses>) -> Judged {
     match &next.end.what {
         What::Listed(_) => Judged::ByPolicy,
         What::Dump(_) => against_dump(item, next),
@@ -59,7 +60,7 @@ fn against_kernel(
         return Judged::rejected(Why::NoKho { evidence }, Consequence::WithoutKho);
     }
     let of_luo = |carrier| matches!(carrier, Carrier::Luo | Carrier::FileHandler | Carrier::Flb);
-    let mask_of_luo = carrier == Carrier::Features && carrier_of(&name).is_some_and(of_luo);
+    let mask_of_luo = carrier == Carrier::Features && next.carrier_of(&name).is_some_and(of_luo);
     let has_luo = kernel.luo.is_some() || next.side.get("luo").is_some();
     if !has_luo && (of_luo(carrier) || mask_of_luo) {
         let empty = uses.is_some_and(|uses| uses.sessions == 0 && uses.flbs == 0);
@@ -89,7 +90,7 @@ fn against_kernel(
                 .iter()
                 .any(|other| other.entry.carrier != Carrier::Features && other.component() == name);
             // What carries it says whether anybody would be told of it at all.
-            let carrier = carrier_of(&name);
+            let carrier = next.carrier_of(&name);
             if by_version || carrier.is_none() && !is_known {
                 return Judged::Not(Unjudged::NoMasks);
             }

@@ -4,20 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kho_compat::{Carrier, Token};
 
-use super::end::{End, Item, Listed, What};
+use crate::end::{End, Listed, What};
+use crate::item::Item;
 
 /// What is asked of the next one.
 #[derive(Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     tokens: BTreeSet<Token>,
     /// Names of handlers and FLBs.
-    pub(super) handlers: BTreeMap<String, Carrier>,
+    pub(crate) handlers: BTreeMap<String, Carrier>,
     /// Components whose masks are known.
-    pub(super) masks: BTreeSet<String>,
+    pub(crate) masks: BTreeSet<String>,
 }
 
 impl Wanted {
-    pub(super) fn of(from: &End) -> Self {
+    pub(crate) fn of(from: &End) -> Self {
         let mut wanted = Self::default();
         match &from.what {
             What::Kernel(kernel) => {
@@ -67,7 +68,7 @@ impl Wanted {
         }
     }
 
-    pub(super) fn versions<'w>(&'w self, name: &'w str) -> impl Iterator<Item = u32> + 'w {
+    pub(crate) fn versions<'w>(&'w self, name: &'w str) -> impl Iterator<Item = u32> + 'w {
         let of_it = self.tokens.iter().filter(move |token| token.name() == name);
         of_it.map(Token::version)
     }

@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use kho_compat::{Ability, Carrier, Manifest, Place, Policy, Side, Strings, Writing};
 
-use super::end::{End, Item, Kernel, Listed, Spot, What};
-use super::next::{Next, carrier_of};
-use crate::error::Failure;
+use crate::Error;
+use crate::end::{End, Kernel, Listed, What};
+use crate::item::{Item, Spot};
+use crate::next::Next;
 
 /// What `from` hands over.
-pub(super) fn handed_over(
+pub(crate) fn handed_over(
     from: &End,
     next: &Next<'_>,
     policy: &dyn Policy,
-) -> Result<Vec<Item>, Failure> {
+) -> Result<Vec<Item>, Error> {
     let mut items = match &from.what {
-        What::Kernel(kernel) => return Ok(of_kernel(kernel)),
+        What::Kernel(kernel) => return Ok(of_kernel(kernel, next)),
         What::Dump(dump) => return Ok(dump.items.clone()),
         What::Listed(Listed {
             in_use: Some((items, _)),
@@ -31,7 +32,7 @@ pub(super) fn handed_over(
                 }
                 None => policy.write(side, Some(&next.side)),
             };
-            let written = written.map_err(Failure::Registry)?;
+            let written = written.map_err(Error::Registry)?;
             Item::all_of(&written, |place: &Place| Spot::new(&place.path))
         }
     };
@@ -85,7 +86,7 @@ fn unsaid(side: &Side, items: &[Item]) -> Vec<Item> {
 }
 
 /// What a kernel hands over if all that it has is in use; of each component the newest version.
-fn of_kernel(kernel: &Kernel) -> Vec<Item> {
+fn of_kernel(kernel: &Kernel, next: &Next<'_>) -> Vec<Item> {
     if kernel.kho.is_err() || kernel.idle.is_some() {
         return Vec::new();
     }
@@ -131,7 +132,7 @@ fn of_kernel(kernel: &Kernel) -> Vec<Item> {
         }
     }
     for masks in &kernel.masks {
-        let subtree = match carrier_of(&masks.name) {
+        let subtree = match next.carrier_of(&masks.name) {
             Some(Carrier::Luo | Carrier::FileHandler | Carrier::Flb) => has_subtree("LUO"),
             _ => true,
         };

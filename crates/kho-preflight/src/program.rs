@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use kho_compat::file::{ASK_ENV, ManifestFile};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
-use super::end::printable;
-use crate::error::Failure;
-use crate::progress::interrupted;
+use crate::words::printable;
+use crate::{Error, Progress, Step};
 
 /// An answer is shorter.
 const ANSWER_MAX: usize = 1 << 20;
@@ -23,19 +22,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often is looked whether it ended.
 const TICK: Duration = Duration::from_millis(20);
 
-fn failure(what: &str, found: impl Into<String>) -> Failure {
-    Failure::Input(vec![
-        ("error", what.to_owned()),
-        ("found", found.into()),
-        (
-            "expected",
-            "its manifest as JSON: main begins with `kho_compat::answer_manifest!();`".to_owned(),
-        ),
-    ])
+fn failure(what: &'static str, found: impl Into<String>) -> Error {
+    let found = found.into();
+    Error::Answer { what, found }
 }
 
-/// Asks the program at `path` for its manifest.
-pub(super) fn ask(path: &Path) -> Result<ManifestFile, Failure> {
+/// Asks the program at `path` for its manifest, by running it with `KHO_MANIFEST=1`. Whether it answers
+/// is not looked at first: a program that does not answer does its work instead.
+///
+/// # Errors
+///
+/// It can not be run, does not answer in time or with a manifest; `progress` said stop.
+pub fn ask(path: &Path, progress: &mut Progress<'_>) -> Result<ManifestFile, Error> {
     let not_run = |error: io::Error| failure("the program could not be started", error.to_string());
     // A bare name would be looked for elsewhere.
     let path = std::path::absolute(path).map_err(not_run)?;
@@ -49,7 +47,7 @@ pub(super) fn ask(path: &Path) -> Result<ManifestFile, Failure> {
         .map_err(not_run)?;
     let answer = drain(child.stdout.take(), ANSWER_MAX);
     let complaint = drain(child.stderr.take(), COMPLAINT_MAX);
-    let answer = listen(&mut child, &answer);
+    let answer = listen(&mut child, &answer, progress);
     // All of its descendants that stayed in its group, too. It was not waited for yet, so the group is
     // still its own.
     kill(&child);
@@ -101,7 +99,11 @@ fn drain(pipe: Option<impl Read + Send + 'static>, max: usize) -> Receiver<Vec<u
 }
 
 /// What the program says until it ends.
-fn listen(child: &mut Child, answer: &Receiver<Vec<u8>>) -> Result<Vec<u8>, Failure> {
+fn listen(
+    child: &mut Child,
+    answer: &Receiver<Vec<u8>>,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<u8>, Error> {
     let deadline = Instant::now() + PATIENCE;
     let too_long = || {
         let seconds = PATIENCE.as_secs();
@@ -112,8 +114,8 @@ fn listen(child: &mut Child, answer: &Receiver<Vec<u8>>) -> Result<Vec<u8>, Fail
     };
     let mut said = None;
     loop {
-        if interrupted() {
-            return Err(Failure::Interrupted);
+        if !progress(Step::Program, 0, None) {
+            return Err(Error::Interrupted);
         }
         if said.is_none() {
             match answer.recv_timeout(TICK) {

@@ -2,31 +2,35 @@
 
 use kho_compat::{Carrier, Consequence, Outcome};
 
-use super::end::{Amount, End, Kind, Uses};
-use super::judge::Row;
-use super::next::carrier_of;
+use crate::end::Kind;
+use crate::item::{Amount, Uses};
+use crate::next::Next;
+use crate::report::Finding;
 
 /// What is lost. A number that is not known is `None`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Losses {
+pub struct Losses {
     /// The machine stops.
-    pub(super) machine: bool,
+    pub machine: bool,
     /// All preserved memory, of whatever owner.
-    pub(super) everything: bool,
+    pub everything: bool,
     /// Whether sessions are lost as a whole.
-    pub(super) all_sessions: bool,
-    pub(super) sessions: Option<u64>,
-    pub(super) files: Option<Amount>,
-    pub(super) pages: Option<u64>,
+    pub all_sessions: bool,
+    /// Sessions.
+    pub sessions: Option<u64>,
+    /// Files.
+    pub files: Option<Amount>,
+    /// Preserved pages.
+    pub pages: Option<u64>,
     /// Of them, the files of the handlers that can not be restored.
-    pub(super) handlers: Vec<(String, Option<Amount>)>,
+    pub handlers: Vec<(String, Option<Amount>)>,
 }
 
 impl Losses {
-    pub(super) fn of(rows: &[Row], uses: Option<&Uses>, to: &End) -> Self {
+    pub(crate) fn of(rows: &[Finding], uses: Option<&Uses>, next: &Next<'_>) -> Self {
         let mut losses = Self::default();
         for row in rows.iter().filter(|row| row.outcome == Outcome::Rejected) {
-            losses.reject(row, to);
+            losses.reject(row, next);
         }
         let handlers = rows.iter().filter(|row| {
             row.item.entry.carrier == Carrier::FileHandler
@@ -48,19 +52,19 @@ impl Losses {
         losses
     }
 
-    fn reject(&mut self, row: &Row, to: &End) {
+    fn reject(&mut self, row: &Finding, next: &Next<'_>) {
         let entry = &row.item.entry;
         let carrier = match entry.carrier {
             // By what the component itself is carried in.
             Carrier::Table | Carrier::Features => {
-                carrier_of(entry.component()).unwrap_or(entry.carrier)
+                next.carrier_of(entry.component()).unwrap_or(entry.carrier)
             }
             carrier => carrier,
         };
         self.all_sessions = true;
         self.everything |= row.consequence == Consequence::WithoutKho || carrier == Carrier::Root;
         let quiet = [Consequence::WithoutKho, Consequence::WithoutLuo].contains(&row.consequence);
-        if carrier == Carrier::Luo && !quiet && to.kind != Kind::Program {
+        if carrier == Carrier::Luo && !quiet && next.end.kind != Kind::Program {
             (self.machine, self.everything) = (true, true);
         }
     }

@@ -3,18 +3,19 @@
 use kho_compat::policy::When;
 use kho_compat::{Carrier, Consequence, Outcome, Policy};
 
-use super::end::{End, Item, Kernel, Kind, Listed, Seen, What};
-use super::judge::Row;
-use super::next::{Next, carrier_of};
-use super::reason::Unjudged;
-use crate::human::count;
+use crate::end::{End, Kernel, Kind, Listed, Seen, What};
+use crate::item::Item;
+use crate::next::Next;
+use crate::reason::Unjudged;
+use crate::report::Finding;
+use crate::words::{count, shown};
 
 /// What else there is to say.
-pub(super) fn remarks(
+pub(crate) fn remarks(
     from: &End,
     next: &Next<'_>,
     items: &[Item],
-    rows: &[Row],
+    rows: &[Finding],
     unjudged: &mut Vec<(String, Unjudged)>,
     policy: &dyn Policy,
 ) -> Vec<String> {
@@ -63,7 +64,7 @@ pub(super) fn remarks(
             .map(|seen| seen.compat.to_string())
             .collect();
         if !missing.is_empty() {
-            unjudged.push((super::kernel::shown(&missing), Unjudged::UnknownCarrier));
+            unjudged.push((shown(&missing), Unjudged::UnknownCarrier));
         }
     } else if items.is_empty() {
         remarks.push("nothing is handed over: nothing is in use".to_owned());
@@ -80,7 +81,7 @@ pub(super) fn remarks(
     }
     if let Some(kernel) = next.kernel() {
         let is_handler =
-            |row: &Row| matches!(row.item.entry.carrier, Carrier::FileHandler | Carrier::Flb);
+            |row: &Finding| matches!(row.item.entry.carrier, Carrier::FileHandler | Carrier::Flb);
         let taken = rows.iter().filter(|row| {
             let tokens = row.item.tokens();
             let candidate = |seen: &Seen| tokens.first() == Some(seen.compat.base());
@@ -92,11 +93,11 @@ pub(super) fn remarks(
         if !taken.is_empty() {
             remarks.push(format!(
                 "{} in the next kernel's image {} taken for what restores it",
-                super::kernel::shown(&taken),
+                shown(&taken),
                 if taken.len() == 1 { "is" } else { "are" }
             ));
         }
-        let lacks = |row: &Row| {
+        let lacks = |row: &Finding| {
             is_handler(row)
                 && matches!(row.outcome, Outcome::Rejected | Outcome::Lost)
                 && row.consequence != Consequence::WithoutKho
@@ -115,7 +116,7 @@ pub(super) fn remarks(
                 let span = first
                     .zip(last)
                     .map_or(0, |(first, last)| u64::from(last - first) + 1);
-                span != versions.len() as u64 && carrier_of(name) != Some(Carrier::Flb)
+                span != versions.len() as u64 && next.carrier_of(name) != Some(Carrier::Flb)
             })
             .map(|(name, _)| name.clone())
             .collect();

@@ -6,19 +6,34 @@ use kho_compat::{Compat, Reason, Token, View};
 
 /// Why something is not restorable there.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Why {
+#[non_exhaustive]
+pub enum Why {
     /// What the policy says.
     Policy(Reason),
     /// There are only masks of the component, and they are not asked for.
-    MasksAlone { token: Token },
+    MasksAlone {
+        /// The component and its version.
+        token: Token,
+    },
     /// The next kernel has no KHO: what shows it.
-    NoKho { evidence: String },
+    NoKho {
+        /// What shows it.
+        evidence: String,
+    },
     /// Nothing of the next kernel shows LUO.
     NoLuo,
     /// The next kernel has it: what shows that. Its version does not show.
-    VersionUnseen { part: Part, evidence: String },
+    VersionUnseen {
+        /// What it has.
+        part: Part,
+        /// What shows that it has it.
+        evidence: String,
+    },
     /// A kernel compares whole strings, and these are others.
-    OtherStrings { own: Vec<Compat> },
+    OtherStrings {
+        /// Its strings.
+        own: Vec<Compat>,
+    },
     /// There are only masks of the component, and the next kernel lists none.
     NoMasksListed,
     /// The next kernel has no such FLB.
@@ -27,8 +42,10 @@ pub(super) enum Why {
 
 /// A part of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+pub enum Part {
+    /// Kexec HandOver.
     Kho,
+    /// The Live Update Orchestrator.
     Luo,
 }
 
@@ -69,7 +86,8 @@ impl fmt::Display for Why {
 
 /// Why something is not judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Unjudged {
+#[non_exhaustive]
+pub enum Unjudged {
     /// Subtrees have no versions.
     NoVersion,
     /// The handover that the next one is known by does not use it.
@@ -79,7 +97,10 @@ pub(super) enum Unjudged {
     /// The next kernel lists no masks of it.
     NoMasks,
     /// The kernel that is left has KHO: what shows that. No string of it stands in the image.
-    NoRootString { evidence: String },
+    NoRootString {
+        /// What shows that it has KHO.
+        evidence: String,
+    },
     /// No string of it stands in a kernel's image.
     NotInImages,
     /// The image does not say what carries it.

@@ -2,40 +2,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kho_compat::{Ability, Alternative, Carrier, Compat, Features, Generation, Side, Token};
+use kho_compat::{
+    Ability, Alternative, Carrier, Compat, Features, Generation, Registry, Side, Token,
+};
 use semver::VersionReq;
 
-use super::end::{End, Item, Kernel, Spot, What};
-use super::wanted::Wanted;
-use crate::compat::registry;
-use crate::error::Failure;
+use crate::Error;
+use crate::end::{End, Kernel, What};
+use crate::item::{Item, Spot};
+use crate::wanted::Wanted;
 
 /// Versions of a component, and where each stands.
-pub(super) type Versions = BTreeMap<u32, Spot>;
+pub(crate) type Versions = BTreeMap<u32, Spot>;
 
 /// What the next one can restore.
-pub(super) struct Next<'e> {
-    pub(super) end: &'e End,
-    pub(super) side: Side,
-    pub(super) versions: BTreeMap<String, Versions>,
-    pub(super) masks: BTreeMap<String, (Features, Spot)>,
+pub(crate) struct Next<'e> {
+    pub(crate) end: &'e End,
+    /// This build's components.
+    pub(crate) registry: &'static Registry,
+    pub(crate) side: Side,
+    pub(crate) versions: BTreeMap<String, Versions>,
+    pub(crate) masks: BTreeMap<String, (Features, Spot)>,
     /// Whether its strings list what they need.
     composites: bool,
 }
 
 /// What carries the string of the component `name`.
-pub(super) fn carrier_of(name: &str) -> Option<Carrier> {
-    let known = registry().ok().and_then(|registry| registry.get(name));
-    match known {
+pub(crate) fn carrier_of(registry: &Registry, name: &str) -> Option<Carrier> {
+    match registry.get(name) {
         Some(component) => component.carrier,
         None => name.ends_with("-flb").then_some(Carrier::Flb),
     }
 }
 
 impl<'e> Next<'e> {
-    pub(super) fn of(end: &'e End, wanted: &Wanted) -> Result<Self, Failure> {
+    pub(crate) fn of(
+        end: &'e End,
+        wanted: &Wanted,
+        registry: &'static Registry,
+    ) -> Result<Self, Error> {
         let mut next = Self {
             end,
+            registry,
             side: Side::default(),
             versions: BTreeMap::new(),
             masks: BTreeMap::new(),
@@ -143,34 +151,25 @@ impl<'e> Next<'e> {
             };
             ability.restores = restores;
             ability.features = masks;
-            ability.carrier = carriers.get(&name).copied().or_else(|| carrier_of(&name));
+            ability.carrier = carriers
+                .get(&name)
+                .copied()
+                .or_else(|| carrier_of(registry, &name));
             ability.needs = needs
                 .remove(&name)
                 .map(|(_, needs)| needs)
                 .unwrap_or_default();
             abilities.push(ability);
         }
-        next.side = Side::new(abilities).map_err(|error| {
-            Failure::Of(
-                format!("--to {}", end.name),
-                Box::new(Failure::Input(vec![
-                    (
-                        "error",
-                        "its compat strings contradict each other".to_owned(),
-                    ),
-                    ("found", error.to_string()),
-                ])),
-            )
-        })?;
+        next.side = Side::new(abilities).map_err(Error::Strings)?;
         Ok(next)
     }
 
     /// Adds what its plain strings stand for: `luo-v5` alone means that blocks are `block-v1`, as in this
     /// build's component of that name and version.
     fn stand_for(&mut self, needs: &mut BTreeMap<String, (u32, Vec<String>)>) {
-        let Ok(registry) = registry() else { return };
         for (name, (version, needs)) in needs {
-            let own = registry.get(name);
+            let own = self.registry.get(name);
             let generation = own.and_then(|own| own.generation(*version));
             for (need, stands_for) in generation
                 .into_iter()
@@ -188,7 +187,12 @@ impl<'e> Next<'e> {
         }
     }
 
-    pub(super) const fn kernel(&self) -> Option<&'e Kernel> {
+    /// What carries the string of the component `name`.
+    pub(crate) fn carrier_of(&self, name: &str) -> Option<Carrier> {
+        carrier_of(self.registry, name)
+    }
+
+    pub(crate) const fn kernel(&self) -> Option<&'e Kernel> {
         match &self.end.what {
             What::Kernel(kernel) => Some(kernel),
             _ => None,
@@ -196,7 +200,7 @@ impl<'e> Next<'e> {
     }
 
     /// Whether it is known what its components need: its strings can be compared as composites.
-    pub(super) fn knows_needs(&self) -> bool {
+    pub(crate) fn knows_needs(&self) -> bool {
         match &self.end.what {
             What::Listed(_) => true,
             _ => self.composites,
@@ -204,7 +208,7 @@ impl<'e> Next<'e> {
     }
 
     /// Whether each token of `compat` is one that it has.
-    pub(super) fn has(&self, compat: &Compat) -> bool {
+    pub(crate) fn has(&self, compat: &Compat) -> bool {
         compat.tokens().all(|token| {
             let versions = self.versions.get(token.name());
             versions.is_some_and(|versions| versions.contains_key(&token.version()))
@@ -212,12 +216,12 @@ impl<'e> Next<'e> {
     }
 
     /// Whether of the component `name` its masks are all that is known.
-    pub(super) fn has_masks_alone(&self, name: &str) -> bool {
+    pub(crate) fn has_masks_alone(&self, name: &str) -> bool {
         self.masks.contains_key(name) && !self.versions.contains_key(name)
     }
 
     /// What it could restore of the component `name`: exactly.
-    pub(super) fn alternatives(&self, name: &str) -> Option<Vec<Alternative>> {
+    pub(crate) fn alternatives(&self, name: &str) -> Option<Vec<Alternative>> {
         if let Some(versions) = self.versions.get(name) {
             let tokens = versions.keys().map(|version| Token::new(name, *version));
             let compats = tokens.flatten().map(|token| Compat::from(token).into());
@@ -231,7 +235,7 @@ impl<'e> Next<'e> {
     }
 
     /// Where what was expected in place of `item` stands.
-    pub(super) fn spots(&self, item: &Item) -> Vec<Spot> {
+    pub(crate) fn spots(&self, item: &Item) -> Vec<Spot> {
         let name = item.component();
         let carrier = item.entry.carrier;
         if carrier == Carrier::Features

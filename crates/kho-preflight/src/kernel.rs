@@ -3,35 +3,38 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use kho_compat::{Carrier, Compat, Features};
+use kho_compat::{Compat, Features};
 use kho_image::kernel::{
     Evidence, FoundFeatures, FoundString, KernelImage, KernelKind, KernelOptions, KernelStrings,
     Trace, read_modules,
 };
 
-use super::end::{End, Kernel, Kind, Masks, Seen, Spot, What};
-use super::open::unrecognised;
-use crate::error::Failure;
-use crate::human::count;
-use crate::progress::Bar;
+use crate::end::{End, Kernel, Kind, Masks, Seen, What};
+use crate::item::Spot;
+use crate::words::{count, shown};
+use crate::{Error, Progress, Step};
 
-/// Names shown of a list.
-const SHOWN: usize = 6;
-
-/// Reads the kernel image at `path`.
-pub(super) fn read(path: &Path) -> Result<KernelImage, Failure> {
-    let mut bar = Bar::new("unpacking");
-    let options = KernelOptions::default();
-    let image = KernelImage::open_with(path, &options, &mut |done, total| bar.at(done, total))?;
-    if image.kind() == KernelKind::Module {
-        let hint = "--modules DIR reads a kernel's modules, --from-modules DIR those of --from";
-        return Err(unrecognised("a kernel module", Some(hint)));
+impl End {
+    /// Reads the kernel image `path` for its compat strings. It is not booted. Its modules come with
+    /// [`Options::modules`](crate::Options::modules).
+    ///
+    /// # Errors
+    ///
+    /// It can not be read, or is no kernel image; `progress` said stop.
+    pub fn kernel(path: &Path, progress: &mut Progress<'_>) -> Result<Self, Error> {
+        let options = KernelOptions::default();
+        let image = KernelImage::open_with(path, &options, &mut |done, total| {
+            progress(Step::Unpack, done, total)
+        })?;
+        if image.kind() == KernelKind::Module {
+            return Err(Error::Module);
+        }
+        Ok(end(path.display().to_string(), image))
     }
-    Ok(image)
 }
 
 /// `image`, which was given as `name`.
-pub(super) fn end(name: String, image: KernelImage) -> End {
+fn end(name: String, image: KernelImage) -> End {
     let compressions: Vec<_> = image.compressions().iter().map(|c| c.name()).collect();
     let mut form = image.kind().to_string();
     if !compressions.is_empty() {
@@ -40,7 +43,12 @@ pub(super) fn end(name: String, image: KernelImage) -> End {
     let evidence = image.evidence().iter().map(ToString::to_string).collect();
     let strings = image.into_strings();
     let release = strings.release.clone();
-    let mut end = End {
+    let kho = shows(strings.kho.as_ref());
+    let kho = kho.ok_or_else(|| "nothing in its image shows KHO".to_owned());
+    let mut kernel = Kernel::new(kho, shows(strings.luo.as_ref()));
+    let arch = strings.arch.clone();
+    take(&mut kernel, strings, None);
+    End {
         name,
         kind: Kind::Kernel,
         title: release
@@ -48,25 +56,11 @@ pub(super) fn end(name: String, image: KernelImage) -> End {
             .map_or_else(|| "Linux".to_owned(), |release| format!("Linux {release}")),
         form,
         release,
-        arch: strings.arch.clone(),
+        arch,
         evidence,
         notes: Vec::new(),
-        what: What::Kernel(Kernel {
-            kho: shows(strings.kho.as_ref())
-                .ok_or_else(|| "nothing in its image shows KHO".to_owned()),
-            luo: shows(strings.luo.as_ref()),
-            seen: Vec::new(),
-            candidates: Vec::new(),
-            masks: Vec::new(),
-            with_modules: false,
-            idle: None,
-            root: None,
-        }),
-    };
-    if let What::Kernel(kernel) = &mut end.what {
-        take(kernel, strings, None);
+        what: What::Kernel(kernel),
     }
-    end
 }
 
 fn shows(trace: Option<&Trace>) -> Option<String> {
@@ -148,23 +142,18 @@ fn masks(found: &FoundFeatures, module: Option<&Path>) -> Masks {
 }
 
 /// Adds the modules below `dir` to `end`; of them, where it is given, those `loaded` alone.
-pub(super) fn add_modules(
+pub(crate) fn add_modules(
     end: &mut End,
     dir: &Path,
     loaded: Option<&HashSet<String>>,
-) -> Result<(), Failure> {
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
     let What::Kernel(kernel) = &mut end.what else {
-        let text = format!(
-            "modules belong to a kernel image, not to {}",
-            end.kind.title()
-        );
-        return Err(Failure::Usage(text));
+        return Err(Error::Modules(end.kind));
     };
-    let mut bar = Bar::new("modules");
     let modules = read_modules(dir, &KernelOptions::default(), &mut |_, done, total| {
-        bar.count(done as u64, total as u64)
+        progress(Step::Modules, done as u64, Some(total as u64))
     })?;
-    drop(bar);
     kernel.with_modules = true;
     let is_loaded = |path: &Path| {
         let name = path.file_name().map(|name| name.to_string_lossy());
@@ -196,28 +185,4 @@ pub(super) fn add_modules(
         ));
     }
     Ok(())
-}
-
-/// The first of `names`, and how many more there are.
-pub(super) fn shown(names: &[String]) -> String {
-    let first: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
-}
-
-impl Kernel {
-    /// Its strings in `carrier`.
-    pub(super) fn carried_in(&self, carrier: Carrier) -> impl Iterator<Item = &Seen> {
-        self.seen
-            .iter()
-            .filter(move |seen| seen.carrier == Some(carrier))
-    }
-
-    /// Whether a part of it, or a list of its features, is called `name`.
-    pub(super) fn names(&self, name: &str) -> bool {
-        let seen = |seen: &Seen| seen.compat.base().name() == name;
-        self.seen.iter().any(seen) || self.masks.iter().any(|masks| masks.name == name)
-    }
 }
