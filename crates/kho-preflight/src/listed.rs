@@ -34,7 +34,11 @@ pub(crate) fn read(path: &Path, file: &File) -> Result<End, Error> {
         no_manifest(format!("no text at file offset {:#x}", error.valid_up_to()))
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let file = ManifestFile::parse(text).map_err(|error| no_manifest(error.to_string()))?;
+    let file = ManifestFile::parse(text).map_err(|error| match error {
+        // Its own words say that it is no manifest.
+        ManifestFileError::Json(error) => no_manifest(error.to_string()),
+        error => no_manifest(error.to_string()),
+    })?;
     End::manifest(path.display().to_string(), &file)
 }
 
