@@ -25,7 +25,8 @@ pub(crate) fn describe(
         };
         line("restores", &component.restores().to_string());
         let writes: Vec<_> = component
-            .writes()
+            .writable()
+            .filter(|version| *version < component.major())
             .map(|version| version.to_string())
             .collect();
         if !writes.is_empty() {

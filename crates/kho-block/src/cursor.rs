@@ -21,7 +21,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     ///
     /// Memory that does not keep its word: the entry was there when the set was read.
     pub fn get(&self, index: u64) -> Option<Result<Located<T>, Damage>> {
-        let per_block = self.format.count_per_block(size_of::<T>()) as u64;
+        let per_block = self.per_block as u64;
         let block = usize::try_from(index.checked_div(per_block)?).ok()?;
         let block = self.blocks.get(block)?;
         let slot = index % per_block;

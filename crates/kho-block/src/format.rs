@@ -1,12 +1,10 @@
 //! The versions of the format that are read and written here.
 
-use alloc::vec::Vec;
+use kho_compat::{Announced, Generation, NotAdmitted, Writes};
+use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
 
-use kho_compat::{Announced, NotAdmitted, Writes};
-use kho_mem::{Damage, Link, Located, PhysMem, PhysMemExt};
-
-use crate::NAME;
-use crate::v1::{self, BLOCK_SIZE};
+use crate::COMPONENT;
+use crate::v1;
 #[cfg(feature = "experimental-v2")]
 use crate::v2;
 
@@ -33,10 +31,6 @@ impl Format {
         #[cfg(feature = "experimental-v2")]
         Self::V2,
     ];
-
-    fn versions() -> Vec<u32> {
-        Self::ALL.iter().map(|format| format.version()).collect()
-    }
 
     /// The format of `block-vversion`; `None` for one that is not known here.
     #[must_use]
@@ -65,11 +59,23 @@ impl Format {
         }
     }
 
-    /// Entries of `entry_size` bytes that fit a block; 0 where not even one does, and for entries
+    /// Entries of `entry_size` bytes that fit a block of 4 KiB; 0 where not even one does, and for entries
     /// without bytes.
     #[must_use]
     pub const fn count_per_block(self, entry_size: usize) -> usize {
-        match (BLOCK_SIZE - self.header_len()).checked_div(entry_size) {
+        self.count_per_page(PageSize::K4, entry_size)
+    }
+
+    /// As [`Format::count_per_block`], for a block of a page of `size`.
+    ///
+    /// ```
+    /// use kho_block::{Format, PageSize};
+    ///
+    /// assert_eq!(Format::V1.count_per_page(PageSize::K64, 80), 819);
+    /// ```
+    #[must_use]
+    pub const fn count_per_page(self, size: PageSize, entry_size: usize) -> usize {
+        match (size.len() - self.header_len()).checked_div(entry_size) {
             Some(count) => count,
             None => 0,
         }
@@ -82,7 +88,7 @@ impl Format {
     /// It knows no blocks, or asks for a version that is not known here, or for one that its
     /// dialect can not express.
     pub fn written_by<W: Writes>(handover: &W) -> Result<Self, W::Error> {
-        let version = handover.written(NAME, &Self::versions())?;
+        let version = handover.written(&COMPONENT)?;
         Ok(Self::of(version).unwrap_or_default())
     }
 
@@ -103,18 +109,14 @@ impl Format {
     ///
     /// One that is not known here.
     pub fn announced(announced: &Announced) -> Result<Self, NotAdmitted> {
-        Self::found(announced.version_of(NAME))
+        let version = announced.version_of(COMPONENT.name);
+        let version = version.unwrap_or_else(|| COMPONENT.unannounced());
+        NotAdmitted::unless_known(&COMPONENT, version).map(Self::of_generation)
     }
 
-    /// As [`Format::announced`], of the version that was.
-    pub(crate) fn found(version: Option<u32>) -> Result<Self, NotAdmitted> {
-        match version {
-            None => Ok(Self::default()),
-            Some(version) => {
-                let version = NotAdmitted::unless_known(NAME, version, &Self::versions())?;
-                Ok(Self::of(version).unwrap_or_default())
-            }
-        }
+    /// The format of a generation of this crate.
+    pub(crate) fn of_generation(generation: &Generation) -> Self {
+        Self::of(generation.number).unwrap_or_default()
     }
 
     /// Reads and checks the header of the block that `link` points to: that its entries are of
@@ -136,22 +138,17 @@ impl Format {
         }
     }
 
-    /// Writes what a header says of its entries beyond their count; nothing for a block without any.
-    pub(crate) fn describe(self, block: &mut [u8], count: u64, entry_size: usize) {
+    /// Writes what a header says of its entries beyond their count; nothing for a block without any. `None`
+    /// where a header can not say it.
+    #[inline]
+    pub(crate) fn describe(self, block: &mut [u8], count: u64, entry_size: usize) -> Option<()> {
         match self {
             Self::V1 => {
                 let _ = (block, count, entry_size);
+                Some(())
             }
             #[cfg(feature = "experimental-v2")]
-            Self::V2 => {
-                // An entry fits a block.
-                let size = u32::try_from(entry_size).unwrap_or(u32::MAX);
-                let size = if count > 0 { size } else { 0 };
-                let at = core::mem::offset_of!(v2::BlockHeader, entry_size);
-                if let Some(word) = block.get_mut(at..at + size_of::<u32>()) {
-                    word.copy_from_slice(&size.to_le_bytes());
-                }
-            }
+            Self::V2 => v2::encode(block, count, entry_size),
         }
     }
 }

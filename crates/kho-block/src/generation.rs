@@ -7,7 +7,7 @@ use kho_compat::{AbiLayout, Component, Generation, constant};
 pub const NAME: &str = "block";
 
 /// `block-v1`.
-pub(crate) const GENERATION: Generation = Generation::new(VERSION)
+const GENERATION: Generation = Generation::new(VERSION)
     .since("Linux 7.2")
     .layouts(&[BlockHeader::layout])
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
@@ -18,7 +18,7 @@ pub const COMPONENT: Component = Component::new(
     &[
         GENERATION,
         #[cfg(feature = "experimental-v2")]
-        crate::v2::GENERATION.experimental(),
+        crate::v2::GENERATION,
     ],
 )
 .summary("linked blocks: sets of fixed-size entries in chained pages")

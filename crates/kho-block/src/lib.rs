@@ -35,7 +35,8 @@ pub use generation::{COMPONENT, NAME};
 pub use iter::Entries;
 pub use kho_compat::{Admitted, Announced, NotAdmitted, Writes};
 pub use kho_mem::{
-    Arena, ArenaConfig, Damage, Link, Located, Order, PhysAddr, PhysMem, PhysMemExt, SliceMem,
+    Arena, ArenaConfig, Damage, Link, Located, Order, PageSize, PhysAddr, PhysMem, PhysMemExt,
+    SliceMem,
 };
 pub use kho_radix::{
     Claims, Preserved, PreservedFolio, Preserver, Reading, RestoreError, Restoring, TrackerError,

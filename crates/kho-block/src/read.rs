@@ -8,8 +8,8 @@ use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem};
 use kho_radix::{Claims, Reading, RestoreError, Restoring};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use crate::NAME;
 use crate::v1::MAX_BLOCKS;
+use crate::{COMPONENT, NAME};
 use crate::{Entries, Format};
 
 /// A set of entries of type `T` in a predecessor's memory, checked as a whole.
@@ -21,6 +21,7 @@ pub struct BlockSet<'m, T> {
     pub(crate) blocks: Vec<Block>,
     pub(crate) name: &'static str,
     pub(crate) format: Format,
+    pub(crate) per_block: usize,
     entries: u64,
     entry: PhantomData<fn() -> T>,
 }
@@ -66,8 +67,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     /// The verdict does not cover that version of `block`, or the set is damaged: see
     /// [`BlockSet::read`].
     pub fn restore(restoring: &mut Restoring<'_, 'm>, head: Link) -> Result<Self, RestoreError> {
-        let format = Format::found(restoring.version_of(NAME))?;
-        restoring.require(NAME, format.version())?;
+        let format = Format::of_generation(restoring.found(&COMPONENT)?);
         Ok(Self::read_as(format, restoring, head)?)
     }
 
@@ -77,6 +77,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
             blocks: Vec::new(),
             name: head.name,
             format,
+            per_block: format.count_per_page(reading.page_size(), size_of::<T>()),
             entries: 0,
             entry: PhantomData,
         };
@@ -92,7 +93,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
     }
 
     fn chain(&mut self, claims: &mut Claims, head: Link) -> Result<(), Damage> {
-        let full = self.format.count_per_block(size_of::<T>());
+        let full = self.per_block;
         let mut next = head;
         while !next.is_null() {
             if self.blocks.len() == MAX_BLOCKS {

@@ -29,6 +29,14 @@ pub struct BlockHeader {
 
 const _: () = assert!(size_of::<BlockHeader>() == 16);
 
+impl BlockHeader {
+    /// The header that `block` begins with; `None` for less than a header.
+    #[inline]
+    pub(crate) fn of(block: &mut [u8]) -> Option<&mut Self> {
+        Self::mut_from_prefix(block).ok().map(|(header, _)| header)
+    }
+}
+
 /// Entries of `entry_size` bytes that fit a block of version 1; 0 where not even one does, and for entries
 /// without bytes.
 ///

@@ -2,30 +2,26 @@
 //! the feature `experimental-v2` is on. The linked component has it as an experiment: neither read nor
 //! written.
 //!
-//! A program that reads and writes it builds its registry with [`COMPONENT`] in place of the one that
-//! is linked, and takes handovers over by that registry.
+//! A program that reads and writes it takes handovers over by a registry with that experiment.
 //!
 //! ```
-//! use kho_compat::{Component, Generation, Registry};
+//! use kho_compat::Registry;
 //!
-//! static BLOCK: Component = kho_block::v2::COMPONENT;
-//!
-//! let linked = Registry::linked()?.components().filter(|component| component.name != "block");
-//! let registry = Registry::new(linked.chain([&BLOCK]))?;
+//! let linked = Registry::linked()?;
+//! let registry = linked.with_experiment(kho_block::NAME, kho_block::v2::VERSION)?;
 //! assert!(registry.restores("block", 1) && registry.restores("block", 2));
-//! assert_eq!(Registry::linked()?.restorable_text("block"), "block-v1");
+//! assert_eq!(linked.restorable_text("block"), "block-v1");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 use alloc::format;
 use core::mem::offset_of;
 
-use kho_compat::{AbiLayout, Component, Features, Generation, constant};
+use kho_compat::{AbiLayout, Generation, constant};
 use kho_mem::{Damage, Defect, Located};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::NAME;
 use crate::v1::{self, BLOCK_SIZE, MAX_BLOCKS};
 
 /// The number in `block-v2`.
@@ -53,6 +49,15 @@ const _: () = assert!(offset_of!(BlockHeader, count) == offset_of!(v1::BlockHead
 const _: () = assert!(offset_of!(BlockHeader, entry_size) == 16);
 const _: () = assert!(offset_of!(BlockHeader, reserved) == 20);
 
+/// Writes what the header of `block` says beyond the one of version 1: the size of its entries, 0 for a block
+/// without any. `None` where a header can not say it: no block has such entries.
+pub(crate) fn encode(block: &mut [u8], count: u64, entry_size: usize) -> Option<()> {
+    let (header, _) = BlockHeader::mut_from_prefix(block).ok()?;
+    let size = if count > 0 { entry_size } else { 0 };
+    header.entry_size.set(u32::try_from(size).ok()?);
+    Some(())
+}
+
 /// Decodes the header of a block whose entries are of `entry_size` bytes: what version 1 has of it.
 pub(crate) fn decode(
     header: &Located<BlockHeader>,
@@ -78,17 +83,8 @@ pub(crate) fn decode(
     Ok(Located::new(start, header.at()))
 }
 
-/// Its masks. Where masks are all that is said, blocks are written and read with the header of version
-/// 1: no bit stands for this one.
-pub const FEATURES: Features = Features::BASE;
-
 /// `block-v2`.
 pub(crate) const GENERATION: Generation = Generation::new(VERSION)
+    .experimental()
     .layouts(&[BlockHeader::layout])
     .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
-
-/// Linked blocks of version 2 as a component. It reads and writes version 1 as well.
-pub const COMPONENT: Component = Component::new(NAME, &[crate::generation::GENERATION, GENERATION])
-    .summary("linked blocks whose headers say how large their entries are (experimental)")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .features(FEATURES);

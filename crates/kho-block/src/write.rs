@@ -2,9 +2,8 @@
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
-use core::mem::offset_of;
 
-use kho_mem::PhysAddr;
+use kho_mem::{Broken, PhysAddr};
 use kho_radix::{PreservedFolio, Preserver, TrackerError};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -44,6 +43,9 @@ pub enum BlockError {
     /// No page is left for a block.
     #[error("a block: {0}")]
     Tracker(#[from] TrackerError),
+    /// A block does not hold what it was made for.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// A set of entries of type `T` that is being made for the next kernel.
@@ -200,10 +202,8 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// Frees the trailing blocks that `count` entries do not need. Entries beyond `count` leave, the
     /// last one first.
     pub fn shrink(&mut self, count: usize) {
-        while self.len() > count {
-            self.prev();
-        }
-        let needed = count.div_ceil(self.per_block);
+        while self.len() > count && self.prev().is_some() {}
+        let needed = count.max(self.len()).div_ceil(self.per_block);
         self.blocks.truncate(needed);
     }
 
@@ -229,20 +229,19 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         }
         let (at, slot) = (self.at, self.slot);
         let from = self.format.header_len() + slot * size_of::<T>();
+        let entry = self.blocks.get_mut(at).and_then(|block| {
+            let block = block.first_chunk_mut::<BLOCK_SIZE>()?;
+            let (head, entries) = block.split_at_mut_checked(from)?;
+            let (entry, _) = T::mut_from_prefix(entries).ok()?;
+            BlockHeader::of(head)?.count.set(slot as u64 + 1);
+            Some(entry)
+        });
+        let entry = entry.ok_or_else(|| broken::<T>(self.format, slot + 1))?;
         self.slot += 1;
         if self.slot == self.per_block {
             (self.at, self.slot) = (at + 1, 0);
         }
-        let block = self.blocks.get_mut(at);
-        // A block's size is a constant, so that where the count stands is known to lie in it.
-        let block = block.and_then(|block| block.first_chunk_mut::<BLOCK_SIZE>());
-        let entry = block.and_then(|block| {
-            put(block, offset_of!(BlockHeader, count), slot as u64 + 1);
-            let (entry, _) = T::mut_from_prefix(block.get_mut(from..)?).ok()?;
-            Some(entry)
-        });
-        // The block was entered, and has room.
-        entry.ok_or(BlockError::Full { capacity: 0 })
+        Ok(entry)
     }
 
     /// Takes the next entries of one block, all 0, to be filled: as many as are left in it, at most `max`
@@ -283,17 +282,18 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         let (at, slot) = (self.at, self.slot);
         let count = max.min(self.per_block - slot);
         let from = self.format.header_len() + slot * size_of::<T>();
+        let entries = self.blocks.get_mut(at).and_then(|block| {
+            let (head, entries) = block.split_at_mut_checked(from)?;
+            let entries = entries.get_mut(..count * size_of::<T>())?;
+            BlockHeader::of(head)?.count.set((slot + count) as u64);
+            <[T]>::mut_from_bytes(entries).ok()
+        });
+        let entries = entries.ok_or_else(|| broken::<T>(self.format, slot + count))?;
         self.slot += count;
         if self.slot == self.per_block {
             (self.at, self.slot) = (at + 1, 0);
         }
-        let block = self.blocks.get_mut(at).map(|block| &mut **block);
-        let entries = block.and_then(|block| {
-            let taken = (slot + count) as u64;
-            put(block, offset_of!(BlockHeader, count), taken);
-            <[T]>::mut_from_bytes(block.get_mut(from..from + count * size_of::<T>())?).ok()
-        });
-        entries.ok_or(full)
+        Ok(entries)
     }
 
     /// Makes the block of the next entry, its first one, a part of the chain.
@@ -302,19 +302,12 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         let full = BlockError::Full {
             capacity: self.capacity(),
         };
-        let block = self.blocks.get_mut(self.at).ok_or(full)?;
+        let (before, rest) = self.blocks.split_at_mut_checked(self.at).ok_or(full)?;
+        let block = rest.first_mut().ok_or(full)?;
         let addr = block.addr();
-        self.format.describe(block, 1, size_of::<T>());
-        self.link(addr.get());
-        Ok(())
-    }
-
-    /// Lets the block before the one of the next entry lead to `next`.
-    fn link(&mut self, next: u64) {
-        let before = self.at.checked_sub(1);
-        if let Some(before) = before.and_then(|before| self.blocks.get_mut(before)) {
-            put(before, offset_of!(BlockHeader, next), next);
-        }
+        let described = self.format.describe(block, 1, size_of::<T>());
+        let linked = described.and_then(|()| link(before.last_mut(), addr.get()));
+        Ok(linked.ok_or_else(|| broken::<T>(self.format, 1))?)
     }
 
     /// Gives the last entry back: the way back of [`reserve_entry`](Self::reserve_entry). Returns
@@ -324,15 +317,15 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
         let last = self.get_mut(index)?;
         let entry = T::read_from_bytes(last.as_bytes()).ok()?;
         last.zero();
-        (self.at, self.slot) = (index / self.per_block, index % self.per_block);
-        if let Some(block) = self.blocks.get_mut(self.at) {
-            put(block, offset_of!(BlockHeader, count), self.slot as u64);
-            self.format
-                .describe(block, self.slot as u64, size_of::<T>());
+        let (at, slot) = (index / self.per_block, index % self.per_block);
+        let (before, rest) = self.blocks.split_at_mut_checked(at)?;
+        let block = rest.first_mut()?;
+        BlockHeader::of(block)?.count.set(slot as u64);
+        self.format.describe(block, slot as u64, size_of::<T>())?;
+        if slot == 0 {
+            link(before.last_mut(), 0)?;
         }
-        if self.slot == 0 {
-            self.link(0);
-        }
+        (self.at, self.slot) = (at, slot);
         Some(entry)
     }
 
@@ -374,12 +367,19 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     }
 }
 
-/// Writes the word at `at` of a block.
-#[inline]
-fn put(block: &mut [u8], at: usize, value: u64) {
-    if let Some(word) = block.get_mut(at..at + size_of::<u64>()) {
-        word.copy_from_slice(&value.to_le_bytes());
+/// Lets `block`, where there is one, lead to `next`.
+fn link(block: Option<&mut PreservedFolio>, next: u64) -> Option<()> {
+    if let Some(block) = block {
+        BlockHeader::of(block)?.next.set(next);
     }
+    Some(())
+}
+
+/// A block without the `count` entries that were to fit it.
+#[cold]
+fn broken<T>(format: Format, count: usize) -> Broken {
+    let room = format.count_per_block(size_of::<T>());
+    Broken::new("entries of a block", count, room)
 }
 
 impl<T> core::fmt::Debug for OutgoingSet<T> {
@@ -388,5 +388,60 @@ impl<T> core::fmt::Debug for OutgoingSet<T> {
             .field("entries", &(self.at * self.per_block + self.slot))
             .field("blocks", &self.blocks.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use kho_mem::{Arena, ArenaConfig};
+    use zerocopy::little_endian::U64;
+
+    use super::*;
+
+    /// A set of two blocks with an entry, which takes more entries for one block than fit.
+    fn set(slot: usize) -> OutgoingSet<U64> {
+        let config = ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20);
+        let preserver = Preserver::new(Arena::heap(&config).unwrap()).unwrap();
+        let mut set = OutgoingSet::<U64>::new(preserver);
+        set.grow(1020).unwrap();
+        set.reserve_entry().unwrap().set(42);
+        set.per_block = 1000;
+        set.slot = slot;
+        set
+    }
+
+    fn check(mut set: OutgoingSet<U64>, step: impl Fn(&mut OutgoingSet<U64>) -> Option<Broken>) {
+        let (len, block) = (set.len(), set.blocks[0].to_vec());
+        let error = step(&mut set);
+        let expected = Broken::new("entries of a block", len + 1, 510);
+        assert_eq!(error, Some(expected));
+        assert_eq!((set.len(), set.blocks[0].to_vec()), (len, block));
+    }
+
+    fn error<T>(done: Result<T, BlockError>) -> Option<Broken> {
+        match done {
+            Err(BlockError::Broken(broken)) => Some(broken),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_entry_past_its_block_is_an_error() {
+        check(set(510), |set| error(set.reserve_entry()));
+    }
+
+    #[test]
+    fn entries_past_their_block_are_an_error() {
+        check(set(510), |set| error(set.reserve_entries(1)));
+    }
+
+    #[test]
+    fn giving_entries_back_ends_where_one_can_not_be() {
+        let mut set = set(511);
+        assert_eq!(set.prev(), None);
+        set.shrink(0);
+        assert_eq!((set.len(), set.blocks()), (511, 1));
     }
 }

@@ -16,13 +16,10 @@ use kho_testkit::{Builder, Built};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, IntoBytes};
 
-static V2: Component = v2::COMPONENT;
-
-/// The linked components, with version 2 of the blocks in place of version 1.
+/// The linked components, with version 2 of the blocks.
 fn newer() -> Registry {
-    let linked = Registry::linked().unwrap().components();
-    let linked = linked.filter(|component| component.name != "block");
-    Registry::new(linked.chain([&V2])).unwrap()
+    let linked = Registry::linked().unwrap();
+    linked.with_experiment("block", v2::VERSION).unwrap()
 }
 
 #[rustfmt::skip]
@@ -347,13 +344,11 @@ fn admit(handover: &Handover<'_>, registry: &Registry, luo: &str) -> Option<Admi
 static LUO: Component =
     Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]).carried_in(Carrier::Luo);
 
-fn with_luo(registry: &Registry) -> Registry {
-    Registry::new(registry.components().chain([&LUO])).unwrap()
-}
-
 #[test]
 fn a_set_is_restored_as_the_version_that_was_handed_over() {
-    let (old, new) = (with_luo(Registry::linked().unwrap()), with_luo(&newer()));
+    let linked = Registry::linked().unwrap().components();
+    let old = Registry::new(linked.chain([&LUO])).unwrap();
+    let new = old.with_experiment("block", v2::VERSION).unwrap();
     // What says the version: the table or the string of who uses the blocks.
     let nothing = |_: &mut Builder| {};
     type More = fn(&mut Builder);

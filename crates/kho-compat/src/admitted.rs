@@ -4,7 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::{Announced, Carrier, Manifest, Outcome, Registry, Token, Verdict};
+use crate::{
+    Announced, Carrier, Component, Generation, Manifest, Outcome, Registry, Token, Verdict,
+};
 
 /// A handover that a policy did not reject: the right to restore from it.
 ///
@@ -47,20 +49,20 @@ pub struct NotAdmitted {
 }
 
 impl NotAdmitted {
-    /// Checks that `version` of `component` is among those that its crate reads.
+    /// The generation of `component` that has the number `version`.
     ///
     /// # Errors
     ///
-    /// It is not.
-    pub fn unless_known(component: &str, version: u32, known: &[u32]) -> Result<u32, Self> {
-        if known.contains(&version) {
-            return Ok(version);
+    /// Its crate does not know one.
+    pub fn unless_known(component: &Component, version: u32) -> Result<&'static Generation, Self> {
+        if let Some(known) = component.generation(version) {
+            return Ok(known);
         }
-        let tokens = known
-            .iter()
-            .map(|known| alloc::format!("{component}-v{known}"));
+        let name = component.name;
+        let known = component.generations.iter();
+        let tokens = known.map(|known| alloc::format!("{name}-v{}", known.number));
         Err(Self {
-            component: component.to_string(),
+            component: name.to_string(),
             version,
             covered: tokens.collect::<Vec<_>>().join(" and "),
         })
@@ -141,6 +143,24 @@ impl Admitted {
         announced
             .or_else(plain)
             .or_else(|| self.version_of(component))
+    }
+
+    /// The generation of `component` that was handed over to whoever has `announced`: of the version of
+    /// [`Admitted::version_for`], or where nothing tells, the one that is read
+    /// [unannounced](Component::unannounced).
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover it, or its crate does not know it.
+    pub fn found(
+        &self,
+        announced: &Announced,
+        component: &Component,
+    ) -> Result<&'static Generation, NotAdmitted> {
+        let version = self.version_for(announced, component.name);
+        let version = version.unwrap_or_else(|| component.unannounced());
+        self.require(component.name, version)?;
+        NotAdmitted::unless_known(component, version)
     }
 
     /// The manifest that was judged.

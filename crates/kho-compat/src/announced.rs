@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::{Compat, RegistryError, Token};
+use crate::{Compat, Component, RegistryError, Token};
 
 /// What a handover announces of its components' versions: what it lists beside the strings, and
 /// the string of whoever uses a component.
@@ -79,12 +79,11 @@ pub trait Writes {
     /// Why it can not write one.
     type Error: From<RegistryError>;
 
-    /// The version of `component` that is written. `known` are those that its crate writes, from
-    /// the one that plain strings stand for to the newest.
+    /// The version of `component` that is written.
     ///
     /// # Errors
     ///
-    /// The component is not known, or a version is asked for that is not one of `known`, or that
-    /// the dialect can not express.
-    fn written(&self, component: &str, known: &[u32]) -> Result<u32, Self::Error>;
+    /// The component is not known, or a version is asked for that its crate does not
+    /// [write](Component::writable), or that the dialect can not express.
+    fn written(&self, component: &Component) -> Result<u32, Self::Error>;
 }

@@ -189,16 +189,20 @@ impl Component {
         known.map(|one| one.number).collect()
     }
 
-    /// The older versions that it writes for an older reader, in order.
-    pub fn writes(&self) -> impl Iterator<Item = u32> {
-        let newest = self.major();
-        let written = self
-            .generations
-            .iter()
-            .filter(|one| one.role == Role::Written);
-        written
-            .map(|one| one.number)
-            .filter(move |number| *number != newest)
+    /// The version that is read where nothing announces one: the oldest that it restores.
+    #[must_use]
+    pub fn unannounced(&self) -> u32 {
+        self.restores()
+            .near(self.major())
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The versions that its crate can write, experiments among them, in order.
+    pub fn writable(&self) -> impl Iterator<Item = u32> {
+        let all = self.generations.iter();
+        let written = all.filter(|one| one.role != Role::ReadOnly);
+        written.map(|one| one.number)
     }
 }
 

@@ -115,7 +115,48 @@ impl Registry {
         if all.is_empty() {
             return Err(RegistryError::Empty);
         }
-        let abilities = all.values().map(|component| Ability::try_from(*component));
+        Self::of(all, None)
+    }
+
+    /// The same components, where `number` of the component `name` is restored and written although it is
+    /// an experiment.
+    ///
+    /// ```
+    /// use kho_compat::{Component, Generation, Registry};
+    ///
+    /// static PCI: Component =
+    ///     Component::new("pci", &[Generation::new(1), Generation::new(2).experimental()]);
+    ///
+    /// let registry = Registry::new([&PCI])?;
+    /// assert!(!registry.restores("pci", 2));
+    /// let trying = registry.with_experiment("pci", 2)?;
+    /// assert!(trying.restores("pci", 1) && trying.restores("pci", 2));
+    /// assert!(registry.with_experiment("pci", 3).is_err());
+    /// # Ok::<(), kho_compat::RegistryError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// No component of that name is linked, or it has no such experiment.
+    pub fn with_experiment(&self, name: &str, number: u32) -> Result<Self, RegistryError> {
+        let unknown = || RegistryError::Unknown(name.to_string());
+        let component = self.get(name).ok_or_else(unknown)?;
+        let experiment = component.generation(number);
+        if experiment.is_none_or(|one| one.role != Role::Experimental) {
+            let token = alloc::format!("{name}-v{number}");
+            return Err(RegistryError::NotWritable(token, component.major()));
+        }
+        Self::of(self.components.clone(), Some((component.name, number)))
+    }
+
+    fn of(
+        all: BTreeMap<&'static str, &'static Component>,
+        experiment: Option<(&'static str, u32)>,
+    ) -> Result<Self, RegistryError> {
+        let abilities = all.values().map(|component| {
+            let experiment = experiment.filter(|(name, _)| *name == component.name);
+            Ability::of(component, experiment.map(|(_, number)| number))
+        });
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         for component in all.values() {
             let Some(field) = component.field else {

@@ -280,6 +280,14 @@ impl Side {
         users.find_map(|user| user.stands_for.get(need).copied())
     }
 
+    /// The version of the component `name` that is read where no string and no list announces it: the one
+    /// that plain strings stand for, or else the oldest that it restores.
+    #[must_use]
+    pub fn unannounced(&self, name: &str) -> Option<u32> {
+        let oldest = || self.get(name)?.restorable().next();
+        self.stands_for(name).or_else(oldest)
+    }
+
     /// What the plain string of `user` stands for: all that it lists, directly or not, each with its
     /// version, what is needed before what is listed alone. Where a side does not tell, it is what this
     /// side writes.
@@ -433,15 +441,28 @@ impl TryFrom<&Component> for Ability {
     type Error = RegistryError;
 
     fn try_from(component: &Component) -> Result<Self, RegistryError> {
+        Self::of(component, None)
+    }
+}
+
+impl Ability {
+    /// What `component` can, with the experiment of that number.
+    pub(crate) fn of(
+        component: &Component,
+        experiment: Option<u32>,
+    ) -> Result<Self, RegistryError> {
         let name = component.name.to_string();
-        let written = component.written();
-        let mut ability = Self::new(&name, written.number)
-            .map_err(|error| RegistryError::Name(name.clone(), error))?;
-        ability.restores = component.restores();
-        ability.writes = component.writes().collect();
-        ability.features = Some(component.features);
+        let is_on = |one: &Generation| Some(one.number) == experiment;
         let known = component.generations.iter();
-        let known = known.filter(|one| one.role != Role::Experimental);
+        let known = known.filter(|one| one.role != Role::Experimental || is_on(one));
+        let written = known.clone().filter(|one| one.role != Role::ReadOnly);
+        let mut writes: Vec<u32> = written.map(|one| one.number).collect();
+        let newest = writes.pop().unwrap_or_default();
+        let mut ability =
+            Self::new(&name, newest).map_err(|error| RegistryError::Name(name.clone(), error))?;
+        ability.restores = known.clone().map(|one| one.number).collect();
+        ability.writes = writes;
+        ability.features = Some(component.features);
         ability.generations = known.map(|one| (one.number, Announces::of(one))).collect();
         ability.announce();
         ability.presence = component.presence;

@@ -3,13 +3,14 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, Compat, NotAdmitted, Registry};
-use kho_mem::{Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, Pages, PhysAddr};
+use kho_compat::{Admitted, NotAdmitted, Registry};
+use kho_mem::{
+    Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, PageSize, Pages, PhysAddr,
+};
 use kho_radix::{Failed, RestoreError};
 
-use crate::NAME;
+use crate::COMPONENT;
 use crate::handover::Parts;
-use crate::v4::VERSION;
 use crate::{Entry, Handover, OpenError, ScratchTable};
 
 /// A handover that a predecessor left in an arena.
@@ -73,7 +74,15 @@ impl Attached {
         entry: Entry,
         registry: &Registry,
     ) -> Result<Self, Failed<Handed, OpenError>> {
-        match Handover::open_with(&handed, entry, registry).map(Handover::into_parts) {
+        let opened = Handover::open_with(&handed, entry, registry);
+        let of_arena = opened.and_then(|handover| match handover.page_size() {
+            PageSize::K4 => Ok(handover.into_parts()),
+            other => Err(Damage::new(Defect::BadSize, "page size", entry.fdt_addr)
+                .found(other)
+                .expected("4 KiB, the page size of an arena")
+                .into()),
+        });
+        match of_arena {
             Ok(parts) => Ok(Self {
                 handed,
                 parts,
@@ -165,9 +174,8 @@ impl Attached {
     }
 
     fn require(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
-        let found = Compat::parse(self.handover().root().compatible());
-        let version = found.map_or(VERSION, |compat| compat.base().version());
-        admitted.require(NAME, version)
+        let announced = self.handover().announced();
+        admitted.found(&announced, &COMPONENT).map(|_| ())
     }
 
     /// Ends the handover: what was not restored is freed.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};
+use vm_fdt::FdtWriter;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
@@ -386,4 +387,15 @@ fn structure_block(block: &[u8], strings: &[u8], at: PhysAddr) -> Result<(), Dam
             return Ok(());
         }
     }
+}
+
+/// Begins a node of a tree that is written. Only the root has no name.
+pub(crate) fn begin(
+    fdt: &mut FdtWriter,
+    name: &str,
+) -> Result<vm_fdt::FdtWriterNode, vm_fdt::Error> {
+    if name.is_empty() {
+        return Err(vm_fdt::Error::InvalidNodeName);
+    }
+    fdt.begin_node(name)
 }

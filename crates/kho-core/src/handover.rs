@@ -8,7 +8,7 @@ use kho_compat::{
     Admitted, Announced, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
 };
 use kho_mem::{
-    Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange, is_backed,
+    Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange, is_backed,
 };
 use kho_radix::{Claims, Preserved, Reading};
 
@@ -20,7 +20,7 @@ use crate::{Listed, RootFdt, Said, ScratchTable, Subtree};
 pub struct Entry {
     /// The root FDT's address.
     pub fdt_addr: PhysAddr,
-    /// Its bytes; a page.
+    /// Its bytes: a page of the kernel that wrote the handover, and the only trace of its page size.
     pub fdt_size: u64,
     /// The scratch table's address and bytes, where they are known: a handover can be read, but
     /// not booted, without.
@@ -28,7 +28,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A handover whose root FDT lies at `fdt_addr`.
+    /// A handover of 4 KiB pages whose root FDT lies at `fdt_addr`.
     #[must_use]
     pub const fn new(fdt_addr: PhysAddr) -> Self {
         Self {
@@ -36,6 +36,27 @@ impl Entry {
             fdt_size: FDT_SIZE as u64,
             scratch: None,
         }
+    }
+
+    /// Sets the page size.
+    #[must_use]
+    pub const fn with_page_size(mut self, size: PageSize) -> Self {
+        self.fdt_size = size.bytes();
+        self
+    }
+
+    /// The page size of the kernel that wrote the handover.
+    ///
+    /// # Errors
+    ///
+    /// The root FDT has the size of no page: neither 4, 16 nor 64 KiB.
+    pub fn page_size(&self) -> Result<PageSize, Damage> {
+        PageSize::of(self.fdt_size).ok_or_else(|| {
+            let what = "fdt_size of the boot parameters";
+            Damage::new(Defect::BadSize, what, self.fdt_addr)
+                .found(self.fdt_size)
+                .expected("4096, 16384 or 65536, the bytes of a page")
+        })
     }
 
     /// Adds the scratch table's address and bytes.
@@ -106,7 +127,7 @@ impl<'m> Handover<'m> {
     ) -> Result<Self, OpenError> {
         let root = Self::read_root(mem, entry)?;
         Self::admit_root(registry, &root)?;
-        let preserved = Preserved::read(mem, root.tracker()?)?;
+        let preserved = Self::read_tracker(mem, entry, &root)?;
         let scratch = match entry.scratch {
             Some((at, size)) => Some(ScratchTable::read(mem, at, size)?),
             None => None,
@@ -121,16 +142,21 @@ impl<'m> Handover<'m> {
     ///
     /// As [`RootFdt::read`], and the entry's size is not a page.
     pub fn read_root(mem: &dyn PhysMem, entry: Entry) -> Result<RootFdt, Damage> {
-        if entry.fdt_size != FDT_SIZE as u64 {
-            return Err(Damage::new(
-                Defect::BadSize,
-                "fdt_size of the boot parameters",
-                entry.fdt_addr,
-            )
-            .found(entry.fdt_size)
-            .expected(FDT_SIZE));
-        }
-        RootFdt::read(mem, entry.fdt_addr)
+        RootFdt::read_page(mem, entry.fdt_addr, entry.page_size()?)
+    }
+
+    /// The third step: the tracker that `root` leads to, of pages of the size that `entry` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Preserved::read`].
+    pub fn read_tracker(
+        mem: &dyn PhysMem,
+        entry: Entry,
+        root: &RootFdt,
+    ) -> Result<Preserved, Damage> {
+        let root = kho_radix::Root::new(root.tracker()?, entry.page_size()?);
+        Preserved::read(mem, root)
     }
 
     /// The second step: whether the components of `registry` can read what `root` leads to: its own
@@ -215,6 +241,12 @@ impl<'m> Handover<'m> {
         &self.parts.root
     }
 
+    /// The page size of the kernel that wrote it.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.preserved().page_size()
+    }
+
     /// The preserved memory.
     #[must_use]
     pub fn preserved(&self) -> &Preserved {
@@ -224,9 +256,10 @@ impl<'m> Handover<'m> {
     /// The pages that it reaches: what is preserved, the tracker's nodes, the root FDT, the scratch table. The
     /// last two may be preserved as well.
     pub(crate) fn reached(&self) -> impl Iterator<Item = PageRun> + '_ {
-        let page = |at: PhysAddr| PageRun {
+        let frames = self.page_size().frames();
+        let page = move |at: PhysAddr| PageRun {
             pfn: at.pfn().get(),
-            pages: 1,
+            pages: frames,
         };
         let (entry, preserved) = (self.entry(), self.preserved());
         let nodes = preserved.nodes().iter().map(move |at| page(*at));
@@ -295,7 +328,7 @@ impl<'m> Handover<'m> {
         let mut claims = Claims::new(&self.parts.preserved);
         let root = Link::given(self.parts.root.at(), "root FDT");
         if self.parts.preserved.lookup(root.to).is_some() {
-            claims.bytes(root, FDT_SIZE as u64)?;
+            claims.bytes(root, self.page_size().bytes())?;
         }
         for subtree in &self.parts.subtrees {
             let within = |damage: Damage| {

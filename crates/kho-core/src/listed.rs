@@ -246,11 +246,9 @@ pub(crate) fn unsaid(side: &Side, writing: Writing) -> Option<String> {
         return None;
     }
     let unsaid = |ability: &&Ability| {
-        // What nobody lists is read as the first that there was.
-        let first = || ability.restorable().next();
-        let stands_for = side.stands_for(&ability.name).or_else(first);
+        let unannounced = side.unannounced(&ability.name);
         ability.carrier.is_none()
-            && stands_for.is_some_and(|version| version != ability.version)
+            && unannounced.is_some_and(|version| version != ability.version)
             && !is_said(side, writing.strings, &ability.name)
     };
     let ability = side.abilities().find(unsaid)?;

@@ -3,8 +3,7 @@
 use kho_mem::{Damage, Link, PhysMem, PhysRange, Pieces, pieces};
 use kho_radix::{RestoreError, Restoring};
 
-use crate::NAME;
-use crate::v4::VERSION;
+use crate::COMPONENT;
 
 /// Restored memory: its bytes as they lie there.
 #[derive(Clone, Copy)]
@@ -21,7 +20,7 @@ impl<'m> Restored<'m> {
     /// The verdict does not cover the handover's root, no preserved folio begins there, or it was
     /// claimed before.
     pub fn folio(restoring: &mut Restoring<'_, 'm>, link: Link) -> Result<Self, RestoreError> {
-        restoring.found(NAME, &[VERSION])?;
+        restoring.found(&COMPONENT)?;
         let folio = restoring.folio(link)?;
         Self::of(restoring, link, folio.order.bytes().unwrap_or(u64::MAX))
     }
@@ -36,12 +35,12 @@ impl<'m> Restored<'m> {
         link: Link,
         pages: u64,
     ) -> Result<Self, RestoreError> {
-        restoring.found(NAME, &[VERSION])?;
+        restoring.found(&COMPONENT)?;
         restoring.pages(link, pages)?;
         Self::of(
             restoring,
             link,
-            pages.saturating_mul(kho_mem::PAGE_SIZE_U64),
+            pages.saturating_mul(restoring.page_size().bytes()),
         )
     }
 

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Defect, Link, PageSize, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
+use vm_fdt::FdtWriter;
 
-use crate::fdt::Tree;
-use crate::listed::Listed;
-use crate::v4::{FDT_SIZE, PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
+use crate::fdt::{self, Tree};
+use crate::listed::{self, Listed};
+use crate::v4::{PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
 
 /// A subtree of the root FDT: a blob that some component preserved under its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,14 +46,23 @@ fn lists(node: &FdtNode<'_>) -> Option<Carrier> {
 }
 
 impl RootFdt {
-    /// Reads the root FDT at `at`, one page.
+    /// Reads the root FDT at `at`, one page of 4 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`RootFdt::read_page`].
+    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
+        Self::read_page(mem, at, PageSize::K4)
+    }
+
+    /// Reads the root FDT at `at`, one page of `size`.
     ///
     /// # Errors
     ///
     /// It lies outside memory or is not page-aligned; its header, structure or names are
     /// damaged; it has no `compatible` string.
-    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
-        if at.is_null() || !at.is_page_aligned() {
+    pub fn read_page(mem: &dyn PhysMem, at: PhysAddr, size: PageSize) -> Result<Self, Damage> {
+        if at.is_null() || !size.is_aligned(at) {
             let defect = if at.is_null() {
                 Defect::Null
             } else {
@@ -63,7 +73,7 @@ impl RootFdt {
                 .expected("a page's address"));
         }
         let page = mem
-            .bytes(at, FDT_SIZE)
+            .bytes(at, size.len())
             .map_err(|error| error.damage(NAME, at))?;
         let tree = Tree::check(&page, at, NAME)?;
         let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
@@ -182,4 +192,42 @@ impl RootFdt {
             })
             .collect()
     }
+}
+
+/// What a root FDT says of a subtree, to be written.
+pub(crate) struct Blob<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) addr: PhysAddr,
+    pub(crate) size: u64,
+    // Whether it lists the regions of the handover's own.
+    pub(crate) regions: bool,
+}
+
+/// The root FDT whose string is `compatible`: the tracker, the components that it lists, the subtrees.
+pub(crate) fn encode(
+    compatible: &str,
+    tracker: PhysAddr,
+    list: Option<listed::Node<'_>>,
+    subtrees: &[Blob<'_>],
+) -> Result<Vec<u8>, vm_fdt::Error> {
+    let mut tree = FdtWriter::new()?;
+    let root = tree.begin_node("")?;
+    tree.property_string(PROP_COMPATIBLE, compatible)?;
+    // Little-endian, unlike the cells of other device trees.
+    tree.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
+    if let Some(list) = list {
+        let node = fdt::begin(&mut tree, list.name)?;
+        for (name, value) in list.properties {
+            tree.property(name, &value)?;
+        }
+        tree.end_node(node)?;
+    }
+    for subtree in subtrees {
+        let node = fdt::begin(&mut tree, subtree.name)?;
+        tree.property(PROP_BLOB, &subtree.addr.get().to_le_bytes())?;
+        tree.property(PROP_BLOB_SIZE, &subtree.size.to_le_bytes())?;
+        tree.end_node(node)?;
+    }
+    tree.end_node(root)?;
+    tree.finish()
 }

@@ -3,9 +3,15 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Located, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_mem::{
+    Arena, Damage, Defect, Folio, Located, Order, OutOfMemory, PAGE_SIZE, PhysAddr, PhysMem,
+    PhysMemExt, PhysRange, put,
+};
 use kho_radix::Preserved;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
+use crate::KhoError;
 use crate::v4::{SCRATCH_ALIGN, ScratchEntry};
 
 /// More areas than any machine has: low memory, global, and one per NUMA node, of which Linux
@@ -143,4 +149,30 @@ fn decode(bytes: &[u8], at: PhysAddr) -> Result<ScratchTable, Damage> {
             .expected("memory for the next kernel"));
     }
     Ok(ScratchTable { at, areas })
+}
+
+/// Writes the table of `areas`, and says how many bytes it has; nothing for no areas.
+pub(crate) fn write(arena: &Arena, areas: &[PhysRange]) -> Result<Option<(Folio, u64)>, KhoError> {
+    if areas.is_empty() {
+        return Ok(None);
+    }
+    for (index, area) in areas.iter().enumerate() {
+        let aligned = (area.start().get() | area.len()).is_multiple_of(SCRATCH_ALIGN);
+        let apart = areas.iter().take(index).all(|other| !other.overlaps(area));
+        if !aligned || !apart || area.end() > PHYS_LIMIT || index as u64 >= MAX_AREAS {
+            return Err(KhoError::BadScratch(*area));
+        }
+    }
+    let entry = |area: &PhysRange| ScratchEntry {
+        addr: U64::new(area.start().get()),
+        size: U64::new(area.len()),
+    };
+    let entries: Vec<_> = areas.iter().map(entry).collect();
+    let bytes = entries.as_bytes();
+    let pages = bytes.len().div_ceil(PAGE_SIZE).next_power_of_two();
+    let order = u8::try_from(pages.ilog2()).ok().and_then(Order::new);
+    let pages = pages as u64;
+    let mut table = arena.alloc_zeroed(order.ok_or(OutOfMemory { pages })?)?;
+    put(&mut table, 0, bytes, "bytes of the scratch table")?;
+    Ok(Some((table, bytes.len() as u64)))
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kho_mem::inherit::HANDOVER_ENV;
+use crate::inherit::HANDOVER_ENV;
 
 /// The environment variable that says why a handover comes back.
 pub(crate) const RETURNED_ENV: &str = "KHO_RETURNED";

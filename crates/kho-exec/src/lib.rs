@@ -21,18 +21,24 @@
 //!
 //! The README has an example.
 
+mod arrival;
 mod channel;
+mod config;
+mod error;
 mod exec;
 mod host;
+mod inherit;
 mod program;
 mod store;
 mod supervise;
 mod ticket;
 
-pub use host::{Config, FinishError, HandOverError, Host, StartError};
+pub use config::Config;
+pub use error::{FinishError, HandOverError, StartError};
+pub use host::Host;
+pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
-pub use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use program::Program;
 pub use supervise::{Event, supervise};
 pub use ticket::{Mark, now};

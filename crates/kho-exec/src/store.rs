@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use kho_mem::inherit::{STORED_PREFIX, STORED_TICKET};
+use crate::inherit::{STORED_PREFIX, STORED_TICKET};
 
 use rustix::net::SendFlags;
 

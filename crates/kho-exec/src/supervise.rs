@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use kho_mem::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, read_ticket, set_inheritable, ticket_body};
+use crate::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, read_ticket, set_inheritable, ticket_body};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};

@@ -33,6 +33,14 @@ pub fn now() -> u64 {
     seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
+/// Notes that something happens now.
+pub(crate) fn mark(marks: &mut Vec<Mark>, what: &str) {
+    marks.push(Mark {
+        what: what.to_owned(),
+        at: now(),
+    });
+}
+
 /// Where a handover is, for the process that takes it over. What it says of the previous program is
 /// read whatever the rest is, so that any version of it can be handed back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -30,7 +30,6 @@ const ROLE: &str = "KHO_TEST_VERSIONS";
 /// What the programs are: a word per generation, of traits joined by `+`.
 const PLAN: &str = "KHO_TEST_PLAN";
 
-static BLOCK_2: Component = v2::COMPONENT;
 static EXTRA_1: Component = Component::new("extra", &[Generation::new(1)])
     .carried_in(Carrier::FileHandler)
     .field(48)
@@ -40,13 +39,15 @@ static EXTRA_2: Component = Component::new("extra", &[Generation::new(2)])
     .field(48)
     .optional();
 
-/// The linked components but for those that `own` names, and `own`.
-fn registry(own: &[&'static Component]) -> &'static Registry {
+/// The linked components and `own`, with or without version 2 of the blocks.
+fn registry(own: &[&'static Component], has_v2: bool) -> &'static Registry {
     let linked = Registry::linked().unwrap().components();
-    let linked = linked.filter(|linked| own.iter().all(|own| own.name != linked.name));
-    Box::leak(Box::new(
-        Registry::new(linked.chain(own.iter().copied())).unwrap(),
-    ))
+    let all = Registry::new(linked.chain(own.iter().copied())).unwrap();
+    Box::leak(Box::new(if has_v2 {
+        all.with_experiment("block", v2::VERSION).unwrap()
+    } else {
+        all
+    }))
 }
 
 /// A file of a page.
@@ -98,12 +99,11 @@ fn config(traits: &str) -> Config {
     let has = |name: &str| traits.split('+').any(|word| word == name);
     let mut config = Config::new().arena(PhysAddr::new(1 << 32), 256 << 20);
     let mut own = Vec::new();
-    own.extend(has("v2").then_some(&BLOCK_2));
     own.extend(has("extra1").then_some(&EXTRA_1));
     own.extend(has("extra2").then_some(&EXTRA_2));
-    let registry = registry(&own);
+    let registry = registry(&own, has("v2"));
     let linked = Registry::linked().unwrap().side();
-    if !own.is_empty() {
+    if has("v2") || !own.is_empty() {
         config = config.registry(registry);
     }
     if has("extra2") {

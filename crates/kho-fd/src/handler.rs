@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::inherit::set_inheritable;
-use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Defect, PhysAddr, PhysMemExt, put};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
 
-use crate::NAME;
 use crate::v1::{FdSer, VERSION};
+use crate::{COMPONENT, NAME};
 use crate::{FdFile, FdTable};
 
 /// Hands [`FdFile`]s over.
@@ -74,8 +73,7 @@ impl FileHandler for FdHandler {
             return Err(HandlerError::new(text));
         }
         let ser = FdSer {
-            // A descriptor is not negative.
-            number: U32::new(u32::try_from(number).unwrap_or(u32::MAX)),
+            number: U32::new(u32::try_from(number).map_err(refused)?),
             kind: U32::new(kind),
             dev: U64::new(dev),
             ino: U64::new(ino),
@@ -84,9 +82,13 @@ impl FileHandler for FdHandler {
             .preserver()
             .alloc_preserve(size_of::<FdSer>())
             .map_err(refused)?;
-        if let Some(head) = folio.get_mut(..size_of::<FdSer>()) {
-            head.copy_from_slice(ser.as_bytes());
-        }
+        put(
+            &mut folio,
+            0,
+            ser.as_bytes(),
+            "bytes of a descriptor's page",
+        )
+        .map_err(refused)?;
         Ok(PreservedFd {
             ser: folio,
             number,
@@ -100,7 +102,7 @@ impl FileHandler for FdHandler {
 
     fn freeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) -> Result<u64, HandlerError> {
         preserved.flags = fcntl_getfd(file.as_fd()).map_err(refused)?;
-        set_inheritable(file.as_fd(), true).map_err(refused)?;
+        fcntl_setfd(file.as_fd(), FdFlags::empty()).map_err(refused)?;
         self.table.freeze(preserved.number, file);
         Ok(preserved.ser.addr().get())
     }
@@ -120,7 +122,7 @@ impl FileHandler for FdHandler {
         retrieve: &mut Retrieve<'_>,
         data: u64,
     ) -> Result<Arc<FdFile>, HandlerError> {
-        retrieve.found(&[VERSION]).map_err(refused)?;
+        retrieve.found(&COMPONENT).map_err(refused)?;
         let link = retrieve.link(data, "descriptor");
         let read = retrieve.restoring(|restoring| {
             restoring.page(link)?;

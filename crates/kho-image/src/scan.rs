@@ -2,7 +2,9 @@
 
 use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
 use kho_core::{Entry, RootFdt};
-use kho_mem::{Chunk, Damage, Defect, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{
+    Chunk, Damage, Defect, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
+};
 use memchr::memmem::Finder;
 
 use crate::Progress;
@@ -20,6 +22,8 @@ pub struct Root {
     pub addr: PhysAddr,
     /// Its compat string.
     pub compatible: String,
+    /// The smallest page size for which its tracker holds what it points to: nothing in memory states it.
+    pub page_size: PageSize,
 }
 
 /// A page that looks like a root FDT but is none.
@@ -140,7 +144,11 @@ impl Scan {
             .collect();
         nodes.dedup_by_key(|node| (node.fdt_size, node.scratch_addr, node.scratch_size));
         match nodes.as_slice() {
-            [] => Ok(Entry::new(fdt)),
+            [] => {
+                let root = self.roots.iter().find(|root| root.addr == fdt);
+                let size = root.map_or(PageSize::K4, |root| root.page_size);
+                Ok(Entry::new(fdt).with_page_size(size))
+            }
             [node] => {
                 let mut entry = Entry::new(fdt).with_scratch(node.scratch_addr, node.scratch_size);
                 entry.fdt_size = node.fdt_size;
@@ -290,14 +298,23 @@ fn look_for_nodes(
 }
 
 fn root(mem: &dyn PhysMem, addr: PhysAddr, property: &Finder<'_>, page: &[u8], found: &mut Scan) {
-    match RootFdt::read(mem, addr) {
+    // With larger pages it may be longer than 4 KiB.
+    let larger = PageSize::ALL.into_iter().skip(1);
+    let mut larger = larger.filter_map(|size| RootFdt::read_page(mem, addr, size).ok());
+    match RootFdt::read(mem, addr).or_else(|damage| larger.next().ok_or(damage)) {
         Ok(root) if is_kho(root.compatible()) => {
             // A version that is not known may call it differently; "kho-v*" with it is a root.
             match root.tracker() {
-                Ok(_) if found.roots.len() < LIMIT => {
+                Ok(tracker) if found.roots.len() < LIMIT => {
+                    let blobs = root.subtrees().unwrap_or_default();
+                    let fits = |size: &PageSize| {
+                        let tree = kho_radix::Root::new(tracker, *size);
+                        blobs.iter().all(|blob| tree.holds(mem, blob.addr))
+                    };
                     found.roots.push(Root {
                         addr,
                         compatible: root.compatible().to_owned(),
+                        page_size: PageSize::ALL.into_iter().find(fits).unwrap_or_default(),
                     });
                 }
                 Ok(_) => {}

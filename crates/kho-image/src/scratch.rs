@@ -1,7 +1,7 @@
 //! The scratch table of a dump that was cut down to what its handover reaches.
 
 use kho_core::v4::{SCRATCH_ALIGN, ScratchEntry};
-use kho_mem::{PAGE_MASK, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 
 /// Words of a table of 30 NUMA nodes.
@@ -22,11 +22,13 @@ pub fn scratch_by_elimination(
     fdt: PhysAddr,
 ) -> Option<(PhysAddr, u64)> {
     let mut left_over = None;
+    let page_size = preserved.page_size();
     let mut next = Some(PhysAddr::NULL);
     // Pages that are accounted for although they are not preserved.
     let known = |addr: PhysAddr| addr == fdt || preserved.has_node(addr);
     while let Some(region) = next.and_then(|from| mem.region(from)) {
-        if region.start().get() & PAGE_MASK != 0 || region.len() & PAGE_MASK != 0 {
+        if !page_size.is_aligned(region.start()) || !region.len().is_multiple_of(page_size.bytes())
+        {
             return None;
         }
         let mut addr = region.start();
@@ -40,7 +42,7 @@ pub fn scratch_by_elimination(
                 if !known(addr) && left_over.replace(addr).is_some() {
                     return None;
                 }
-                PAGE_SIZE_U64
+                page_size.bytes()
             };
             let Some(after) = addr.checked_add(step) else {
                 break;

@@ -5,8 +5,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Link, Located, PAGE_SIZE, PhysAddr};
+use kho_mem::{Damage, Defect, Link, Located, PageSize, PhysAddr};
 use kho_radix::Reading;
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
 use crate::name::ascii;
 use crate::v5::{FLB_PAGES, FlbHeaderSer, FlbSer};
@@ -24,11 +26,23 @@ pub struct Flb {
     pub at: PhysAddr,
 }
 
-const PER_AREA: u64 = ((PAGE_SIZE - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>()) as u64;
+/// FLBs that fit an area of one page.
+pub(crate) const fn per_area(size: PageSize) -> u64 {
+    ((size.len() - size_of::<FlbHeaderSer>()) / size_of::<FlbSer>()) as u64
+}
 
 /// Where the data of the entry at `at` stands.
 pub(crate) fn data_at(at: PhysAddr) -> PhysAddr {
     Located::<FlbSer>::zeroed(at).addr_of(|ser| &ser.data)
+}
+
+/// The bytes of the area that lists `flbs`.
+pub(crate) fn encode(flbs: &[FlbSer]) -> Vec<u8> {
+    let header = FlbHeaderSer {
+        pgcnt: U64::new(FLB_PAGES),
+        count: U64::new(flbs.len() as u64),
+    };
+    [header.as_bytes(), flbs.as_bytes()].concat()
 }
 
 /// Reads the area that `area` points to, and claims it. `files` is how many files the handover has:
@@ -47,11 +61,12 @@ pub(crate) fn read(
             .expected(FLB_PAGES));
     }
     let count = header.count.get();
-    if count > PER_AREA {
+    let most = per_area(reading.page_size());
+    if count > most {
         let at = header.addr_of(|header| &header.count);
         return Err(Damage::new(Defect::BadCount, "count", at)
             .found(count)
-            .expected(format!("0 to {PER_AREA}")));
+            .expected(format!("0 to {most}")));
     }
     let mut flbs: Vec<Flb> = Vec::new();
     for index in 0..count {

@@ -11,7 +11,7 @@ use core::error::Error;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::{Admitted, Announced, NotAdmitted, Token};
+use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted, Token};
 use kho_core::{Attached, Kho};
 use kho_mem::sync::RwLock;
 use kho_mem::{Link, MemError, PhysAddr, PhysMemExt};
@@ -137,17 +137,14 @@ impl Retrieve<'_> {
         self.admitted.version_for(self.announced, component)
     }
 
-    /// As [`Retrieve::version`], checked: the verdict covers it, and it is one of `known`, those that
-    /// the handler reads.
+    /// The generation of `component` that was handed over: of the file's own, or of one that it needs.
+    /// See [`Admitted::found`].
     ///
     /// # Errors
     ///
-    /// It is not.
-    pub fn found(&self, known: &[u32]) -> Result<u32, NotAdmitted> {
-        let base = self.announced.base();
-        let (component, version) = base.map_or(("", 0), |base| (base.name(), base.version()));
-        self.admitted.require(component, version)?;
-        NotAdmitted::unless_known(component, version, known)
+    /// As [`Admitted::found`].
+    pub fn found(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        self.admitted.found(self.announced, component)
     }
 
     /// Restores with what is given. The memory is locked against finishing meanwhile.
@@ -164,6 +161,24 @@ impl Retrieve<'_> {
 ///
 /// Every step that fails must leave the file, the arena and the tracker as they were; what was
 /// preserved through [`Kho::preserver`] goes when its owner is dropped.
+///
+/// # What a step may call
+///
+/// A handler's functions, and those of a [`FlbHandler`], are called within one step of the
+/// [`Orchestrator`](crate::Orchestrator) or of the [`Incoming`](crate::Incoming) handover. Steps are taken one at a
+/// time: other threads wait until it is over, so that a handler must not wait for a thread that begins one.
+///
+/// - What would begin another step fails with [`LuoError::InStep`](crate::LuoError::InStep) or
+///   [`IncomingError::InStep`](crate::IncomingError::InStep): creating a session, preserving a file, freezing;
+///   retrieving a session, a file or an FLB, asking what waits, finishing. A file that depends on another is
+///   preserved and retrieved after it, by their user. Without the feature `std` threads can not be told apart,
+///   and such a call does not return.
+/// - What only asks is answered: names and counts of sessions, files and tokens, the verdict, the [`Kho`].
+/// - An [`OutgoingSession`](crate::OutgoingSession) that is dropped is closed when the step is over.
+/// - [`Kho::preserver`] and the rest of [`Kho`] may be used, in every step of the outgoing side.
+/// - The memory is locked for reading in [`can_finish`](Self::can_finish) and [`Retrieve::restoring`], and for
+///   writing in [`finish`](Self::finish). Use `attached` there: [`Held`], what reads through it, and
+///   [`Incoming::settle`](crate::Incoming::settle) may wait for the step itself.
 pub trait FileHandler: Send + Sync + 'static {
     /// The kind of file.
     type File: Send + Sync + 'static;
@@ -248,6 +263,8 @@ pub trait FileHandler: Send + Sync + 'static {
 
 /// An object that lives as long as files depend on it (FLB): preserved with the first of them,
 /// unpreserved or finished with the last.
+///
+/// What its functions may call, [`FileHandler`] says.
 pub trait FlbHandler: Send + Sync + 'static {
     /// The object.
     type Object: Send + Sync + 'static;

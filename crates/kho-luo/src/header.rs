@@ -1,10 +1,13 @@
-//! The header, decoded from its bytes alone.
+//! The header: decoded from its bytes alone, and encoded.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use kho_compat::Compat;
 use kho_mem::{Damage, Defect, Located, PAGE_SIZE_U64, PhysAddr};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U64;
 
 use crate::name::ascii;
 use crate::v5::LuoSerTail;
@@ -12,7 +15,8 @@ use crate::v5::LuoSerTail;
 /// The most bytes that a header is read of: its string is one of some dozens of bytes.
 const MAX_HEADER: u64 = PAGE_SIZE_U64;
 
-const TAIL: usize = size_of::<LuoSerTail>();
+/// Bytes behind the string.
+pub(crate) const TAIL: usize = size_of::<LuoSerTail>();
 
 /// LUO's header as it stands in memory: its string. What follows the string is of the version that
 /// the string says.
@@ -78,6 +82,23 @@ impl<'b> Header<'b> {
         }
         Ok(tail)
     }
+}
+
+/// The string with its NUL, padded to a multiple of 8: what a header begins with.
+pub(crate) fn field(compat: &Compat) -> Vec<u8> {
+    let mut bytes = compat.to_string().into_bytes();
+    bytes.resize(compat.field_len(), 0);
+    bytes
+}
+
+/// The header whose string is `field`, of update `number`.
+pub(crate) fn encode(field: &[u8], number: u64, sessions: PhysAddr, flbs: PhysAddr) -> Vec<u8> {
+    let tail = LuoSerTail {
+        liveupdate_num: U64::new(number),
+        sessions_pa: U64::new(sessions.get()),
+        flbs_pa: U64::new(flbs.get()),
+    };
+    [field, tail.as_bytes()].concat()
 }
 
 /// Checks that a header may have `size` bytes, before they are looked at.

@@ -29,6 +29,7 @@ mod outgoing;
 mod read;
 mod restore;
 mod session;
+mod steps;
 mod token;
 pub mod v5;
 
@@ -39,7 +40,7 @@ pub use header::Header;
 pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
 pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
-pub use kho_mem::{Arena, Damage, Link, MemError, PhysAddr};
+pub use kho_mem::{Arena, Broken, Damage, Link, MemError, PhysAddr};
 pub use kho_radix::{Claims, Reading, Restoring};
 pub use name::Name;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};

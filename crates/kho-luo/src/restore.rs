@@ -4,11 +4,10 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use kho_compat::{Admitted, Carrier, Compat, NotAdmitted};
+use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
 
-use crate::NAME;
+use crate::COMPONENT;
 use crate::token::ByToken;
-use crate::v5::VERSION;
 use crate::{Body, File, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).
@@ -45,9 +44,8 @@ impl Luo {
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
-        let found = Compat::parse(self.compatible());
-        let version = found.map_or(VERSION, |compat| compat.base().version());
-        admitted.require(NAME, version)?;
+        let announced = Announced::default().in_string(self.compatible());
+        admitted.found(&announced, &COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
         let body = self.try_body()?;
         let losses = admitted.verdict().losses();
@@ -99,8 +97,7 @@ impl<'l> Sessions<'l> {
     }
 
     fn open(&self, session: &'l Session) -> IncomingSession<'l> {
-        let token = |at: usize| session.files.get(at).map_or(0, |file| file.token);
-        let by_token = ByToken::new(session.files.len(), token);
+        let by_token = ByToken::new(session.files.len(), session.token());
         IncomingSession {
             body: self.body,
             lost: Arc::clone(&self.lost),
@@ -126,8 +123,10 @@ impl<'l> IncomingSession<'l> {
     #[must_use]
     pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
         let files = &self.session.files;
-        let of = |at: usize| files.get(at).map_or(0, |file| file.token);
-        let file = files.get(self.by_token.find(token, 0, files.len(), of)?)?;
+        let found = self
+            .by_token
+            .find(token, 0, files.len(), self.session.token());
+        let file = files.get(found?)?;
         Some(self.open(file))
     }
 

@@ -48,6 +48,11 @@ impl Session {
     pub const fn at(&self) -> PhysAddr {
         self.at
     }
+
+    /// The token of each file, by its place; 0 past the last.
+    pub(crate) fn token(&self) -> impl Fn(usize) -> u64 {
+        |at| self.files.get(at).map_or(0, |file| file.token)
+    }
 }
 
 /// A file entry as it was handed over.

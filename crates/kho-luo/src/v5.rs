@@ -19,6 +19,14 @@ pub const COMPAT_LEN: usize = 48;
 /// Pages of the FLB area.
 pub const FLB_PAGES: u64 = 1;
 
+/// The string with its NUL in a field of `N` bytes; `None` where it does not fit.
+pub(crate) fn field<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut field = [0; N];
+    let room = field.get_mut(..text.len()).filter(|_| text.len() < N)?;
+    room.copy_from_slice(text);
+    Some(field)
+}
+
 /// The header with the plain string `luo-v5`. With a longer one `compatible` grows: its length is
 /// the string's with its NUL, rounded up to 8.
 #[derive(

@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-/// log2 of the page size. KHO never hands over between kernels of different page size.
+/// log2 of [`PAGE_SIZE`].
 pub const PAGE_SHIFT: u32 = 12;
-/// Bytes in a page: the one place where 4096 comes from.
+/// Bytes in a frame, the unit of frame numbers, and in a page of an arena: the one place where 4096
+/// comes from. A handover's own page may be larger: see [`PageSize`](crate::PageSize).
 pub const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
 /// [`PAGE_SIZE`] where an address or a file offset is computed.
 pub const PAGE_SIZE_U64: u64 = 1 << PAGE_SHIFT;
@@ -83,7 +84,7 @@ impl fmt::LowerHex for PhysAddr {
     }
 }
 
-/// A page frame number: a physical address divided by the page size.
+/// A frame number: a physical address divided by 4 KiB, whatever the page size of a handover.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Pfn(u64);
 
@@ -117,18 +118,27 @@ impl Pfn {
     }
 }
 
-/// log2 of a number of pages.
+/// log2 of a number of frames of 4 KiB.
 ///
-/// A folio has an order of at most [`Order::MAX_FOLIO`]; a run of pages may be recorded with
-/// any order up to [`Order::MAX`].
+/// A folio of 4 KiB pages has an order of at most [`Order::MAX_FOLIO`]; a run of pages may be recorded
+/// with any order up to [`Order::MAX`]. Orders that count a handover's larger pages are
+/// [converted](crate::PageSize::frames_of).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Order(u8);
 
 impl Order {
     /// A single page.
     pub const ZERO: Self = Self(0);
-    /// The largest folio of the page allocator (4 MiB).
+    /// The largest folio of 4 KiB pages (4 MiB).
     pub const MAX_FOLIO: Self = Self(10);
+    /// The largest folio of 16 KiB pages (128 MiB).
+    pub(crate) const MAX_FOLIO_16K: Self = Self(15);
+    /// The largest folio of 64 KiB pages (512 MiB).
+    pub(crate) const MAX_FOLIO_64K: Self = Self(17);
+    /// A page of 16 KiB.
+    pub(crate) const PAGE_16K: Self = Self(2);
+    /// A page of 64 KiB.
+    pub(crate) const PAGE_64K: Self = Self(4);
     /// All of a 64-bit address space.
     pub const MAX: Self = Self(52);
 

@@ -33,16 +33,16 @@ extern crate alloc;
 mod addr;
 mod arena;
 mod damage;
-#[cfg(feature = "std")]
-pub mod inherit;
 mod link;
 #[cfg(feature = "std")]
 mod map;
+mod page_size;
 mod read;
 mod slice;
 #[doc(hidden)]
 pub mod sync;
 mod text;
+mod write;
 
 pub use addr::{
     Order, PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange,
@@ -59,6 +59,8 @@ pub use damage::{Damage, Defect};
 pub use link::{Link, Located};
 #[cfg(feature = "std")]
 pub use map::FileMap;
+pub use page_size::PageSize;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;
 pub use text::is_printable;
+pub use write::{Broken, fill, put};

@@ -1,20 +1,20 @@
 //! A memfd over the folios of an arena.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::ops::{Bound, Deref};
+use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use kho_core::{Attached, PreservedFolio};
+use kho_core::Attached;
 use kho_luo::Held;
 use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{
-    Arena, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr,
+    Arena, Broken, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr,
     PhysMemExt,
 };
 
+use crate::Memfd;
+use crate::pages::{Phase, Run, Slot, State, index};
 use crate::v2::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
-use crate::{FolioEntry, Memfd};
 
 /// What a memfd refuses. It is as it was then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -50,53 +50,12 @@ pub enum FileError {
     /// Memory that was handed over is not there any more.
     #[error(transparent)]
     Memory(#[from] MemError),
+    /// A page does not hold what is to be written to it.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
-/// The largest folio of a file: 2 MiB, a huge page.
-const MAX_ORDER: u8 = 9;
 const MAX_SIZE: u64 = i64::MAX as u64;
-
-/// Where a file stands in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
-    /// It came with a handover that is not finished.
-    Incoming,
-    /// It is this process's own.
-    Own,
-    Preserved,
-    Frozen,
-    Gone,
-}
-
-/// The contents of a run of pages of the file.
-#[derive(Debug)]
-pub(crate) enum Slot {
-    Own(Folio),
-    Preserved(PreservedFolio),
-}
-
-impl Slot {
-    pub(crate) fn order(&self) -> Order {
-        match self {
-            Self::Own(folio) => folio.order(),
-            Self::Preserved(folio) => folio.order(),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(folio) => folio,
-            Self::Preserved(folio) => folio,
-        }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Own(folio) => folio,
-            Self::Preserved(folio) => folio,
-        }
-    }
-}
 
 /// A memfd whose pages are folios of an arena: sparse, readable and writable at any offset, with a
 /// position and seals, as the real one.
@@ -129,34 +88,6 @@ pub struct MemFile {
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) arena: Option<Arena>,
-    pub(crate) phase: Phase,
-    pub(crate) size: u64,
-    pub(crate) pos: u64,
-    pub(crate) seals: u32,
-    // By the page offset in the file. They do not overlap; no one begins at or past the size.
-    pub(crate) slots: BTreeMap<u64, Slot>,
-    // Of a file that came with a handover that is not finished, instead of slots.
-    pub(crate) held: Vec<FolioEntry>,
-}
-
-/// What holds a page of a file, with its first page.
-enum Run<'s> {
-    Hole(u64),
-    Slot(u64, &'s Slot),
-    Held(u64, PhysAddr),
-}
-
-impl Run<'_> {
-    const fn first(&self) -> u64 {
-        match self {
-            Self::Hole(first) | Self::Slot(first, _) | Self::Held(first, _) => *first,
-        }
-    }
-}
-
 /// A piece of a file's contents.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FilePiece<'a> {
@@ -173,15 +104,7 @@ impl MemFile {
         Self {
             held: None,
             finished: AtomicBool::new(true),
-            state: Mutex::new(State {
-                arena: Some(arena.clone()),
-                phase: Phase::Own,
-                size: 0,
-                pos: 0,
-                seals: 0,
-                slots: BTreeMap::new(),
-                held: Vec::new(),
-            }),
+            state: Mutex::new(State::own(arena)),
         }
     }
 
@@ -190,15 +113,7 @@ impl MemFile {
         Self {
             held: Some(held.clone()),
             finished: AtomicBool::new(false),
-            state: Mutex::new(State {
-                arena: None,
-                phase: Phase::Incoming,
-                size: memfd.size(),
-                pos: memfd.pos(),
-                seals: memfd.seals(),
-                slots: BTreeMap::new(),
-                held: memfd.into_folios(),
-            }),
+            state: Mutex::new(State::incoming(memfd)),
         }
     }
 
@@ -355,14 +270,14 @@ impl MemFile {
         }
         let size = state.size;
         if offset > size {
-            state.clear(size, offset);
+            state.clear(size, offset)?;
         }
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             match state.write(offset + done as u64, rest) {
                 Ok(written) => done += written,
-                Err(error) if done == 0 => return Err(error.into()),
-                Err(_) => break,
+                Err(FileError::OutOfMemory(_)) if done > 0 => break,
+                Err(error) => return Err(error),
             }
         }
         state.size = state.size.max(offset + done as u64);
@@ -384,12 +299,12 @@ impl MemFile {
             if state.seals & SEAL_SHRINK != 0 {
                 return Err(FileError::Sealed("shrinking"));
             }
-            drop(state.slots.split_off(&size.div_ceil(PAGE_SIZE_U64)));
         } else if size > state.size && state.seals & SEAL_GROW != 0 {
             return Err(FileError::Sealed("growing"));
         }
         let old = state.size;
-        state.clear(old.min(size), old.max(size));
+        state.clear(old.min(size), old.max(size))?;
+        drop(state.slots.split_off(&size.div_ceil(PAGE_SIZE_U64)));
         state.size = size;
         Ok(())
     }
@@ -465,153 +380,10 @@ impl MemFile {
         }
         let size = state.size;
         if end > size {
-            state.clear(size, end);
+            state.clear(size, end)?;
             state.size = end;
         }
         state.slots.insert(index, Slot::Own(folio));
         Ok(())
-    }
-}
-
-/// An offset inside a folio.
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-impl State {
-    fn may_move(&self) -> Result<(), FileError> {
-        match self.phase {
-            Phase::Frozen => Err(FileError::Frozen),
-            Phase::Gone => Err(FileError::Gone),
-            Phase::Incoming | Phase::Own | Phase::Preserved => Ok(()),
-        }
-    }
-
-    fn may_resize(&self) -> Result<(), FileError> {
-        match self.phase {
-            Phase::Own => Ok(()),
-            Phase::Incoming => Err(FileError::NotFinished),
-            Phase::Preserved => Err(FileError::Preserved),
-            Phase::Frozen => Err(FileError::Frozen),
-            Phase::Gone => Err(FileError::Gone),
-        }
-    }
-
-    /// What holds page `page`, and one past its last page.
-    fn run_at(&self, page: u64) -> (Run<'_>, u64) {
-        if let Some((first, slot)) = self.covering(page) {
-            return (Run::Slot(first, slot), first + slot.order().pages());
-        }
-        // Folios that are held list every page of the file, one after the other.
-        let behind = self.held.partition_point(|folio| folio.index <= page);
-        let held = behind.checked_sub(1).and_then(|at| self.held.get(at));
-        match held.filter(|folio| page < folio.end()) {
-            Some(FolioEntry {
-                index,
-                addr: Some(addr),
-                ..
-            }) => (Run::Held(*index, *addr), held.map_or(page, FolioEntry::end)),
-            Some(folio) => (Run::Hole(page), folio.end()),
-            None => (Run::Hole(page), self.next_slot(page).unwrap_or(u64::MAX)),
-        }
-    }
-
-    /// The slot that holds page `page`, with its first page.
-    fn covering(&self, page: u64) -> Option<(u64, &Slot)> {
-        let (first, slot) = self.slots.range(..=page).next_back()?;
-        (page < first + slot.order().pages()).then_some((*first, slot))
-    }
-
-    /// The first slot behind page `page`.
-    fn next_slot(&self, page: u64) -> Option<u64> {
-        let behind = (Bound::Excluded(page), Bound::Unbounded);
-        self.slots.range(behind).next().map(|(first, _)| *first)
-    }
-
-    /// Whether all bytes of `from..to` lie in slots.
-    fn is_backed(&self, from: u64, to: u64) -> bool {
-        let (mut page, end) = (from >> PAGE_SHIFT, to.div_ceil(PAGE_SIZE_U64));
-        while page < end {
-            match self.covering(page) {
-                Some((first, slot)) => page = first + slot.order().pages(),
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Zeroes the bytes of `from..to` that lie in the slot that holds `from`: the tail of the last
-    /// page, which is not part of the file before it grows.
-    fn clear(&mut self, from: u64, to: u64) {
-        let Some((first, _)) = self.covering(from >> PAGE_SHIFT) else {
-            return;
-        };
-        let start = first << PAGE_SHIFT;
-        if let Some(bytes) = self.slots.get_mut(&first).map(Slot::bytes_mut) {
-            let to = bytes.len().min(index(to - start));
-            if let Some(tail) = bytes.get_mut(index(from - start)..to) {
-                tail.fill(0);
-            }
-        }
-    }
-
-    /// Writes the first bytes of `bytes` at `offset`: those that one folio holds.
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<usize, OutOfMemory> {
-        let page = offset >> PAGE_SHIFT;
-        if let Some((first, _)) = self.covering(page) {
-            let from = index(offset - (first << PAGE_SHIFT));
-            let Some(room) = self
-                .slots
-                .get_mut(&first)
-                .map(Slot::bytes_mut)
-                .and_then(|room| room.get_mut(from..))
-            else {
-                return Err(OutOfMemory { pages: 0 });
-            };
-            let len = room.len().min(bytes.len());
-            if let (Some(room), Some(bytes)) = (room.get_mut(..len), bytes.get(..len)) {
-                room.copy_from_slice(bytes);
-            }
-            return Ok(len);
-        }
-        let within = index(offset % PAGE_SIZE_U64);
-        // The largest folio that these bytes fill, as aligned as the file's offset.
-        let wanted = ((within + bytes.len()) / PAGE_SIZE).max(1);
-        let room = self.next_slot(page).map_or(u64::MAX, |next| next - page);
-        let most = u64::from(MAX_ORDER)
-            .min(u64::from(room.ilog2()))
-            .min(u64::from(wanted.ilog2()));
-        let most = if page == 0 {
-            most
-        } else {
-            most.min(u64::from(page.trailing_zeros()))
-        };
-        let mut order = u8::try_from(most)
-            .ok()
-            .and_then(Order::new)
-            .unwrap_or(Order::ZERO);
-        let none = OutOfMemory { pages: 1 };
-        let arena = self.arena.as_ref().ok_or(none)?;
-        let mut folio = loop {
-            match arena.alloc(order) {
-                Ok(folio) => break folio,
-                // Smaller ones may be left.
-                Err(error) => match order.get().checked_sub(1).and_then(Order::new) {
-                    Some(less) => order = less,
-                    None => return Err(error),
-                },
-            }
-        };
-        let len = bytes.len().min(folio.len() - within);
-        if let Some((head, rest)) = folio.split_at_mut_checked(within)
-            && let Some((middle, tail)) = rest.split_at_mut_checked(len)
-            && let Some(bytes) = bytes.get(..len)
-        {
-            head.fill(0);
-            middle.copy_from_slice(bytes);
-            tail.fill(0);
-        }
-        self.slots.insert(page, Slot::Own(folio));
-        Ok(len)
     }
 }

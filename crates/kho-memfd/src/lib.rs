@@ -35,14 +35,16 @@ mod generation;
 mod handler;
 #[cfg(feature = "std")]
 mod io;
+mod pages;
 mod read;
 mod restore;
 pub mod v2;
+mod write;
 
 pub use contents::{Piece, Pieces};
 pub use file::{FileError, FilePiece, MemFile};
 pub use generation::{COMPONENT, FEATURES, NAME};
-pub use handler::{MemfdHandler, PreservedMemfd};
+pub use handler::MemfdHandler;
 #[cfg(feature = "std")]
 pub use io::Reader;
 pub use kho_core::{Admitted, Attached, Kho};
@@ -52,6 +54,7 @@ pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;
 pub use read::{FolioEntry, Memfd};
 pub use restore::{RestoreError, Restored};
+pub use write::PreservedMemfd;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kho_luo::File;
-use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, Pfn, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 use kho_vmalloc::Area;
 use kho_vmalloc::v1::VmallocSer;
@@ -27,18 +27,18 @@ pub struct Memfd {
 /// A folio of a memfd, or a hole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FolioEntry {
-    /// Page offset in the file, aligned to the folio's pages: the end of the folio before it.
+    /// Offset in the file in frames of 4 KiB, aligned to the folio's: the end of the folio before it.
     pub index: u64,
     /// Where its contents lie; `None` for a hole of one page.
     pub addr: Option<PhysAddr>,
-    /// log2 of its pages.
+    /// log2 of its frames.
     pub order: Order,
     /// Whether it is dirty and up to date.
     pub flags: u16,
 }
 
 impl FolioEntry {
-    /// One past its last page in the file.
+    /// One past its last frame in the file.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.index.saturating_add(self.order.pages())
@@ -135,7 +135,8 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
     let state = v2::decode(&reading.follow(link)?)?;
     let (size, count, count_at) = (state.size, state.count, state.count_at);
     let area = Area::read(reading, &state.list)?;
-    let room = area.pages().saturating_mul(PAGE_SIZE_U64) / RECORD;
+    let page_size = reading.page_size();
+    let room = area.pages().saturating_mul(page_size.bytes()) / RECORD;
     if count > room {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
             .found(count)
@@ -153,8 +154,8 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
             .expected("no records and no area for a file of size 0"));
     }
     // An area without use is memory that two sides see differently.
-    let needed = count.saturating_mul(RECORD).div_ceil(PAGE_SIZE_U64);
-    if area.pages() >= needed + area.order().pages() {
+    let needed = page_size.pages_for(count.saturating_mul(RECORD));
+    if area.pages() >= needed + area.run_pages() {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
             .found(format!("{count} records, which fill {needed} pages"))
             .expected(format!(
@@ -171,8 +172,8 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
         folios: Vec::new(),
     };
     memfd.folios = folios(reading, &memfd, count)?;
-    let pages = size.div_ceil(PAGE_SIZE_U64);
-    let covered = memfd.folios.last().map_or(0, FolioEntry::end);
+    let pages = page_size.pages_for(size);
+    let covered = memfd.folios.last().map_or(0, FolioEntry::end) / page_size.frames();
     if covered < pages {
         return Err(Damage::new(Defect::Mismatch, "nr_folios", count_at)
             .found(format!("{count} records, which end at page {covered}"))
@@ -184,16 +185,16 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
 }
 
 fn folios(reading: &mut Reading<'_>, memfd: &Memfd, count: u64) -> Result<Vec<FolioEntry>, Damage> {
-    let pages = memfd.size.div_ceil(PAGE_SIZE_U64);
+    let pages = reading.page_size().pages_for(memfd.size);
     // A list may be announced in memory that is not there but for its key: the first bad record ends
     // it, so that no more is set aside than a few pages of records.
     let mut out: Vec<FolioEntry> =
         Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(4096));
     let runs = memfd.area.runs().iter();
-    let list_pages =
-        runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |page| (run, page)));
-    for (run, page) in list_pages {
-        let page_at = PhysAddr::new(run.get() + page * PAGE_SIZE_U64);
+    let list_frames =
+        runs.flat_map(|run| (0..memfd.area.order().pages()).map(move |frame| (run, frame)));
+    for (run, frame) in list_frames {
+        let page_at = PhysAddr::new(run.get() + frame * PAGE_SIZE_U64);
         let mem = reading.mem();
         let bytes = mem
             .page(page_at)
@@ -228,7 +229,8 @@ fn folio(
             .found(format!("page {index}"))
             .expected(expected)
     };
-    let next = before.map_or(0, FolioEntry::end);
+    let page_size = reading.page_size();
+    let next = before.map_or(0, FolioEntry::end) / page_size.frames();
     if index != next {
         // The writer fills holes or records them, page by page: no page is left out.
         let defect = if index < next {
@@ -249,7 +251,9 @@ fn folio(
     }
     // Bounded by FOLIO_FLAGS just above.
     let flags = u16::try_from(flags).unwrap_or(u16::MAX);
-    let Some(pfn) = Pfn::new(pfn).filter(|pfn| pfn.get() != 0) else {
+    // A page of the file, so that it fits.
+    let index = index.saturating_mul(page_size.frames());
+    if pfn == 0 {
         if flags != 0 {
             return Err(Damage::new(Defect::Null, "pfn", at)
                 .found(format!("0 with flags {flags:#x}"))
@@ -258,22 +262,28 @@ fn folio(
         return Ok(FolioEntry {
             index,
             addr: None,
-            order: Order::ZERO,
+            order: page_size.order(),
             flags,
         });
+    }
+    let Some(addr) = pfn.checked_mul(page_size.bytes()).map(PhysAddr::new) else {
+        return Err(Damage::new(Defect::Wraps, "pfn", at)
+            .found(format!("{pfn:#x}"))
+            .expected(format!("the number of a page of {page_size}")));
     };
     let folio = reading.folio(Link {
-        to: pfn.addr(),
+        to: addr,
         at,
         name: "memfd folio",
     })?;
     if !index.is_multiple_of(folio.order.pages()) {
-        let text = format!("a multiple of {}, the folio's pages", folio.order.pages());
+        let pages = folio.order.pages() / page_size.frames();
+        let text = format!("a multiple of {pages}, the folio's pages");
         return Err(bad_index(Defect::Unaligned, text));
     }
     Ok(FolioEntry {
         index,
-        addr: Some(pfn.addr()),
+        addr: Some(addr),
         order: folio.order,
         flags,
     })

@@ -8,9 +8,8 @@ use kho_luo::IncomingFile;
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
 
-use crate::NAME;
 use crate::contents::Pieces;
-use crate::v2::VERSION;
+use crate::{COMPONENT, NAME};
 use crate::{Memfd, contents};
 
 /// A memfd that can not be restored.
@@ -43,8 +42,8 @@ pub struct Restored<'m> {
 /// Checks that the verdict covers the versions that the file's string announces: of the memfd, and of
 /// the area that its list of folios lies in.
 pub(crate) fn require(restoring: &Restoring<'_, '_>) -> Result<(), NotAdmitted> {
-    restoring.found(NAME, &[VERSION])?;
-    restoring.found(kho_vmalloc::NAME, &[kho_vmalloc::v1::VERSION])?;
+    restoring.found(&COMPONENT)?;
+    restoring.found(&kho_vmalloc::COMPONENT)?;
     Ok(())
 }
 

@@ -3,11 +3,12 @@
 use alloc::format;
 
 use kho_compat::AbiLayout;
-use kho_mem::{Damage, Defect, Located};
+use kho_mem::{Damage, Defect, Located, PhysAddr};
 use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::pages;
 use crate::read::State;
 
 /// The number in `memfd-v2`.
@@ -111,6 +112,28 @@ impl FolioSer {
     #[must_use]
     pub const fn flags(&self) -> u64 {
         self.word.get() >> PFN_BITS
+    }
+}
+
+/// The record of a folio that begins at `addr`, dirty and up to date, or of a hole of one page, at page offset
+/// `index` of the file.
+pub(crate) fn record(addr: Option<PhysAddr>, index: u64) -> FolioSer {
+    let folio = |addr: PhysAddr| addr.pfn().get() | (FOLIO_DIRTY | FOLIO_UPTODATE) << PFN_BITS;
+    FolioSer {
+        word: U64::new(addr.map_or(0, folio)),
+        index: U64::new(index),
+    }
+}
+
+/// The state of the memfd `file`, whose `count` records `folios` holds.
+pub(crate) fn encode(file: &pages::State, count: u64, folios: Option<VmallocSer>) -> MemfdSer {
+    MemfdSer {
+        pos: U64::new(file.pos),
+        size: U64::new(file.size),
+        seals: U32::new(file.seals),
+        flags: U32::new(0),
+        nr_folios: U64::new(count),
+        folios: folios.unwrap_or_else(VmallocSer::new_zeroed),
     }
 }
 

@@ -14,13 +14,16 @@ use std::collections::BTreeSet;
 use kho_compat::{Manifest, Registry, policy};
 use kho_core::{Entry, Handover, Memblock, Metadata};
 use kho_luo::Luo;
-use kho_mem::{PhysAddr, PhysRange};
+use kho_mem::{PageSize, PhysAddr, PhysRange};
 use kho_memfd::Memfd;
 use kho_testkit::{Anatomy, Builder, MemfdSpec, Memory, Random};
 
+/// Contents of memfds.
+const NINES: u64 = 0x0909_0909_0909_0909;
+
 /// A handover with some of everything, and where its metadata lies.
-fn subject() -> (Memory, u64, (u64, u64), Vec<u64>) {
-    let mut b = Builder::new();
+fn subject(page: u64) -> (Memory, u64, (u64, u64), Vec<u64>) {
+    let mut b = Builder::with_page(page);
     b.metadata(1, "7.3.4", 2);
     b.memblock("memblock-v1", &[("log", 0x4000), ("state", 0x1000)]);
     let spec = |len: usize, order: u32| MemfdSpec {
@@ -40,6 +43,15 @@ fn subject() -> (Memory, u64, (u64, u64), Vec<u64>) {
     b.session(b"three", &files);
     b.flb("test-flb-v0", 0xfeed, 3);
     let built = b.finish();
+    if page != 4096 {
+        // The frames of 4 KiB that hold anything but contents.
+        let runs = built.mem.runs().into_iter();
+        let frames = runs.flat_map(|(pa, len)| (pa..pa + len).step_by(4096));
+        let holds =
+            |pa: &u64| (0..512).any(|word| !matches!(built.mem.u64(pa + 8 * word), 0 | NINES));
+        let pages = frames.filter(holds).collect();
+        return (built.mem, built.fdt, built.scratch, pages);
+    }
     let a = Anatomy::of(&built.mem, built.fdt);
     let mut pages = vec![built.fdt, built.scratch.0, a.luo, a.metadata, a.flbs];
     pages.push(built.mem.u64(kho_testkit::prop(
@@ -156,12 +168,28 @@ fn read(mem: &Memory, entry: Entry) -> bool {
 
 #[test]
 fn no_mutant_makes_a_reader_panic() {
+    run(4096, 4000);
+}
+
+#[test]
+fn no_mutant_of_16_kib_pages_makes_a_reader_panic() {
+    run(0x4000, 500);
+}
+
+#[test]
+fn no_mutant_of_64_kib_pages_makes_a_reader_panic() {
+    run(0x1_0000, 300);
+}
+
+fn run(page: u64, mutants: u32) {
     let mutants = std::env::var("MUTANTS")
         .ok()
         .and_then(|n| n.parse().ok())
-        .unwrap_or(4000);
-    let (mut mem, fdt, scratch, pages) = subject();
-    let entry = Entry::new(PhysAddr::new(fdt)).with_scratch(PhysAddr::new(scratch.0), scratch.1);
+        .unwrap_or(mutants);
+    let (mut mem, fdt, scratch, pages) = subject(page);
+    let entry = Entry::new(PhysAddr::new(fdt))
+        .with_scratch(PhysAddr::new(scratch.0), scratch.1)
+        .with_page_size(PageSize::of(page).unwrap());
     assert!(read(&mem, entry), "unaltered");
     let mut random = Random(88_172_645_463_325_252);
     let (mut accepted, mut refused) = (0, 0);
@@ -182,7 +210,8 @@ fn no_mutant_makes_a_reader_panic() {
     assert!(read(&mem, entry), "all undone");
     println!("{accepted} mutants accepted, {refused} refused");
     assert!(
-        accepted > 0 && refused > accepted,
+        // With larger pages, more of what is altered are contents.
+        accepted > 0 && refused > if page == 4096 { accepted } else { mutants / 5 },
         "{accepted} accepted, {refused} refused"
     );
 }

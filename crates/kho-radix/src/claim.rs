@@ -4,8 +4,9 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Link, Order, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr, PhysRange};
+use kho_mem::{Damage, Defect, Link, PAGE_SHIFT, PageSize, PhysAddr, PhysRange};
 
+use crate::preserved::in_pages;
 use crate::{Folio, Preserved};
 
 const WORD: usize = u64::BITS as usize;
@@ -45,6 +46,13 @@ impl Claims {
             log: Vec::new(),
             count: 0,
         }
+    }
+
+    /// The page size of the handover.
+    #[must_use]
+    #[inline]
+    pub const fn page_size(&self) -> PageSize {
+        self.preserved.page_size()
     }
 
     /// The preserved memory that claims are made on.
@@ -143,11 +151,12 @@ impl Claims {
     /// already.
     pub fn folio(&mut self, link: Link) -> Result<Folio, Damage> {
         let folio = self.preserved.folio_at(link)?;
-        if folio.order > Order::MAX_FOLIO {
-            return Err(link
-                .damage(Defect::BadOrder)
-                .found(format!("order {} at {}", folio.order, link.to))
-                .expected(format!("a folio of order 0 to {}", Order::MAX_FOLIO)));
+        let max = self.page_size().max_folio();
+        if folio.order > max {
+            let max = in_pages(self.page_size(), max);
+            return Err(self
+                .bad_order(link, folio)
+                .expected(format!("a folio of order 0 to {max}")));
         }
         self.take(folio, link)
     }
@@ -166,13 +175,19 @@ impl Claims {
     /// As [`Claims::folio`], and the folio is larger.
     pub fn page(&mut self, link: Link) -> Result<Folio, Damage> {
         let folio = self.preserved.folio_at(link)?;
-        if folio.order != Order::ZERO {
-            return Err(link
-                .damage(Defect::BadOrder)
-                .found(format!("order {} at {}", folio.order, link.to))
+        if folio.order != self.page_size().order() {
+            return Err(self
+                .bad_order(link, folio)
                 .expected("a page preserved with order 0"));
         }
         self.take(folio, link)
+    }
+
+    #[cold]
+    fn bad_order(&self, link: Link, folio: Folio) -> Damage {
+        let order = in_pages(self.page_size(), folio.order);
+        let found = format!("order {order} at {}", link.to);
+        link.damage(Defect::BadOrder).found(found)
     }
 
     /// Claims the preserved ranges that hold the `len` bytes that `link` points to, which must
@@ -193,7 +208,7 @@ impl Claims {
     ///
     /// As [`Claims::bytes`], and a preserved range reaches past the run's end.
     pub fn pages(&mut self, link: Link, pages: u64) -> Result<(), Damage> {
-        let Some(len) = pages.checked_mul(PAGE_SIZE_U64) else {
+        let Some(len) = pages.checked_mul(self.page_size().bytes()) else {
             return Err(wraps(link, &format!("{pages} pages")));
         };
         self.all_or_none(|claims| claims.cover(link, len, true))
@@ -212,7 +227,7 @@ impl Claims {
                     .damage(Defect::Overlap)
                     .found(format!(
                         "{range}, cut by an order {} range at {}",
-                        folio.order,
+                        in_pages(self.page_size(), folio.order),
                         folio.addr()
                     ))
                     .expected("a run that preserved ranges fill"));
@@ -233,16 +248,17 @@ impl Claims {
         }
     }
 
-    /// Preserved ranges that nobody claimed, and their pages.
+    /// Preserved ranges that nobody claimed, and their pages of the handover's own size.
     #[must_use]
     pub fn unclaimed(&self) -> (u64, u64) {
-        let pages: u64 = self
+        let frames: u64 = self
             .log
             .iter()
             .map(|claim| claim.pages * claim.count as u64)
             .sum();
         let ranges = self.preserved.keys() as u64 - self.count as u64;
-        (ranges, self.preserved.pages() - pages)
+        let left = self.preserved.pages() - (frames >> self.page_size().order().get());
+        (ranges, left)
     }
 }
 

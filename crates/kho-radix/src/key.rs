@@ -93,16 +93,28 @@ impl Key {
     #[must_use]
     #[inline]
     pub const fn table_index(self, level: u32) -> usize {
-        let index = self.0 >> (LEAF_BITS + TABLE_BITS * (level - 1)) & ((1 << TABLE_BITS) - 1);
-        index as usize
+        slot(self.0 >> LEAF_BITS, level as usize)
     }
 
     /// The bit in the leaf.
     #[must_use]
     #[inline]
     pub const fn leaf_bit(self) -> usize {
-        (self.0 & ((1 << LEAF_BITS) - 1)) as usize
+        bit(self.0)
     }
+}
+
+/// The entry of a table of `level` on the path to the leaf whose keys begin with `prefix`.
+#[inline]
+pub(crate) const fn slot(prefix: u64, level: usize) -> usize {
+    let index = prefix >> (TABLE_BITS as usize * (level - 1)) & ((1 << TABLE_BITS) - 1);
+    index as usize
+}
+
+/// The bit of the key `key` in its leaf.
+#[inline]
+pub(crate) const fn bit(key: u64) -> usize {
+    (key & ((1 << LEAF_BITS) - 1)) as usize
 }
 
 impl fmt::Debug for Key {

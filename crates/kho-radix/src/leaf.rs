@@ -12,6 +12,15 @@ const LINES: usize = WORDS / LINE as usize;
 /// Calls `visit` with the number of each bit that is set in `page`; its first bit has the number `base`.
 #[inline]
 pub(crate) fn each_key(page: &[u8], base: u64, mut visit: impl FnMut(u64)) {
+    let mut base = base;
+    for frame in page.chunks_exact(PAGE_SIZE) {
+        each_key_of_frame(frame, base, &mut visit);
+        base += PAGE_SIZE as u64 * 8;
+    }
+}
+
+#[inline]
+fn each_key_of_frame(page: &[u8], base: u64, mut visit: impl FnMut(u64)) {
     // Which words have bits: first by lines of eight, then by the word in lines that have some. Without a
     // branch for either, which nothing could predict where bits are few.
     let words = page.as_chunks::<8>().0;

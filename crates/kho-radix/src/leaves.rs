@@ -4,11 +4,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use kho_mem::{Damage, Link, PAGE_SIZE, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, PageSize, PhysAddr, PhysMem, PhysMemExt};
 
-use crate::leaf::OpenRun;
 use crate::walk::{Keys, Stretches, Visit, check_zero, each_leaf, short};
-use crate::{Key, Run};
+use crate::{Key, Root, Run};
 
 /// A leaf of a tree: where it lies, and which keys it may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +66,7 @@ impl Leaf {
 #[derive(Clone)]
 pub struct Leaves<'m> {
     mem: &'m dyn PhysMem,
+    page_size: PageSize,
     leaves: Vec<Leaf>,
 }
 
@@ -88,11 +88,13 @@ impl<'m> Leaves<'m> {
     /// # Errors
     ///
     /// The tree is damaged, as [`walk_keys`](crate::walk_keys) has it.
-    pub fn read(mem: &'m dyn PhysMem, root: Link) -> Result<Self, Damage> {
+    pub fn read(mem: &'m dyn PhysMem, root: impl Into<Root>) -> Result<Self, Damage> {
+        let root = root.into();
         let mut skeleton = Skeleton(Vec::new());
         each_leaf(mem, root, &mut skeleton)?;
         Ok(Self {
             mem,
+            page_size: root.page_size,
             leaves: skeleton.0,
         })
     }
@@ -148,19 +150,10 @@ impl<'m> Leaves<'m> {
     /// # Errors
     ///
     /// As [`Leaves::keys`].
-    pub fn runs(&self, range: Range<usize>, mut visit: impl FnMut(Run)) -> Result<u64, Damage> {
-        let mut count = 0;
-        let mut counted = |run: Run| {
-            count += run.keys;
-            visit(run);
-        };
-        let mut stretches = Stretches {
-            visit: &mut counted,
-            open: OpenRun::default(),
-        };
+    pub fn runs(&self, range: Range<usize>, visit: impl FnMut(Run)) -> Result<u64, Damage> {
+        let mut stretches = Stretches::new(visit);
         self.each(range, &mut stretches)?;
-        stretches.open.close(&mut counted);
-        Ok(count)
+        Ok(stretches.finish())
     }
 
     fn each(&self, range: Range<usize>, visit: &mut impl Visit) -> Result<(), Damage> {
@@ -175,9 +168,9 @@ impl<'m> Leaves<'m> {
     fn leaf(&self, leaf: &Leaf, visit: &mut impl Visit) -> Result<(), Damage> {
         let page = self
             .mem
-            .page(leaf.addr)
+            .bytes(leaf.addr, self.page_size.len())
             .map_err(|error| error.damage("leaf", leaf.addr))?;
-        if page.len() != PAGE_SIZE {
+        if page.len() != self.page_size.len() {
             return Err(short(leaf.addr));
         }
         visit.leaf(&page, leaf.addr, leaf.base)

@@ -28,19 +28,18 @@ extern crate alloc;
 mod claim;
 mod error;
 mod generation;
+mod geometry;
 mod key;
 mod leaf;
 mod leaves;
-#[cfg(target_has_atomic = "64")]
-mod pool;
+mod owned;
+mod parts;
 mod preserved;
 mod preserver;
 mod reading;
 mod seen;
 #[cfg(target_has_atomic = "64")]
 mod shared;
-#[cfg(target_has_atomic = "64")]
-mod sync;
 mod tracker;
 pub mod v1;
 mod walk;
@@ -48,14 +47,17 @@ mod walk;
 pub use claim::Claims;
 pub use error::RestoreError;
 pub use generation::{COMPONENT, NAME};
+pub use geometry::Root;
 pub use key::Key;
 pub use kho_compat::{Admitted, Announced, NotAdmitted};
 pub use kho_mem::{
-    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, Pages, PhysAddr, PhysMem, PhysRange,
+    Arena, Damage, Link, Located, Order, OutOfMemory, PageRun, PageSize, Pages, PhysAddr, PhysMem,
+    PhysRange,
 };
 pub use leaves::{Leaf, Leaves};
+pub use owned::{PreservedFolio, PreservedPages};
 pub use preserved::{Folio, Preserved, Run};
-pub use preserver::{Failed, PreservedFolio, PreservedPages, Preserver};
+pub use preserver::{Failed, Preserver};
 pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};

@@ -4,8 +4,11 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Link, Order, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange};
+use kho_mem::{
+    Damage, Defect, Link, Order, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange,
+};
 
+use crate::Root;
 use crate::walk::walk;
 
 /// Consecutive keys of one order.
@@ -87,7 +90,9 @@ pub struct Preserved {
     // In order.
     nodes: Arc<Vec<PhysAddr>>,
     keys: usize,
-    pages: u64,
+    // Of 4 KiB.
+    frames: u64,
+    page_size: PageSize,
 }
 
 impl Preserved {
@@ -101,7 +106,9 @@ impl Preserved {
     /// The tree is damaged: a node that is unaligned, outside memory or reached twice; a key that
     /// encodes no range; a preserved range outside memory, overlapping another, or on a node of
     /// the tree itself (which a kernel never preserves).
-    pub fn read(mem: &dyn PhysMem, root: Link) -> Result<Self, Damage> {
+    pub fn read(mem: &dyn PhysMem, root: impl Into<Root>) -> Result<Self, Damage> {
+        let root = root.into();
+        let page_size = root.page_size;
         let (mut runs, nodes) = walk(mem, root)?;
         runs.sort_unstable_by_key(|run| run.pfn);
         for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
@@ -110,9 +117,9 @@ impl Preserved {
                 return Err(Damage::new(Defect::Overlap, "preserved range", next.addr())
                     .found(format!(
                         "order {} at {} inside order {} from {}",
-                        next.order,
+                        in_pages(page_size, next.order),
                         next.addr(),
-                        run.order,
+                        in_pages(page_size, run.order),
                         run.addr()
                     ))
                     .expected("ranges that do not overlap")
@@ -120,18 +127,19 @@ impl Preserved {
             }
         }
         let mut before = Vec::with_capacity(runs.len());
-        let (mut keys, mut pages) = (0usize, 0u64);
+        let (mut keys, mut frames) = (0usize, 0u64);
         for run in &runs {
             before.push(keys);
             keys = usize::try_from(run.keys).map_or(usize::MAX, |n| keys.saturating_add(n));
-            pages += run.pages();
+            frames += run.pages();
         }
         let preserved = Self {
             runs: Arc::new(runs),
             before: Arc::new(before),
             nodes: Arc::new(nodes.into_sorted()),
             keys,
-            pages,
+            frames,
+            page_size,
         };
         if let Some(node) = preserved
             .nodes
@@ -143,7 +151,7 @@ impl Preserved {
                 .expected("a page of its own")
                 .within("tracker"));
         }
-        tracing::debug!(keys, pages, nodes = preserved.nodes.len(), "tracker read");
+        tracing::debug!(keys, frames, nodes = preserved.nodes.len(), "tracker read");
         Ok(preserved)
     }
 
@@ -257,10 +265,17 @@ impl Preserved {
         self.keys
     }
 
-    /// How many pages are preserved.
+    /// How many pages are preserved: pages of the handover's own size.
     #[must_use]
     pub const fn pages(&self) -> u64 {
-        self.pages
+        self.frames >> self.page_size.order().get()
+    }
+
+    /// The page size of the kernel that wrote the tree.
+    #[must_use]
+    #[inline]
+    pub const fn page_size(&self) -> PageSize {
+        self.page_size
     }
 
     /// Whether a node of the tree begins at `addr`. O(log nodes).
@@ -275,7 +290,8 @@ impl Preserved {
         &self.nodes
     }
 
-    /// Keys by order, from the largest order down, orders without keys left out.
+    /// Keys by order, from the largest order down, orders without keys left out. The orders count frames of
+    /// 4 KiB: see [`PageSize::pages_of`].
     #[must_use]
     pub fn by_order(&self) -> Vec<(Order, u64)> {
         let mut counts = [0u64; Order::MAX.get() as usize + 1];
@@ -302,20 +318,25 @@ impl Preserved {
     pub fn folio_at(&self, link: Link) -> Result<Folio, Damage> {
         match self.lookup(link.to) {
             Some(folio) if folio.addr() == link.to && !link.is_null() => Ok(folio),
-            found => Err(no_folio(&link, found)),
+            found => Err(no_folio(&link, found, self.page_size)),
         }
     }
 }
 
+/// An order that counts frames, as errors state it: in the handover's own pages.
+pub(crate) fn in_pages(page_size: PageSize, order: Order) -> u8 {
+    page_size.pages_of(order).unwrap_or_default()
+}
+
 /// Why no folio begins where `link` points to; `found` is what holds that address.
 #[cold]
-fn no_folio(link: &Link, found: Option<Folio>) -> Damage {
+fn no_folio(link: &Link, found: Option<Folio>, page_size: PageSize) -> Damage {
     let addr = link.to;
     let damage = |defect| link.damage(defect).found(addr);
     if addr.is_null() {
         return damage(Defect::Null).expected("an address");
     }
-    if !addr.is_page_aligned() {
+    if !page_size.is_aligned(addr) {
         return damage(Defect::Unaligned).expected("a multiple of the page size");
     }
     match found {
@@ -324,7 +345,7 @@ fn no_folio(link: &Link, found: Option<Folio>) -> Damage {
             .damage(Defect::Unaligned)
             .found(format!(
                 "{addr}, inside the order {} range at {}",
-                folio.order,
+                in_pages(page_size, folio.order),
                 folio.addr()
             ))
             .expected("the first page of a preserved range"),

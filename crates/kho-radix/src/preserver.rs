@@ -1,13 +1,12 @@
-//! Preserved memory that is owned: what is dropped is no longer preserved.
+//! An arena and its tracker: memory is preserved, and its owners are given out.
 
 use alloc::sync::Arc;
 use core::fmt;
-use core::ops::{Deref, DerefMut};
 
 use kho_mem::sync::Mutex;
-use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SIZE, PageRun, Pages, PhysAddr};
+use kho_mem::{Arena, Folio, Order, OutOfMemory, PAGE_SIZE, Pages, PhysAddr};
 
-use crate::{Key, Tracker, TrackerError};
+use crate::{Key, PreservedFolio, PreservedPages, Tracker, TrackerError};
 
 /// A step that gave back what it was given.
 #[derive(Debug)]
@@ -50,7 +49,13 @@ pub struct Preserver(Arc<Shared>);
 
 struct Shared {
     arena: Arena,
-    tracker: Mutex<Tracker>,
+    state: Mutex<State>,
+}
+
+struct State {
+    tracker: Tracker,
+    // Whether a step that could not return an error failed: see `Preserver::check`.
+    is_broken: bool,
 }
 
 impl Preserver {
@@ -68,7 +73,10 @@ impl Preserver {
     pub fn with(arena: Arena, tracker: Tracker) -> Self {
         Self(Arc::new(Shared {
             arena,
-            tracker: Mutex::new(tracker),
+            state: Mutex::new(State {
+                tracker,
+                is_broken: false,
+            }),
         }))
     }
 
@@ -81,24 +89,29 @@ impl Preserver {
     /// The address of the tracker's root node.
     #[must_use]
     pub fn root(&self) -> PhysAddr {
-        self.0.tracker.lock().root()
+        self.0.state.lock().tracker.root()
     }
 
     /// How many pages are preserved.
     #[must_use]
     pub fn pages(&self) -> u64 {
-        self.0.tracker.lock().pages()
+        self.0.state.lock().tracker.pages()
     }
 
     /// How many keys the tracker holds.
     #[must_use]
     pub fn keys(&self) -> u64 {
-        self.0.tracker.lock().keys()
+        self.0.state.lock().tracker.keys()
     }
 
     /// Looks at the tracker.
     pub fn tracker<T>(&self, look: impl FnOnce(&Tracker) -> T) -> T {
-        look(&self.0.tracker.lock())
+        look(&self.0.state.lock().tracker)
+    }
+
+    /// Whether `other` is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Preserves a folio: one key of its order. O(depth).
@@ -108,16 +121,16 @@ impl Preserver {
     /// No page is left for a node, or the key is there already (through a [`Tracker`] of one's
     /// own), or it is a folio of another arena. The folio comes back.
     pub fn preserve_folio(&self, folio: Folio) -> Result<PreservedFolio, Failed<Folio>> {
-        let added = match key_of(&folio) {
+        let added = match Key::encode(folio.addr(), folio.order()) {
             _ if !folio.arena().is(&self.0.arena) => Err(TrackerError::Foreign(folio.run())),
-            Ok(key) => self.0.tracker.lock().add(key),
-            Err(error) => Err(error),
+            Some(key) => self.0.state.lock().tracker.add(key).map(|()| key),
+            None => Err(TrackerError::NoKey {
+                run: folio.run(),
+                order: folio.order(),
+            }),
         };
         match added {
-            Ok(()) => Ok(PreservedFolio {
-                folio: Some(folio),
-                preserver: self.clone(),
-            }),
+            Ok(key) => Ok(PreservedFolio::new(self.clone(), key, folio)),
             Err(error) => Err(Failed {
                 error,
                 returned: folio,
@@ -132,15 +145,12 @@ impl Preserver {
     /// As [`Preserver::preserve_folio`].
     pub fn preserve_pages(&self, pages: Pages) -> Result<PreservedPages, Failed<Pages>> {
         let added = if pages.arena().is(&self.0.arena) {
-            self.0.tracker.lock().add_pages(pages.run())
+            self.0.state.lock().tracker.add_pages(pages.run())
         } else {
             Err(TrackerError::Foreign(pages.run()))
         };
         match added {
-            Ok(()) => Ok(PreservedPages {
-                pages: Some(pages),
-                preserver: self.clone(),
-            }),
+            Ok(()) => Ok(PreservedPages::new(self.clone(), pages)),
             Err(error) => Err(Failed {
                 error,
                 returned: pages,
@@ -178,200 +188,61 @@ impl Preserver {
     ///
     /// Those of the step.
     pub fn step<T, E>(&self, step: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let mark = self.0.tracker.lock().mark();
+        let mark = self.0.state.lock().tracker.mark();
         let done = step();
         if done.is_err() {
-            self.0.tracker.lock().prune(mark);
+            self.undo(|tracker| tracker.prune(mark));
         }
         done
+    }
+
+    /// Whether the tracker holds what its owners do. To be asked before memory is handed over.
+    ///
+    /// # Errors
+    ///
+    /// [`TrackerError::Broken`]: what was dropped, or a step that failed, could not be taken out. A handover
+    /// would preserve memory that nobody owns.
+    pub fn check(&self) -> Result<(), TrackerError> {
+        if self.0.state.lock().is_broken {
+            return Err(TrackerError::Broken(
+                "no key whose owner was dropped, and no node of a step that failed",
+            ));
+        }
+        Ok(())
     }
 
     /// Gives the tracker's nodes to the handover.
     ///
     /// # Errors
     ///
-    /// Something preserved is still owned, or there is a clone: the preserver, unchanged.
+    /// Something preserved is still owned, there is a clone, or [`Preserver::check`] fails: the preserver,
+    /// unchanged.
     pub fn hand_over(self) -> Result<Arena, Self> {
+        if self.check().is_err() {
+            return Err(self);
+        }
         let shared = Arc::try_unwrap(self.0).map_err(Self)?;
-        shared.tracker.into_inner().hand_over();
+        shared.state.into_inner().tracker.hand_over();
         Ok(shared.arena)
     }
 
     /// As [`Preserver::hand_over`], while others still hold the preserver or preserved memory of
-    /// theirs: the nodes are the handover's all the same.
+    /// theirs: the nodes are the handover's all the same. [`Preserver::check`] comes first.
     pub fn give(&self) {
-        self.0.tracker.lock().give();
+        self.0.state.lock().tracker.give();
     }
 
-    fn remove(&self, key: Key) {
-        // The key was put in when its owner was made, and only its owner takes it out.
-        let removed = self.0.tracker.lock().remove(key);
-        debug_assert_eq!(removed, Ok(()));
+    /// Runs a step that has nobody to report to. Where it fails, [`Preserver::check`] does from then on.
+    pub(crate) fn undo(&self, step: impl FnOnce(&mut Tracker) -> Result<(), TrackerError>) {
+        let mut state = self.0.state.lock();
+        if step(&mut state.tracker).is_err() {
+            state.is_broken = true;
+        }
     }
 }
 
 impl fmt::Debug for Preserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tracker(|tracker| tracker.fmt(f))
-    }
-}
-
-fn key_of(folio: &Folio) -> Result<Key, TrackerError> {
-    Key::encode(folio.addr(), folio.order()).ok_or(TrackerError::NoKey {
-        run: folio.run(),
-        order: folio.order(),
-    })
-}
-
-/// A folio that is preserved and owned. Dropped, it is neither.
-pub struct PreservedFolio {
-    // Taken by `unpreserve`, `hand_over` and drop alone.
-    folio: Option<Folio>,
-    preserver: Preserver,
-}
-
-impl PreservedFolio {
-    /// The first byte's address: what a handover's structures name it by.
-    #[must_use]
-    pub fn addr(&self) -> PhysAddr {
-        self.folio.as_ref().map_or(PhysAddr::NULL, Folio::addr)
-    }
-
-    /// Whether it is preserved in the tracker of `preserver`.
-    #[must_use]
-    pub fn is_of(&self, preserver: &Preserver) -> bool {
-        Arc::ptr_eq(&self.preserver.0, &preserver.0)
-    }
-
-    /// log2 of its pages.
-    #[must_use]
-    pub fn order(&self) -> Order {
-        self.folio.as_ref().map_or(Order::ZERO, Folio::order)
-    }
-
-    /// Ends its preservation.
-    #[must_use]
-    pub fn unpreserve(mut self) -> Folio {
-        self.take()
-    }
-
-    fn take(&mut self) -> Folio {
-        match self.folio.take() {
-            Some(folio) => {
-                if let Ok(key) = key_of(&folio) {
-                    self.preserver.remove(key);
-                }
-                folio
-            }
-            // `self.folio` is taken only where `self` ends.
-            None => unreachable!("a preserved folio is taken once"),
-        }
-    }
-
-    /// Gives it to the handover: it stays preserved, and is no longer owned.
-    pub fn hand_over(mut self) {
-        if let Some(folio) = self.folio.take() {
-            folio.hand_over();
-        }
-    }
-}
-
-impl Drop for PreservedFolio {
-    fn drop(&mut self) {
-        if self.folio.is_some() {
-            drop(self.take());
-        }
-    }
-}
-
-impl Deref for PreservedFolio {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.folio.as_deref().unwrap_or_default()
-    }
-}
-
-impl DerefMut for PreservedFolio {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.folio.as_deref_mut().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for PreservedFolio {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PreservedFolio({}, order {})", self.addr(), self.order())
-    }
-}
-
-/// A run of pages that is preserved and owned. Dropped, it is neither.
-pub struct PreservedPages {
-    pages: Option<Pages>,
-    preserver: Preserver,
-}
-
-impl PreservedPages {
-    /// The pages by number.
-    #[must_use]
-    pub fn run(&self) -> PageRun {
-        self.pages
-            .as_ref()
-            .map_or(PageRun { pfn: 0, pages: 0 }, Pages::run)
-    }
-
-    /// Ends its preservation.
-    #[must_use]
-    pub fn unpreserve(mut self) -> Pages {
-        self.take()
-    }
-
-    fn take(&mut self) -> Pages {
-        match self.pages.take() {
-            Some(pages) => {
-                let removed = self.preserver.0.tracker.lock().remove_pages(pages.run());
-                debug_assert_eq!(removed, Ok(()));
-                pages
-            }
-            None => unreachable!("preserved pages are taken once"),
-        }
-    }
-
-    /// Gives them to the handover: they stay preserved, and are no longer owned.
-    pub fn hand_over(mut self) {
-        if let Some(pages) = self.pages.take() {
-            pages.hand_over();
-        }
-    }
-}
-
-impl Drop for PreservedPages {
-    fn drop(&mut self) {
-        if self.pages.is_some() {
-            drop(self.take());
-        }
-    }
-}
-
-impl Deref for PreservedPages {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.pages.as_deref().unwrap_or_default()
-    }
-}
-
-impl DerefMut for PreservedPages {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.pages.as_deref_mut().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for PreservedPages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PreservedPages({})", self.run())
     }
 }

@@ -2,11 +2,11 @@
 
 use core::ops::{Deref, DerefMut};
 
-use kho_compat::{Admitted, Announced, NotAdmitted};
-use kho_mem::{Damage, Link, Located, PAGE_SIZE, PhysMem, PhysMemExt};
+use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted};
+use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
 use zerocopy::FromBytes;
 
-use crate::{Claims, Folio, Preserved};
+use crate::{Claims, Folio, Preserved, Root};
 
 /// What every reader of preserved memory needs: the memory, what of it has an owner, and which
 /// versions were announced.
@@ -63,7 +63,7 @@ impl<'m> Reading<'m> {
     /// # Errors
     ///
     /// As [`Preserved::read`].
-    pub fn open(mem: &'m dyn PhysMem, root: Link) -> Result<Self, Damage> {
+    pub fn open(mem: &'m dyn PhysMem, root: impl Into<Root>) -> Result<Self, Damage> {
         Ok(Self::new(mem, Claims::new(&Preserved::read(mem, root)?)))
     }
 
@@ -101,11 +101,11 @@ impl<'m> Reading<'m> {
         self.mem.0
     }
 
-    /// Bytes in a page.
+    /// The page size of the handover.
     #[must_use]
     #[inline]
-    pub const fn page_size(&self) -> usize {
-        PAGE_SIZE
+    pub const fn page_size(&self) -> PageSize {
+        self.claims().page_size()
     }
 
     /// What was announced of components' versions.
@@ -265,17 +265,13 @@ impl Restoring<'_, '_> {
         self.admitted.require(component, version)
     }
 
-    /// The version of `component` that was handed over, which must be one of `known`: those that its
-    /// crate reads. Where nothing tells, it is the last of them.
+    /// The generation of `component` that was handed over: see [`Admitted::found`].
     ///
     /// # Errors
     ///
-    /// The verdict does not cover it, or it is not known.
-    pub fn found(&self, component: &str, known: &[u32]) -> Result<u32, NotAdmitted> {
-        let own = known.last().copied().unwrap_or_default();
-        let version = self.version_of(component).unwrap_or(own);
-        self.require(component, version)?;
-        NotAdmitted::unless_known(component, version, known)
+    /// As [`Admitted::found`].
+    pub fn found(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        self.admitted.found(self.announced(), component)
     }
 
     /// Runs a step on what hangs on the string `compatible`: see [`Reading::in_string`].

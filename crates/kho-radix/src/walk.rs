@@ -4,21 +4,24 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use kho_mem::{
-    Damage, Defect, Link, Order, PAGE_SIZE_U64, PhysAddr, PhysMem, PhysMemExt, PhysRange, is_backed,
+    Damage, Defect, Link, Order, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt, PhysRange,
+    is_backed,
 };
 use zerocopy::FromBytes;
+use zerocopy::little_endian::U64;
 
 use crate::Key;
+use crate::geometry::{Geometry, Root};
 use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::preserved::Run;
 use crate::seen::Seen;
-use crate::v1::{DEPTH, KEY_BITS, LEAF_BITS, RadixLeaf, RadixNode, TABLE_BITS};
 
 /// Reads the tree below `root`: its runs in order of key, and its nodes. Every node is visited
 /// once and only once, so the work is bounded by the memory that is there.
-pub(crate) fn walk(mem: &dyn PhysMem, root: Link) -> Result<(Vec<Run>, Seen), Damage> {
+pub(crate) fn walk(mem: &dyn PhysMem, root: Root) -> Result<(Vec<Run>, Seen), Damage> {
     let mut runs = Runs {
         mem,
+        page_size: root.page_size,
         runs: Vec::new(),
         open: None,
     };
@@ -54,9 +57,13 @@ pub(crate) fn walk(mem: &dyn PhysMem, root: Link) -> Result<(Vec<Run>, Seen), Da
 /// assert_eq!(keys, [PhysAddr::new(0x1020_0000)]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn walk_keys(mem: &dyn PhysMem, root: Link, visit: impl FnMut(Key)) -> Result<u64, Damage> {
+pub fn walk_keys(
+    mem: &dyn PhysMem,
+    root: impl Into<Root>,
+    visit: impl FnMut(Key),
+) -> Result<u64, Damage> {
     let mut keys = Keys { visit, count: 0 };
-    each_leaf(mem, root, &mut keys)?;
+    each_leaf(mem, root.into(), &mut keys)?;
     Ok(keys.count)
 }
 
@@ -65,19 +72,14 @@ pub fn walk_keys(mem: &dyn PhysMem, root: Link, visit: impl FnMut(Key)) -> Resul
 /// # Errors
 ///
 /// The tree is damaged.
-pub fn walk_runs(mem: &dyn PhysMem, root: Link, mut visit: impl FnMut(Run)) -> Result<u64, Damage> {
-    let mut count = 0;
-    let mut counted = |run: Run| {
-        count += run.keys;
-        visit(run);
-    };
-    let mut stretches = Stretches {
-        visit: &mut counted,
-        open: OpenRun::default(),
-    };
-    each_leaf(mem, root, &mut stretches)?;
-    stretches.open.close(&mut counted);
-    Ok(count)
+pub fn walk_runs(
+    mem: &dyn PhysMem,
+    root: impl Into<Root>,
+    visit: impl FnMut(Run),
+) -> Result<u64, Damage> {
+    let mut stretches = Stretches::new(visit);
+    each_leaf(mem, root.into(), &mut stretches)?;
+    Ok(stretches.finish())
 }
 
 /// What is done with a leaf.
@@ -107,16 +109,34 @@ impl<F: FnMut(Key)> Visit for Keys<F> {
 }
 
 /// Runs of keys, unchecked.
-pub(crate) struct Stretches<'f, F> {
-    pub(crate) visit: &'f mut F,
-    pub(crate) open: OpenRun,
+pub(crate) struct Stretches<F> {
+    visit: F,
+    open: OpenRun,
+    count: u64,
 }
 
-impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
+impl<F: FnMut(Run)> Stretches<F> {
+    pub(crate) fn new(visit: F) -> Self {
+        Self {
+            visit,
+            open: OpenRun::default(),
+            count: 0,
+        }
+    }
+
+    /// Visits the last run. Returns how many keys there were.
+    pub(crate) fn finish(mut self) -> u64 {
+        self.open.close(&mut self.visit);
+        self.count
+    }
+}
+
+impl<F: FnMut(Run)> Visit for Stretches<F> {
     fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
         check_zero(page, addr, base)?;
         each_stretch(page, base, |key, count| {
-            self.open.extend(key, count, self.visit);
+            self.count += count;
+            self.open.extend(key, count, &mut self.visit);
         });
         Ok(())
     }
@@ -125,6 +145,7 @@ impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
 /// Runs of keys, each of them in memory.
 struct Runs<'m> {
     mem: &'m dyn PhysMem,
+    page_size: PageSize,
     runs: Vec<Run>,
     open: Option<Open>,
 }
@@ -153,38 +174,52 @@ impl Visit for Runs<'_> {
 /// Key 0 is none.
 pub(crate) fn check_zero(page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
     if base == 0 && page.first().is_some_and(|byte| byte & 1 == 1) {
-        return Err(bad_key(0, addr));
+        let size = PageSize::of(page.len() as u64).unwrap_or_default();
+        return Err(bad_key(0, addr, size));
     }
     Ok(())
 }
 
 #[cold]
-fn bad_key(key: u64, leaf: PhysAddr) -> Damage {
+fn bad_key(key: u64, leaf: PhysAddr, size: PageSize) -> Damage {
+    let bits = u64::BITS - size.shift() + 1;
     Damage::new(Defect::BadKey, "bit of a leaf", leaf)
         .found(format!("key {key:#x}"))
-        .expected(format!("1 to {:#x}", (1u64 << KEY_BITS) - 1))
+        .expected(format!("1 to {:#x}", (1u64 << bits) - 1))
 }
 
 /// Visits the leaves below `root`, in order, and returns the nodes.
 pub(crate) fn each_leaf(
     mem: &dyn PhysMem,
-    root: Link,
+    root: Root,
     visit: &mut impl Visit,
 ) -> Result<Seen, Damage> {
-    let mut walk = Walk {
+    match root.page_size {
+        PageSize::K4 => each_leaf_of::<12>(mem, root, visit),
+        PageSize::K16 => each_leaf_of::<14>(mem, root, visit),
+        PageSize::K64 => each_leaf_of::<16>(mem, root, visit),
+    }
+}
+
+fn each_leaf_of<const SHIFT: u32>(
+    mem: &dyn PhysMem,
+    root: Root,
+    visit: &mut impl Visit,
+) -> Result<Seen, Damage> {
+    let mut walk = Walk::<'_, '_, SHIFT, _> {
         mem,
         nodes: Seen::default(),
         path: Vec::new(),
         visit,
     };
-    walk.node(root, DEPTH - 1, 0)
+    walk.node(root.link, Geometry::<SHIFT>::DEPTH - 1, 0)
         .map_err(|damage| damage.within("tracker"))?;
     Ok(walk.nodes)
 }
 
 /// What errors call the link to a node of `level`, which is not the root's.
 const fn name_of(level: u32) -> &'static str {
-    const _: () = assert!(DEPTH == 6);
+    const _: () = assert!(Geometry::<12>::DEPTH == 6);
     match level {
         0 => "address of a level 0 node",
         1 => "address of a level 1 node",
@@ -194,7 +229,7 @@ const fn name_of(level: u32) -> &'static str {
     }
 }
 
-struct Walk<'m, 'v, V> {
+struct Walk<'m, 'v, const SHIFT: u32, V> {
     mem: &'m dyn PhysMem,
     nodes: Seen,
     // The nodes from the root down to the current one, to tell a cycle from a shared node.
@@ -202,7 +237,7 @@ struct Walk<'m, 'v, V> {
     visit: &'v mut V,
 }
 
-impl<V: Visit> Walk<'_, '_, V> {
+impl<const SHIFT: u32, V: Visit> Walk<'_, '_, SHIFT, V> {
     /// Visits the node that `link` points to. `prefix` holds the key's bits above this level. The
     /// recursion is six deep at most.
     fn node(&mut self, link: Link, level: u32, prefix: u64) -> Result<(), Damage> {
@@ -213,7 +248,7 @@ impl<V: Visit> Walk<'_, '_, V> {
                 .found(0)
                 .expected("a node's address"));
         }
-        if !addr.is_page_aligned() {
+        if addr.get() & ((1 << SHIFT) - 1) != 0 {
             return Err(link
                 .damage(Defect::Unaligned)
                 .found(addr)
@@ -234,17 +269,18 @@ impl<V: Visit> Walk<'_, '_, V> {
         }
         let mem = self.mem;
         let page = mem
-            .page(addr)
+            .bytes(addr, 1 << SHIFT)
             .map_err(|error| error.damage(link.name, link.at))?;
         self.path.push(addr);
+        if page.len() != 1 << SHIFT {
+            return Err(short(addr));
+        }
         if level == 0 {
-            if page.len() != size_of::<RadixLeaf>() {
-                return Err(short(addr));
-            }
-            self.visit.leaf(&page, addr, prefix << LEAF_BITS)?;
+            let base = prefix << Geometry::<SHIFT>::LEAF_BITS;
+            self.visit.leaf(&page, addr, base)?;
         } else {
-            let node = RadixNode::ref_from_bytes(&page).map_err(|_| short(addr))?;
-            self.table(node, addr, level, prefix)?;
+            let table = <[U64]>::ref_from_bytes(&page).map_err(|_| short(addr))?;
+            self.table(table, addr, level, prefix)?;
         }
         self.path.pop();
         Ok(())
@@ -252,23 +288,25 @@ impl<V: Visit> Walk<'_, '_, V> {
 
     fn table(
         &mut self,
-        node: &RadixNode,
+        table: &[U64],
         addr: PhysAddr,
         level: u32,
         prefix: u64,
     ) -> Result<(), Damage> {
+        let key_bits = Geometry::<SHIFT>::KEY_BITS;
+        let below = Geometry::<SHIFT>::LEAF_BITS + Geometry::<SHIFT>::TABLE_BITS * (level - 1);
+        let above = key_bits - below.min(key_bits);
         let mut at = addr.get();
-        for (index, child) in (0u64..).zip(&node.table) {
+        for (index, child) in (0u64..).zip(table) {
             if child.get() != 0 {
-                let prefix = prefix << TABLE_BITS | index;
-                let below = LEAF_BITS + TABLE_BITS * (level - 1);
-                if prefix >> (KEY_BITS - below.min(KEY_BITS)) != 0 {
+                let prefix = prefix << Geometry::<SHIFT>::TABLE_BITS | index;
+                if prefix >> above != 0 {
                     return Err(
                         Damage::new(Defect::BadKey, "table entry", PhysAddr::new(at))
                             .found(format!(
-                                "entry {index} of the root node: keys of more than {KEY_BITS} bits"
+                                "entry {index} of the root node: keys of more than {key_bits} bits"
                             ))
-                            .expected("entries 0 to 3"),
+                            .expected(format!("entries 0 to {}", (1u64 << above) - 1)),
                     );
                 }
                 let link = Link {
@@ -290,7 +328,7 @@ impl Runs<'_> {
     fn keys(&mut self, mut key: u64, mut count: u64, leaf: PhysAddr) -> Result<(), Damage> {
         while count > 0 {
             let Some(first) = Key::new(key) else {
-                return Err(bad_key(key, leaf));
+                return Err(bad_key(key, leaf, self.page_size));
             };
             let same_order = (2u64 << key.ilog2()) - key;
             let now = count.min(same_order);
@@ -357,11 +395,11 @@ impl Runs<'_> {
             (0..run.keys).find(|i| !backed(*i))
         };
         let pfn = run.pfn + first.unwrap_or(0) * step;
+        let order = self.page_size.pages_of(run.order).unwrap_or_default();
         Damage::new(Defect::OutsideMemory, "preserved range", leaf)
             .found(format!(
-                "{} pages (order {}) at {}",
-                step,
-                run.order,
+                "{} pages (order {order}) at {}",
+                1u64 << order,
                 PhysAddr::new(pfn << kho_mem::PAGE_SHIFT)
             ))
             .expected("a range inside this memory")

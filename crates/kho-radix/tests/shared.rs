@@ -1,5 +1,5 @@
 //! The tracker that many threads fill, and the leaves that many threads read, against those for one thread.
-//! What no thread can be made to do on purpose is in `tests/loom.rs`.
+//! What no thread can be made to do on purpose is in `tests/loom`.
 #![cfg(not(loom))]
 #![allow(
     clippy::unwrap_used,

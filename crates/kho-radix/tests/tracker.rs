@@ -138,7 +138,7 @@ proptest! {
                         TrackerError::Present { addr, order } => prop_assert!(add && bad == Key::encode(addr, order).as_ref()),
                         TrackerError::Absent { addr, order } => prop_assert!(!add && bad == Key::encode(addr, order).as_ref()),
                         TrackerError::OutOfMemory(_) => prop_assert!(add),
-                        TrackerError::NoKey { .. } | TrackerError::Foreign(_) | TrackerError::NoNode(_) => {
+                        TrackerError::NoKey { .. } | TrackerError::Foreign(_) | TrackerError::NoNode(_) | TrackerError::Broken(_) => {
                             prop_assert!(false, "{}", error)
                         }
                     }
@@ -290,7 +290,7 @@ fn deleting_frees_no_node_but_a_step_taken_back_does() {
     tracker.add(far).unwrap();
     tracker.remove(far).unwrap();
     assert!(arena.free_pages() < free);
-    tracker.prune(mark);
+    tracker.prune(mark).unwrap();
     assert_eq!(
         (arena.free_pages(), tracker.nodes().count()),
         (free, 6),
@@ -317,7 +317,7 @@ fn a_leaf_that_was_taken_back_is_made_anew() {
             tracker.add(next).unwrap();
             tracker.remove(next).unwrap();
             tracker.remove(addr).unwrap();
-            tracker.prune(mark);
+            tracker.prune(mark).unwrap();
             assert_eq!(tracker.nodes().count(), nodes);
             others.iter().for_each(|other| tracker.add(*other).unwrap());
             assert!(!tracker.contains(addr) && tracker.remove(addr).is_err());
@@ -331,7 +331,7 @@ fn a_leaf_that_was_taken_back_is_made_anew() {
             others
                 .iter()
                 .for_each(|other| tracker.remove(*other).unwrap());
-            tracker.prune(mark);
+            tracker.prune(mark).unwrap();
             assert_eq!(tracker.nodes().count(), nodes);
         }
     }

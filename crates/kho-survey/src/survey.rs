@@ -213,7 +213,7 @@ impl<'m> Survey<'m> {
             self.verdict = Some(Err(refused));
             return Ok(());
         }
-        let preserved = Preserved::read(mem, root.tracker()?)?;
+        let preserved = Handover::read_tracker(mem, entry, &root)?;
         self.preserved = Some(preserved.clone());
         if entry.scratch.is_none()
             && let Some((addr, size)) = scratch_by_elimination(mem, &preserved, root.at())

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use vm_fdt::FdtWriter;
 
 use crate::Memory;
-use crate::memory::PAGE;
 
 /// Builds a handover in memory of its own, from 0x1000_0000 on.
 pub struct Builder {
@@ -19,6 +18,8 @@ pub struct Builder {
     pub liveupdate_num: u64,
     /// The version of the headers of blocks: 1 or 2.
     pub block_version: u32,
+    // log2 of the page size.
+    shift: u32,
     next: u64,
     keys: Vec<(u64, u32)>,
     subtrees: Vec<(String, u64, u64)>,
@@ -34,6 +35,8 @@ pub struct Built {
     pub mem: Memory,
     /// The root FDT's address.
     pub fdt: u64,
+    /// Its bytes: a page.
+    pub fdt_size: u64,
     /// The scratch table's address and bytes.
     pub scratch: (u64, u64),
 }
@@ -89,14 +92,20 @@ fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
 }
 
 impl Builder {
-    /// An empty handover with two scratch areas.
+    /// An empty handover of 4 KiB pages with two scratch areas.
     pub fn new() -> Self {
+        Self::with_page(4096)
+    }
+
+    /// An empty handover of pages of `page` bytes: 4096, 16384 or 65536.
+    pub fn with_page(page: u64) -> Self {
         Self {
             mem: Memory::new(),
             root_compatible: "kho-v4".into(),
             luo_compatible: "luo-v5".into(),
             liveupdate_num: 1,
             block_version: 1,
+            shift: page.ilog2(),
             next: 0x1000_0000,
             keys: Vec::new(),
             subtrees: Vec::new(),
@@ -111,9 +120,13 @@ impl Builder {
         }
     }
 
+    fn page(&self) -> usize {
+        1 << self.shift
+    }
+
     /// 2^order zero pages, naturally aligned, not preserved yet.
     pub fn alloc(&mut self, order: u32) -> u64 {
-        let size = (PAGE as u64) << order;
+        let size = 1 << (self.shift + order);
         let pa = self.next.next_multiple_of(size);
         self.next = pa + size;
         self.mem.add(pa, size);
@@ -136,7 +149,7 @@ impl Builder {
     pub fn blob(&mut self, bytes: &[u8]) -> u64 {
         let order = bytes
             .len()
-            .div_ceil(PAGE)
+            .div_ceil(self.page())
             .max(1)
             .next_power_of_two()
             .ilog2();
@@ -147,7 +160,8 @@ impl Builder {
 
     /// A vmalloc area with `bytes` in it, in runs of 2^order pages; its descriptor.
     pub fn vmalloc(&mut self, bytes: &[u8], order: u32) -> [u8; 16] {
-        let run = PAGE << order;
+        let run = self.page() << order;
+        let entries = self.page() / 8 - 1;
         let runs: Vec<u64> = bytes
             .chunks(run)
             .map(|part| {
@@ -161,9 +175,9 @@ impl Builder {
         }
         let first = self.folio(0);
         let mut chunk = first;
-        for part in runs.chunks(511) {
+        for part in runs.chunks(entries) {
             self.mem.write(chunk + 8, &le(part));
-            if part.len() == 511 {
+            if part.len() == entries {
                 // A chunk that fills up is followed by a new one, even if no page is left.
                 let next = self.folio(0);
                 self.mem.set_u64(chunk, next);
@@ -183,7 +197,7 @@ impl Builder {
         let mut head = 0;
         let mut last = 0;
         let header = if self.block_version == 1 { 16 } else { 24 };
-        for part in entries.chunks((PAGE - header) / N) {
+        for part in entries.chunks((self.page() - header) / N) {
             let block = self.folio(0);
             if last == 0 {
                 head = block
@@ -206,14 +220,14 @@ impl Builder {
         let size = spec.contents.len() as u64;
         let mut records = Vec::new();
         let mut count = 0u64;
-        for (index, part) in (0u64..).zip(spec.contents.chunks(PAGE << spec.order)) {
+        for (index, part) in (0u64..).zip(spec.contents.chunks(self.page() << spec.order)) {
             let page = index << spec.order;
             let word = if spec.holes.contains(&page) {
                 0
             } else {
                 let pa = self.folio(spec.order);
                 self.mem.write(pa, part);
-                pa >> 12 | 3 << 52
+                pa >> self.shift | 3 << 52
             };
             records.extend(le(&[word, page]));
             count += 1;
@@ -300,7 +314,10 @@ impl Builder {
         let root = fdt.begin_node("").unwrap();
         fdt.property_string("compatible", compatible).unwrap();
         for (name, size) in regions {
-            let order = (*size as usize).div_ceil(PAGE).next_power_of_two().ilog2();
+            let order = (*size as usize)
+                .div_ceil(self.page())
+                .next_power_of_two()
+                .ilog2();
             let start = self.folio(order);
             let node = fdt.begin_node(name).unwrap();
             fdt.property_string("compatible", "reserve-mem-v1").unwrap();
@@ -334,12 +351,15 @@ impl Builder {
     fn tracker(&mut self) -> u64 {
         let root = self.alloc(0);
         let mut nodes: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+        // Bits of a table's index and of a leaf's, and how many levels a key of 65 - shift bits takes.
+        let (table, leaf) = (self.shift - 3, self.shift + 3);
+        let depth = (65 - self.shift - leaf).div_ceil(table) + 1;
         for (pa, order) in self.keys.clone() {
-            let key = 1u64 << (52 - order) | pa >> 12 >> order;
+            let key = 1u64 << (64 - self.shift - order) | pa >> self.shift >> order;
             let mut node = root;
-            for level in (1..6).rev() {
-                let shift = 15 + 9 * (level - 1);
-                let entry = node + 8 * (key >> shift & 511);
+            for level in (1..depth).rev() {
+                let shift = leaf + table * (level - 1);
+                let entry = node + 8 * (key >> shift & ((1 << table) - 1));
                 node = match nodes.get(&(level, key >> shift)) {
                     Some(child) => *child,
                     None => {
@@ -350,7 +370,7 @@ impl Builder {
                     }
                 };
             }
-            let word = node + 8 * (key >> 6 & 511);
+            let word = node + 8 * (key >> 6 & ((1 << table) - 1));
             let bits = self.mem.u64(word);
             self.mem.set_u64(word, bits | 1 << (key & 63));
         }
@@ -390,7 +410,7 @@ impl Builder {
         }
         writer.end_node(root).unwrap();
         let bytes = writer.finish().unwrap();
-        assert!(bytes.len() <= PAGE, "the root FDT is one page");
+        assert!(bytes.len() <= self.page(), "the root FDT is one page");
         self.mem.write(fdt, &bytes);
         let table = self.alloc(0);
         let entries: Vec<u64> = self
@@ -405,9 +425,10 @@ impl Builder {
         let mut setup = le(&[0]);
         setup.extend(10u32.to_le_bytes());
         setup.extend(32u32.to_le_bytes());
-        setup.extend(le(&[fdt, 4096, scratch.0, scratch.1]));
+        setup.extend(le(&[fdt, self.page() as u64, scratch.0, scratch.1]));
         self.mem.write(node + 0x108, &setup);
         Built {
+            fdt_size: self.page() as u64,
             mem: self.mem,
             fdt,
             scratch,

@@ -1,15 +1,12 @@
 //! Preserving an area.
 
 use alloc::vec::Vec;
-use core::mem::offset_of;
 
-use kho_mem::{Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE};
+use kho_mem::{Broken, Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE, PhysAddr};
 use kho_radix::{Failed, PreservedFolio, Preserver, TrackerError};
-use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U16, U32, U64};
 
 use crate::Area;
-use crate::v1::{CHUNK_ENTRIES, FLAG_ALLOC, FLAGS, VmallocChunk, VmallocSer};
+use crate::v1::{self, CHUNK_ENTRIES, FLAG_ALLOC, FLAGS, VmallocChunk, VmallocSer};
 
 /// An area that can not be preserved.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,6 +38,9 @@ pub enum PreserveError {
     /// The tracker refuses.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
+    /// The chunk pages do not hold the area's folios.
+    #[error(transparent)]
+    Broken(#[from] Broken),
 }
 
 /// An area that is preserved and owned: its folios and the chunk pages that list them. Dropped, it
@@ -100,19 +100,14 @@ impl PreservedArea {
             }
             done
         });
-        let chunks = match listed {
-            Ok(chunks) => chunks,
+        let (first, chunks) = match listed {
+            Ok(listed) => listed,
             Err(error) => {
                 returned.extend(waiting);
                 return Err(Failed { error, returned });
             }
         };
-        let ser = VmallocSer {
-            first: U64::new(chunks.first().map_or(0, |chunk| chunk.addr().get())),
-            total_pages: U32::new(pages),
-            flags: U16::new(flags),
-            order: U16::new(u16::from(order.get())),
-        };
+        let ser = v1::encode(first, pages, flags, order);
         Ok(Self {
             folios: kept,
             chunks,
@@ -193,7 +188,7 @@ fn keep_and_list(
     waiting: &mut impl Iterator<Item = Folio>,
     kept: &mut Vec<PreservedFolio>,
     failed: &mut Vec<Folio>,
-) -> Result<Vec<PreservedFolio>, PreserveError> {
+) -> Result<Chunks, PreserveError> {
     for folio in waiting {
         match preserver.preserve_folio(folio) {
             Ok(folio) => kept.push(folio),
@@ -206,35 +201,29 @@ fn keep_and_list(
     list(preserver, kept)
 }
 
+/// The address of the first chunk page, and all of them.
+type Chunks = (PhysAddr, Vec<PreservedFolio>);
+
 /// Lists `folios` in chunk pages. One that fills up is followed by another, even by an empty one.
-fn list(
-    preserver: &Preserver,
-    folios: &[PreservedFolio],
-) -> Result<Vec<PreservedFolio>, PreserveError> {
+fn list(preserver: &Preserver, folios: &[PreservedFolio]) -> Result<Chunks, PreserveError> {
     let count = folios.len() / CHUNK_ENTRIES + 1;
     let mut chunks: Vec<PreservedFolio> = Vec::with_capacity(count);
-    for index in 0..count {
+    let mut left = folios.chunks(CHUNK_ENTRIES);
+    for _ in 0..count {
         let mut chunk = preserver.alloc_preserve(PAGE_SIZE)?;
         if let Some(last) = chunks.last_mut() {
-            put(last, offset_of!(VmallocChunk, hdr), chunk.addr().get());
+            VmallocChunk::of(last)?.hdr.next.set(chunk.addr().get());
         }
-        let entries = folios
-            .iter()
-            .skip(index * CHUNK_ENTRIES)
-            .take(CHUNK_ENTRIES);
-        for (slot, folio) in entries.enumerate() {
-            let at = offset_of!(VmallocChunk, phys) + slot * size_of::<U64>();
-            put(&mut chunk, at, folio.addr().get());
+        let entries = VmallocChunk::of(&mut chunk)?.phys.iter_mut();
+        for (entry, folio) in entries.zip(left.next().unwrap_or_default()) {
+            entry.set(folio.addr().get());
         }
         chunks.push(chunk);
     }
-    Ok(chunks)
-}
-
-fn put(page: &mut PreservedFolio, at: usize, value: u64) {
-    if let Some(word) = page.get_mut(at..at + size_of::<U64>()) {
-        word.copy_from_slice(U64::new(value).as_bytes());
-    }
+    let (there, missing) = (chunks.len(), left.len().max(1));
+    let first = chunks.first().filter(|_| left.len() == 0);
+    let first = first.ok_or(Broken::new("chunk pages", there + missing, there))?;
+    Ok((first.addr(), chunks))
 }
 
 impl Area {

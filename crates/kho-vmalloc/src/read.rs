@@ -4,16 +4,18 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use kho_mem::{Damage, Defect, Link, Located, Order, PhysAddr};
+use kho_mem::{Damage, Defect, Link, Located, Order, PageSize, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
+use zerocopy::little_endian::U64;
 
-use crate::v1::{self, VmallocChunk, VmallocSer};
+use crate::v1::{self, VmallocSer};
 
 /// A preserved vmalloc area: its pages, all of them checked and claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Area {
     pub(crate) runs: Vec<PhysAddr>,
     pub(crate) order: Order,
+    page_size: PageSize,
     flags: u16,
     chunks: u32,
 }
@@ -30,13 +32,25 @@ impl Area {
         reading.within("vmalloc area", |reading| read(reading, ser))
     }
 
-    /// Pages in the area.
+    /// Pages in the area, of the handover's own size.
     #[must_use]
     pub fn pages(&self) -> u64 {
-        (self.runs.len() as u64) << self.order.get()
+        (self.runs.len() as u64) * self.run_pages()
     }
 
-    /// log2 of the pages in each run.
+    /// Pages in each run, of the handover's own size.
+    #[must_use]
+    pub const fn run_pages(&self) -> u64 {
+        self.order.pages() >> self.page_size.order().get()
+    }
+
+    /// The page size of the handover.
+    #[must_use]
+    pub const fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    /// log2 of the frames of 4 KiB in each run.
     #[must_use]
     pub const fn order(&self) -> Order {
         self.order
@@ -64,6 +78,7 @@ impl Area {
 /// What the descriptor of an area says, before any address in it is followed.
 pub(crate) struct Descriptor {
     pub(crate) flags: u16,
+    /// log2 of the frames of 4 KiB in a run.
     pub(crate) order: Order,
     /// Pages in the area.
     pub(crate) total: u64,
@@ -77,13 +92,15 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
         order,
         total,
         first,
-    } = v1::decode(ser)?;
+    } = v1::decode(ser, reading.page_size())?;
     let mut area = Area {
         runs: Vec::new(),
         order,
+        page_size: reading.page_size(),
         flags,
         chunks: 0,
     };
+    let mem = reading.mem();
     let mut next = first;
     let mut chunks: Vec<PhysAddr> = Vec::new();
     while !next.is_null() {
@@ -96,10 +113,16 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
             }
         })?;
         chunks.push(next.to);
-        let chunk: Located<VmallocChunk> = reading.follow(next)?;
+        let page = mem
+            .bytes(next.to, area.page_size.len())
+            .map_err(|error| error.damage(next.name, next.at))?;
+        let mut words = Located::<U64>::all(&page, next.to);
+        let header = words
+            .next()
+            .map_or(next, |word| word.link(|word| word, "vmalloc chunk"));
         let mut full = true;
-        for phys in &chunk.phys {
-            let run = chunk.link(|_| phys, "vmalloc pages");
+        for phys in words {
+            let run = phys.link(|phys| phys, "vmalloc pages");
             if run.is_null() {
                 full = false;
                 break;
@@ -108,11 +131,11 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
             if area.pages() >= total {
                 return Err(pages_mismatch(ser, &format!("more than {total}")));
             }
-            reading.pages(run, order.pages())?;
+            reading.pages(run, area.run_pages())?;
             area.runs.push(run.to);
         }
         area.chunks += 1;
-        next = chunk.link(|chunk| &chunk.hdr.next, "vmalloc chunk");
+        next = header;
         // A chunk that fills up is followed by another, even by an empty one; no other chunk is.
         if full == next.is_null() {
             return Err(Damage::new(Defect::Malformed, "chunk list", next.at)

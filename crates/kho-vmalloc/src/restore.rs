@@ -4,8 +4,8 @@ use kho_mem::{Chunk, Located, MemError, PhysMem, PhysRange, pieces};
 use kho_radix::{RestoreError, Restoring};
 
 use crate::Area;
-use crate::NAME;
-use crate::v1::{VERSION, VmallocSer};
+use crate::COMPONENT;
+use crate::v1::VmallocSer;
 
 /// An area that may be used: its bytes in order, as they lie in memory.
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Area {
         restoring: &mut Restoring<'_, 'm>,
         ser: &Located<VmallocSer>,
     ) -> Result<Restored<'m>, RestoreError> {
-        restoring.found(NAME, &[VERSION])?;
+        restoring.found(&COMPONENT)?;
         let area = Self::read(restoring, ser)?;
         let mem = restoring.mem();
         Ok(Restored { mem, area })

@@ -5,7 +5,7 @@
 use alloc::format;
 
 use kho_compat::AbiLayout;
-use kho_mem::{Damage, Defect, Located, Order, PAGE_SIZE};
+use kho_mem::{Broken, Damage, Defect, Located, Order, PAGE_SIZE, PageSize, PhysAddr};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -71,12 +71,33 @@ const _: () = assert!(size_of::<VmallocSer>() == 16);
 
 const _: () = assert!(size_of::<VmallocChunk>() == PAGE_SIZE);
 
-/// Decodes the descriptor of an area.
+impl VmallocChunk {
+    /// The chunk that fills `page`, to be written.
+    pub(crate) fn of(page: &mut [u8]) -> Result<&mut Self, Broken> {
+        let found = page.len();
+        match Self::mut_from_prefix(page) {
+            Ok((chunk, _)) => Ok(chunk),
+            Err(_) => Err(Broken::new("bytes of a chunk page", PAGE_SIZE, found)),
+        }
+    }
+}
+
+/// The descriptor of an area of `pages` pages, whose chunk list begins at `first`.
+pub(crate) fn encode(first: PhysAddr, pages: u32, flags: u16, order: Order) -> VmallocSer {
+    VmallocSer {
+        first: U64::new(first.get()),
+        total_pages: U32::new(pages),
+        flags: U16::new(flags),
+        order: U16::new(u16::from(order.get())),
+    }
+}
+
+/// Decodes the descriptor of an area of pages of `page_size`.
 ///
 /// # Errors
 ///
 /// Unknown flags, an order that does not divide the pages, or pages without a chunk.
-pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
+pub(crate) fn decode(ser: &Located<VmallocSer>, page_size: PageSize) -> Result<Descriptor, Damage> {
     let flags = ser.flags.get();
     if flags & !FLAGS != 0 {
         let at = ser.addr_of(|ser| &ser.flags);
@@ -87,8 +108,8 @@ pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
     let total = u64::from(ser.total_pages.get());
     let order = u8::try_from(ser.order.get())
         .ok()
-        .and_then(Order::new)
-        .filter(|order| total % order.pages() == 0)
+        .filter(|order| Order::new(*order).is_some_and(|order| total % order.pages() == 0))
+        .and_then(|order| page_size.frames_of(order))
         .ok_or_else(|| {
             Damage::new(Defect::BadOrder, "order", ser.addr_of(|ser| &ser.order))
                 .found(ser.order.get())
@@ -106,4 +127,16 @@ pub(crate) fn decode(ser: &Located<VmallocSer>) -> Result<Descriptor, Damage> {
         total,
         first,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_that_is_no_page_is_an_error() {
+        let error = VmallocChunk::of(&mut [0; 4088]).err();
+        let expected = Broken::new("bytes of a chunk page", 4096, 4088);
+        assert_eq!(error, Some(expected));
+    }
 }

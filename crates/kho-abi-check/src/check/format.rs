@@ -1,11 +1,10 @@
 //! What the source of a format has to hold to, beyond what the compiler asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use quote::ToTokens;
 
 use super::Check;
-use crate::describe::Described;
 use crate::finding::{Finding, Place};
 use crate::history::is_experiment;
 use crate::rules;
@@ -15,7 +14,8 @@ use crate::source::{Sources, StructItem};
 /// Everything that some snapshot holds.
 struct Guarded {
     structs: Vec<Struct>,
-    constants: BTreeSet<String>,
+    /// By name; of an experiment, with its number, for its own module alone.
+    constants: BTreeSet<(Option<u32>, String)>,
     /// Values that stand in heads: names of subtrees.
     values: BTreeSet<String>,
 }
@@ -96,18 +96,25 @@ impl Check<'_> {
             constants: BTreeSet::new(),
             values: BTreeSet::new(),
         };
+        let described = self.described.iter().map(|one| {
+            let number = one.generation.number;
+            (one.is_experiment().then_some(number), one.text())
+        });
         // An experiment need not be linked.
-        let described = self.described.iter().map(Described::text);
-        let snapshots = self.history.work.values().flat_map(BTreeMap::values);
-        let experiments = snapshots.filter(|text| is_experiment(text));
-        let texts = described.chain(experiments.map(String::as_str));
-        for abi in texts.filter_map(Abi::parse) {
+        let snapshots = self.history.work.values().flatten();
+        let experiments = snapshots.filter(|(_, text)| is_experiment(text));
+        let experiments = experiments.map(|(version, text)| (Some(version.number), text.as_str()));
+        let texts = described.chain(experiments);
+        for (experiment, abi) in texts.filter_map(|(of, text)| Some((of, Abi::parse(text)?))) {
             out.values
                 .extend(abi.head.into_iter().map(|(_, value)| value));
             let constants = abi.constants.into_iter();
             let of_structs = abi.structs.iter().flat_map(|s| s.constants.clone());
-            out.constants
-                .extend(constants.chain(of_structs).map(|(name, _)| name));
+            out.constants.extend(
+                constants
+                    .chain(of_structs)
+                    .map(|(name, _)| (experiment, name)),
+            );
             for described in abi.structs {
                 if !out.structs.contains(&described) {
                     out.structs.push(described);
@@ -263,7 +270,9 @@ fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> 
             .any(|ty| item.ty.trim_end_matches(']').ends_with(ty));
         let shown = lengths.contains(&format!(";{name}]"))
             || guarded.values.contains(item.value.trim_matches('"'));
-        let known = exempt || typed || shown || guarded.constants.contains(name);
+        let listed = |by| guarded.constants.contains(&(by, name.to_owned()));
+        let listed = listed(None) || item.module().is_some_and(|number| listed(Some(number)));
+        let known = exempt || typed || shown || listed;
         if known || !item.in_format || !item.public {
             continue;
         }

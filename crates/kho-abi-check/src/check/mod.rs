@@ -5,8 +5,10 @@ mod bless;
 mod format;
 mod kernel;
 mod past;
+mod raised;
 mod release;
 mod state;
+mod unchanged;
 mod versions;
 
 use std::collections::BTreeMap;

@@ -6,12 +6,13 @@ use alloc::vec::Vec;
 
 use dtoolkit::Node;
 use dtoolkit::fdt::FdtNode;
-use kho_compat::{Carrier, Compat, Manifest, Place};
-use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
+use kho_compat::{Carrier, Compat, Component, Manifest, Place};
+use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMemExt, PhysRange};
 use kho_radix::Reading;
+use vm_fdt::FdtWriter;
 
 use crate::Handover;
-use crate::fdt::Tree;
+use crate::fdt::{self, Tree};
 use crate::memblock::v1::{
     MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
 };
@@ -217,9 +218,10 @@ fn check(
             .damage(Defect::Wraps)
             .found(format!("{size:#x} bytes at {start}")));
     };
-    let first = start.pfn().addr();
-    let pages = size / PAGE_SIZE_U64;
-    let kept = pages * PAGE_SIZE_U64;
+    let page_size = reading.page_size();
+    let first = page_size.page_of(start);
+    let pages = size / page_size.bytes();
+    let kept = pages * page_size.bytes();
     if first == start && size == kept {
         reading.pages(link, pages)?;
     } else if !PhysRange::new(first, kept)
@@ -233,4 +235,25 @@ fn check(
     region.range = Some(range);
     region.preserved = size.min(kept.saturating_sub(start.get() - first.get()));
     Ok(())
+}
+
+/// The memblock FDT that lists `regions`.
+pub(crate) fn encode(regions: &[(&str, PageRun)]) -> Result<Vec<u8>, vm_fdt::Error> {
+    let mut tree = FdtWriter::new()?;
+    let root = tree.begin_node("")?;
+    tree.property_string(PROP_COMPATIBLE, &token(&MEMBLOCK))?;
+    for (name, run) in regions {
+        let node = fdt::begin(&mut tree, name)?;
+        tree.property_string(PROP_COMPATIBLE, &token(&REGION))?;
+        tree.property(PROP_START, &run.addr().get().to_le_bytes())?;
+        let size = run.pages * PAGE_SIZE_U64;
+        tree.property(PROP_SIZE, &size.to_le_bytes())?;
+        tree.end_node(node)?;
+    }
+    tree.end_node(root)?;
+    tree.finish()
+}
+
+fn token(component: &Component) -> String {
+    format!("{}-v{}", component.name, component.major())
 }

@@ -8,8 +8,8 @@ use kho_mem::{Damage, Defect, Link, Located, PhysAddr, PhysMem, PhysMemExt, is_p
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
-use crate::Handover;
-use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION};
+use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION, RELEASE_LEN};
+use crate::{Handover, KhoError};
 
 pub mod v1;
 
@@ -118,4 +118,22 @@ fn read(mem: &dyn PhysMem, at: PhysAddr, size: u64) -> Result<Metadata, Damage> 
     }
     let bytes = mem.bytes(at, size_of::<KexecMetadata>());
     Metadata::decode(&bytes.map_err(|error| error.damage("blob", at))?, at)
+}
+
+/// The metadata of a kernel of this release, after `kexec_count` kexecs.
+pub(crate) fn encode(release: &str, kexec_count: u32) -> Result<KexecMetadata, KhoError> {
+    let mut field = [0; RELEASE_LEN];
+    match field.get_mut(..release.len()) {
+        Some(head)
+            if !release.is_empty() && release.len() < RELEASE_LEN && is_printable(release) =>
+        {
+            head.copy_from_slice(release.as_bytes());
+        }
+        _ => return Err(KhoError::BadRelease(release.to_string())),
+    }
+    Ok(KexecMetadata {
+        version: U32::new(METADATA_VERSION),
+        previous_release: field,
+        kexec_count: U32::new(kexec_count),
+    })
 }

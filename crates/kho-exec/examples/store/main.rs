@@ -6,7 +6,7 @@
 //! sent. Clients notice nothing but a pause of a few milliseconds.
 //!
 //! What it takes to be upgraded is in this file: look for the numbers 1 to 5. The rest is a store as
-//! it would be anyway, but for one thing: its data lies in files of an arena (`kv.rs`).
+//! it would be anyway, but for one thing: its data lies in files of an arena (`kv`).
 
 mod client;
 mod commands;

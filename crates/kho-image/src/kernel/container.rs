@@ -244,7 +244,7 @@ fn bzimage(bytes: &[u8]) -> Result<Payload, ImageError> {
     let version = half(bytes, KERNEL_VERSION)
         .filter(|pointer| *pointer != 0)
         .and_then(|pointer| bytes.get(usize::from(pointer) + 0x200..))
-        .and_then(super::line);
+        .and_then(super::survey::line);
     let payload = Payload {
         kind: KernelKind::BzImage,
         start,

@@ -1,0 +1,169 @@
+//! Versions, releases and history.
+
+use super::*;
+
+#[test]
+fn the_crate_has_to_make_a_breaking_release() {
+    let fake = project();
+    let next = with(memfd([generation(3).layouts(&[grown::MemfdSer::layout])]));
+    fake.bless(&next);
+    for (version, breaking) in [
+        ("0.1.0", false),
+        ("0.1.7", false),
+        ("0.2.0", true),
+        ("1.0.0", true),
+        ("0.0.9", false),
+    ] {
+        fake.release(version);
+        let report = fake.check(&next);
+        let found = rules(&report).contains(&"error crate-not-released".to_owned());
+        assert_eq!(found, !breaking, "{version}");
+        if version == "0.1.7" {
+            let finding = one(&report, "crate-not-released");
+            assert_eq!(
+                finding.title,
+                "memfd-v2 -> memfd-v3, but fmt 0.1.0 -> 0.1.7 is no breaking release"
+            );
+            assert_eq!(
+                finding.mend.as_deref(),
+                Some("set the version of fmt to 0.2.0 at Cargo.toml:5")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_second_change_may_share_a_release_that_is_not_out_yet() {
+    let fake = project();
+    fake.git(&["tag", "v0.1.0"]);
+    fake.release("0.2.0");
+    fake.commit("the next release begins");
+    fake.git(&["checkout", "-q", "main"]);
+    fake.git(&["merge", "-q", "change"]);
+    let next = with(memfd([generation(3).layouts(&[grown::MemfdSer::layout])]));
+    let report = fake.bless(&next);
+    expect(&report, 3, &["allowed version-bumped", "info dependents"]);
+    let title = &one(&report, "version-bumped").title;
+    assert!(
+        title.contains("fmt 0.2.0 carries it, which is a breaking release after v0.1.0."),
+        "{title}"
+    );
+    let text = words(&report, "dependents");
+    assert!(
+        text.contains("the base, v0.1.0: restores memfd ^2 only and refuses memfd-v3"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_version_without_a_change_a_version_back_a_version_skipped() {
+    let fake = project();
+    fake.release("0.2.0");
+    let report = fake.bless(&with(memfd([generation(3)])));
+    expect(
+        &report,
+        3,
+        &["info dependents", "warning bumped-without-change"],
+    );
+    fake.remove("abi-snapshots/memfd/v3.snap");
+    let report = fake.bless(&with(memfd([
+        generation(4).layouts(&[grown::MemfdSer::layout])
+    ])));
+    assert!(rules(&report).contains(&"error version-skipped".to_owned()));
+    let report = fake.check(&[&MEMFD, &VMALLOC]);
+    assert!(rules(&report).contains(&"error snapshot-orphan".to_owned()));
+    let finding = one(&report, "snapshot-orphan");
+    assert_eq!(
+        finding.title,
+        "abi-snapshots/memfd/v4.snap describes a version that is not there: the component is memfd-v2"
+    );
+    fake.remove("abi-snapshots/memfd/v4.snap");
+    let report = fake.check(&with(memfd([generation(1)])));
+    assert!(rules(&report).contains(&"error version-went-back".to_owned()));
+}
+
+#[test]
+fn history_is_append_only() {
+    let fake = project();
+    fake.edit(
+        "abi-snapshots/memfd/v2.snap",
+        "offset   size",
+        "offset   size",
+    );
+    fake.edit("abi-snapshots/memfd/v2.snap", "count: u64", "number: u64");
+    let report = fake.check(&[&MEMFD, &VMALLOC]);
+    expect(&report, 1, &["error history-edited"]);
+    let text = words(&report, "history-edited");
+    assert!(text.contains("renamed to `number`, same bytes"), "{text}");
+    assert!(text.contains("git restore --source="), "{text}");
+    // Edited together with the code, it is told as both.
+    fake.git(&["checkout", "-q", "-f", "change"]);
+    let changed = leak(memfd([generation(2).layouts(&[grown::MemfdSer::layout])]));
+    fake.write(
+        "abi-snapshots/memfd/v2.snap",
+        &format!("---\nsource: x\n---\n{}", describe(changed).unwrap()),
+    );
+    expect(
+        &fake.check(&[changed, &VMALLOC]),
+        1,
+        &["error abi-changed-layout", "error history-edited"],
+    );
+    fake.remove("abi-snapshots/memfd/v2.snap");
+    let report = fake.check(&[&MEMFD, &VMALLOC]);
+    expect(&report, 1, &["error history-deleted"]);
+    fake.bless(&[&MEMFD, &VMALLOC]);
+    expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
+}
+
+#[test]
+fn a_release_is_history_though_the_base_lost_it() {
+    let fake = project();
+    fake.git(&["tag", "v0.1.0"]);
+    fake.git(&["checkout", "-q", "main"]);
+    fake.remove("abi-snapshots/memfd/v2.snap");
+    fake.commit("lost");
+    let report = fake.check(&[&MEMFD, &VMALLOC]);
+    expect(&report, 1, &["error history-deleted"]);
+    assert!(
+        one(&report, "history-deleted")
+            .title
+            .contains("released with v0.1.0")
+    );
+    let changed = with(memfd([generation(2).layouts(&[grown::MemfdSer::layout])]));
+    let report = fake
+        .check_with(&changed, &Options::default().bless(true))
+        .unwrap();
+    assert!(report.written.is_empty(), "{:?}", report.written);
+    assert!(rules(&report).contains(&"error abi-changed-layout".to_owned()));
+}
+
+#[test]
+fn bless_writes_what_is_new_and_never_over_history() {
+    let fake = project();
+    let changed = with(memfd([generation(2).layouts(&[grown::MemfdSer::layout])]));
+    let before = fake.read("abi-snapshots/memfd/v2.snap");
+    expect(&fake.bless(&changed), 1, &["error abi-changed-layout"]);
+    assert_eq!(fake.read("abi-snapshots/memfd/v2.snap"), before);
+    // A version that is not in the base yet is written again.
+    fake.release("0.2.0");
+    fake.bless(&with(memfd([
+        generation(3).layouts(&[grown::MemfdSer::layout])
+    ])));
+    let next = with(memfd([generation(3).layouts(&[swapped::MemfdSer::layout])]));
+    expect(
+        &fake.check(&next),
+        1,
+        &[
+            "allowed version-bumped",
+            "error snapshot-stale",
+            "info dependents",
+        ],
+    );
+    let report = fake.bless(&next);
+    assert_eq!(report.written, ["abi-snapshots/memfd/v3.snap"]);
+    expect(&report, 3, &["allowed version-bumped", "info dependents"]);
+    assert!(
+        fake.read("abi-snapshots/memfd/v3.snap")
+            .starts_with("---\nsource: crates/fmt/tests/abi.rs\n---\nmemfd-v3\n")
+    );
+}

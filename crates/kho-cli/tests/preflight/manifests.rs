@@ -1,0 +1,313 @@
+//! Dumps and manifests, as either side.
+
+use super::*;
+
+#[test]
+fn dumps_of_every_kind_and_on_either_side() {
+    let temp = Temp::new("dumps");
+    let kernel = temp.file("kernel", linux(&["memfd-v2"]));
+    let mut b = Builder::new();
+    b.session_of("s", &[MemfdSpec::new(vec![7; 5000])]);
+    let built = b.finish();
+    let raw = built.mem.to_raw(0x1000_0000);
+    let pack = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    for (name, bytes) in [
+        ("core", built.mem.to_elf()),
+        ("core.zst", pack(&built.mem.to_elf())),
+    ] {
+        let (code, value) = report(&temp.file(name, bytes), &kernel, &[]);
+        assert_eq!(
+            (code, &value["from"]["kind"]),
+            (0, &json!("memory-dump")),
+            "{name}"
+        );
+    }
+    for (name, bytes) in [("raw", raw.clone()), ("raw.zst", pack(&raw))] {
+        let base = ["--base", "0x10000000"];
+        let (code, value) = report(&temp.file(name, bytes), &kernel, &base);
+        assert_eq!(
+            (code, &value["from"]["kind"]),
+            (0, &json!("memory-dump")),
+            "{name}"
+        );
+    }
+    // What another kernel handed over shows what it writes.
+    let (code_of, value) = report(&kernel, &capture("small"), &[]);
+    assert_eq!(code_of, 0);
+    said(&value, "what is in use: 3 sessions, 12 files");
+    said(&value, "the handover that stands for the next one has none");
+    assert_eq!(code(&capture("reserve"), &capture("small"), &[]), 0);
+    assert_eq!(code(&capture("small"), &capture("none"), &[]), 1);
+}
+
+#[test]
+fn what_this_build_can_not_read_is_not_accepted_unseen() {
+    let temp = Temp::new("unread");
+    let mut b = Builder::new();
+    b.luo_compatible = "luo-v6".into();
+    b.session_of("s", &[]);
+    let dump = temp.file("dump", b.finish().mem.to_elf());
+    let next = temp.file("next", vmlinux(&["kho-v4", "luo-v6"], &[]));
+    refused(
+        &dump,
+        &next,
+        1,
+        &["LUO header of `luo-v6` is not read by this build"],
+    );
+    let this = temp.file("this", linux(&["memfd-v2"]));
+    let (code, value) = report(&dump, &this, &[]);
+    assert_eq!(code, 1);
+    assert_eq!(finding(&value, "luo-v6")["expected"], "luo-v5");
+    assert_eq!(value["losses"]["files"], Value::Null);
+}
+
+#[test]
+fn this_program_answers_and_is_asked() {
+    let program = env!("CARGO_BIN_EXE_kho");
+    let output = Command::new(program)
+        .env("KHO_MANIFEST", "1")
+        .arg("inspect")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let file = ManifestFile::parse(&text(&output.stdout)).unwrap();
+    let side = file.side().unwrap();
+    for name in [
+        "block",
+        "fd",
+        "kexec-metadata",
+        "kho",
+        "luo",
+        "memblock",
+        "memfd",
+        "radix",
+        "reserve-mem",
+        "vmalloc",
+    ] {
+        assert!(side.get(name).is_some(), "{name}");
+    }
+    let (code_of, value) = report(&capture("small"), program, &[]);
+    assert_eq!(code_of, 0);
+    assert_eq!(value["to"]["kind"], "program");
+    said(&value, "what the program answers");
+    for policy in kho_compat::policy::ALL {
+        assert_eq!(code(program, program, &["--policy", policy.name()]), 0);
+    }
+    // What it answered is as good as itself.
+    let temp = Temp::new("answer");
+    let answer = temp.file("answer.json", &output.stdout);
+    assert_eq!(code(&answer, program, &[]), 0);
+    assert_eq!(code(program, &answer, &[]), 0);
+}
+
+#[test]
+fn plain_strings_stand_for_what_they_need() {
+    let temp = Temp::new("stand");
+    let kernel = temp.file("kernel", vmlinux(&["kho-v4", "luo-v5"], &["memfd-v2"]));
+    let release = |block: u32, radix: u32| {
+        let release = manifest(json!({
+            "kho": { "version": 4, "needs": ["radix", "vmalloc"], "carrier": "root" },
+            "radix": { "version": radix },
+            "vmalloc": { "version": 1 },
+            "block": { "version": block },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+        }));
+        temp.file(&format!("release-{block}-{radix}"), release.to_string())
+    };
+    let policies = [
+        "semver-range",
+        "composite-exact",
+        "newest-common",
+        "check-at-restore",
+    ];
+    for policy in policies {
+        assert_eq!(
+            code(&release(1, 1), &kernel, &["--policy", policy]),
+            0,
+            "{policy}"
+        );
+        assert_eq!(
+            code(&release(2, 1), &kernel, &["--policy", policy]),
+            1,
+            "{policy}"
+        );
+        assert_eq!(
+            code(&release(1, 2), &kernel, &["--policy", policy]),
+            1,
+            "{policy}"
+        );
+    }
+    let (_, value) = report(&release(2, 1), &kernel, &[]);
+    said(&value, "block-v2 is not restorable there, only block-v1");
+    said(&value, "what `luo-v5` stands for");
+    // In use, by a table beside plain strings; and no flag makes it optional.
+    let mut used = manifest(json!({}));
+    used["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4" },
+        { "carrier": "luo", "found": "luo-v5" },
+        { "carrier": "table", "found": "block-v2" },
+    ]});
+    let used = temp.file("used", used.to_string());
+    assert_eq!(code(&used, &kernel, &[]), 1);
+    // A kernel compares whole strings: parts that it has elsewhere do not make one.
+    let mut composite = manifest(json!({}));
+    composite["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4" },
+        { "carrier": "luo", "found": "luo-v5;block-v2" },
+    ]});
+    let composite = temp.file("composite", composite.to_string());
+    let both = temp.file(
+        "both",
+        vmlinux(
+            &["kho-v4", "luo-v5;block-v1", "luo-v6;block-v2"],
+            &["memfd-v2"],
+        ),
+    );
+    let (code_of, value) = report(&composite, &both, &[]);
+    assert_eq!(code_of, 1);
+    said(&value, "a kernel compares whole strings");
+    said(&value, "kernel panic");
+}
+
+#[test]
+fn a_manifest_has_room_for_so_much() {
+    let temp = Temp::new("room");
+    let many: serde_json::Map<_, _> = (0..300)
+        .map(|n| (format!("c{n}"), json!({ "version": 1 })))
+        .collect();
+    let many = temp.file("many", manifest(many.into()).to_string());
+    let output = preflight(&many, &many, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("components has 300 entries, at most 256 are taken"));
+}
+
+#[test]
+fn manifest_files_describe_releases() {
+    let temp = Temp::new("manifests");
+    let old = manifest(json!({
+        "block": { "version": 1 },
+        "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+    }));
+    let new = manifest(json!({
+        "block": { "version": 2, "restores": ">=1, <3", "writes": [1] },
+        "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+    }));
+    let old = temp.file("old", format!(" \n{old}"));
+    let new = temp.file("new", new.to_string());
+    assert_eq!(code(&old, &new, &[]), 0);
+    let (code_of, value) = report(&new, &old, &[]);
+    assert_eq!(code_of, 1);
+    said(&value, "block-v2 is not restorable there, only block-v1");
+    // The newest version that both know is written.
+    let (code_of, value) = report(&new, &old, &["--policy", "newest-common"]);
+    assert_eq!(code_of, 0);
+    assert_eq!(finding(&value, "block-v1")["carrier"], "table");
+    // What it says is written in is what is judged.
+    let mut plain = serde_json::from_str::<Value>(&std::fs::read_to_string(&new).unwrap()).unwrap();
+    plain["dialect"] = "plain".into();
+    let plain = temp.file("plain", plain.to_string());
+    // Plain strings do not say which blocks they mean: whoever reads them takes them for its own.
+    let (code_of, value) = report(&plain, &old, &[]);
+    assert_eq!(code_of, 1);
+    said(&value, "block-v2 is not restorable there, only block-v1");
+    // What is in use is judged alone, and counted.
+    let mut used =
+        serde_json::from_str::<Value>(&std::fs::read_to_string(&plain).unwrap()).unwrap();
+    used["in_use"] = json!({
+        "strings": [
+            { "carrier": "luo", "found": "luo-v5" },
+            { "carrier": "file-handler", "found": "vfio-v1\u{1b}[2J", "uses": 7 },
+        ],
+        "sessions": 2, "files": 9, "bytes": 4096,
+    });
+    let used = temp.file("used", used.to_string());
+    let (code_of, value) = report(&used, &old, &[]);
+    assert_eq!(code_of, 1);
+    let losses = &value["losses"];
+    assert_eq!(
+        (
+            &losses["sessions"],
+            &losses["files"],
+            &losses["bytes"],
+            &losses["handlers"][0]["files"]
+        ),
+        (&json!(2), &json!(9), &json!(4096), &json!(7))
+    );
+    let nothing = temp.file("nothing", {
+        let mut value = manifest(json!({}));
+        value["in_use"] = json!({ "strings": [] });
+        value.to_string()
+    });
+    let (code_of, value) = report(&nothing, &old, &[]);
+    assert_eq!(code_of, 0);
+    said(&value, "nothing is in use");
+
+    let wrong = |text: &str, part: &str| {
+        let path = temp.file("wrong", text);
+        refused(&path, &old, 1, &["--from", part]);
+        refused(&old, &path, 1, &["--to", part]);
+    };
+    wrong("{", "EOF while parsing");
+    wrong("{\"a\": 1}", "unknown field `a`");
+    wrong(
+        &manifest(json!({})).to_string().replace("-v1", "-v9"),
+        "kho-manifest-v9",
+    );
+    wrong(
+        &manifest(json!({ "a": { "version": 1, "needs": ["b"] } })).to_string(),
+        "needs `b`",
+    );
+    wrong(
+        "{\"format\": \"\\u001b[2J\", \"name\": \"\", \"components\": {}}",
+        "\\u{1b}",
+    );
+}
+
+#[test]
+fn each_string_has_the_finding_of_its_own() {
+    let temp = Temp::new("own");
+    let mut from = manifest(json!({}));
+    let strings = [
+        ("table", "block-v1"),
+        // What no table could say is not taken for its first part.
+        ("table", "block-v1;zzz-v9"),
+        ("root", "kho-v5"),
+        ("luo", "luo-v5"),
+    ];
+    let used = strings.map(|(carrier, found)| json!({ "carrier": carrier, "found": found }));
+    from["in_use"] = json!({ "strings": used });
+    let from = temp.file("from", from.to_string());
+    let to = manifest(json!({
+        "kho": { "version": 4, "carrier": "root" },
+        "luo": { "version": 5, "carrier": "luo" },
+        "block": { "version": 1 },
+    }));
+    let to = temp.file("to", to.to_string());
+    let (code_of, value) = report(&from, &to, &[]);
+    assert_eq!(code_of, 1);
+    let findings = value["verdict"]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), strings.len());
+    let outcomes = ["restorable", "rejected", "rejected", "restorable"];
+    for (index, (carrier, found)) in strings.iter().enumerate() {
+        let finding = &findings[index];
+        assert_eq!(
+            (&finding["carrier"], &finding["found"]),
+            (&json!(carrier), &json!(found))
+        );
+        assert_eq!(finding["where"]["what"], format!("in_use.strings[{index}]"));
+        assert_eq!(finding["outcome"], outcomes[index], "{found}");
+    }
+    // A string that the image has, and a module of it too.
+    let kernel = temp.file("kernel", linux(&["memfd-v2", "x-flb-v1"]));
+    temp.file("modules/x.ko", module(&["x-flb-v1"]));
+    let (code_of, value) = report(&kernel, &to, &["--from-modules", &temp.path("modules")]);
+    assert_eq!(code_of, 1);
+    let findings = value["verdict"]["findings"].as_array().unwrap();
+    let twice = findings.iter().filter(|f| f["found"] == "x-flb-v1");
+    assert_eq!(twice.count(), 2);
+    let mut of_module = findings.iter().filter(|finding| {
+        let place = finding["where"]["what"].as_str().unwrap();
+        place.starts_with("x.ko")
+    });
+    assert!(of_module.all(|finding| finding["found"] == "x-flb-v1"));
+}

@@ -1,0 +1,111 @@
+//! What can go wrong between two programs.
+
+use std::io;
+
+use kho_compat::RegistryError;
+use kho_core::{KhoError, OpenError};
+use kho_luo::{IncomingError, LuoError, Name, TakeOverError};
+use kho_mem::ArenaError;
+
+use crate::inherit::HANDOVER_ENV;
+
+/// A process that can not start: neither with what was handed over, nor afresh.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The environment names a handover that is not there.
+    #[error("{HANDOVER_ENV} is no handover: {0}")]
+    Ticket(String),
+    /// The arena can not be made or attached to.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+    /// The handover is damaged, or its root is of another version.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The handover is refused.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
+    /// It is refused, and the program that made it could not be executed again.
+    #[error("{reason}; handing it back failed: {error}")]
+    HandBack {
+        /// Why it is refused.
+        reason: String,
+        /// What the exec said.
+        error: io::Error,
+    },
+    /// The linked components contradict each other.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The system refuses.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        error: io::Error,
+    },
+}
+
+/// A handover that can not be finished. It is not: it can still be handed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FinishError {
+    /// Files were not retrieved: what they hold would be lost.
+    #[error(
+        "{count} files were not retrieved, the first of them token {token:#x} in session `{session}`"
+    )]
+    NotRetrieved {
+        /// The first one's session.
+        session: Name,
+        /// The first one's token.
+        token: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// A handler is not done with a file.
+    #[error(transparent)]
+    Incoming(#[from] IncomingError),
+    /// The supervisor does not know, and would bring the previous program back.
+    #[error("the supervisor was not told: {0}")]
+    NotTold(io::Error),
+}
+
+/// A handover that did not happen. The program goes on, with everything as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandOverError {
+    /// What came in is not finished yet: what is not one's own can not be handed over.
+    #[error("the handover that this process came from is not finished")]
+    NotFinished,
+    /// A session, a file or the freeze failed.
+    #[error(transparent)]
+    Luo(#[from] LuoError),
+    /// The handover's core failed.
+    #[error(transparent)]
+    Kho(#[from] KhoError),
+    /// The next program could not be executed.
+    #[error("executing {program}: {error}")]
+    Exec {
+        /// The program.
+        program: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A supervisor, or the service manager's store, did not take the handover: without it a crash of
+    /// the next program would lose everything.
+    #[error("{what} did not take the handover: {error}")]
+    NotHeld {
+        /// Who.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system refuses.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        error: io::Error,
+    },
+}

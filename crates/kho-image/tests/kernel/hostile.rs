@@ -1,0 +1,301 @@
+//! What is no kernel, or a damaged one.
+
+use super::*;
+use crate::modules::module;
+use crate::sections::{MAGIC, features, header, versions};
+
+#[test]
+fn what_is_no_kernel_is_refused() {
+    let cases: &[(&[u8], &[&str])] = &[
+        (
+            b"",
+            &[
+                "not a kernel image",
+                "found nothing",
+                "a bzImage, a vmlinux",
+            ],
+        ),
+        (b"x", &["found 1 bytes"]),
+        (b"#!/bin/sh\necho\n", &["bytes 23 21 2f 62 69 6e 2f 73"]),
+        (
+            b"MZ and a Windows program",
+            &["a PE file", "unified kernel image"],
+        ),
+        (b"\x89LZO\0\r\n\x1a\n", &["found lzo"]),
+        (b"\x04\x22\x4d\x18", &["an LZ4 frame", "a legacy LZ4 frame"]),
+        (b"KDUMP   ", &["a memory dump"]),
+        (b"\x7fELF", &["ELF header", "0x4 bytes"]),
+        (b"\x7fELF\x03\x01", &["class 3, byte order 1"]),
+        (b"\x7fELF\x02\x01", &["ELF header", "0x6 bytes"]),
+    ];
+    for (bytes, parts) in cases {
+        refused(bytes, parts);
+    }
+    refused(
+        &elf(4, true, false, &[]),
+        &["ELF file is no kernel", "0x10", "a core"],
+    );
+    refused(&gzip(&elf(4, true, false, &[])), &["a core"]);
+    refused(&elf(9, true, false, &[]), &["type 9"]);
+    // An executable that is not Linux, and the format of the banner.
+    let program = vmlinux(&[rodata(b"\0kho-v4\0Linux version %s (%s)\0")]);
+    refused(&program, &["not a Linux kernel", "Linux version"]);
+    refused(&flat(b"ARM\x64", b"nothing"), &["not a Linux kernel"]);
+    // An object file that is no module.
+    refused(
+        &elf(1, true, false, &[rodata(b"kho-v4\0")]),
+        &["not a module", ".modinfo"],
+    );
+    // A module or a boot image where a kernel must be.
+    let module = module(&["luo-v5"]);
+    refused(
+        &bzimage(&gzip(&module)),
+        &["boot image's payload", "relocatable"],
+    );
+    let twice = bzimage(&gzip(&bzimage(&gzip(&kernel()))));
+    refused(&twice, &["a boot image in a boot image"]);
+    let mut nested = kernel();
+    for _ in 0..6 {
+        nested = gzip(&nested);
+    }
+    refused(&nested, &["again and again"]);
+}
+
+#[test]
+fn boot_images_that_do_not_hold_together() {
+    let good = bzimage(&gzip(&kernel()));
+    let altered = |at: usize, bytes: &[u8]| {
+        let mut image = good.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    refused(&good[..0x220], &["x86 boot header", "0x220 bytes"]);
+    refused(
+        &altered(0x206, &[7, 2]),
+        &["x86 boot protocol", "0x206", "0x0207", "0x0208"],
+    );
+    refused(
+        &altered(0x248, &[0xff; 4]),
+        &["payload at file offset 0x248", "0x1000003ff on"],
+    );
+    refused(
+        &altered(0x24c, &[0xff; 4]),
+        &["payload at file offset 0x248", "0xffffffff bytes"],
+    );
+    refused(&altered(0x24c, &[0; 4]), &["0x0 bytes"]);
+    refused(
+        &altered(0x410, b"\x89LZO\0\r\n\x1a\n"),
+        &["x86 boot image's payload at file offset 0x410", "lzo"],
+    );
+    refused(&altered(0x410, b"no magic"), &["0x410", "6e 6f 20 6d"]);
+    for (compression, pack) in PACKS.iter().skip(1) {
+        let kernel = kernel();
+        let packed = payload(*compression, &pack(&kernel), kernel.len() + 1);
+        let parts = ["size behind the payload", "what it unpacks to"];
+        // lz4's own end is the size, so that a wrong one is a block's.
+        refused(&bzimage(&packed), &parts);
+    }
+}
+
+#[test]
+fn streams_that_are_cut_short_or_altered() {
+    let kernel = kernel();
+    for (compression, pack) in PACKS {
+        let packed = pack(&kernel);
+        for cut in [8, packed.len() / 2, packed.len() - 1] {
+            let message = error(&packed[..cut]);
+            let named = message.contains(compression.name()) || message.contains("ELF");
+            assert!(named, "{compression} cut to {cut}: {message}");
+        }
+        let mut altered = packed.clone();
+        let middle = altered.len() / 2;
+        for byte in &mut altered[middle..middle + 16] {
+            *byte ^= 0x55;
+        }
+        // Formats without a checksum may give other bytes, never a panic.
+        let _ = KernelImage::from_bytes(&altered, &LIMIT);
+        if matches!(
+            compression,
+            Compression::Gzip | Compression::Xz | Compression::Bzip2
+        ) {
+            refused(&altered, &[compression.name()]);
+        }
+    }
+}
+
+#[test]
+fn what_unpacks_to_more_than_the_limit_is_refused() {
+    // 32 MiB of zeros, of which 4 MiB are unpacked at most.
+    let zeros = vec![0; 32 << 20];
+    for (compression, pack) in PACKS {
+        let packed = pack(&zeros);
+        assert!(packed.len() < 1 << 20, "{compression}: {}", packed.len());
+        refused(
+            &packed,
+            &[
+                compression.name(),
+                "stream is too long",
+                "more than 4194304 bytes",
+            ],
+        );
+        // A boot image says so before.
+        let boot = bzimage(&payload(*compression, &packed, zeros.len()));
+        refused(
+            &boot,
+            &["stream is too long", "33554432, more than 4194304 bytes"],
+        );
+    }
+    // As many as the limit are not too many.
+    let mut rest = strings(PLAIN);
+    rest.resize((4 << 20) - 0x400, 0);
+    assert_eq!(
+        texts(read(&gzip(&flat(b"ARM\x64", &rest))).strings()),
+        PLAIN
+    );
+}
+
+#[test]
+fn no_memory_for_what_a_header_merely_claims() {
+    // A dictionary of 4 GiB less one byte.
+    let mut packed = lzma(&kernel());
+    packed[1..5].copy_from_slice(&[0, 0, 0xff, 0xff]);
+    refused(&packed, &["lzma stream can not be unpacked"]);
+    let mut frame = 0x184c_2102u32.to_le_bytes().to_vec();
+    frame.extend(u32::MAX.to_le_bytes());
+    refused(
+        &frame,
+        &[
+            "lz4 stream can not be unpacked",
+            "a block of 0xffffffff bytes",
+        ],
+    );
+    frame.truncate(4);
+    frame.extend([0; 8]);
+    refused(&frame, &["a block of 0x0 bytes"]);
+}
+
+#[test]
+fn elf_headers_that_do_not_hold_together() {
+    let good = kernel();
+    let altered = |at: usize, bytes: &[u8]| {
+        let mut image = good.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    let table = u64::from_le_bytes(good[40..48].try_into().unwrap()) as usize;
+    let outside = "section headers inside the file";
+    refused(
+        &altered(40, &[0xff; 8]),
+        &["0x28", "0xffffffffffffffff", outside],
+    );
+    refused(&good[..good.len() - 1], &["4 headers", outside]);
+    refused(&altered(58, &[40, 0]), &["0x3a", "40 bytes", "64 bytes"]);
+    refused(&altered(60, &[0xff, 0xff]), &["65535 headers", outside]);
+    refused(&altered(62, &[9, 0]), &["section names", "section 9 of 4"]);
+    // Numbers that stand in the first header, which is not there or says nonsense.
+    refused(
+        &altered(62, &[0xff, 0xff]),
+        &["section names", "section 0 of 4"],
+    );
+    let mut extended = altered(60, &[0, 0]);
+    extended[table + 32..table + 40].copy_from_slice(&u64::MAX.to_le_bytes());
+    refused(&extended, &["18446744073709551615 headers", outside]);
+    extended[table + 32..table + 40].copy_from_slice(&4u64.to_le_bytes());
+    assert_eq!(texts(read(&extended).strings()), ALL);
+    // .rodata with an end outside the file, or as all of it.
+    let field = table + 64 + 32;
+    refused(
+        &altered(field, &u64::MAX.to_le_bytes()),
+        &["ELF section 1", "bytes inside the file"],
+    );
+    let mut overlapping = good.clone();
+    for section in [1, 2] {
+        let header = table + section * 64;
+        overlapping[header + 24..header + 32].fill(0);
+        overlapping[header + 32..header + 40].copy_from_slice(&(good.len() as u64).to_le_bytes());
+    }
+    refused(&overlapping, &["ELF sections overlap"]);
+}
+
+#[test]
+fn more_strings_than_a_kernel_has_are_refused() {
+    let many: Vec<_> = (0..5000).map(|number| format!("kho-v{number}")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    refused(
+        &vmlinux(&[rodata(&strings(&many))]),
+        &["compat strings", "more than 4096 different ones"],
+    );
+}
+
+#[test]
+fn much_that_looks_like_a_string_costs_no_more_than_its_bytes() {
+    let mut rest = BANNER.to_vec();
+    rest.extend(b"-v1".repeat(1 << 20));
+    rest.extend(b"\0a-v1".repeat(1 << 18));
+    rest.push(0);
+    let found = KernelImage::from_bytes(&vmlinux(&[rodata(&rest)]), &KernelOptions::default());
+    let found = found.unwrap().into_strings();
+    assert_eq!((found.strings.len(), found.candidates.len()), (0, 0));
+    assert_eq!(found.ignored, 1 << 18);
+    // Blocks of lz4 that unpack to nothing.
+    let mut blocks = lz4(&kernel());
+    blocks.extend([1, 0, 0, 0, 0].repeat(1 << 20));
+    assert_eq!(texts(read(&blocks).strings()), ALL);
+    // Headers of sections, and nothing else.
+    let mut rest = BANNER.to_vec();
+    rest.extend(header(MAGIC, 1, false).repeat(1 << 18));
+    let image = flat(b"ARM\x64", &rest);
+    assert!(KernelImage::from_bytes(&image, &KernelOptions::default()).is_ok());
+}
+
+#[test]
+fn altered_and_cut_images_never_panic() {
+    let listed = Section(
+        ".liveupdate_versions",
+        1,
+        ALLOC,
+        versions(&["luo-v6"], false),
+    );
+    let bits = Section(
+        ".liveupdate_features",
+        1,
+        ALLOC,
+        features(&[("luo", 1, 1, 1)], false),
+    );
+    let kernel = vmlinux(&[rodata(&strings(PLAIN)), listed, bits]);
+    let mut images = vec![
+        kernel.clone(),
+        module(&["luo-v5"]),
+        elf(2, false, true, &[rodata(&strings(PLAIN))]),
+        flat(b"ARM\x64", &versions(&["luo-v6"], false)),
+    ];
+    for (compression, pack) in PACKS {
+        images.push(pack(&kernel));
+        images.push(bzimage(&payload(
+            *compression,
+            &pack(&kernel),
+            kernel.len(),
+        )));
+    }
+    images.push(zboot("gzip", &gzip(&kernel)));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for image in &images {
+        for _ in 0..300 {
+            let mut altered = image.clone();
+            for _ in 0..=random.below(4) {
+                // Headers, where most numbers are, more often than the rest.
+                let end = if random.below(2) == 0 {
+                    altered.len().min(0x440)
+                } else {
+                    altered.len()
+                };
+                let at = random.below(end);
+                altered[at] = [0, 1, 0x7f, 0x80, 0xff, random.below(256) as u8][random.below(6)];
+            }
+            if random.below(4) == 0 {
+                altered.truncate(random.below(altered.len()));
+            }
+            let _ = KernelImage::from_bytes(&altered, &LIMIT);
+        }
+    }
+}

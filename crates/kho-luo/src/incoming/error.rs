@@ -1,0 +1,136 @@
+//! What the incoming side refuses.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use kho_compat::{Finding, NotAdmitted, Refused};
+use kho_mem::Damage;
+
+use crate::steps::InStep;
+use crate::{HandlerError, Name};
+
+/// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeOverError {
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The policy rejects it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The verdict does not cover what is there.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// Optional parts of it would be lost, and nobody said that they may be:
+    /// [`Incoming::take_over_degraded`] does.
+    #[error("optional parts would be lost: {}", list(lost))]
+    Degraded {
+        /// What would be.
+        lost: Vec<Finding>,
+    },
+    /// A file of a kind that this program has no handler for.
+    #[error("{files} files are `{compatible}`, for which this program has no handler")]
+    NoHandler {
+        /// The files' compat string.
+        compatible: String,
+        /// How many there are.
+        files: u64,
+    },
+    /// There are no sessions to take over: LUO handed nothing over.
+    #[error("the handover has no LUO")]
+    NoLuo,
+}
+
+fn list(findings: &[Finding]) -> String {
+    let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    findings.join("; ")
+}
+
+/// What the incoming side refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncomingError {
+    /// There is no session of that name.
+    #[error("no session `{0}` was handed over")]
+    NoSession(String),
+    /// It was retrieved before: a session is retrieved once.
+    #[error("session `{0}` was retrieved before")]
+    Retrieved(Name),
+    /// The session is finished.
+    #[error("session `{0}` is finished")]
+    Finished(Name),
+    /// A handler called the handover from within one of its own steps. See
+    /// [`FileHandler`](crate::FileHandler).
+    #[error("called by a handler from within one of its steps")]
+    InStep,
+    /// The session has no file of that token.
+    #[error("session `{session}` has no file of token {token:#x}")]
+    NoFile {
+        /// The session.
+        session: Name,
+        /// The token.
+        token: u64,
+    },
+    /// The verdict gives the file up: nothing here restores it.
+    #[error(
+        "the file of token {token:#x} in session `{session}` is lost: nothing here restores `{compatible}`"
+    )]
+    Lost {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Its handler's compat string.
+        compatible: String,
+    },
+    /// The file is of another kind.
+    #[error(
+        "the file of token {token:#x} in session `{session}` is of another kind: `{component}`"
+    )]
+    WrongKind {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Its handler's component.
+        component: &'static str,
+    },
+    /// The handler could not make the file. It will not try again.
+    #[error("retrieving the file of token {token:#x} in session `{session}`: {error}")]
+    Retrieve {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Why.
+        error: HandlerError,
+    },
+    /// A handler is not done yet. Nothing is finished.
+    #[error("the file of token {token:#x} in session `{session}` can not be finished: {error}")]
+    CanNotFinish {
+        /// The session.
+        session: Name,
+        /// The file.
+        token: u64,
+        /// Why.
+        error: HandlerError,
+    },
+    /// No FLB of that name was handed over, or it is of another kind.
+    #[error("no FLB `{0}` of that kind was handed over")]
+    NoFlb(String),
+    /// The FLB's handler could not make the object. It will not try again.
+    #[error("retrieving the FLB `{name}`: {error}")]
+    Flb {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: HandlerError,
+    },
+}
+
+impl From<InStep> for IncomingError {
+    fn from(_: InStep) -> Self {
+        Self::InStep
+    }
+}

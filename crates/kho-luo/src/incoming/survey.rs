@@ -1,0 +1,55 @@
+//! What a handover contains, before anything of it is restored.
+
+use kho_compat::{Manifest, Registry, RegistryError};
+use kho_core::{Handover, Memblock, Metadata};
+use kho_mem::Damage;
+use kho_radix::Reading;
+
+use crate::Luo;
+
+/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part.
+///
+/// # Errors
+///
+/// A part of it is damaged.
+pub fn survey(
+    handover: &Handover<'_>,
+    reading: &mut Reading<'_>,
+) -> Result<(Manifest, Option<Luo>), Damage> {
+    survey_by(handover, reading, Registry::linked())
+}
+
+/// As [`survey`], with the components of `registry` instead of those that are linked.
+///
+/// # Errors
+///
+/// As [`survey`].
+pub fn survey_with(
+    handover: &Handover<'_>,
+    reading: &mut Reading<'_>,
+    registry: &Registry,
+) -> Result<(Manifest, Option<Luo>), Damage> {
+    survey_by(handover, reading, Ok(registry))
+}
+
+fn survey_by(
+    handover: &Handover<'_>,
+    reading: &mut Reading<'_>,
+    registry: Result<&Registry, &RegistryError>,
+) -> Result<(Manifest, Option<Luo>), Damage> {
+    let mut manifest = Manifest::new();
+    handover.add_to(&mut manifest);
+    if let Some(metadata) = Metadata::read(handover)?
+        && let Some(subtree) = handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE)
+    {
+        metadata.add_to(&mut manifest, subtree.addr);
+    }
+    if let Some(memblock) = Memblock::read(handover, reading)? {
+        memblock.add_to(&mut manifest);
+    }
+    let luo = Luo::read_by(handover, reading, registry)?;
+    if let Some(luo) = &luo {
+        luo.add_to(&mut manifest);
+    }
+    Ok((manifest, luo))
+}
