@@ -8,8 +8,6 @@ use xtask::{abi_check, dependencies, mutations};
 mod bare;
 #[cfg(feature = "bench")]
 mod bench;
-#[cfg(feature = "lab")]
-mod lab;
 mod loom;
 mod miri;
 mod store_load;
@@ -29,12 +27,13 @@ enum Task {
     #[cfg(feature = "bench")]
     Bench(bench::Args),
     Dependencies(dependencies::Args),
-    #[cfg(feature = "lab")]
-    Lab(lab::Args),
     Loom(loom::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
     StoreLoad(store_load::Args),
+    #[cfg(feature = "vm")]
+    #[command(alias = "lab")]
+    Vm(kho_vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,11 +44,11 @@ fn main() -> ExitCode {
         #[cfg(feature = "bench")]
         Task::Bench(args) => bench::run(&args),
         Task::Dependencies(args) => dependencies::run(&args),
-        #[cfg(feature = "lab")]
-        Task::Lab(args) => lab::run(&args),
         Task::Loom(args) => loom::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),
         Task::StoreLoad(args) => store_load::run(&args),
+        #[cfg(feature = "vm")]
+        Task::Vm(args) => kho_vm::run(&args),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kho_compat::{Carrier, Component, Dialect, Registry, RegistryError, Versions};
+use kho_compat::{Carrier, Component, Listing, Registry, RegistryError, Versions, Writing};
 
 /// The file, in the directory of the snapshots.
 pub(crate) const FILE: &str = "composites.snap";
@@ -34,13 +34,15 @@ pub(crate) fn describe(
         }
         let optional = component.presence == kho_compat::Presence::Optional;
         line("presence", if optional { "optional" } else { "mandatory" });
-        for dialect in Dialect::ALL {
-            let value = match dialect {
-                Dialect::Table => format!("{} = {}", component.name, component.major()),
-                Dialect::Features => component.features.to_string(),
-                _ => registry.compat(component.name, dialect)?.to_string(),
+        for writing in Writing::ALL {
+            let value = match writing.list {
+                Listing::None => registry
+                    .compat(component.name, writing.strings)?
+                    .to_string(),
+                Listing::Versions => format!("{} = {}", component.name, component.major()),
+                Listing::Masks => component.features.to_string(),
             };
-            line(dialect.id(), &value);
+            line(writing.id(), &value);
         }
         out.push('\n');
     }

@@ -8,7 +8,7 @@
 
 use kho_block::{BlockSet, Format, OutgoingSet, v2};
 use kho_compat::{
-    Admitted, Carrier, Component, Dialect, Generation, Manifest, Place, Registry, policy,
+    Admitted, Carrier, Component, Generation, Manifest, Place, Registry, Writing, policy,
 };
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, Link, PhysAddr, PhysMemExt};
@@ -98,17 +98,17 @@ const SECOND: [u8; 24] = [
     0x00, 0x00, 0x00, 0x00,                         // reserved
 ];
 
-fn kho(dialect: Dialect) -> Result<Kho, KhoError> {
+fn kho(dialect: Writing) -> Result<Kho, KhoError> {
     let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20)).unwrap();
     let config = KhoConfig::new()
-        .dialect(dialect)
+        .writing(dialect)
         .side(newer().side().clone());
     Kho::new(arena, &config)
 }
 
 #[test]
 fn the_bytes_are_those_of_the_format() {
-    let kho = kho(Dialect::Table).unwrap();
+    let kho = kho(Writing::TABLE).unwrap();
     let format = Format::written_by(&kho).unwrap();
     assert_eq!(format, Format::V2);
     // Entries of 2036 bytes: two fill a block to its last byte.
@@ -133,7 +133,7 @@ fn the_bytes_are_those_of_the_format() {
 
 #[test]
 fn entries_that_leave_leave_nothing_behind() {
-    let kho = kho(Dialect::Table).unwrap();
+    let kho = kho(Writing::TABLE).unwrap();
     let mut set =
         OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), Format::V2).unwrap();
     set.grow(3).unwrap();
@@ -153,7 +153,7 @@ fn entries_that_leave_leave_nothing_behind() {
 
 #[test]
 fn it_is_not_written_where_it_would_not_be_said() {
-    for dialect in [Dialect::Plain, Dialect::Features] {
+    for dialect in [Writing::PLAIN, Writing::FEATURES] {
         let error = kho(dialect).map(|_| ()).unwrap_err().to_string();
         assert_eq!(
             error,
@@ -176,7 +176,7 @@ fn it_is_not_written_where_it_would_not_be_said() {
             .side()
             .clone();
         let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20)).unwrap();
-        let config = KhoConfig::new().dialect(Dialect::Table).side(side);
+        let config = KhoConfig::new().writing(Writing::TABLE).side(side);
         Format::written_by(&Kho::new(arena, &config).unwrap())
             .unwrap_err()
             .to_string()
@@ -425,7 +425,7 @@ fn a_set_is_restored_as_the_version_that_was_handed_over() {
 /// A subtree of one's own whose set is written as the handover says, and read in place.
 #[test]
 fn what_is_made_by_the_table_is_read_by_the_table() {
-    let kho = kho(Dialect::Table).unwrap();
+    let kho = kho(Writing::TABLE).unwrap();
     kho.list(&["block"]).unwrap();
     let format = Format::written_by(&kho).unwrap();
     let mut set = OutgoingSet::<U64>::with_format(kho.preserver().clone(), format).unwrap();

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kho_compat::Dialect;
+use kho_compat::{Listing, Strings, Writing};
 use kho_mem::PhysAddr;
 
 /// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
@@ -174,7 +175,7 @@ pub(crate) enum CompatCommand {
         name: String,
         /// How the string is written: `luo-v5`, or with all it needs, `luo-v5;block-v1`. With table
         /// and features it is plain: the versions stand elsewhere.
-        #[arg(long, value_enum, default_value_t = DialectArg::Plain)]
+        #[arg(long, value_enum, default_value_t = DialectArg(Writing::PLAIN))]
         dialect: DialectArg,
     },
 }
@@ -215,7 +216,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, hide = true, overrides_with = "of", value_parser = version_of)]
     pub(crate) of: Option<VersionOf>,
     /// How versions are written.
-    #[arg(long, value_enum, default_value_t = DialectArg::Composite)]
+    #[arg(long, value_enum, default_value_t = DialectArg(Writing::COMPOSITE))]
     pub(crate) dialect: DialectArg,
     /// Print JSON.
     #[arg(long)]
@@ -281,29 +282,36 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "more than 64 bits of bytes".to_owned())
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum DialectArg {
-    /// The component's own token.
-    Plain,
-    /// Its token and those of all it needs, directly or not.
-    Composite,
-    /// Its token and those of what it needs itself.
-    CompositeDirect,
-    /// Plain strings, and a table of versions in the root FDT.
-    Table,
-    /// Plain strings, and feature masks in the root FDT.
-    Features,
-}
+/// How versions are written, by the word for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DialectArg(pub(crate) Writing);
 
-impl From<DialectArg> for Dialect {
-    fn from(arg: DialectArg) -> Self {
-        match arg {
-            DialectArg::Plain => Self::Plain,
-            DialectArg::Composite => Self::Composite,
-            DialectArg::CompositeDirect => Self::CompositeDirect,
-            DialectArg::Table => Self::Table,
-            DialectArg::Features => Self::Features,
-        }
+impl ValueEnum for DialectArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [DialectArg; Writing::ALL.len()] = {
+            let [plain, composite, direct, table, features] = Writing::ALL;
+            [
+                DialectArg(plain),
+                DialectArg(composite),
+                DialectArg(direct),
+                DialectArg(table),
+                DialectArg(features),
+            ]
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match (self.0.list, self.0.strings) {
+            (Listing::None, Strings::Plain) => "The component's own token",
+            (Listing::None, Strings::Transitive) => {
+                "Its token and those of all it needs, directly or not"
+            }
+            (Listing::None, Strings::Direct) => "Its token and those of what it needs itself",
+            (Listing::Versions, _) => "Plain strings, and a table of versions in the root FDT",
+            (Listing::Masks, _) => "Plain strings, and feature masks in the root FDT",
+        };
+        Some(PossibleValue::new(self.0.id()).help(help))
     }
 }
 

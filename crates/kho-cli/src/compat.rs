@@ -4,7 +4,7 @@ use std::io::Write;
 
 use comfy_table::Table;
 use kho_compat::policy::ALL;
-use kho_compat::{Carrier, Compat, Component, Dialect, Presence, Registry};
+use kho_compat::{Carrier, Compat, Component, Presence, Registry, Strings};
 use serde_json::{Value, json};
 
 use crate::args::CompatCommand;
@@ -16,7 +16,7 @@ pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     match command {
         CompatCommand::String { name, dialect } => {
-            let compat = registry.compat(name, (*dialect).into()).map_err(|_| {
+            let compat = registry.compat(name, dialect.0.strings).map_err(|_| {
                 let known: Vec<_> = registry
                     .components()
                     .map(|component| component.name)
@@ -72,16 +72,16 @@ fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), 
         let entries: Vec<_> = entries.collect();
         all.push(json!({
             "name": policy.name(),
-            "dialect": policy.dialect().id(),
+            "dialect": policy.writing().id(),
             "when": policy.when().id(),
             "summary": policy.summary(),
             "writes": entries,
-            "bytes": written.bytes(),
+            "bytes": kho_lab::version_bytes(&written),
         }));
         table.add_row([
             policy.name(),
-            policy.dialect().id(),
-            &written.bytes().to_string(),
+            policy.writing().id(),
+            &kho_lab::version_bytes(&written).to_string(),
             policy.when().title(),
             policy.summary(),
         ]);
@@ -103,7 +103,7 @@ fn parse(out: &mut dyn Write, text: &str, field: usize, json: bool) -> Result<()
         let value = match &parsed {
             Ok(compat) => json!({
                 "text": text,
-                "dialect": compat.dialect().id(),
+                "dialect": compat.strings().alone().id(),
                 "bytes": compat.field_len(),
                 "tokens": compat.tokens().map(|token| {
                     json!({ "name": token.name(), "version": token.version() })
@@ -147,7 +147,7 @@ fn parse(out: &mut dyn Write, text: &str, field: usize, json: bool) -> Result<()
             out,
             "{} in memory, dialect {}",
             count(compat.field_len() as u64, "byte"),
-            compat.dialect()
+            compat.strings().alone()
         )
     };
     write().map_err(Failure::Output)
@@ -184,9 +184,9 @@ fn presence(component: &Component) -> &'static str {
     }
 }
 
-fn text(registry: &Registry, component: &Component, dialect: Dialect) -> String {
+fn text(registry: &Registry, component: &Component, strings: Strings) -> String {
     registry
-        .compat(component.name, dialect)
+        .compat(component.name, strings)
         .map(|compat| compat.to_string())
         .unwrap_or_default()
 }
@@ -208,8 +208,8 @@ fn component_json(registry: &Registry, component: &Component) -> Value {
     json!({
         "name": component.name,
         "version": component.version().to_string(),
-        "plain": text(registry, component, Dialect::Plain),
-        "composite": text(registry, component, Dialect::Composite),
+        "plain": text(registry, component, Strings::Plain),
+        "composite": text(registry, component, Strings::Transitive),
         "restores": component.restores().to_string(),
         "needs": needs(component),
         "generations": generations.collect::<Vec<_>>(),

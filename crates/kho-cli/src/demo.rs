@@ -55,7 +55,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let config = Config::new()
         .arena(BASE, plan.arena)
         .registry(registry)
-        .dialect(args.dialect.into())
+        .writing(args.dialect.0)
         .release(env!("CARGO_PKG_VERSION"));
     let mut host = Host::start(config).map_err(demo)?;
     let files = if host.is_incoming() {

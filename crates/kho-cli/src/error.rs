@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use kho_compat::{Refused, RegistryError, View};
 use kho_image::{FindError, Image, ImageError, Kind};
-use kho_mem::{Damage, MemError};
+use kho_mem::Damage;
 use serde_json::{Value, json};
 
 /// Why a command did not do what it was asked.
@@ -73,17 +73,15 @@ impl Failure {
         Self::Find(error, image.kind() == Kind::Raw)
     }
 
-    /// A file that could not be restored although the survey found it sound.
-    pub(crate) fn of_restore(error: kho_memfd::RestoreError, image: &Image) -> Self {
+    /// What ended a survey of `image`.
+    pub(crate) fn of_survey(error: kho_survey::Error, image: &Image) -> Self {
+        use kho_survey::Error;
         match error {
-            kho_memfd::RestoreError::Damaged(damage) => Self::damaged(damage, image),
+            Error::Find(error) => Self::find(error, image),
+            Error::Damaged(damage) => Self::damaged(damage, image),
+            Error::Interrupted => Self::Interrupted,
             other => Self::Unrestorable(other.to_string()),
         }
-    }
-
-    /// Memory that could not be read although the survey found it there.
-    pub(crate) fn of_memory(error: &MemError, image: &Image) -> Self {
-        Self::damaged(error.damage("memfd contents", error.addr), image)
     }
 
     /// The command's exit code.
@@ -198,7 +196,7 @@ impl Failure {
                     lines.push(("where", entry.place.to_string()));
                     lines.push(("found", found));
                     lines.push(("expected", finding.expected.to_string()));
-                    lines.push(("consequence", finding.consequence.to_string()));
+                    lines.push(("consequence", finding.consequence().to_string()));
                 }
                 if all > SHOWN {
                     lines.push(("and", format!("{} more strings", all - SHOWN)));
@@ -286,7 +284,7 @@ impl Failure {
                     "uses": finding.entry.uses,
                     "where": finding.entry.place.path,
                     "at": finding.entry.place.addr,
-                    "consequence": finding.consequence.to_string(),
+                    "consequence": finding.consequence().to_string(),
                 })).collect::<Vec<_>>(),
             }),
             other => {
@@ -370,5 +368,45 @@ impl From<ImageError> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         Self::Refused(Box::new(refused))
+    }
+}
+
+/// What could not be judged.
+impl From<kho_preflight::Error> for Failure {
+    fn from(error: kho_preflight::Error) -> Self {
+        use kho_preflight::Error;
+        match error {
+            Error::Image(error) => Self::Image(error),
+            Error::Dump {
+                error,
+                raw,
+                file_offset,
+            } => match error {
+                kho_survey::Error::Find(error) => Self::Find(error, raw),
+                kho_survey::Error::Damaged(damage) => Self::Damaged {
+                    damage,
+                    file_offset,
+                    note: raw.then(|| RAW_NOTE.to_owned()),
+                },
+                other => Self::Unrestorable(other.to_string()),
+            },
+            Error::In { path, error } => {
+                let failure = Self::from(*error);
+                Self::Of(path.display().to_string(), Box::new(failure))
+            }
+            Error::Interrupted => Self::Interrupted,
+            Error::Modules(_) => Self::Usage(error.to_string()),
+            Error::Registry(error) => Self::Registry(error),
+            Error::Unread(_) => Self::Unrestorable(error.to_string()),
+            error => {
+                let mut lines = vec![("error", error.to_string())];
+                lines.extend(error.details());
+                if matches!(error, Error::Module) {
+                    let hint = "--modules DIR reads a kernel's modules, --from-modules DIR those of --from";
+                    lines.push(("hint", hint.to_owned()));
+                }
+                Self::Input(lines)
+            }
+        }
     }
 }

@@ -1,20 +1,20 @@
 //! A survey as a tree that a person reads.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict, View};
 use kho_core::Metadata;
-use kho_image::Kind;
+use kho_image::{Image, Kind};
 use kho_luo::Session;
 use kho_mem::PAGE_SIZE_U64;
 use kho_memfd::v2;
 
+pub(crate) use kho_preflight::words::{count, size};
+
 use crate::error::RED;
-use crate::report::Hashes;
-use crate::survey::{MemfdFacts, ScratchSource, Survey};
+use kho_survey::{Hashes, MemfdFacts, ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -60,12 +60,12 @@ impl Node {
 pub(crate) fn print(
     out: &mut dyn Write,
     survey: &Survey<'_>,
+    image: &Image,
     path: &str,
     hashes: Option<&Hashes>,
     all: bool,
 ) -> io::Result<()> {
     let shown = if all { usize::MAX } else { SHOWN };
-    let image = survey.image;
     let kind = match image.kind() {
         Kind::Elf => "ELF core",
         Kind::Raw => "raw memory",
@@ -455,7 +455,7 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
         writeln!(out)?;
         if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {
             writeln!(out, "            expected {}", finding.expected)?;
-            writeln!(out, "            {}", finding.consequence)?;
+            writeln!(out, "            {}", finding.consequence())?;
         }
     }
     if all > shown {
@@ -487,54 +487,9 @@ pub(crate) const fn outcome(outcome: Outcome) -> (Style, &'static str) {
     }
 }
 
-pub(crate) fn count(n: u64, what: impl Display) -> String {
-    if n == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{n} {what}s")
-    }
-}
-
 fn pages(n: u64) -> String {
     match n.checked_mul(PAGE_SIZE_U64) {
         Some(bytes) => format!("{} ({})", count(n, "page"), size(bytes)),
         None => count(n, "page"),
-    }
-}
-
-/// Bytes in a unit that gives a number below 1024: exact where it is whole, else one decimal.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: &[&str] = &["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let unit = (bytes.max(1).ilog2() / 10) as usize;
-    let name = UNITS.get(unit).copied().unwrap_or("bytes");
-    let scale = 1u64 << (10 * unit);
-    if unit == 0 && bytes == 1 {
-        return "1 byte".to_owned();
-    }
-    if bytes.is_multiple_of(scale) {
-        return format!("{} {name}", bytes / scale);
-    }
-    let tenths = (u128::from(bytes) * 10 + u128::from(scale) / 2) / u128::from(scale);
-    format!("{}.{} {name}", tenths / 10, tenths % 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_exact_or_rounded() {
-        let cases: &[(u64, &str)] = &[
-            (0, "0 bytes"),
-            (1, "1 byte"),
-            (1023, "1023 bytes"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (4 << 20, "4 MiB"),
-            (u64::MAX, "16.0 EiB"),
-        ];
-        for (bytes, text) in cases {
-            assert_eq!(size(*bytes), *text);
-        }
     }
 }

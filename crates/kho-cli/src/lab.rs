@@ -255,7 +255,7 @@ fn totals_json(run: &Run) -> Value {
         .map(|matrix| {
             json!({
                 "policy": matrix.policy,
-                "dialect": matrix.dialect.id(),
+                "dialect": matrix.writing.id(),
                 "when": matrix.when.id(),
                 "totals": serde_json::to_value(matrix.totals).unwrap_or_default(),
             })

@@ -11,11 +11,9 @@ mod live;
 mod pack;
 mod preflight;
 mod progress;
-mod report;
 mod restore;
 mod session;
 mod supervise;
-mod survey;
 mod write;
 
 use std::process::ExitCode;

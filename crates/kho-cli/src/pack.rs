@@ -9,7 +9,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use kho_compat::Dialect;
 use kho_core::Entry;
 use kho_image::{WriteError, Written, write_elf, write_raw};
 use kho_mem::{ARENA_ALIGN, PhysAddr, PhysRange};
@@ -126,10 +125,10 @@ fn pack(args: &PackArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(text));
     }
     let source = Source::read(&args.dir)?;
-    let dialect = args.dialect.map_or(source.dialect, Dialect::from);
-    let used = build::measure(&source, dialect, args.base)?;
+    let writing = args.dialect.map_or(source.writing, |given| given.0);
+    let used = build::measure(&source, writing, args.base)?;
     let memory = memory(args, used)?;
-    let packed = Packed::new(&source, dialect, &memory)?;
+    let packed = Packed::new(&source, writing, &memory)?;
     let mut staging = Staging::new(&target.dir, args.force)?;
     let written = write(args, &packed, &staging.entry(&target.image))?;
     let json = describe(args, &source, &packed, &memory, written);

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use kho_preflight::Step;
+
 use crate::human::size;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -42,6 +44,37 @@ pub(crate) fn wait_for_interrupt() {
 /// Whether the user said stop.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Shows the steps of a survey that take long, one bar each.
+pub(crate) fn survey() -> impl FnMut(kho_survey::Step, u64, Option<u64>) -> bool {
+    let mut show = preflight();
+    move |step, done, total| show(Step::Survey(step), done, total)
+}
+
+/// Shows the steps of a preflight that take long, one bar each.
+pub(crate) fn preflight() -> impl FnMut(Step, u64, Option<u64>) -> bool {
+    let mut bar: Option<(Step, Bar)> = None;
+    move |step, done, total| {
+        let label = match step {
+            Step::Unpack => "unpacking",
+            Step::Modules => "modules",
+            Step::Survey(kho_survey::Step::Scan) => "scanning",
+            Step::Survey(kho_survey::Step::Hash) => "hashing",
+            _ => {
+                bar = None;
+                return !interrupted();
+            }
+        };
+        if bar.as_ref().is_none_or(|(shown, _)| *shown != step) {
+            bar = Some((step, Bar::new(label)));
+        }
+        match (&mut bar, step) {
+            (Some((_, bar)), Step::Modules) => bar.count(done, total.unwrap_or(done)),
+            (Some((_, bar)), _) => bar.at(done, total),
+            (None, _) => true,
+        }
+    }
 }
 
 /// Nothing is shown of what takes no longer than this.

@@ -7,18 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kho_compat::{Admitted, Carrier, View};
-use kho_core::{Handover, Metadata};
+use kho_core::Metadata;
+use kho_image::Image;
 use kho_luo::{File, Luo, Name};
 use kho_memfd::Memfd;
+use kho_survey::{Error, Hasher, MemfdFacts, Survey, flbs_json, memfd_json, name_json};
 use serde_json::{Map, Value, json};
 
 use crate::args::RestoreArgs;
 use crate::error::Failure;
 use crate::human::{count, size};
-use crate::inspect::{Hasher, open};
+use crate::inspect::{open, survey_all};
 use crate::progress::Bar;
-use crate::report::{flbs_json, memfd_json, name_json};
-use crate::survey::{MemfdFacts, Survey};
 use crate::write::{SparseFile, Staging};
 
 /// The manifest's own version: of this file format, not of any handover's.
@@ -31,10 +31,7 @@ pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let image = open(&args.image)?;
-    let mut survey = Survey::of(&image, &args.image);
-    if let Some(failure) = survey.failure.take() {
-        return Err(failure);
-    }
+    let mut survey = survey_all(&image, &args.image)?;
     let admitted = match survey.verdict.take() {
         Some(Ok(admitted)) => admitted,
         Some(Err(refused)) => return Err(refused.into()),
@@ -42,18 +39,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     };
     let selected = Selected::new(args, survey.luo.as_ref(), &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
-    let manifest = match (&survey.handover, &survey.luo) {
-        (Some(handover), Some(luo)) => write_files(
-            args,
-            &survey,
-            &admitted,
-            handover,
-            luo,
-            &selected,
-            &mut staging,
-        )?,
-        _ => manifest(args, &survey, Vec::new()),
-    };
+    let manifest = write_files(args, &image, &survey, &admitted, &selected, &mut staging)?;
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
     staging.commit(&earlier(&args.out))?;
     report(args, &survey, &admitted, &manifest, selected.bytes(&survey))
@@ -151,20 +137,23 @@ impl Selected {
 
 fn write_files(
     args: &RestoreArgs,
+    image: &Image,
     survey: &Survey<'_>,
     admitted: &Admitted,
-    handover: &Handover<'_>,
-    luo: &Luo,
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
+    let (Some(handover), Some(luo)) = (&survey.handover, &survey.luo) else {
+        return Ok(manifest(args, survey, Vec::new()));
+    };
     let mut reading = handover
         .reading()
-        .map_err(|damage| Failure::damaged(damage, survey.image))?;
+        .map_err(|damage| Failure::damaged(damage, image))?;
     let incoming = luo
         .restore(admitted)
         .map_err(|error| Failure::Unrestorable(error.to_string()))?;
     let all: Vec<_> = incoming.iter().collect();
+    let failed = |error| Failure::of_survey(error, image);
     let mut bar = Bar::new("restoring");
     let (mut done, total) = (0u64, selected.bytes(survey));
     let mut sessions = Vec::new();
@@ -188,11 +177,11 @@ fn write_files(
         {
             let path = format!("{dir}/{:016x}.bin", file.token());
             let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
-                .map_err(|error| Failure::of_restore(error, survey.image))?;
+                .map_err(|error| failed(Error::of_restore(error)))?;
             let mut out = SparseFile::create(staging, Path::new(&path))?;
             let mut hash = args.hash.then(Hasher::default);
             for piece in memfd.pieces() {
-                let piece = piece.map_err(|error| Failure::of_memory(&error, survey.image))?;
+                let piece = piece.map_err(|error| failed(Error::of_memory(&error)))?;
                 out.piece(piece)?;
                 if let Some(hash) = &mut hash {
                     hash.update(piece);
@@ -240,7 +229,7 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
     );
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
-        out.insert("dialect".into(), survey.manifest.dialect().id().into());
+        out.insert("dialect".into(), survey.manifest.writing().id().into());
     }
     if let Some(Metadata::V1 {
         previous_release,

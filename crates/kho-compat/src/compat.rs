@@ -1,4 +1,4 @@
-//! Compat strings: tokens, composites, and the dialects they are written in.
+//! Compat strings: tokens and composites.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
 //! order, each once, joined by `;`.
@@ -8,68 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-/// How a manifest's versions are written into memory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Dialect {
-    /// The base token alone: `luo-v5`. What Linux 7.2 and 7.3 write and read.
-    Plain,
-    /// The base token and all it needs, directly or not: `luo-v5;block-v1`.
-    Composite,
-    /// The base token and what it needs itself: its needs' own needs are theirs to tell. The other
-    /// setting of the composite proposal. It differs from [`Dialect::Composite`] where something
-    /// needed needs something.
-    CompositeDirect,
-    /// Plain strings, and beside them a node in the root FDT with the version of every component in
-    /// use.
-    Table,
-    /// Plain strings, and beside them a node in the root FDT with the feature masks of every
-    /// component in use.
-    Features,
-}
-
-impl Dialect {
-    /// All dialects.
-    pub const ALL: [Self; 5] = [
-        Self::Plain,
-        Self::Composite,
-        Self::CompositeDirect,
-        Self::Table,
-        Self::Features,
-    ];
-
-    /// The dialect as commands take and print it.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Composite => "composite",
-            Self::CompositeDirect => "composite-direct",
-            Self::Table => "table",
-            Self::Features => "features",
-        }
-    }
-
-    /// The dialect of an [`id`](Self::id).
-    #[must_use]
-    pub fn by_id(id: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|dialect| dialect.id() == id)
-    }
-
-    /// The dialect that its strings are written in: plain where versions stand elsewhere.
-    #[must_use]
-    pub const fn of_strings(self) -> Self {
-        match self {
-            Self::Composite | Self::CompositeDirect => self,
-            Self::Plain | Self::Table | Self::Features => Self::Plain,
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.id())
-    }
-}
+use crate::Strings;
 
 /// One component's name and version: `block-v1`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -176,7 +115,7 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
     }
 }
 
-/// A compat string: a base token and, in the composite dialect, what it needs.
+/// A compat string: a base token and, in a composite, what it needs.
 ///
 /// ```
 /// use kho_compat::Compat;
@@ -291,7 +230,7 @@ impl Compat {
         &self.base
     }
 
-    /// The other components that it lists, in alphabetical order. Empty in the plain dialect.
+    /// The other components that it lists, in alphabetical order. Empty in a plain string.
     #[must_use]
     pub fn parts(&self) -> &[Token] {
         &self.parts
@@ -302,14 +241,14 @@ impl Compat {
         core::iter::once(&self.base).chain(&self.parts)
     }
 
-    /// The dialect that the string is written in. A component without needs has one string for
-    /// both; it counts as plain.
+    /// What it names. A component without needs has one string, which counts as plain; a list of direct
+    /// needs looks like one of all.
     #[must_use]
-    pub fn dialect(&self) -> Dialect {
+    pub const fn strings(&self) -> Strings {
         if self.parts.is_empty() {
-            Dialect::Plain
+            Strings::Plain
         } else {
-            Dialect::Composite
+            Strings::Transitive
         }
     }
 

@@ -1,6 +1,9 @@
-//! What a real kernel does about what it does not restore.
+//! What a real kernel does about what it does not restore: a table beside the verdict. No policy asks it;
+//! the commands and abi-check, which stands on this crate alone, print it.
 
-use crate::Carrier;
+use core::fmt::{self, Display, Formatter};
+
+use crate::{Carrier, Finding, Outcome, Reason};
 
 /// What happens where a real kernel is handed something that it does not restore. Its words name the
 /// release that was measured, by handing it altered memory.
@@ -45,5 +48,62 @@ impl Consequence {
             Carrier::Table | Carrier::Features => Self::Ignored,
             Carrier::Memblock | Carrier::Region | Carrier::Subtree => Self::NotMeasured,
         }
+    }
+}
+
+impl Finding {
+    /// What Linux 7.3.4 does about it.
+    #[must_use]
+    pub const fn consequence(&self) -> Consequence {
+        match (self.outcome, &self.reason) {
+            (Outcome::Restorable, _) => Consequence::None,
+            (_, Some(Reason::OtherRoot)) => Consequence::of(Carrier::Root),
+            _ => Consequence::of(self.entry.carrier),
+        }
+    }
+}
+
+impl Display for Consequence {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "",
+            Self::ColdBoot => {
+                "Linux 7.3.4 boots as if nothing had been handed over: all preserved state is lost"
+            }
+            Self::Panic => "Linux 7.3.4 stops with a kernel panic: the whole machine is lost",
+            Self::SessionsLost => {
+                "Linux 7.3.4 fails every open of /dev/liveupdate with EIO: all sessions are lost"
+            }
+            Self::Warns => "Linux 7.3.4 warns and restores everything else",
+            Self::MiscountsFlbs => {
+                "Linux 7.3.4 restores everything; where an FLB that it expects is missing, the last finish corrupts a reference count and warns"
+            }
+            Self::Ignored => "Linux 7.3.4 passes it over and restores everything",
+            Self::NotMeasured => "not measured",
+            Self::WithoutKho => {
+                "a kernel without KHO boots as if nothing had been handed over: all preserved state is lost"
+            }
+            Self::WithoutLuo => {
+                "a kernel without LUO does not look at it: all sessions are lost (not measured)"
+            }
+            Self::ContentsLost => "what it holds is lost (not measured)",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_carrier_has_a_consequence_in_words() {
+        for carrier in Carrier::ALL {
+            let words = Consequence::of(carrier).to_string();
+            let measured = words.starts_with("Linux 7.3.4 ");
+            assert!(measured || words == "not measured", "{carrier:?}: {words}");
+        }
+        assert_eq!(Consequence::default().to_string(), "");
     }
 }

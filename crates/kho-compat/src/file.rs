@@ -8,8 +8,8 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ability, Carrier, Dialect, Features, Manifest, Place, Presence, Registry, RegistryError, Side,
-    Token,
+    Ability, Carrier, Features, Manifest, Place, Presence, Registry, RegistryError, Side, Token,
+    Writing,
 };
 
 /// The format's name, in [`ManifestFile::format`].
@@ -243,15 +243,15 @@ impl ManifestFile {
         Ok(Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?)
     }
 
-    /// The dialect that it says its versions are written in.
+    /// How it says its versions are written.
     ///
     /// # Errors
     ///
     /// It names none that there is.
-    pub fn dialect(&self) -> Result<Option<Dialect>, ManifestFileError> {
+    pub fn writing(&self) -> Result<Option<Writing>, ManifestFileError> {
         let find = |id: &String| {
-            Dialect::by_id(id).ok_or_else(|| {
-                let expected = Dialect::ALL.map(Dialect::id).join(", ");
+            Writing::by_id(id).ok_or_else(|| {
+                let expected = Writing::ALL.map(Writing::id).join(", ");
                 ManifestFileError::Member(
                     "dialect".to_string(),
                     format!("`{id}` is none of {expected}"),
@@ -409,7 +409,7 @@ macro_rules! answer_manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Component, Generation};
+    use crate::{Component, Generation, Strings};
 
     static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
     static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
@@ -445,7 +445,7 @@ mod tests {
         let registry = Registry::new([&ROOT]).unwrap();
         let file = ManifestFile::of("test 1.0", &registry);
         let back = ManifestFile::parse(&file.to_json().unwrap()).unwrap();
-        let kho = |side: &Side| side.compat("kho", Dialect::Composite).unwrap().to_string();
+        let kho = |side: &Side| side.compat("kho", Strings::Transitive).unwrap().to_string();
         assert_eq!(kho(&back.side().unwrap()), "kho-v4;vmalloc-v1");
         let side = back.side().unwrap();
         assert_eq!(

@@ -4,19 +4,19 @@
 //! tracker, linked blocks, LUO, the memfd handler. Each component crate registers its own with
 //! [`submit!`]; [`Registry::linked`] is all of those that are linked into this program.
 //!
-//! From the registry come the compat strings ([`Compat`], in both [`Dialect`]s). A [`Manifest`]
+//! From the registry come the compat strings ([`Compat`]), written in one of several ways ([`Writing`]). A [`Manifest`]
 //! says what a handover contains, a [`Policy`] judges it, and the [`Verdict`] is what restoring
 //! depends on: only [`Registry::admit`] makes an [`Admitted`], and every restore function of this
 //! family of crates asks for one.
 //!
 //! ```
-//! use kho_compat::{Compat, Component, Dialect, Generation, Registry};
+//! use kho_compat::{Compat, Component, Generation, Registry, Strings};
 //!
 //! static BLOCK: Component = Component::new("block", &[Generation::new(1)]);
 //! static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])]);
 //!
 //! let registry = Registry::new([&BLOCK, &LUO])?;
-//! let composite = registry.compat("luo", Dialect::Composite)?;
+//! let composite = registry.compat("luo", Strings::Transitive)?;
 //! assert_eq!(composite.to_string(), "luo-v5;block-v1");
 //! assert_eq!(composite.field_len(), 16);
 //!
@@ -42,7 +42,6 @@ mod announced;
 mod compat;
 mod component;
 mod consequence;
-mod cost;
 mod features;
 #[cfg(feature = "file")]
 pub mod file;
@@ -57,10 +56,11 @@ mod side;
 mod verdict;
 mod versions;
 mod view;
+mod writing;
 
 pub use admitted::{Admitted, NotAdmitted};
 pub use announced::{Announced, Writes};
-pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
+pub use compat::{Compat, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::Consequence;
 pub use features::Features;
@@ -78,6 +78,7 @@ pub use side::{Ability, Side};
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 pub use versions::Versions;
 pub use view::{View, Viewed};
+pub use writing::{Listing, Strings, Writing};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

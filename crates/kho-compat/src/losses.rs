@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::{Carrier, Consequence, Finding, Outcome, Reason, Side, Verdict};
+use crate::{Carrier, Finding, Outcome, Reason, Side, Verdict};
 
 /// What a verdict gives up: by the strings that files and objects carry, and by the components that the
 /// table or the masks list.
@@ -119,7 +119,6 @@ pub(crate) fn give_up_users(findings: &mut [Finding], side: &Side) {
         if let Some(need) = need {
             finding.outcome = Outcome::Lost;
             finding.reason = Some(Reason::NeedLost { need: need.into() });
-            finding.consequence = Consequence::of(finding.entry.carrier);
         }
     }
 }

@@ -6,7 +6,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{Compat, Dialect, Features, GrammarError, RegistryError, Side, Token};
+use crate::{
+    Compat, Features, GrammarError, Listing, RegistryError, Side, Strings, Token, Writing,
+};
 
 /// What carries a compat string.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -197,29 +199,29 @@ impl Manifest {
         }
     }
 
-    /// What `side` hands over when every component of it is in use, written in `dialect`: for
+    /// What `side` hands over when every component of it is in use, written so: for
     /// judging before there is a handover. In the order in which a reader meets them: the root
     /// first, with the table or the masks that stand in it, then what LUO carries, then the rest.
     ///
     /// # Errors
     ///
     /// A component's name is none that a compat string could hold.
-    pub fn written_by(side: &Side, dialect: Dialect) -> Result<Self, RegistryError> {
+    pub fn written_by(side: &Side, writing: Writing) -> Result<Self, RegistryError> {
         let mut manifest = Self::new();
         let mut listed = false;
         for ability in side.as_read() {
             if !listed && ability.carrier != Some(Carrier::Root) {
                 listed = true;
-                manifest.list(side, dialect)?;
+                manifest.list(side, writing.list)?;
             }
             let place = Place::new(0, format!("component `{}`", ability.name));
             if let Some(carrier) = ability.carrier {
                 // Numbers and regions have no composites.
-                let dialect = match carrier {
-                    carrier if carrier.holds_composites() => dialect.of_strings(),
-                    _ => Dialect::Plain,
+                let strings = match carrier {
+                    carrier if carrier.holds_composites() => writing.strings,
+                    _ => Strings::Plain,
                 };
-                let compat = side.compat(&ability.name, dialect)?.to_string();
+                let compat = side.compat(&ability.name, strings)?.to_string();
                 manifest.add(carrier, &compat, place.clone());
             }
             if let Some(subtree) = &ability.subtree {
@@ -227,32 +229,32 @@ impl Manifest {
             }
         }
         if !listed {
-            manifest.list(side, dialect)?;
+            manifest.list(side, writing.list)?;
         }
         Ok(manifest)
     }
 
     /// Adds the table or the masks of all that `side` knows.
-    fn list(&mut self, side: &Side, dialect: Dialect) -> Result<(), RegistryError> {
+    fn list(&mut self, side: &Side, list: Listing) -> Result<(), RegistryError> {
         let place = |name: &str| Place::new(0, format!("component `{name}`"));
         for ability in side.abilities() {
             let name = &ability.name;
-            match dialect {
-                Dialect::Table => {
+            match list {
+                Listing::None => {}
+                Listing::Versions => {
                     let token = Token::new(name, ability.version)
                         .map_err(|error| RegistryError::Name(name.clone(), error))?;
                     self.add_listed(&token, ability.is_optional(), place(name));
                     self.set_minor(&token, ability.minor);
                 }
-                Dialect::Features => {
+                Listing::Masks => {
                     if let Some(features) = ability.features {
                         self.add_features(name, features, place(name));
                     }
                 }
-                _ => {}
             }
         }
-        if dialect == Dialect::Table {
+        if list == Listing::Versions {
             for (name, version) in side.all_unlinked() {
                 let token = Token::new(name, version)
                     .map_err(|error| RegistryError::Name(name.to_string(), error))?;
@@ -331,21 +333,26 @@ impl Manifest {
         entries.find(|entry| entry.found == name)?.features
     }
 
-    /// The dialect that it is written in, recognised by what is there: masks, a table, a composite
-    /// string. Composites that list direct needs only look like those that list all.
+    /// How it is written, recognised by what is there: a composite string, masks, a table. Composites
+    /// that list direct needs only look like those that list all.
     #[must_use]
-    pub fn dialect(&self) -> Dialect {
+    pub fn writing(&self) -> Writing {
         let has = |carrier| self.of(carrier).next().is_some();
         let composite =
             |entry: &Entry| entry.carrier.holds_composites() && entry.found.contains(';');
-        if has(Carrier::Features) {
-            Dialect::Features
-        } else if has(Carrier::Table) {
-            Dialect::Table
-        } else if self.entries.iter().any(composite) {
-            Dialect::Composite
-        } else {
-            Dialect::Plain
+        Writing {
+            strings: if self.entries.iter().any(composite) {
+                Strings::Transitive
+            } else {
+                Strings::Plain
+            },
+            list: if has(Carrier::Features) {
+                Listing::Masks
+            } else if has(Carrier::Table) {
+                Listing::Versions
+            } else {
+                Listing::None
+            },
         }
     }
 

@@ -6,8 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Ability, Admitted, Carrier, Compat, Component, Decision, Dialect, Generation, GrammarError,
-    Manifest, Policy, Refused, Role, Side,
+    Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
+    Policy, Refused, Role, Side, Strings,
 };
 use once_cell::race::OnceBox;
 
@@ -162,8 +162,8 @@ impl Registry {
             let Some(field) = component.field else {
                 continue;
             };
-            for dialect in Dialect::ALL {
-                let compat = side.compat(component.name, dialect)?;
+            for strings in [Strings::Plain, Strings::Transitive] {
+                let compat = side.compat(component.name, strings)?;
                 if compat.field_len() > field {
                     let len = compat.field_len();
                     let text = compat.to_string();
@@ -231,8 +231,8 @@ impl Registry {
     /// # Errors
     ///
     /// `name` is not linked.
-    pub fn compat(&self, name: &str, dialect: Dialect) -> Result<Compat, RegistryError> {
-        self.side.compat(name, dialect)
+    pub fn compat(&self, name: &str, strings: Strings) -> Result<Compat, RegistryError> {
+        self.side.compat(name, strings)
     }
 
     /// Judges `manifest` by `policy`. The only way to an [`Admitted`], and so to restoring.
@@ -263,7 +263,7 @@ mod tests {
 
     fn composite(registry: &Registry, name: &str) -> String {
         registry
-            .compat(name, Dialect::Composite)
+            .compat(name, Strings::Transitive)
             .unwrap()
             .to_string()
     }

@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Carrier, Compat, Component, Dialect, Features, Generation, GrammarError, Presence,
-    RegistryError, Role, Token, Versions,
+    Carrier, Compat, Component, Features, Generation, GrammarError, Presence, RegistryError, Role,
+    Strings, Token, Versions,
 };
 
 /// What one side knows of a component.
@@ -417,7 +417,7 @@ impl Side {
     /// # Errors
     ///
     /// `name` is not known here.
-    pub fn compat(&self, name: &str, dialect: Dialect) -> Result<Compat, RegistryError> {
+    pub fn compat(&self, name: &str, strings: Strings) -> Result<Compat, RegistryError> {
         let token = |name: &str| {
             let known = self.get(name).map(|ability| ability.version);
             let version = known.or_else(|| self.unlinked(name));
@@ -426,10 +426,10 @@ impl Side {
             token.map_err(|error| RegistryError::Name(name.to_string(), error))
         };
         let base = token(name)?;
-        let needs = match dialect {
-            Dialect::Plain | Dialect::Table | Dialect::Features => &[],
-            Dialect::Composite => self.needs(name),
-            Dialect::CompositeDirect => self.get(name).map_or(&[][..], |own| &own.needs),
+        let needs = match strings {
+            Strings::Plain => &[],
+            Strings::Direct => self.get(name).map_or(&[][..], |own| &own.needs),
+            Strings::Transitive => self.needs(name),
         };
         let parts = needs.iter().map(|need| token(need));
         let parts = parts.collect::<Result<_, _>>()?;

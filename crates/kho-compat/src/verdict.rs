@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::losses::give_up_users;
-use crate::{Consequence, Entry, Expected, Reason, Side};
+use crate::{Entry, Expected, Reason, Side};
 
 /// The verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -80,8 +80,6 @@ pub struct Finding {
     pub outcome: Outcome,
     /// Why; `None` where it is restorable.
     pub reason: Option<Reason>,
-    /// What a real kernel does about it.
-    pub consequence: Consequence,
 }
 
 /// What a policy says of a handover: the decision and a finding per string.

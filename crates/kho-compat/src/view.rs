@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt::{self, Display, Formatter};
 
-use crate::{Alternative, Consequence, Entry, Expected, Finding, Reason, Token};
+use crate::{Alternative, Entry, Expected, Finding, Reason, Token};
 
 /// The side that a finding is about, as its reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -170,34 +170,6 @@ impl Display for Expected {
     }
 }
 
-impl Display for Consequence {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "",
-            Self::ColdBoot => {
-                "Linux 7.3.4 boots as if nothing had been handed over: all preserved state is lost"
-            }
-            Self::Panic => "Linux 7.3.4 stops with a kernel panic: the whole machine is lost",
-            Self::SessionsLost => {
-                "Linux 7.3.4 fails every open of /dev/liveupdate with EIO: all sessions are lost"
-            }
-            Self::Warns => "Linux 7.3.4 warns and restores everything else",
-            Self::MiscountsFlbs => {
-                "Linux 7.3.4 restores everything; where an FLB that it expects is missing, the last finish corrupts a reference count and warns"
-            }
-            Self::Ignored => "Linux 7.3.4 passes it over and restores everything",
-            Self::NotMeasured => "not measured",
-            Self::WithoutKho => {
-                "a kernel without KHO boots as if nothing had been handed over: all preserved state is lost"
-            }
-            Self::WithoutLuo => {
-                "a kernel without LUO does not look at it: all sessions are lost (not measured)"
-            }
-            Self::ContentsLost => "what it holds is lost (not measured)",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::vec;
@@ -314,7 +286,6 @@ mod tests {
                 .collect(),
             outcome: Outcome::Rejected,
             reason: Some(Reason::NoMasks),
-            consequence: Consequence::SessionsLost,
         };
         let head = "file at 0x1000: found memfd-v3, expected memfd-v1 or memfd-v2";
         assert_eq!(
@@ -363,15 +334,5 @@ mod tests {
             let any_of = any_of.to_vec();
             assert_eq!(Expected { any_of, more }.to_string(), words);
         }
-    }
-
-    #[test]
-    fn a_carrier_has_a_consequence_in_words() {
-        for carrier in Carrier::ALL {
-            let words = Consequence::of(carrier).to_string();
-            let measured = words.starts_with("Linux 7.3.4 ");
-            assert!(measured || words == "not measured", "{carrier:?}: {words}");
-        }
-        assert_eq!(Consequence::default().to_string(), "");
     }
 }

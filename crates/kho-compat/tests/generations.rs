@@ -3,8 +3,8 @@
 
 use kho_compat::policy::SemverRange;
 use kho_compat::{
-    Admitted, Announced, Carrier, Component, Decision, Dialect, Generation, Manifest, Place,
-    Policy, Registry, RegistryError, Side,
+    Admitted, Announced, Carrier, Component, Decision, Generation, Manifest, Place, Policy,
+    Registry, RegistryError, Side, Strings,
 };
 
 static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
@@ -56,7 +56,7 @@ fn what_is_needed_counts_before_what_is_listed_alone() {
 #[test]
 fn a_version_is_written_with_what_it_announces() {
     let registry = Registry::new([&LUO, &BLOCK]).unwrap();
-    let text = |side: &Side| side.compat("luo", Dialect::Composite).unwrap().to_string();
+    let text = |side: &Side| side.compat("luo", Strings::Transitive).unwrap().to_string();
     assert_eq!(text(registry.side()), "luo-v5;block-v2");
     let older = registry.side().clone().writing("luo", 4).unwrap();
     assert_eq!(older.get("luo").unwrap().minor, 0);

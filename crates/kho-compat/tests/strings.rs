@@ -1,7 +1,7 @@
 //! Compat strings: what is built is parsed back, and what is not in the grammar is refused where it is.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-use kho_compat::{Compat, Dialect, GrammarErrorKind, Token};
+use kho_compat::{Compat, GrammarErrorKind, Strings, Token};
 use proptest::prelude::*;
 
 fn names() -> impl Strategy<Value = String> {
@@ -42,7 +42,7 @@ proptest! {
         prop_assert_eq!(parsed.base(), &base);
         let sorted = parsed.parts().windows(2).all(|pair| pair[0].name() < pair[1].name());
         prop_assert!(sorted);
-        prop_assert_eq!(parsed.dialect() == Dialect::Plain, parsed.parts().is_empty());
+        prop_assert_eq!(parsed.strings() == Strings::Plain, parsed.parts().is_empty());
         prop_assert!(parsed.field_len() > text.len() && parsed.field_len() <= text.len() + 8);
         prop_assert_eq!(parsed.field_len() % 8, 0);
         prop_assert_eq!(Compat::parse_in(&text, parsed.field_len()), Ok(parsed));

@@ -41,7 +41,9 @@ pub use attached::Attached;
 pub use generation::{COMPONENT, FEATURES, MEMBLOCK, METADATA, NAME, REGION};
 pub use handover::{Entry, Handover, OpenError};
 pub use kho::{Kho, KhoConfig, KhoError};
-pub use kho_compat::{Admitted, Announced, Dialect, Manifest, Refused, Registry, Side, Writes};
+pub use kho_compat::{
+    Admitted, Announced, Listing, Manifest, Refused, Registry, Side, Strings, Writes, Writing,
+};
 pub use kho_mem::{
     Arena, ArenaConfig, Damage, Handed, Link, Located, PageRun, PhysAddr, PhysMem, PhysMemExt,
     PhysRange,

@@ -4,7 +4,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use kho_compat::{Ability, Carrier, Dialect, Features, Manifest, Place, Side, Token};
+use kho_compat::{
+    Ability, Carrier, Features, Listing, Manifest, Place, Side, Strings, Token, Writing,
+};
 use kho_mem::Defect;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -184,12 +186,12 @@ impl Said {
     }
 }
 
-/// What lists components where `dialect` is written; `None` where strings say it all.
-pub(crate) const fn lists(dialect: Dialect) -> Option<Carrier> {
-    match dialect {
-        Dialect::Table => Some(Carrier::Table),
-        Dialect::Features => Some(Carrier::Features),
-        Dialect::Plain | Dialect::Composite | Dialect::CompositeDirect => None,
+/// What carries `list`; `None` where strings say it all.
+pub(crate) const fn lists(list: Listing) -> Option<Carrier> {
+    match list {
+        Listing::None => None,
+        Listing::Versions => Some(Carrier::Table),
+        Listing::Masks => Some(Carrier::Features),
     }
 }
 
@@ -234,27 +236,27 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     nodes.any(|node| node == name)
 }
 
-/// A component of `side` whose version nothing in `dialect` would say, as a token; `None` where there
+/// A component of `side` whose version nothing says that is written so, as a token; `None` where there
 /// is none.
 ///
 /// A component without a string of its own is named by the strings of those who need it, or by a
 /// table. Where neither does, it is read as the version that plain strings stand for.
-pub(crate) fn unsaid(side: &Side, dialect: Dialect) -> Option<String> {
-    if dialect == Dialect::Table {
+pub(crate) fn unsaid(side: &Side, writing: Writing) -> Option<String> {
+    if writing.list == Listing::Versions {
         return None;
     }
     let unsaid = |ability: &&Ability| {
         let unannounced = side.unannounced(&ability.name);
         ability.carrier.is_none()
             && unannounced.is_some_and(|version| version != ability.version)
-            && !is_said(side, dialect, &ability.name)
+            && !is_said(side, writing.strings, &ability.name)
     };
     let ability = side.abilities().find(unsaid)?;
     Some(alloc::format!("{}-v{}", ability.name, ability.version))
 }
 
 /// Whether the strings of all that need `name`, and of at least one, list it.
-fn is_said(side: &Side, dialect: Dialect, name: &str) -> bool {
+fn is_said(side: &Side, strings: Strings, name: &str) -> bool {
     let has = |needs: &[String]| needs.iter().any(|need| need == name);
     let mut users = side
         .abilities()
@@ -264,10 +266,10 @@ fn is_said(side: &Side, dialect: Dialect, name: &str) -> bool {
     users.peek().is_some()
         && users.all(|user| {
             user.carrier.is_some_and(Carrier::holds_composites)
-                && match dialect {
-                    Dialect::Composite => has(side.needs(&user.name)),
-                    Dialect::CompositeDirect => has(&user.needs),
-                    Dialect::Plain | Dialect::Table | Dialect::Features => false,
+                && match strings {
+                    Strings::Plain => false,
+                    Strings::Direct => has(&user.needs),
+                    Strings::Transitive => has(side.needs(&user.name)),
                 }
         })
 }

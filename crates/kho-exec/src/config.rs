@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kho_compat::{Dialect, Policy, Registry, Side, policy};
+use kho_compat::{Policy, Registry, Side, Writing, policy};
 use kho_luo::{FileHandler, FlbHandler, Handlers};
 use kho_mem::{HugePages, PhysAddr};
 
@@ -13,7 +13,7 @@ pub struct Config {
     pub(crate) base: PhysAddr,
     pub(crate) size: u64,
     pub(crate) huge: HugePages,
-    pub(crate) dialect: Dialect,
+    pub(crate) writing: Writing,
     pub(crate) release: String,
     pub(crate) registry: Option<&'static Registry>,
     pub(crate) side: Option<Side>,
@@ -39,7 +39,7 @@ impl Config {
             base: PhysAddr::new(4 << 30),
             size: 64 << 30,
             huge: HugePages::Never,
-            dialect: Dialect::Composite,
+            writing: Writing::COMPOSITE,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             registry: None,
             side: None,
@@ -71,8 +71,8 @@ impl Config {
     /// How versions are written. The composite dialect, which is the default, lets the next
     /// program see every component's version.
     #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+    pub const fn writing(mut self, writing: Writing) -> Self {
+        self.writing = writing;
         self
     }
 
@@ -154,7 +154,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("base", &self.base)
             .field("size", &self.size)
-            .field("dialect", &self.dialect)
+            .field("writing", &self.writing)
             .field("policy", &self.policy.name())
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use kho_block::v2;
-use kho_compat::{Carrier, Component, Dialect, Generation, Registry};
+use kho_compat::{Carrier, Component, Generation, Registry, Writing};
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_exec::{Config, FileRef, Host};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
@@ -118,9 +118,9 @@ fn config(traits: &str) -> Config {
     if has("side-old") {
         config = config.side(registry.side().clone().writing("block", 1).unwrap());
     }
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         if has(dialect.id()) {
-            config = config.dialect(dialect);
+            config = config.writing(dialect);
         }
     }
     config.degrade(has("degrade"))

@@ -3,7 +3,7 @@
 use dtoolkit::fdt::Fdt as Tree;
 use dtoolkit::{Node, Property};
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Ability, Dialect, Side};
+use kho_compat::{Ability, Side, Writing};
 use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
 use kho_core::{COMPONENT, MEMBLOCK, REGION};
 use kho_core::{Kho, KhoConfig, Memblock};
@@ -110,7 +110,7 @@ pub(crate) fn listed() -> Result<Text, Failure> {
     for ability in &mut abilities {
         ability.needs.clear();
     }
-    let config = KhoConfig::new().dialect(Dialect::Table);
+    let config = KhoConfig::new().writing(Writing::TABLE);
     let kho = Kho::new(arena()?, &config.side(Side::new(abilities)?))?;
     let pages = kho.arena().alloc_pages_zeroed(1)?;
     kho.reserve_mem("region", pages)?;

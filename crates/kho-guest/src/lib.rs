@@ -1,7 +1,7 @@
-//! What the lab's two ends have in common: the plan that the guest follows, the facts that it reports,
+//! What the guest and its host have in common: the plan that the guest follows, the facts that it reports,
 //! and how either is written down.
 //!
-//! The guest is this package's program: the init of a small Linux under QEMU, which `cargo xtask lab`
+//! The guest is this package's program: the init of a small Linux under QEMU, which `cargo xtask vm`
 //! boots. It finds its [`Plan`] in its initramfs, and writes [`Report`]s to a serial port, each in a
 //! [frame](mod@frame) of its own. What a file holds follows from its [`FileSpec`] alone, so that either end
 //! knows without being told.

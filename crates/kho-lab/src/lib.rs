@@ -6,6 +6,7 @@
 //! shortest chain of updates that a policy allows.
 
 mod builtin;
+mod cost;
 mod history;
 mod layout;
 mod plan;
@@ -14,6 +15,7 @@ mod run;
 mod why;
 
 pub use builtin::{BUILTIN, builtin};
+pub use cost::{forced_edits, version_bytes};
 pub use history::{FORMAT, History, HistoryError, Known, MAX_RELEASES, Release};
 pub use layout::{Field, Layout, LayoutError, Property, Struct};
 pub use plan::{NoPlan, Plan, Step, plan};

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kho_compat::policy::When;
-use kho_compat::{Carrier, Decision, Dialect, Manifest, Policy, RegistryError, Side};
+use kho_compat::{Carrier, Decision, Manifest, Policy, RegistryError, Side, Writing};
 use serde::{Serialize, Serializer};
 
+use crate::cost::{forced_edits, version_bytes};
 use crate::history::{History, Release};
 use crate::why::Why;
 
@@ -77,8 +78,8 @@ pub struct Cell {
 
 // serde passes references.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn dialect_id<S: Serializer>(dialect: &Dialect, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(dialect.id())
+fn writing_id<S: Serializer>(writing: &Writing, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(writing.id())
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
@@ -94,8 +95,8 @@ pub struct Matrix {
     /// What it promises, in a line.
     pub summary: &'static str,
     /// How it writes versions.
-    #[serde(serialize_with = "dialect_id")]
-    pub dialect: Dialect,
+    #[serde(rename = "dialect", serialize_with = "writing_id")]
+    pub writing: Writing,
     /// When it finds a mismatch.
     #[serde(serialize_with = "when_id")]
     pub when: When,
@@ -179,11 +180,11 @@ impl Run {
                 }
                 cells.push(row);
             }
-            let totals = totals(history, *policy, &cells);
+            let totals = totals(history, *policy, &cells)?;
             matrices.push(Matrix {
                 policy: policy.name(),
                 summary: policy.summary(),
-                dialect: policy.dialect(),
+                writing: policy.writing(),
                 when: policy.when(),
                 cells,
                 totals,
@@ -217,22 +218,26 @@ impl Matrix {
     }
 }
 
-fn totals(history: &History, policy: &dyn Policy, cells: &[Vec<Cell>]) -> Totals {
+fn totals(
+    history: &History,
+    policy: &dyn Policy,
+    cells: &[Vec<Cell>],
+) -> Result<Totals, RegistryError> {
     let all = || cells.iter().flatten();
     let count = |kind| all().filter(|cell| cell.kind == kind).count();
     let own = |index: usize| Some(cells.get(index)?.get(index)?.bytes);
     let bytes = || (0..cells.len()).filter_map(own);
     let pairs = history.releases.iter().zip(history.releases.iter().skip(1));
-    let edits = |(before, after): (&Release, &Release)| -> usize {
+    let edits = |(before, after): (&Release, &Release)| -> Result<usize, RegistryError> {
         let changed = after.side.abilities().filter(|ability| {
             let before = before.side.get(&ability.name);
             before.is_some_and(|b| b.version != ability.version)
         });
         changed
-            .map(|ability| policy.forced_edits(&after.side, &ability.name))
+            .map(|ability| forced_edits(policy, &after.side, &ability.name))
             .sum()
     };
-    Totals {
+    Ok(Totals {
         pairs: all().count(),
         accepted: count(Kind::Accepted),
         degraded: count(Kind::Degraded),
@@ -242,8 +247,8 @@ fn totals(history: &History, policy: &dyn Policy, cells: &[Vec<Cell>]) -> Totals
         false_rejects: all().filter(|cell| cell.false_reject).count(),
         bytes: own(cells.len().saturating_sub(1)).unwrap_or(0),
         bytes_range: (bytes().min().unwrap_or(0), bytes().max().unwrap_or(0)),
-        edits: pairs.map(edits).sum(),
-    }
+        edits: pairs.map(edits).sum::<Result<_, _>>()?,
+    })
 }
 
 /// Layouts written and read, each pair once.
@@ -295,7 +300,7 @@ impl<'h> Trials<'h> {
             kind: Kind::Accepted,
             restored: 0,
             false_reject: false,
-            bytes: manifest.bytes(),
+            bytes: version_bytes(&manifest),
             why: Vec::new(),
         };
         if verdict.decision == Decision::Reject {

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use kho_compat::policy::{ALL, When};
-use kho_compat::{Dialect, Policy, Reason};
+use kho_compat::{Policy, Reason, Writing};
 use kho_lab::{Cell, History, Kind, Matrix, Run, Totals, Why, heat_map, report};
 
 const LAYOUTS: &str = r#"
@@ -224,7 +224,7 @@ fn matrix(cells: Vec<Vec<Cell>>) -> Matrix {
     Matrix {
         policy: "a policy",
         summary: "what it promises",
-        dialect: Dialect::Plain,
+        writing: Writing::PLAIN,
         when: When::BeforeRestoring,
         cells,
         totals: Totals::default(),
@@ -271,7 +271,7 @@ fn the_page_has_all_of_a_run() {
     well_formed(&html);
     assert!(html.starts_with("<!DOCTYPE html>"));
     for matrix in &run.policies {
-        assert!(html.contains(matrix.policy) && html.contains(matrix.dialect.id()));
+        assert!(html.contains(matrix.policy) && html.contains(matrix.writing.id()));
     }
     let (written, hashed) = run.trials;
     assert!(html.contains(&format!(

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use kho_compat::{Dialect, Registry, policy};
+use kho_compat::{Registry, Writing, policy};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -42,14 +42,14 @@ fn files_live_through_updates_again_and_again() {
     files[1].add_seals(SEAL_WRITE | SEAL_GROW).unwrap();
     for generation in 0..4u64 {
         let dialect = if generation % 2 == 0 {
-            Dialect::Plain
+            Writing::PLAIN
         } else {
-            Dialect::Composite
+            Writing::COMPOSITE
         };
         let config = KhoConfig::new()
             .scratch([scratch])
             .metadata("7.3.4", generation as u32)
-            .dialect(dialect);
+            .writing(dialect);
         let kho = Kho::new(arena, &config).unwrap();
         let luo = Orchestrator::new(kho, handlers(), generation).unwrap();
         let session = luo.create_session("vm").unwrap();

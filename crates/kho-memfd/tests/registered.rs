@@ -7,7 +7,7 @@
 )]
 #![allow(clippy::cast_possible_truncation, missing_docs)]
 
-use kho_compat::{Dialect, Registry};
+use kho_compat::{Registry, Strings};
 // Nothing else here refers to it, and what nothing refers to is not linked.
 use kho_memfd as _;
 
@@ -43,10 +43,10 @@ fn strings_are_those_of_both_dialects() {
         ("memfd", "memfd-v2", "memfd-v2;vmalloc-v1", 24),
     ] {
         assert_eq!(
-            registry.compat(name, Dialect::Plain).unwrap().to_string(),
+            registry.compat(name, Strings::Plain).unwrap().to_string(),
             plain
         );
-        let compat = registry.compat(name, Dialect::Composite).unwrap();
+        let compat = registry.compat(name, Strings::Transitive).unwrap();
         assert_eq!(
             (compat.to_string().as_str(), compat.field_len()),
             (composite, field)

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::error::Error;
 
-use kho_compat::{Component, Dialect, Registry, RegistryError, policy};
+use kho_compat::{Component, Registry, RegistryError, Writing, policy};
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, Memblock, Metadata};
 use kho_luo::{Handlers, Incoming, Orchestrator, survey_with};
 use kho_mem::{Arena, ArenaConfig, Handed, PhysAddr};
@@ -54,7 +54,7 @@ pub fn write(registry: &Registry, files: &[&[u8]]) -> Result<(Handed, Entry), Fa
     let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), ARENA))?;
     let config = KhoConfig::new()
         .side(registry.side().clone())
-        .dialect(Dialect::Composite)
+        .writing(Writing::COMPOSITE)
         .metadata("7.3.4", 2);
     let kho = Kho::new(arena.clone(), &config)?;
     kho.reserve_mem(REGION, arena.alloc_pages_zeroed(2)?)

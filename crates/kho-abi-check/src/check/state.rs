@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Compat, Component, Consequence, Dialect, RegistryError, Token};
+use kho_compat::{Compat, Component, Consequence, Listing, RegistryError, Strings, Token, Writing};
 
 use super::Check;
 use super::versions::token;
@@ -71,8 +71,8 @@ impl Check<'_> {
         };
         let mut bad = Vec::new();
         for component in &self.own {
-            for dialect in Dialect::ALL {
-                let problem = match registry.compat(component.name, dialect) {
+            for writing in Writing::ALL {
+                let problem = match registry.compat(component.name, writing.strings) {
                     Ok(compat) => match Compat::parse(&compat.to_string()) {
                         Ok(parsed) if parsed == compat => continue,
                         Ok(_) => format!("`{compat}` is read as another string"),
@@ -80,7 +80,7 @@ impl Check<'_> {
                     },
                     Err(error) => error.to_string(),
                 };
-                bad.push((component.name, format!("{dialect} dialect: {problem}")));
+                bad.push((component.name, format!("{writing} dialect: {problem}")));
             }
         }
         for (name, title) in bad {
@@ -186,10 +186,11 @@ impl Check<'_> {
     fn compare(&mut self, component: &Component, before: &State, now: &State) {
         let place = self.default_place(component);
         let name = component.name;
-        let dialects = [Dialect::Plain, Dialect::Composite, Dialect::CompositeDirect];
-        let changed: Vec<_> = dialects
-            .iter()
-            .map(|dialect| dialect.id())
+        let of_strings = |writing: &Writing| writing.list == Listing::None;
+        let changed: Vec<_> = Writing::ALL
+            .into_iter()
+            .filter(of_strings)
+            .map(Writing::id)
             .filter(|key| before.get(key) != now.get(key))
             .collect();
         if let (Some(carrier), false) = (component.carrier, changed.is_empty()) {
@@ -197,7 +198,7 @@ impl Check<'_> {
                 .iter()
                 .map(|key| format!("{key}: {} -> {}", before.get(key), now.get(key)))
                 .collect();
-            let plain = changed.contains(&Dialect::Plain.id());
+            let plain = changed.contains(&Writing::PLAIN.id());
             let what = if plain {
                 "its own version"
             } else {
@@ -213,7 +214,7 @@ impl Check<'_> {
             } else {
                 details.push(format!(
                     "plain stays {}: who reads that alone, as Linux 7.2 and 7.3 do, is not told",
-                    now.get(Dialect::Plain.id())
+                    now.get(Writing::PLAIN.id())
                 ));
             }
             let title = format!(
@@ -260,7 +261,7 @@ impl Check<'_> {
                 .collect()
         } else {
             let compat = self.registry.as_ref().ok();
-            let compat = compat.and_then(|r| r.compat(component.name, Dialect::Composite).ok());
+            let compat = compat.and_then(|r| r.compat(component.name, Strings::Transitive).ok());
             compat.map_or_else(Vec::new, |compat| compat.parts().to_vec())
         };
         // By what they refuse: releases that restore the same share a line.

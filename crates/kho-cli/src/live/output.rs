@@ -274,7 +274,7 @@ fn side(side: &Side) -> Value {
         out.insert("compatible".into(), root.compatible().into());
         let mut manifest = kho_compat::Manifest::new();
         root.add_to(&mut manifest);
-        out.insert("dialect".into(), manifest.dialect().id().into());
+        out.insert("dialect".into(), manifest.writing().id().into());
         if let Ok(tracker) = root.tracker() {
             out.insert("tracker".into(), tracker.to.get().into());
         }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use kho_compat::Dialect;
+use kho_compat::Writing;
 use kho_core::{Entry, Handover, Kho, KhoConfig, KhoError, Metadata, OpenError};
 use kho_luo::{Frozen, Handlers, Luo, LuoError, Orchestrator};
 use kho_mem::{
@@ -18,8 +18,8 @@ use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece};
 use super::source::{FileOf, Source, extents, is_hole, refused, unreadable};
 use crate::error::Failure;
 use crate::human::size;
-use crate::inspect::Hasher;
 use crate::progress::{Bar, interrupted};
+use kho_survey::Hasher;
 
 /// The memory of an image: where it lies, and the scratch areas at its end.
 pub(super) struct Memory {
@@ -43,7 +43,7 @@ enum Made {
 ///
 /// In an arena that only ever allocates, at most one free block of each order below the largest is
 /// left over. So the memory in use is all but a part of the last 4 MiB, however large the arena is.
-pub(super) fn measure(source: &Source, dialect: Dialect, base: PhysAddr) -> Result<u64, Failure> {
+pub(super) fn measure(source: &Source, writing: Writing, base: PhysAddr) -> Result<u64, Failure> {
     let most = source.most_pages().saturating_mul(PAGE_SIZE_U64);
     let Some(most) = most
         .checked_next_multiple_of(ARENA_ALIGN)
@@ -64,7 +64,7 @@ pub(super) fn measure(source: &Source, dialect: Dialect, base: PhysAddr) -> Resu
     let (mut done, total) = (0, source.bytes());
     let made = make(
         source,
-        dialect,
+        writing,
         &arena,
         [scratch, PhysRange::EMPTY],
         &mut |arena, file| {
@@ -89,12 +89,12 @@ pub(super) fn measure(source: &Source, dialect: Dialect, base: PhysAddr) -> Resu
 
 fn make(
     source: &Source,
-    dialect: Dialect,
+    writing: Writing,
     arena: &Arena,
     scratch: [PhysRange; 2],
     file_of: &mut Make<'_>,
 ) -> Result<Made, Failure> {
-    let mut config = KhoConfig::new().dialect(dialect).scratch(scratch);
+    let mut config = KhoConfig::new().writing(writing).scratch(scratch);
     if let Some((release, count)) = &source.metadata {
         config = config.metadata(release, *count);
     }
@@ -144,7 +144,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Makes the handover of `source`, and reads it back.
-    pub(super) fn new(source: &Source, dialect: Dialect, at: &Memory) -> Result<Self, Failure> {
+    pub(super) fn new(source: &Source, writing: Writing, at: &Memory) -> Result<Self, Failure> {
         let [low, global] = at.scratch;
         let config = ArenaConfig::new(at.base, at.bytes)
             .scratch(low)
@@ -152,7 +152,7 @@ impl Packed {
         let arena = Arena::memfd(&config).map_err(no_arena)?;
         let mut bar = Bar::new("reading");
         let (mut done, total) = (0u64, source.bytes());
-        let made = make(source, dialect, &arena, at.scratch, &mut |arena, file| {
+        let made = make(source, writing, &arena, at.scratch, &mut |arena, file| {
             load(arena, file, &mut |bytes| {
                 done += bytes;
                 bar.at(done, Some(total))

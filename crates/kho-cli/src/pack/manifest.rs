@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use kho_compat::{Carrier, Compat, Dialect, Manifest, Place, Registry, policy};
+use kho_compat::{Carrier, Compat, Manifest, Place, Registry, Writing, policy};
 use kho_luo::Name;
 use kho_mem::{Order, PAGE_SIZE_U64, is_printable};
 use kho_memfd::v2::SEALS;
@@ -139,7 +139,7 @@ impl Strings {
             _ => "a handover of a version that can not be packed",
         };
         let compat = compat.filter(|_| known).ok_or_else(|| {
-            let expected = self.registry.compat(name, Dialect::Plain);
+            let expected = self.registry.compat(name, Writing::PLAIN.strings);
             let expected = expected.map_or_else(|_| name.to_owned(), |compat| compat.to_string());
             at.wrong(what, expected)
         })?;
@@ -182,21 +182,21 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
         .get("luo")
         .map(|at| strings.check(&at, Carrier::Luo, kho_luo::NAME));
     let (root_string, luo_string) = (root_string.transpose()?, luo_string.transpose()?);
-    let dialect = root_string
+    let writing = root_string
         .as_ref()
         .or(luo_string.as_ref())
-        .map(Compat::dialect);
+        .map(|compat| compat.strings().alone());
     // What stands beside the strings is not in them.
-    let dialect = match top.get("dialect") {
+    let writing = match top.get("dialect") {
         Some(at) => {
             let id = at.text()?;
-            let expected = Dialect::ALL.map(Dialect::id).join(", ");
+            let expected = Writing::ALL.map(Writing::id).join(", ");
             Some(
-                Dialect::by_id(id)
+                Writing::by_id(id)
                     .ok_or_else(|| at.wrong("the manifest names no dialect", expected))?,
             )
         }
-        None => dialect,
+        None => writing,
     };
     let complete = match top.get("complete") {
         Some(at) => at
@@ -221,7 +221,7 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
         dir: root.dir.clone(),
         metadata: metadata(&top)?,
         number: None,
-        dialect: dialect.unwrap_or(Dialect::Plain),
+        writing: writing.unwrap_or(Writing::PLAIN),
         flbs: Vec::new(),
         sessions,
         notes: Vec::new(),

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
 use kho_block::v1::count_per_block;
-use kho_compat::Dialect;
+use kho_compat::Writing;
 use kho_luo::Name;
 use kho_luo::v5::{FileSer, SessionSer};
 use kho_mem::{Order, PAGE_SIZE, PAGE_SIZE_U64};
@@ -34,7 +34,7 @@ pub(super) struct Source {
     /// How many live updates came before this one; `None` for a handover without LUO.
     pub(super) number: Option<u64>,
     /// How the strings of the manifest are written.
-    pub(super) dialect: Dialect,
+    pub(super) writing: Writing,
     /// Name, what the entry holds, files.
     pub(super) flbs: Vec<(String, u64, u64)>,
     pub(super) sessions: Vec<SessionOf>,
@@ -264,7 +264,7 @@ fn by_names(root: &Root) -> Result<Source, Failure> {
         dir: root.dir.clone(),
         metadata: None,
         number: Some(0),
-        dialect: Dialect::Plain,
+        writing: Writing::PLAIN,
         flbs: Vec::new(),
         sessions,
         notes: Vec::new(),

@@ -16,10 +16,10 @@ use super::list::open_in;
 use super::{RetrieveArgs, luo, open};
 use crate::error::Failure;
 use crate::human::{count, size};
-use crate::inspect::Hasher;
 use crate::progress::{self, Bar};
 use crate::restore::{FORMAT, MANIFEST, file_name};
 use crate::write::Staging;
+use kho_survey::Hasher;
 
 /// A file that was retrieved.
 struct Got {
@@ -267,7 +267,7 @@ fn take_over(name: &SessionName, pid: i32) -> Result<Session, Failure> {
 /// The name, and its bytes where it is no text.
 pub(super) fn name_json(out: &mut Map<String, Value>, name: &SessionName) {
     if let Some(name) = Name::new(name.as_bytes()) {
-        crate::report::name_json(out, &name);
+        kho_survey::name_json(out, &name);
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Needs, Policy, Rule, judge_strings, own_string};
-use crate::{Compat, Dialect, Manifest, Reason, Side, Verdict};
+use crate::{Compat, Manifest, Reason, Side, Strings, Verdict, Writing};
 
 /// Every string must be, byte for byte, the one that the receiving side writes: the base token and all
 /// that it needs, in alphabetical order. A plain string says less, and is compared as what it is.
@@ -34,8 +34,8 @@ impl Policy for CompositeExact {
         }
     }
 
-    fn dialect(&self) -> Dialect {
-        self.0.dialect()
+    fn writing(&self) -> Writing {
+        self.0.strings().alone()
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
@@ -45,15 +45,15 @@ impl Policy for CompositeExact {
 
 impl Rule for CompositeExact {
     fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, self.0.dialect())
+        own_string(name, side, self.0.strings())
     }
 
     fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
-        let dialect = match compat.dialect() {
-            Dialect::Plain => Dialect::Plain,
-            _ => self.0.dialect(),
+        let strings = match compat.strings() {
+            Strings::Plain => Strings::Plain,
+            _ => self.0.strings(),
         };
-        let own = side.compat(compat.base().name(), dialect);
+        let own = side.compat(compat.base().name(), strings);
         let own = own.map_err(Reason::NoOwnString)?;
         if own == *compat {
             return Ok(());

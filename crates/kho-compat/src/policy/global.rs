@@ -4,8 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Policy, Rule, judge_strings, own_string};
 use crate::{
-    Ability, Carrier, Compat, Consequence, Decision, Dialect, Manifest, Outcome, Reason, Side,
-    Verdict,
+    Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
 };
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
@@ -24,17 +23,8 @@ impl Policy for GlobalVersion {
         "the root's version stands for everything, and must be the receiver's own"
     }
 
-    fn dialect(&self) -> Dialect {
-        Dialect::Plain
-    }
-
-    fn forced_edits(&self, side: &Side, component: &str) -> usize {
-        // The root's number is the only one that is looked at: every change is to bump it.
-        let is_root = |ability: &Ability| ability.carrier == Some(Carrier::Root);
-        let other_root = side
-            .carried_in(Carrier::Root)
-            .any(|root| root.name != component);
-        usize::from(other_root && !side.get(component).is_some_and(is_root))
+    fn writing(&self) -> Writing {
+        Writing::PLAIN
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
@@ -54,7 +44,6 @@ impl Policy for GlobalVersion {
             for finding in others {
                 finding.outcome = Outcome::Rejected;
                 finding.reason = Some(Reason::OtherRoot);
-                finding.consequence = Consequence::of(Carrier::Root);
             }
         }
         verdict.decision = Decision::of(verdict.findings.iter().map(|f| f.outcome));
@@ -64,7 +53,7 @@ impl Policy for GlobalVersion {
 
 impl Rule for GlobalVersion {
     fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, Dialect::Plain)
+        own_string(name, side, Strings::Plain)
     }
 
     fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {

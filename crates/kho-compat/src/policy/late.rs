@@ -1,7 +1,7 @@
 //! Check at restore: each component judges its own version, when its turn comes.
 
 use super::{InRange, Policy, When, judge_strings};
-use crate::{Dialect, Manifest, Side, Verdict};
+use crate::{Manifest, Side, Verdict, Writing};
 
 /// The versions travel in a table of the root FDT, and nobody looks at all of them: each component
 /// compares its own when it is restored. What came before it is restored by then.
@@ -20,8 +20,8 @@ impl Policy for CheckAtRestore {
         "each component judges its own version when it is restored"
     }
 
-    fn dialect(&self) -> Dialect {
-        Dialect::Table
+    fn writing(&self) -> Writing {
+        Writing::TABLE
     }
 
     fn when(&self) -> When {

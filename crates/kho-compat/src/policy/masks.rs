@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
-use crate::{Alternative, Compat, Dialect, Entry, Expected, Manifest, Reason, Side, Verdict};
+use crate::{Alternative, Compat, Entry, Expected, Manifest, Reason, Side, Verdict, Writing};
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
 /// writer supports every one that the reader requires. Features in use that are not required are
@@ -22,8 +22,8 @@ impl Policy for FeatureMasks {
         "the reader must support every feature that the writer requires"
     }
 
-    fn dialect(&self) -> Dialect {
-        Dialect::Features
+    fn writing(&self) -> Writing {
+        Writing::FEATURES
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

@@ -35,8 +35,8 @@ pub use range::SemverRange;
 pub use token::CompositeByToken;
 
 use crate::{
-    Ability, Alternative, Carrier, Compat, Consequence, Dialect, Entry, Expected, Finding,
-    Manifest, Outcome, Reason, RegistryError, Side, Token, Verdict,
+    Ability, Alternative, Carrier, Compat, Entry, Expected, Finding, Manifest, Outcome, Reason,
+    RegistryError, Side, Strings, Token, Verdict, Writing,
 };
 
 /// When a policy finds a mismatch.
@@ -87,12 +87,12 @@ pub enum Needs {
 }
 
 impl Needs {
-    /// The dialect that writes them.
+    /// The strings that list them.
     #[must_use]
-    pub const fn dialect(self) -> Dialect {
+    pub const fn strings(self) -> Strings {
         match self {
-            Self::Transitive => Dialect::Composite,
-            Self::Direct => Dialect::CompositeDirect,
+            Self::Transitive => Strings::Transitive,
+            Self::Direct => Strings::Direct,
         }
     }
 }
@@ -109,8 +109,8 @@ pub trait Policy {
     fn summary(&self) -> &'static str;
 
     /// How versions are written where this policy judges.
-    fn dialect(&self) -> Dialect {
-        Dialect::Composite
+    fn writing(&self) -> Writing {
+        Writing::COMPOSITE
     }
 
     /// When it finds a mismatch.
@@ -126,13 +126,7 @@ pub trait Policy {
     /// A component's name is none that a compat string could hold.
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
         let _ = next;
-        Manifest::written_by(side, self.dialect())
-    }
-
-    /// How many other components' strings, table entries or masks a new version of `component` makes
-    /// a maintainer of `side` change.
-    fn forced_edits(&self, side: &Side, component: &str) -> usize {
-        edits(side, component, self.dialect())
+        Manifest::written_by(side, self.writing())
     }
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.
@@ -158,25 +152,12 @@ pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
     ALL.iter().copied().find(|policy| policy.name() == name)
 }
 
-/// Other components of `side` whose strings change in `dialect` with the version of `component`.
-fn edits(side: &Side, component: &str, dialect: Dialect) -> usize {
-    let names = |owner: &&Ability| {
-        let needs = match dialect {
-            Dialect::Composite => side.needs(&owner.name),
-            Dialect::CompositeDirect => &owner.needs,
-            Dialect::Plain | Dialect::Table | Dialect::Features => &[],
-        };
-        owner.carrier.is_some() && needs.iter().any(|need| need == component)
-    };
-    side.abilities().filter(names).count()
-}
-
 /// What a policy has to say of one string, whose base is a known component of the right carrier.
 pub(crate) trait Rule {
     /// What the component `name` could have written instead: what this side itself writes, unless
     /// the rule takes more or looks at less.
     fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, Dialect::Composite)
+        own_string(name, side, Strings::Transitive)
     }
 
     /// Why `compat` can not be restored.
@@ -184,8 +165,8 @@ pub(crate) trait Rule {
 }
 
 /// The string that `side` writes for the component `name`; none where it writes none.
-fn own_string(name: &str, side: &Side, dialect: Dialect) -> Vec<Compat> {
-    side.compat(name, dialect).into_iter().collect()
+fn own_string(name: &str, side: &Side, strings: Strings) -> Vec<Compat> {
+    side.compat(name, strings).into_iter().collect()
 }
 
 /// Judges each token of `compat` by what `side` knows of its component. What is listed, not linked and
@@ -366,16 +347,11 @@ fn finding(
         }
         (_, Carrier::FileHandler | Carrier::Table | Carrier::Features) => Outcome::Rejected,
     };
-    let consequence = match outcome {
-        Outcome::Restorable => Consequence::None,
-        _ => Consequence::of(entry.carrier),
-    };
     Finding {
         entry: entry.clone(),
         expected,
         outcome,
         reason,
-        consequence,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Newest common version: integers that both sides list.
 
 use super::{InRange, Policy, judge_strings};
-use crate::{Dialect, Manifest, RegistryError, Side, Verdict};
+use crate::{Manifest, RegistryError, Side, Verdict, Writing};
 
 /// Versions are integers in order. Before leaving, the writer takes of each component the newest
 /// version that it can write and the next side restores, and writes that one; the table in the root
@@ -20,14 +20,14 @@ impl Policy for NewestCommon {
         "the newest version of each component that both sides know is written"
     }
 
-    fn dialect(&self) -> Dialect {
-        Dialect::Table
+    fn writing(&self) -> Writing {
+        Writing::TABLE
     }
 
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
         match next {
-            Some(next) => Manifest::written_by(&side.newest_common(next), self.dialect()),
-            None => Manifest::written_by(side, self.dialect()),
+            Some(next) => Manifest::written_by(&side.newest_common(next), self.writing()),
+            None => Manifest::written_by(side, self.writing()),
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Needs, Policy, Rule, each_token, judge_strings, own_string};
-use crate::{Compat, Dialect, Manifest, Reason, Side, Verdict};
+use crate::{Compat, Manifest, Reason, Side, Verdict, Writing};
 
 /// Each token of a string must name a component that the receiving side has in that very version. A
 /// component that a string does not list is not looked at; one that it lists and this side does not
@@ -31,8 +31,8 @@ impl Policy for CompositeByToken {
         }
     }
 
-    fn dialect(&self) -> Dialect {
-        self.0.dialect()
+    fn writing(&self) -> Writing {
+        self.0.strings().alone()
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
@@ -42,7 +42,7 @@ impl Policy for CompositeByToken {
 
 impl Rule for CompositeByToken {
     fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, self.0.dialect())
+        own_string(name, side, self.0.strings())
     }
 
     fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {

@@ -3,13 +3,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_compat::{Dialect, Side};
+use kho_compat::{Side, Writing};
 use kho_mem::PhysRange;
 
 /// How a handover is made.
 #[derive(Clone, Debug)]
 pub struct KhoConfig {
-    pub(super) dialect: Dialect,
+    pub(super) writing: Writing,
     pub(super) side: Option<Side>,
     pub(super) scratch: Vec<PhysRange>,
     pub(super) metadata: Option<(String, u32)>,
@@ -27,7 +27,7 @@ impl KhoConfig {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            dialect: Dialect::Plain,
+            writing: Writing::PLAIN,
             side: None,
             scratch: Vec::new(),
             metadata: None,
@@ -37,8 +37,8 @@ impl KhoConfig {
 
     /// How versions are written.
     #[must_use]
-    pub const fn dialect(mut self, dialect: Dialect) -> Self {
-        self.dialect = dialect;
+    pub const fn writing(mut self, writing: Writing) -> Self {
+        self.writing = writing;
         self
     }
 

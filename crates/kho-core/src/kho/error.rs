@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use kho_compat::{Dialect, RegistryError};
+use kho_compat::{RegistryError, Writing};
 use kho_mem::{Broken, OutOfMemory, PhysRange};
 use kho_radix::TrackerError;
 
@@ -44,12 +44,12 @@ pub enum KhoError {
     Unlistable(String),
     /// The version of a component that has no string of its own, and that nothing in this dialect
     /// would say: its reader would take it for the one that plain strings stand for.
-    #[error("{token} can not be said in the {dialect} dialect")]
+    #[error("{token} can not be said in the {writing} dialect")]
     Unsaid {
         /// The component and the version that is to be written, as a token.
         token: String,
         /// The dialect.
-        dialect: Dialect,
+        writing: Writing,
     },
     /// A blob has at least one byte, and no more than its folio.
     #[error("a blob of {size} bytes in a folio of {room}")]

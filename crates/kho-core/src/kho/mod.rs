@@ -6,7 +6,9 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Compat, Component, Dialect, Registry, RegistryError, Side, Writes};
+use kho_compat::{
+    Compat, Component, Listing, Registry, RegistryError, Side, Strings, Writes, Writing,
+};
 use kho_mem::sync::Mutex;
 use kho_mem::{Arena, Folio, put};
 use kho_radix::{Failed, PreservedFolio, PreservedPages, Preserver, Tracker};
@@ -51,7 +53,7 @@ pub struct Kho(Arc<Shared>);
 
 struct Shared {
     preserver: Preserver,
-    dialect: Dialect,
+    writing: Writing,
     side: Side,
     compatible: String,
     state: Mutex<State>,
@@ -93,11 +95,11 @@ impl Kho {
             None => Registry::linked().map_err(Clone::clone)?.side().clone(),
         };
         check_written(&side)?;
-        if let Some(token) = listed::unsaid(&side, config.dialect) {
-            let dialect = config.dialect;
-            return Err(KhoError::Unsaid { token, dialect });
+        if let Some(token) = listed::unsaid(&side, config.writing) {
+            let writing = config.writing;
+            return Err(KhoError::Unsaid { token, writing });
         }
-        let compatible = side.compat(NAME, config.dialect.of_strings())?.to_string();
+        let compatible = side.compat(NAME, config.writing.strings)?.to_string();
         let tracker = Tracker::new(arena.clone())?.with_boundaries(config.boundaries.clone());
         let preserver = Preserver::with(arena, tracker);
         let scratch = scratch::write(preserver.arena(), &config.scratch)?;
@@ -111,7 +113,7 @@ impl Kho {
         };
         let kho = Self(Arc::new(Shared {
             preserver,
-            dialect: config.dialect,
+            writing: config.writing,
             side,
             compatible,
             state: Mutex::new(state),
@@ -146,8 +148,8 @@ impl Kho {
 
     /// How this handover writes versions.
     #[must_use]
-    pub fn dialect(&self) -> Dialect {
-        self.0.dialect
+    pub fn writing(&self) -> Writing {
+        self.0.writing
     }
 
     /// Which versions this handover writes.
@@ -162,7 +164,7 @@ impl Kho {
     ///
     /// The side does not know it.
     pub fn compat(&self, name: &str) -> Result<Compat, RegistryError> {
-        self.0.side.compat(name, self.0.dialect.of_strings())
+        self.0.side.compat(name, self.0.writing.strings)
     }
 
     /// Says that the components `names` are in use, and all that they need: the table or the masks
@@ -172,12 +174,12 @@ impl Kho {
     /// Listed twice, a component is to be [unlisted](Self::unlist) twice.
     ///
     /// ```
-    /// use kho_compat::Dialect;
+    /// use kho_compat::Writing;
     /// use kho_core::{Handover, Kho, KhoConfig};
     /// use kho_mem::{Arena, ArenaConfig, PhysAddr};
     ///
     /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
-    /// let kho = Kho::new(arena, &KhoConfig::new().dialect(Dialect::Table))?;
+    /// let kho = Kho::new(arena, &KhoConfig::new().writing(Writing::TABLE))?;
     /// kho.list(&["memblock"])?;
     ///
     /// let entry = kho.entry();
@@ -356,12 +358,12 @@ impl Writes for Kho {
             let newest = component.writable().last().unwrap_or_default();
             return Err(RegistryError::NotWritable(token, newest).into());
         }
-        let dialect = self.dialect();
-        let is_said = !matches!(dialect, Dialect::Plain | Dialect::Features);
+        let writing = self.writing();
+        let is_said = writing.strings != Strings::Plain || writing.list == Listing::Versions;
         if self.side().unannounced(name) == Some(version) || is_said {
             return Ok(version);
         }
-        Err(KhoError::Unsaid { token, dialect })
+        Err(KhoError::Unsaid { token, writing })
     }
 }
 

@@ -82,7 +82,7 @@ impl Shared {
     /// Lists `listed` instead of what was listed, once the root FDT has room for it.
     pub(super) fn relist(&self, state: &mut State, listed: Counts) -> Result<(), KhoError> {
         let before = core::mem::replace(&mut state.listed, listed);
-        if listed::lists(self.dialect).is_none() {
+        if listed::lists(self.writing.list).is_none() {
             return Ok(());
         }
         let written = self.write_root(state, Change::None);
@@ -126,7 +126,7 @@ impl Shared {
                 }
             }
         }
-        let list = listed::lists(self.dialect).map(|carrier| {
+        let list = listed::lists(self.writing.list).map(|carrier| {
             let in_use = self.in_use(&all, &state.listed);
             listed::Node::of(&self.side, carrier, in_use)
         });

@@ -15,7 +15,7 @@ fn what_is_in_use_is_listed() {
     let kho = Kho::new(
         arena(),
         &KhoConfig::new()
-            .dialect(Dialect::Table)
+            .writing(Writing::TABLE)
             .metadata("7.3.4", 1),
     )
     .unwrap();
@@ -91,7 +91,11 @@ fn what_is_in_use_is_listed() {
     assert_eq!(names(&listed(&kho)), with_regions);
 
     // In the strings' dialects nothing is listed, and the same calls do.
-    for dialect in [Dialect::Plain, Dialect::Composite, Dialect::CompositeDirect] {
+    for dialect in [
+        Writing::PLAIN,
+        Writing::COMPOSITE,
+        Writing::COMPOSITE_DIRECT,
+    ] {
         let kho = self::kho(dialect);
         let before = page_of(&kho);
         kho.list(&["near", "far"]).unwrap();
@@ -102,7 +106,7 @@ fn what_is_in_use_is_listed() {
 
 #[test]
 fn what_the_side_does_not_know_is_not_listed() {
-    let kho = kho(Dialect::Features);
+    let kho = kho(Writing::FEATURES);
     let before = page_of(&kho);
     let error = kho.list(&["near", "nothing"]).unwrap_err().to_string();
     assert_eq!(error, "no linked crate registers a component `nothing`");
@@ -115,7 +119,7 @@ fn what_the_side_does_not_know_is_not_listed() {
 
 #[test]
 fn a_full_page_takes_no_more_and_stays_as_it_is() {
-    for dialect in [Dialect::Table, Dialect::Features] {
+    for dialect in [Writing::TABLE, Writing::FEATURES] {
         let kho = kho(dialect);
         let blob = || kho.preserver().alloc_preserve(1).unwrap();
         // As many subtrees as fit, then ever smaller ones.
@@ -164,7 +168,7 @@ fn a_name_that_no_property_has_is_not_listed() {
         &[Generation::new(1)],
     );
     let side = registry(&[], &[&LONG]).side().clone();
-    let config = KhoConfig::new().dialect(Dialect::Table).side(side);
+    let config = KhoConfig::new().writing(Writing::TABLE).side(side);
     let kho = Kho::new(arena(), &config).unwrap();
     let before = page_of(&kho);
     let error = kho.list(&[LONG.name]).unwrap_err();

@@ -14,7 +14,7 @@ fn a_node_with_a_blob_is_a_subtree_whatever_its_name() {
         assert!(handover.listed().is_empty());
 
         // This side does not make such a one.
-        let kho = kho(Dialect::Plain);
+        let kho = kho(Writing::PLAIN);
         let blob = kho.preserver().alloc_preserve(5).unwrap();
         let failed = kho.add_subtree(name, blob, 5).unwrap_err();
         assert_eq!(failed.error, KhoError::Reserved(name.to_owned()));

@@ -8,7 +8,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use kho_compat::{Carrier, Component, Dialect, Features, Generation, Manifest, Registry, Side};
+use kho_compat::{Carrier, Component, Features, Generation, Manifest, Registry, Side, Writing};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
 };
@@ -41,8 +41,8 @@ fn arena() -> Arena {
     Arena::memfd(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 16 << 20)).unwrap()
 }
 
-fn kho(dialect: Dialect) -> Kho {
-    Kho::new(arena(), &KhoConfig::new().dialect(dialect)).unwrap()
+fn kho(dialect: Writing) -> Kho {
+    Kho::new(arena(), &KhoConfig::new().writing(dialect)).unwrap()
 }
 
 /// The linked components but for those of `without`, and `more`.

@@ -58,8 +58,8 @@ fn page(fdt: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_bytes_are_those_of_the_dialect() {
-    assert_eq!(page_of(&kho(Dialect::Table)), page(TABLE));
-    assert_eq!(page_of(&kho(Dialect::Features)), page(FEATURES));
+    assert_eq!(page_of(&kho(Writing::TABLE)), page(TABLE));
+    assert_eq!(page_of(&kho(Writing::FEATURES)), page(FEATURES));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn hand_made_lists_read_as_what_they_say() {
         "root FDT, compat/radix at 0x1000"
     );
     assert_eq!(
-        (manifest.dialect(), manifest.listed("kho")),
-        (Dialect::Table, Some(4))
+        (manifest.writing(), manifest.listed("kho")),
+        (Writing::TABLE, Some(4))
     );
 
     let mut masks = page(FEATURES);
@@ -117,7 +117,7 @@ fn hand_made_lists_read_as_what_they_say() {
         manifest.entries()[2].place.to_string(),
         "root FDT, features/radix at 0x1000"
     );
-    assert_eq!(manifest.dialect(), Dialect::Features);
+    assert_eq!(manifest.writing(), Writing::FEATURES);
 }
 
 /// Every value of every byte of both: an error or a list, never a panic.

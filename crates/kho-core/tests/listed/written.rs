@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn with_side(dialect: Dialect, side: Side) -> Result<Kho, KhoError> {
-    Kho::new(arena(), &KhoConfig::new().dialect(dialect).side(side))
+fn with_side(dialect: Writing, side: Side) -> Result<Kho, KhoError> {
+    Kho::new(arena(), &KhoConfig::new().writing(dialect).side(side))
 }
 
 #[test]
@@ -11,7 +11,7 @@ fn a_version_that_nothing_would_say_is_not_written() {
     let unsaid = |dialect, side: &Side| match with_side(dialect, side.clone()) {
         Err(KhoError::Unsaid {
             token,
-            dialect: said,
+            writing: said,
         }) => {
             assert_eq!(said, dialect);
             Some(token)
@@ -23,10 +23,10 @@ fn a_version_that_nothing_would_say_is_not_written() {
     // `far` needs it through `middle`: its string in the direct dialect does not list it. `owner` has
     // no string.
     for dialect in [
-        Dialect::Plain,
-        Dialect::Features,
-        Dialect::Composite,
-        Dialect::CompositeDirect,
+        Writing::PLAIN,
+        Writing::FEATURES,
+        Writing::COMPOSITE,
+        Writing::COMPOSITE_DIRECT,
     ] {
         assert_eq!(
             unsaid(dialect, two.side()).as_deref(),
@@ -34,38 +34,38 @@ fn a_version_that_nothing_would_say_is_not_written() {
             "{dialect}"
         );
     }
-    let error = with_side(Dialect::Plain, two.side().clone())
+    let error = with_side(Writing::PLAIN, two.side().clone())
         .map(|_| ())
         .unwrap_err();
     assert_eq!(
         error.to_string(),
         "bit-v2 can not be said in the plain dialect"
     );
-    assert_eq!(unsaid(Dialect::Table, two.side()), None);
+    assert_eq!(unsaid(Writing::TABLE, two.side()), None);
     // Without `owner`, every string of who needs it lists it.
     let strings = registry(&[BIT, "owner"], &[&BIT_2]);
-    assert_eq!(unsaid(Dialect::Composite, strings.side()), None);
+    assert_eq!(unsaid(Writing::COMPOSITE, strings.side()), None);
     assert_eq!(
-        unsaid(Dialect::CompositeDirect, strings.side()).as_deref(),
+        unsaid(Writing::COMPOSITE_DIRECT, strings.side()).as_deref(),
         Some("bit-v2")
     );
     let near = registry(&[BIT, "owner", "far"], &[&BIT_2]);
-    assert_eq!(unsaid(Dialect::CompositeDirect, near.side()), None);
+    assert_eq!(unsaid(Writing::COMPOSITE_DIRECT, near.side()), None);
     assert_eq!(
-        unsaid(Dialect::Plain, near.side()).as_deref(),
+        unsaid(Writing::PLAIN, near.side()).as_deref(),
         Some("bit-v2")
     );
     // Nobody needs it: no string would name it.
     let alone = registry(&[BIT, "owner", "far", "near", "middle"], &[&BIT_2]);
     assert_eq!(
-        unsaid(Dialect::Composite, alone.side()).as_deref(),
+        unsaid(Writing::COMPOSITE, alone.side()).as_deref(),
         Some("bit-v2")
     );
     // What the plain strings stand for can be said by all.
     static BOTH: Component = Component::new(BIT, &[Generation::new(1), Generation::new(2)]);
     let both = registry(&[BIT], &[&BOTH]);
     let next = Registry::linked().unwrap().side();
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         assert_eq!(unsaid(dialect, &both.side().newest_common(next)), None);
         assert_eq!(
             unsaid(dialect, &both.side().clone().writing(BIT, 1).unwrap()),
@@ -93,7 +93,7 @@ fn a_version_that_is_not_written_here_is_refused() {
         ),
     ] {
         let side = registry(&[component.name], &[component]).side().clone();
-        for dialect in Dialect::ALL {
+        for dialect in Writing::ALL {
             let error = with_side(dialect, side.clone()).map(|_| ()).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
@@ -108,14 +108,14 @@ fn the_side_is_what_is_written() {
             .features(Features::of(7, 5));
     let registry = registry(&["near"], &[&NEAR]);
     for (dialect, compat) in [
-        (Dialect::Plain, "near-v6"),
-        (Dialect::Composite, "near-v6;bit-v1"),
-        (Dialect::Table, "near-v6"),
-        (Dialect::Features, "near-v6"),
+        (Writing::PLAIN, "near-v6"),
+        (Writing::COMPOSITE, "near-v6;bit-v1"),
+        (Writing::TABLE, "near-v6"),
+        (Writing::FEATURES, "near-v6"),
     ] {
         let kho = with_side(dialect, registry.side().clone()).unwrap();
         assert_eq!(kho.compat("near").unwrap().to_string(), compat);
-        assert_eq!((kho.side(), kho.dialect()), (registry.side(), dialect));
+        assert_eq!((kho.side(), kho.writing()), (registry.side(), dialect));
         kho.list(&["near"]).unwrap();
         let listed = listed(&kho);
         let near = listed.iter().find(|listed| listed.name == "near");
@@ -123,18 +123,18 @@ fn the_side_is_what_is_written() {
         assert_eq!(
             said,
             match dialect {
-                Dialect::Table => Some(Said::Version {
+                Writing::TABLE => Some(Said::Version {
                     version: 6,
                     minor: 3,
                     optional: false
                 }),
-                Dialect::Features => Some(Said::Features(Features::of(7, 5))),
+                Writing::FEATURES => Some(Said::Features(Features::of(7, 5))),
                 _ => None,
             }
         );
     }
     // Read by a registry that knows it, and by one that does not.
-    let kho = with_side(Dialect::Table, registry.side().clone()).unwrap();
+    let kho = with_side(Writing::TABLE, registry.side().clone()).unwrap();
     kho.list(&["near"]).unwrap();
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();

@@ -104,12 +104,12 @@ fn the_bytes_of_the_memblock_fdt_are_those_of_the_format() {
 #[test]
 fn both_dialects_are_written_and_read() {
     for (dialect, compatible) in [
-        (Dialect::Plain, "kho-v4"),
-        (Dialect::Composite, "kho-v4;radix-v1;vmalloc-v1"),
+        (Writing::PLAIN, "kho-v4"),
+        (Writing::COMPOSITE, "kho-v4;radix-v1;vmalloc-v1"),
     ] {
-        let config = KhoConfig::new().dialect(dialect).metadata("7.3.4", 0x102);
+        let config = KhoConfig::new().writing(dialect).metadata("7.3.4", 0x102);
         let kho = Kho::new(memfd(8), &config).unwrap();
-        assert_eq!(kho.dialect(), dialect);
+        assert_eq!(kho.writing(), dialect);
         let tree = root(&kho);
         let tracker = kho.preserver().root().get().to_le_bytes().to_vec();
         assert_eq!(

@@ -9,7 +9,7 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
 
-use kho_compat::{Admitted, Dialect, Manifest, Registry, policy};
+use kho_compat::{Admitted, Manifest, Registry, Writing, policy};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Memblock, Metadata, OpenError,
     PreservedFolio, RestoreError, TrackerError,

@@ -9,7 +9,7 @@ fn a_handover_is_made_of_all_or_nothing() {
     let config = KhoConfig::new()
         .scratch([area(4, 4)])
         .metadata("7.3.4", 1)
-        .dialect(Dialect::Composite);
+        .writing(Writing::COMPOSITE);
     let before = arena.free_blocks();
     for failing in 0.. {
         arena.fail_after(failing);

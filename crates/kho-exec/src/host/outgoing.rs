@@ -28,7 +28,7 @@ impl Host {
             return Err(HandOverError::NotFinished);
         }
         let config = KhoConfig::new()
-            .dialect(self.config.dialect)
+            .writing(self.config.writing)
             .side(self.written()?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);

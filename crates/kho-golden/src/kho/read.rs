@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Dialect, Registry};
+use kho_compat::{Registry, Writing};
 use kho_core::{Entry, Handover, Kho, KhoConfig, OpenError, RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, PhysRange, SliceMem};
 
@@ -149,8 +149,8 @@ pub(crate) fn root() -> Result<Text, Failure> {
 /// What is listed of components.
 pub(crate) fn listed() -> Result<Text, Failure> {
     let mut text = String::new();
-    for (dialect, node) in [(Dialect::Table, "compat"), (Dialect::Features, "features")] {
-        let kho = kho(KhoConfig::new().dialect(dialect))?;
+    for (dialect, node) in [(Writing::TABLE, "compat"), (Writing::FEATURES, "features")] {
+        let kho = kho(KhoConfig::new().writing(dialect))?;
         add(&kho, "owned", b"o", 1)?;
         let mut handed = hand_over(kho)?;
         let at = handed.entry.fdt_addr;
@@ -171,7 +171,7 @@ pub(crate) fn listed() -> Result<Text, Failure> {
             ))
         };
         let mut edits = Vec::new();
-        if dialect == Dialect::Table {
+        if dialect == Writing::TABLE {
             edits.extend([
                 name("Owner", b"Owner")?,
                 name("own-v", b"own-v")?,

@@ -1,7 +1,7 @@
 //! What is written of a handover for given inputs: the part of the formats that no struct shows.
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::Dialect;
+use kho_compat::Writing;
 use kho_core::KhoConfig;
 
 use super::handed::{PAGE, add, hand_over, kho, with_scratch};
@@ -31,8 +31,8 @@ pub(crate) fn root() -> Result<Text, Failure> {
 /// How versions are said.
 pub(crate) fn dialects() -> Result<Text, Failure> {
     let mut text = String::new();
-    for dialect in Dialect::ALL {
-        let kho = kho(KhoConfig::new().dialect(dialect))?;
+    for dialect in Writing::ALL {
+        let kho = kho(KhoConfig::new().writing(dialect))?;
         add(&kho, "owned", b"o", 1)?;
         // In use no more.
         kho.list(&["unused"])?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Dialect, policy};
+use kho_compat::{Writing, policy};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{
     FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Incoming, IncomingError, LuoError,
@@ -106,7 +106,7 @@ impl FlbHandler for Data {
 
 /// The order of the steps of what was handed over.
 pub(crate) fn life() -> Result<Text, Failure> {
-    let outgoing = orchestrator(Dialect::Plain, &Log::default())?;
+    let outgoing = orchestrator(Writing::PLAIN, &Log::default())?;
     let (one, two) = (
         outgoing.create_session("one")?,
         outgoing.create_session("two")?,
@@ -204,7 +204,7 @@ pub(crate) fn life() -> Result<Text, Failure> {
 
 /// What is not taken to be handed over.
 pub(crate) fn refused() -> Result<Text, Failure> {
-    let outgoing = orchestrator(Dialect::Plain, &Log::default())?;
+    let outgoing = orchestrator(Writing::PLAIN, &Log::default())?;
     let mut text = String::new();
     let mut say = |what: &str, said: Result<(), LuoError>| {
         let said = said.map_or_else(|error| kind(&error), |()| "taken".to_owned());

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Dialect, Registry};
+use kho_compat::{Registry, Writing};
 use kho_core::Handover;
 use kho_luo::v5::SUBTREE;
 use kho_luo::{Body, Luo};
@@ -28,7 +28,7 @@ struct Handed {
 
 /// The sessions `zeta` with files 9 and 3, `empty`, and one whose name has 63 bytes, with file 2^64 - 1;
 /// an FLB of two files and another.
-fn written(dialect: Dialect) -> Result<Handed, Failure> {
+fn written(dialect: Writing) -> Result<Handed, Failure> {
     let orchestrator = orchestrator(dialect, &Log::default())?;
     let zeta = orchestrator.create_session("zeta")?;
     let empty = orchestrator.create_session("empty")?;
@@ -160,7 +160,7 @@ fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
 
 /// The header's string and numbers.
 pub(crate) fn header() -> Result<Text, Failure> {
-    let handed = written(Dialect::Plain)?;
+    let handed = written(Writing::PLAIN)?;
     let at = handed.header;
     let string = |text: &[u8]| {
         let title = format!("string: {}", text.escape_ascii());
@@ -196,7 +196,7 @@ pub(crate) fn header() -> Result<Text, Failure> {
 
 /// The header of a composite string, which is longer.
 pub(crate) fn composite() -> Result<Text, Failure> {
-    let handed = written(Dialect::Composite)?;
+    let handed = written(Writing::COMPOSITE)?;
     let string = |text: &[u8]| {
         let title = format!("string: {}", text.escape_ascii());
         bytes(title, handed.header, &padded::<16>(text))
@@ -215,7 +215,7 @@ pub(crate) fn composite() -> Result<Text, Failure> {
 
 /// Sessions and their files.
 pub(crate) fn sessions() -> Result<Text, Failure> {
-    let handed = written(Dialect::Plain)?;
+    let handed = written(Writing::PLAIN)?;
     let block = handed.sessions;
     let session = |number: u64| behind(block, 16 + 80 * number);
     let files = PhysAddr::new(handed.dump.word(behind(session(0), 64))?);
@@ -271,7 +271,7 @@ pub(crate) fn sessions() -> Result<Text, Failure> {
 
 /// Objects that files depend on.
 pub(crate) fn flbs() -> Result<Text, Failure> {
-    let handed = written(Dialect::Plain)?;
+    let handed = written(Writing::PLAIN)?;
     let area = handed.flbs;
     let entry = |number: u64| behind(area, 16 + 64 * number);
     let name = |title: &str, text: &[u8; 48]| bytes(format!("name: {title}"), entry(0), text);
@@ -312,7 +312,7 @@ pub(crate) fn flbs() -> Result<Text, Failure> {
 /// What the root FDT lists.
 pub(crate) fn listed() -> Result<Text, Failure> {
     let mut text = String::new();
-    for dialect in [Dialect::Table, Dialect::Features] {
+    for dialect in [Writing::TABLE, Writing::FEATURES] {
         let handed = written(dialect)?;
         let _ = writeln!(text, "{dialect}:");
         let (handover, mut reading) = handed.opened.again(handed.dump.mem())?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Ability, Carrier, Dialect, Side};
+use kho_compat::{Ability, Carrier, Side, Writing};
 use kho_core::{Attached, Kho, KhoConfig, PreservedFolio};
 use kho_luo::COMPONENT;
 use kho_luo::v5::SUBTREE;
@@ -156,7 +156,7 @@ pub(crate) fn side() -> Result<Side, Failure> {
 }
 
 /// The outgoing side of a handover after four live updates.
-pub(crate) fn orchestrator(dialect: Dialect, log: &Log) -> Result<Orchestrator, Failure> {
+pub(crate) fn orchestrator(dialect: Writing, log: &Log) -> Result<Orchestrator, Failure> {
     let files = |kind| Files {
         kind,
         log: log.clone(),
@@ -175,7 +175,7 @@ pub(crate) fn orchestrator(dialect: Dialect, log: &Log) -> Result<Orchestrator, 
         .with_flb("gamma", object("of-no-file-v1", 0x2222))
         .with_flb("beta", object("of-both-v2", 0x3333_4444_5555_6666))
         .with_flb("alpha", object("of-both-v2", 0));
-    let kho = Kho::new(arena()?, &KhoConfig::new().dialect(dialect).side(side()?))?;
+    let kho = Kho::new(arena()?, &KhoConfig::new().writing(dialect).side(side()?))?;
     Ok(Orchestrator::new(kho, handlers, 4)?)
 }
 
@@ -206,7 +206,7 @@ pub(crate) fn tail(header: &[u8]) -> (PhysAddr, PhysAddr) {
 /// The header by itself.
 pub(crate) fn header() -> Result<Text, Failure> {
     let mut text = String::new();
-    for dialect in [Dialect::Plain, Dialect::Composite] {
+    for dialect in [Writing::PLAIN, Writing::COMPOSITE] {
         let orchestrator = orchestrator(dialect, &Log::default())?;
         let (header, tracker, mut dump) = hand_over(orchestrator, Vec::new())?;
         let (_, flbs) = tail(&header);
@@ -221,7 +221,7 @@ pub(crate) fn header() -> Result<Text, Failure> {
 /// Sessions, files and objects.
 pub(crate) fn sessions() -> Result<Text, Failure> {
     let log = Log::default();
-    let orchestrator = orchestrator(Dialect::Composite, &log)?;
+    let orchestrator = orchestrator(Writing::COMPOSITE, &log)?;
     let foreign = ("foreign-v0".to_owned(), 0x7777, 2);
     let orchestrator = orchestrator.with_foreign_flbs([foreign])?;
     let zeta = orchestrator.create_session("zeta")?;
@@ -252,7 +252,7 @@ pub(crate) fn sessions() -> Result<Text, Failure> {
 
 /// Sets that fill their blocks.
 pub(crate) fn blocks() -> Result<Text, Failure> {
-    let orchestrator = orchestrator(Dialect::Plain, &Log::default())?;
+    let orchestrator = orchestrator(Writing::PLAIN, &Log::default())?;
     let mut sessions = Vec::new();
     for number in 1..=52 {
         sessions.push(orchestrator.create_session(format!("s{number}"))?);
@@ -281,7 +281,7 @@ pub(crate) fn blocks() -> Result<Text, Failure> {
 /// The order of a life's steps.
 pub(crate) fn life() -> Result<Text, Failure> {
     let log = Log::default();
-    let orchestrator = orchestrator(Dialect::Plain, &log)?;
+    let orchestrator = orchestrator(Writing::PLAIN, &log)?;
     let mut text = String::new();
     let mut say = |step: &str| {
         let _ = writeln!(text, "{step}: {}", log.take());
@@ -313,7 +313,7 @@ pub(crate) fn life() -> Result<Text, Failure> {
 
 /// What thawing leaves.
 pub(crate) fn thawed() -> Result<Text, Failure> {
-    let orchestrator = orchestrator(Dialect::Plain, &Log::default())?;
+    let orchestrator = orchestrator(Writing::PLAIN, &Log::default())?;
     let session = orchestrator.create_session("session")?;
     session.preserve(1, file("beta", "file", 0xb1))?;
     let header = |kho: &Kho| kho.with_subtree(SUBTREE, |bytes| bytes.to_vec());

@@ -1,4 +1,4 @@
-//! The init of a lab guest: it follows the plan that the kernel's command line names, reports what it
+//! The init of a guest: it follows the plan that the kernel's command line names, reports what it
 //! finds, and powers the machine off.
 
 mod archive;
@@ -22,7 +22,7 @@ type Fatal = (String, kho_guest::Wrong);
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
-        eprintln!("kho-guest: this is the init of a lab guest: cargo xtask lab --help");
+        eprintln!("kho-guest: this is the init of a guest: cargo xtask vm --help");
         return ExitCode::from(2);
     }
     if let Err((what, wrong)) = run() {

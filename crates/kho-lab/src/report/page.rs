@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use kho_compat::Dialect;
+use kho_compat::{Listing, Strings, Writing};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::map::{self, Place, key, num};
@@ -105,7 +105,7 @@ fn head(run: &Run, title: &str) -> Markup {
 }
 
 fn totals(run: &Run) -> Markup {
-    let dialects = run.policies.iter().map(|matrix| matrix.dialect);
+    let dialects = run.policies.iter().map(|matrix| matrix.writing);
     let dialects: BTreeMap<_, _> = dialects.map(|dialect| (dialect.id(), dialect)).collect();
     html! {
         section {
@@ -121,7 +121,7 @@ fn totals(run: &Run) -> Markup {
                             th.n scope="col" { "Bytes, newest" }
                             th.n scope="col" { "Bytes, range" }
                             th.n scope="col" { "Forced edits" }
-                            th scope="col" { "Dialect" }
+                            th scope="col" { "Writing" }
                             th scope="col" { "Finds a mismatch" }
                         }
                     }
@@ -149,7 +149,7 @@ fn row(matrix: &Matrix, anchor: &str) -> Markup {
             td.n { (totals.bytes) }
             td.n { @if least == most { (least) } @else { (least) "–" (most) } }
             (number(totals.edits))
-            td { (matrix.dialect.id()) }
+            td { (matrix.writing.id()) }
             td { (matrix.when.title()) }
         }
     }
@@ -200,7 +200,7 @@ fn capital(text: &str) -> String {
 }
 
 /// What each column says.
-fn columns(run: &Run, dialects: &BTreeMap<&str, Dialect>) -> Markup {
+fn columns(run: &Run, dialects: &BTreeMap<&str, Writing>) -> Markup {
     let updates = run.releases.len().saturating_mul(run.releases.len());
     html! {
         h3.apart #columns { "The columns" }
@@ -238,7 +238,7 @@ fn columns(run: &Run, dialects: &BTreeMap<&str, Dialect>) -> Markup {
                 dd { "Before anything is restored, or while restoring, when a component's turn comes." }
             }
             div.wide {
-                dt { "Dialect" }
+                dt { "Writing" }
                 dd {
                     "How versions are written."
                     ul {
@@ -269,20 +269,20 @@ const fn kind_text(kind: Kind) -> &'static str {
     }
 }
 
-const fn dialect_text(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Plain => "a string names its own component's version, `luo-v5`",
-        Dialect::Composite => {
+const fn dialect_text(writing: Writing) -> &'static str {
+    match (writing.list, writing.strings) {
+        (Listing::None, Strings::Plain) => "a string names its own component's version, `luo-v5`",
+        (Listing::None, Strings::Transitive) => {
             "a string names its component's version and those of all that it needs, directly or not, \
              `luo-v5;block-v1`"
         }
-        Dialect::CompositeDirect => {
+        (Listing::None, Strings::Direct) => {
             "a string names its component's version and those of what it needs itself"
         }
-        Dialect::Table => {
+        (Listing::Versions, _) => {
             "beside plain strings, a table lists the version of every component in use"
         }
-        Dialect::Features => {
+        (Listing::Masks, _) => {
             "beside plain strings, a table lists the feature masks of every component in use"
         }
     }

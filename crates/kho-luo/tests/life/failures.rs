@@ -152,7 +152,7 @@ impl Script {
 
 /// Three sessions at a block's border, files of two handlers at another, two FLBs; over there and
 /// finished. Returns the script, with the fault that came or did not.
-fn live(dialect: Dialect, fault: Option<(usize, Fault)>) -> Script {
+fn live(dialect: Writing, fault: Option<(usize, Fault)>) -> Script {
     let mut script = Script::new(fault);
     let stage = script.stage.clone();
     let arena = Arena::memfd(&arena_config()).unwrap();
@@ -222,7 +222,7 @@ fn live(dialect: Dialect, fault: Option<(usize, Fault)>) -> Script {
 }
 
 /// What fails in a life whose dialect is `dialect`: allocations and calls of handlers.
-fn failures(dialect: Dialect) -> (usize, usize) {
+fn failures(dialect: Writing) -> (usize, usize) {
     let script = live(dialect, None);
     let mut counts = Vec::new();
     for (number, name) in script.names.iter().enumerate() {
@@ -247,8 +247,8 @@ fn failures(dialect: Dialect) -> (usize, usize) {
 
 #[test]
 fn every_failure_of_a_life_is_undone_and_the_update_goes_on() {
-    let (allocations, calls) = failures(Dialect::Plain);
+    let (allocations, calls) = failures(Writing::PLAIN);
     assert!(allocations >= 33 && calls >= 146, "they do not get fewer");
     // With a list that says what is in use, which is undone as well.
-    assert_eq!(failures(Dialect::Table), (allocations, calls));
+    assert_eq!(failures(Writing::TABLE), (allocations, calls));
 }

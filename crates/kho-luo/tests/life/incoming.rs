@@ -289,7 +289,7 @@ fn a_handover_that_is_not_taken_over_is_as_it_was() {
 
 #[test]
 fn a_handover_without_luo_is_refused() {
-    let kho = kho(arena(), Dialect::Plain);
+    let kho = kho(arena(), Writing::PLAIN);
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
     let attached = Attached::open(handed, entry).unwrap();

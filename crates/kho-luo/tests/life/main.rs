@@ -14,7 +14,7 @@ use std::fmt::{Debug, Display};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kho_compat::{Carrier, Component, Dialect, Generation, Registry, policy};
+use kho_compat::{Carrier, Component, Generation, Registry, Writing, policy};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
@@ -404,16 +404,16 @@ fn arena() -> Arena {
     Arena::heap(&arena_config()).unwrap()
 }
 
-fn kho(arena: Arena, dialect: Dialect) -> Kho {
+fn kho(arena: Arena, dialect: Writing) -> Kho {
     let config = KhoConfig::new()
         .scratch([scratch()])
         .metadata("7.3.4", 1)
-        .dialect(dialect);
+        .writing(dialect);
     Kho::new(arena, &config).unwrap()
 }
 
 fn orchestrator(arena: &Arena, stage: &Stage) -> Orchestrator {
-    Orchestrator::new(kho(arena.clone(), Dialect::Plain), handlers(stage), 0).unwrap()
+    Orchestrator::new(kho(arena.clone(), Writing::PLAIN), handlers(stage), 0).unwrap()
 }
 
 fn attach(frozen: Frozen) -> Attached {

@@ -85,7 +85,7 @@ fn handlers_are_asked_in_order_of_registration() {
         stage: stage.clone(),
     };
     let handlers = Handlers::new().with(of(&first)).with(of(&second));
-    let luo = Orchestrator::new(kho(arena(), Dialect::Plain), handlers, 0).unwrap();
+    let luo = Orchestrator::new(kho(arena(), Writing::PLAIN), handlers, 0).unwrap();
     let session = luo.create_session("vm").unwrap();
     session.preserve(1, FakeFile::new(1, FAKE, 0)).unwrap();
     assert_eq!(first.calls(), lines(&["preserve 1"]));
@@ -101,7 +101,7 @@ fn a_handler_whose_component_is_not_linked_is_refused() {
         stage,
     };
     let arena = arena();
-    let kho = kho(arena.clone(), Dialect::Plain);
+    let kho = kho(arena.clone(), Writing::PLAIN);
     let before = (arena.free_blocks(), kho.preserver().keys());
     let error = Orchestrator::new(kho.clone(), Handlers::new().with(unlinked), 0).unwrap_err();
     assert!(matches!(error, LuoError::Registry(_)), "{error}");
@@ -118,7 +118,7 @@ fn flbs_have_names_that_fit_and_63_fit_the_area() {
             handlers.with_flb(FAKE, FakeFlb { name, stage })
         });
         let arena = arena();
-        let kho = kho(arena.clone(), Dialect::Plain);
+        let kho = kho(arena.clone(), Writing::PLAIN);
         let before = (arena.free_blocks(), kho.preserver().keys());
         let made = Orchestrator::new(kho.clone(), handlers, 0).map(drop);
         if made.is_err() {
@@ -301,7 +301,7 @@ fn an_flb_comes_with_the_first_file_and_goes_with_the_last() {
 #[test]
 fn an_orchestrator_that_is_dropped_leaves_the_core_as_it_was() {
     let arena = arena();
-    let kho = kho(arena.clone(), Dialect::Plain);
+    let kho = kho(arena.clone(), Writing::PLAIN);
     let keys: BTreeSet<Key> = kho.preserver().tracker(|tracker| tracker.iter().collect());
     let new = || Orchestrator::new(kho.clone(), handlers(&Stage::default()), 0);
     drop(new().unwrap());

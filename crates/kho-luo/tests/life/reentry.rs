@@ -133,7 +133,7 @@ fn in_time(test: impl FnOnce() + Send + 'static) {
 }
 
 fn luo(caller: &Caller) -> Orchestrator {
-    let kho = kho(arena(), Dialect::Plain);
+    let kho = kho(arena(), Writing::PLAIN);
     Orchestrator::new(kho, caller.handlers(), 0).unwrap()
 }
 

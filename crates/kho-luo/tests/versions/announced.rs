@@ -5,11 +5,11 @@ use super::*;
 #[test]
 fn the_header_is_as_long_as_its_string() {
     for (dialect, string, size) in [
-        (Dialect::Plain, "luo-v5", 32),
-        (Dialect::Table, "luo-v5", 32),
-        (Dialect::Features, "luo-v5", 32),
-        (Dialect::Composite, "luo-v5;block-v1", 40),
-        (Dialect::CompositeDirect, "luo-v5;block-v1", 40),
+        (Writing::PLAIN, "luo-v5", 32),
+        (Writing::TABLE, "luo-v5", 32),
+        (Writing::FEATURES, "luo-v5", 32),
+        (Writing::COMPOSITE, "luo-v5;block-v1", 40),
+        (Writing::COMPOSITE_DIRECT, "luo-v5;block-v1", 40),
     ] {
         let (handed, entry) = written(dialect, old().side());
         let handover = Handover::open(&handed, entry).unwrap();

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn what_is_in_use_is_listed_and_no_more() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let kho = kho(Dialect::Table, registry.side()).unwrap();
+    let kho = kho(Writing::TABLE, registry.side()).unwrap();
     let own = ["kexec-metadata", "kho", "radix", "vmalloc"];
     let check = |more: &[&str]| {
         let mut names: Vec<_> = own
@@ -69,7 +69,7 @@ fn listed_in(kho: &Kho) -> Vec<Listed> {
 #[test]
 fn a_root_that_is_full_takes_no_first_file_and_is_as_it_was() {
     let registry = registry(&[&NOTE, &EXTRA_1]);
-    let kho = kho(Dialect::Table, registry.side()).unwrap();
+    let kho = kho(Writing::TABLE, registry.side()).unwrap();
     let all = handlers().with(Notes {
         kind: "extra",
         version: 1,

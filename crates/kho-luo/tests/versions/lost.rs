@@ -3,7 +3,7 @@
 use super::*;
 
 /// A handover with files of two kinds, one of them optional, and an object.
-fn with_extras(dialect: Dialect) -> (kho_mem::Handed, Entry) {
+fn with_extras(dialect: Writing) -> (kho_mem::Handed, Entry) {
     let registry = registry(&[&NOTE, &EXTRA_2, &SHARED_2]);
     let all = handlers()
         .with(Notes {
@@ -33,10 +33,10 @@ fn optional_files_are_lost_where_that_is_allowed() {
     let knowing = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
     let not_knowing = old();
     for (dialect, registry) in [
-        (Dialect::Plain, &knowing),
-        (Dialect::Composite, &knowing),
-        (Dialect::Table, &knowing),
-        (Dialect::Table, &not_knowing),
+        (Writing::PLAIN, &knowing),
+        (Writing::COMPOSITE, &knowing),
+        (Writing::TABLE, &knowing),
+        (Writing::TABLE, &not_knowing),
     ] {
         let (handed, entry) = with_extras(dialect);
         let before = bytes(&handed);
@@ -62,11 +62,11 @@ fn optional_files_are_lost_where_that_is_allowed() {
             .map(|finding| finding.entry.found.as_str())
             .collect();
         match dialect {
-            Dialect::Table if is_known => {
+            Writing::TABLE if is_known => {
                 assert_eq!(names, ["extra-v2", "extra-v2", "shared-v2"]);
             }
             // Nobody here knows the object: it is left alone.
-            Dialect::Table => assert_eq!(names, ["extra-v2", "extra-v2"]),
+            Writing::TABLE => assert_eq!(names, ["extra-v2", "extra-v2"]),
             _ => assert_eq!(names, ["extra-v2", "shared-v2"]),
         }
         let text = failed.error.to_string();
@@ -116,7 +116,7 @@ fn optional_files_are_lost_where_that_is_allowed() {
 #[test]
 fn what_is_lost_goes_back_with_the_rest() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let (handed, entry) = with_extras(Dialect::Table);
+    let (handed, entry) = with_extras(Writing::TABLE);
     let before = bytes(&handed);
     let attached = Attached::open_with(handed, entry, &registry).unwrap();
     let policy = &policy::SemverRange;
@@ -133,7 +133,7 @@ fn what_is_lost_goes_back_with_the_rest() {
 fn what_must_not_be_lost_still_needs_a_handler() {
     let registry = registry(&[&NOTE, &EXTRA_2, &SHARED_2]);
     for degrade in [false, true] {
-        let (handed, entry) = with_extras(Dialect::Table);
+        let (handed, entry) = with_extras(Writing::TABLE);
         let attached = Attached::open_with(handed, entry, &registry).unwrap();
         let take_over = if degrade {
             Incoming::take_over_degraded
@@ -152,7 +152,7 @@ fn what_must_not_be_lost_still_needs_a_handler() {
     static NOTE_2: Component =
         Component::new("note", &[Generation::new(2)]).carried_in(Carrier::FileHandler);
     let registry = self::registry(&[&NOTE_2]);
-    let handover = written(Dialect::Table, old().side());
+    let handover = written(Writing::TABLE, old().side());
     let attached = Attached::open_with(handover.0, handover.1, &registry).unwrap();
     let failed =
         Incoming::take_over_degraded(attached, &registry, &policy::SemverRange, handlers());
@@ -177,7 +177,7 @@ fn a_file_is_lost_with_what_it_needs() {
             kind: "extra",
             version: 1,
         });
-        let kho = kho(Dialect::Table, writer.side()).unwrap();
+        let kho = kho(Writing::TABLE, writer.side()).unwrap();
         let luo = Orchestrator::new(kho, all, 0).unwrap();
         let one = luo.create_session("one").unwrap();
         one.preserve(1, Note::new("note", 1)).unwrap();
@@ -270,7 +270,7 @@ fn handed_of(built: &Built) -> (kho_mem::Handed, Entry) {
 #[test]
 fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
-    let (handed, entry) = with_extras(Dialect::Composite);
+    let (handed, entry) = with_extras(Writing::COMPOSITE);
     let handover = Handover::open_with(&handed, entry, &registry).unwrap();
     let mut reading = handover.reading().unwrap();
     let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();

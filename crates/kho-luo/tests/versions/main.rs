@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use kho_block::v2;
 use kho_compat::{
-    Carrier, Component, Decision, Dialect, Generation, Manifest, Outcome, Place, Policy, Registry,
-    Side, policy,
+    Carrier, Component, Decision, Generation, Manifest, Outcome, Place, Policy, Registry, Side,
+    Writing, policy,
 };
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, PreservedFolio, RootFdt, Said,
@@ -210,18 +210,18 @@ fn arena() -> Arena {
     Arena::memfd(&ArenaConfig::new(PhysAddr::new(BASE), SIZE).scratch(scratch())).unwrap()
 }
 
-fn kho(dialect: Dialect, side: &Side) -> Result<Kho, KhoError> {
+fn kho(dialect: Writing, side: &Side) -> Result<Kho, KhoError> {
     let config = KhoConfig::new()
         .scratch([scratch()])
         .metadata("7.3.4", 3)
-        .dialect(dialect)
+        .writing(dialect)
         .side(side.clone());
     Kho::new(arena(), &config)
 }
 
 /// The handover that `side` writes: 60 sessions, one of them with 70 files, so that both sets have
 /// two blocks in either version.
-fn written(dialect: Dialect, side: &Side) -> (kho_mem::Handed, Entry) {
+fn written(dialect: Writing, side: &Side) -> (kho_mem::Handed, Entry) {
     let luo = Orchestrator::new(kho(dialect, side).unwrap(), handlers(), 0).unwrap();
     let sessions: Vec<_> = (0..60)
         .map(|number| luo.create_session(format!("session {number}")).unwrap())

@@ -22,11 +22,15 @@ fn refused(
     error
 }
 
-const SAYING: [Dialect; 3] = [Dialect::Composite, Dialect::CompositeDirect, Dialect::Table];
+const SAYING: [Writing; 3] = [
+    Writing::COMPOSITE,
+    Writing::COMPOSITE_DIRECT,
+    Writing::TABLE,
+];
 
 #[test]
 fn an_old_writer_is_read_by_a_new_reader() {
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         for policy in [&policy::SemverRange as &dyn Policy, &policy::NewestCommon] {
             upgrade(written(dialect, old().side()), &new(), 1, policy);
             upgrade(written(dialect, old().side()), &old(), 1, policy);
@@ -45,13 +49,13 @@ fn a_new_writer_is_read_by_a_new_reader() {
         );
     }
     upgrade(
-        written(Dialect::Table, new().side()),
+        written(Writing::TABLE, new().side()),
         &new(),
         2,
         &policy::NewestCommon,
     );
     upgrade(
-        written(Dialect::Table, new().side()),
+        written(Writing::TABLE, new().side()),
         &new(),
         2,
         &policy::CheckAtRestore,
@@ -61,12 +65,12 @@ fn a_new_writer_is_read_by_a_new_reader() {
 #[test]
 fn a_new_writer_writes_what_an_old_reader_reads() {
     let common = new().side().newest_common(old().side());
-    for dialect in Dialect::ALL {
+    for dialect in Writing::ALL {
         upgrade(written(dialect, &common), &old(), 1, &policy::SemverRange);
         upgrade(written(dialect, &common), &new(), 1, &policy::SemverRange);
     }
     // Byte for byte what the old one writes.
-    for dialect in [Dialect::Plain, Dialect::Composite, Dialect::Table] {
+    for dialect in [Writing::PLAIN, Writing::COMPOSITE, Writing::TABLE] {
         let (ours, theirs) = (written(dialect, &common), written(dialect, old().side()));
         assert!(bytes(&ours.0) == bytes(&theirs.0), "{dialect}");
     }
@@ -75,17 +79,17 @@ fn a_new_writer_writes_what_an_old_reader_reads() {
 #[test]
 fn a_new_writer_is_refused_by_an_old_reader_before_anything_is_restored() {
     for (dialect, message) in [
-        (Dialect::Composite, "LUO header, compatible at 0x"),
+        (Writing::COMPOSITE, "LUO header, compatible at 0x"),
         (
-            Dialect::CompositeDirect,
+            Writing::COMPOSITE_DIRECT,
             "found luo-v5;block-v2, expected luo-v5",
         ),
         (
-            Dialect::Composite,
+            Writing::COMPOSITE,
             "block-v2 is not restorable here, only block-v1",
         ),
-        (Dialect::Table, "root FDT, compat/block at 0x"),
-        (Dialect::Table, "found block-v2, expected block-v1"),
+        (Writing::TABLE, "root FDT, compat/block at 0x"),
+        (Writing::TABLE, "found block-v2, expected block-v1"),
     ] {
         let error = refused(written(dialect, new().side()), &old(), &policy::SemverRange);
         assert!(error.contains(message), "{dialect}: {error}");
@@ -106,7 +110,7 @@ fn a_new_writer_is_refused_by_an_old_reader_before_anything_is_restored() {
 
 #[test]
 fn a_version_that_would_not_be_said_is_not_written() {
-    for dialect in [Dialect::Plain, Dialect::Features] {
+    for dialect in [Writing::PLAIN, Writing::FEATURES] {
         let error = kho(dialect, new().side()).map(|_| ()).unwrap_err();
         let message = format!("block-v2 can not be said in the {dialect} dialect");
         assert_eq!(error.to_string(), message);
@@ -121,7 +125,7 @@ fn a_version_that_would_not_be_said_is_not_written() {
     .carried_in(Carrier::Luo)
     .subtree("LUO");
     let side = registry(&[&NOTE, &LUO_6]).side().clone();
-    let kho = kho(Dialect::Table, &side).unwrap();
+    let kho = kho(Writing::TABLE, &side).unwrap();
     let error = Orchestrator::new(kho, handlers(), 0).unwrap_err();
     assert!(matches!(error, LuoError::Registry(_)));
     assert_eq!(

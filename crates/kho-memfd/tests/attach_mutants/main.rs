@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kho_compat::{Dialect, Registry, policy};
+use kho_compat::{Registry, Writing, policy};
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{
@@ -187,10 +187,10 @@ fn no_mutant_in_place_breaks_anything() {
     let seed = number("ATTACH_SEED", 1);
     let mut pool = Pool::new(number("ATTACH_FDS", 400) as usize);
     let mut worlds: Vec<World> = [
-        (0x1000_0000, Dialect::Plain),
-        (0, Dialect::Composite),
-        (0x1000_0000, Dialect::Composite),
-        (0, Dialect::Plain),
+        (0x1000_0000, Writing::PLAIN),
+        (0, Writing::COMPOSITE),
+        (0x1000_0000, Writing::COMPOSITE),
+        (0, Writing::PLAIN),
     ]
     .into_iter()
     .map(|(base, dialect)| World::new(base, dialect))

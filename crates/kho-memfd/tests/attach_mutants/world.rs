@@ -56,14 +56,14 @@ fn config(base: u64) -> ArenaConfig {
 }
 
 impl World {
-    pub(super) fn new(base: u64, dialect: Dialect) -> Self {
+    pub(super) fn new(base: u64, dialect: Writing) -> Self {
         let scratch = PhysRange::new(PhysAddr::new(base + SCRATCH), 4 << 20).unwrap();
         let arena = Arena::memfd(&config(base)).unwrap();
         let file = arena.file().unwrap().try_clone().unwrap();
         let metadata = KhoConfig::new()
             .scratch([scratch])
             .metadata("7.3.4", 3)
-            .dialect(dialect);
+            .writing(dialect);
         let kho = Kho::new(arena.clone(), &metadata).unwrap();
         kho.reserve_mem("log", arena.alloc_pages_zeroed(3).unwrap())
             .unwrap();

@@ -35,7 +35,7 @@ struct World {
 impl World {
     fn new(arena: Arena, stage: Stage, files: Vec<Arc<FakeFile>>, generation: u64) -> Self {
         let whole = arena.free_pages();
-        let dialect = Dialect::ALL[(3 + generation as usize) % Dialect::ALL.len()];
+        let dialect = Writing::ALL[(3 + generation as usize) % Writing::ALL.len()];
         let kho = kho(arena.clone(), dialect);
         let luo = Orchestrator::new(kho, handlers(&stage), generation).unwrap();
         Self {
@@ -128,7 +128,7 @@ impl World {
             ..
         } = self;
         let number = luo.number() + 1;
-        let dialect = luo.kho().dialect();
+        let dialect = luo.kho().writing();
         drop((open, luo, arena));
         let attached = attach(frozen.expect("it is frozen"));
         model.hand_over();
@@ -168,14 +168,14 @@ impl World {
 }
 
 /// Reads the handover as a dump is read.
-fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
+fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     let mut reading = handover.reading().unwrap();
     let (_, luo) = survey(handover, &mut reading).unwrap();
     let luo = luo.unwrap();
     let body = luo.body().unwrap();
     let compat = |kind: &str| match (dialect, kind) {
         (_, FAKE) => "fake-v1",
-        (Dialect::Composite | Dialect::CompositeDirect, _) => "decoy-v3;block-v1",
+        (Writing::COMPOSITE | Writing::COMPOSITE_DIRECT, _) => "decoy-v3;block-v1",
         _ => "decoy-v3",
     };
     let read = body.sessions().iter().map(|session| {
@@ -197,8 +197,8 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Dialect) {
     let own = own.into_iter().chain(kinds);
     match dialect {
         // `vmalloc` is not linked: a table names it, masks of it there are none.
-        Dialect::Table => assert_eq!(listed, own.chain(["vmalloc"]).collect()),
-        Dialect::Features => assert_eq!(listed, own.collect()),
+        Writing::TABLE => assert_eq!(listed, own.chain(["vmalloc"]).collect()),
+        Writing::FEATURES => assert_eq!(listed, own.collect()),
         _ => assert!(listed.is_empty()),
     }
     let read = body.flbs().iter().map(|flb| (flb.name.as_str(), flb.count));

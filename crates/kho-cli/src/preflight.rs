@@ -1,0 +1,158 @@
+//! `kho preflight`: may one leave for the next kernel or program? Judged before leaving.
+
+mod output;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use kho_compat::{Decision, policy};
+use kho_mem::PhysAddr;
+use kho_preflight::{End, Error, Options, Preflight, Role};
+
+use crate::args::{address, address_len};
+use crate::compat::registry;
+use crate::error::Failure;
+use crate::progress;
+
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "kho preflight --from FROM --to TO [OPTIONS]",
+    after_help = "\
+FROM and TO are each one of the following, recognised by content:
+  running            the kernel that runs here: its image and modules are looked for by its release,
+                     its configuration, command line and debugfs are looked at
+  a kernel image     bzImage, vmlinuz, vmlinux, arm64 Image, EFI zboot; any usual compression.
+                     It is read for its compat strings, not booted
+  a memory dump      as `kho inspect` takes it. What is in use there is judged
+  a manifest file    JSON: what a program answers to KHO_MANIFEST=1, or what describes a release
+  a program          built on these crates, whose main begins with
+                     `kho_compat::answer_manifest!();`. It is run with KHO_MANIFEST=1. Any other
+                     program is never run
+
+A kernel image shows what could be in use; a dump of a handover shows what is. Without one, FROM is
+judged as if all that it can write were in use. The kexec metadata's version and subtrees have no
+strings: they are not judged where an image is all there is, and said not to be.
+
+Examples:
+  kho preflight --from running --to /boot/vmlinuz-7.3.5
+  kho preflight --from vmcore --to bzImage --modules /lib/modules/7.3.5
+  kho preflight --from /usr/bin/my-service --to ./my-service-next --policy newest-common
+  KHO_MANIFEST=1 my-service > release.json; kho preflight --from release.json --to my-service-next
+  kho preflight --from running --to bzImage --json | jq .losses
+
+Exit codes: 0 accept; 3 degrade: only what is optional is lost; 1 reject, with the verdict on
+standard output and nothing on standard error, or one of the two can not be judged (damaged, of no
+known kind), with the reason on standard error and no verdict; 2 usage, a file that can not be
+opened included; 130 interrupted."
+)]
+pub(crate) struct PreflightArgs {
+    /// What is left.
+    #[arg(long, value_name = "FROM")]
+    from: PathBuf,
+    /// What takes over.
+    #[arg(long, value_name = "TO")]
+    to: PathBuf,
+    /// How it is judged: see `kho compat policies`.
+    #[arg(long, value_name = "NAME", default_value = "semver-range", value_parser = policy_of)]
+    policy: PolicyArg,
+    /// TO's modules, usually /lib/modules/RELEASE: their strings count as the kernel's.
+    #[arg(long, value_name = "DIR")]
+    modules: Option<PathBuf>,
+    /// FROM's modules.
+    #[arg(long, value_name = "DIR")]
+    from_modules: Option<PathBuf>,
+    /// In a dump, the physical address of the root FDT. Without it the dump is searched for one.
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    fdt: Option<PhysAddr>,
+    /// In a dump, the physical address and bytes of the scratch table.
+    #[arg(long, value_name = "ADDR:LEN", value_parser = address_len)]
+    scratch: Option<(PhysAddr, u64)>,
+    /// Physical address of a raw dump's first byte.
+    #[arg(long, value_name = "ADDR", value_parser = address, default_value = "0")]
+    base: PhysAddr,
+    /// Where the running system's /boot, /lib, /proc and /sys are.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A policy by its name.
+#[derive(Clone)]
+struct PolicyArg(&'static (dyn policy::Policy + Sync));
+
+impl std::fmt::Debug for PolicyArg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+fn policy_of(name: &str) -> Result<PolicyArg, String> {
+    policy::by_name(name).map(PolicyArg).ok_or_else(|| {
+        let names: Vec<_> = policy::ALL.iter().map(|policy| policy.name()).collect();
+        format!("no policy of this name; there are {}", names.join(", "))
+    })
+}
+
+pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
+    Failure::told(args.json, preflight(args))
+}
+
+fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
+    let preflight = Preflight::new(registry()?);
+    let from = open(&preflight, args, Role::From)?;
+    let to = open(&preflight, args, Role::To)?;
+    let report = preflight.judge(&from, &to, args.policy.0);
+    let report = report.map_err(|error| match error {
+        Error::Strings(_) => of(error, args, Role::To),
+        error => error.into(),
+    })?;
+    if args.json {
+        writeln!(std::io::stdout().lock(), "{:#}", report.json()).map_err(Failure::Output)?;
+    } else {
+        output::print(&mut anstream::stdout().lock(), &report).map_err(Failure::Output)?;
+    }
+    match report.decision {
+        Decision::Accept => Ok(()),
+        Decision::Degrade => Err(Failure::Ended(3)),
+        Decision::Reject => Err(Failure::Ended(1)),
+    }
+}
+
+/// The end that `role` names.
+fn open(preflight: &Preflight, args: &PreflightArgs, role: Role) -> Result<End, Failure> {
+    let (_, given, modules) = of_role(args, role);
+    let mut options = Options::new(role);
+    options.modules = modules;
+    options.fdt = args.fdt;
+    options.scratch = args.scratch;
+    options.base = args.base;
+    options.root = &args.root;
+    let end = preflight.open(given, &options, &mut progress::preflight());
+    end.map_err(|error| of(error, args, role))
+}
+
+/// The option, what it was given, and its modules.
+fn of_role(args: &PreflightArgs, role: Role) -> (&'static str, &Path, Option<&Path>) {
+    match role {
+        Role::From => ("--from", &args.from, args.from_modules.as_deref()),
+        Role::To => ("--to", &args.to, args.modules.as_deref()),
+    }
+}
+
+/// `error` of one of the two.
+fn of(error: Error, args: &PreflightArgs, role: Role) -> Failure {
+    let (option, given, _) = of_role(args, role);
+    let no_image = matches!(error, Error::NoImage { .. });
+    let mut failure = Failure::from(error);
+    if let (true, Failure::Input(lines)) = (no_image, &mut failure) {
+        let hint = format!("name its image: {option} PATH instead of `running`");
+        lines.push(("hint", hint));
+    }
+    match failure {
+        Failure::Interrupted => failure,
+        failure => Failure::Of(format!("{option} {}", given.display()), Box::new(failure)),
+    }
+}

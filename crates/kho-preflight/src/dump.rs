@@ -1,0 +1,136 @@
+//! A handover in a memory dump: what is in use.
+
+use std::path::Path;
+
+use kho_compat::Place;
+use kho_image::{FindError, Image, Kind as DumpKind};
+use kho_mem::PhysAddr;
+use kho_survey::Survey;
+
+use crate::end::{Dump, End, Kind, What};
+use crate::item::{Item, Spot, Uses};
+use crate::words::printable;
+use crate::{Error, Options, Preflight, Progress, Step};
+
+/// Memory, if there is a handover in it.
+pub(crate) fn memory(
+    preflight: &Preflight,
+    path: &Path,
+    options: &Options<'_>,
+    head: &[u8],
+    progress: &mut Progress<'_>,
+) -> Result<End, Error> {
+    match preflight.dump(path, options, progress) {
+        // Nothing says that it is memory at all.
+        Err(Error::Dump {
+            error: kho_survey::Error::Find(FindError::None(near)),
+            ..
+        }) if near.is_empty() && options.fdt.is_none() => {
+            let bytes: Vec<_> = head
+                .iter()
+                .take(8)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let found = format!(
+                "bytes {} at file offset 0x0, and no root FDT anywhere",
+                bytes.join(" ")
+            );
+            Err(Error::Unrecognised { found })
+        }
+        other => other,
+    }
+}
+
+impl Preflight {
+    /// Opens the handover in the memory dump `path`: what is in use there is judged.
+    ///
+    /// # Errors
+    ///
+    /// It can not be read, holds no handover, or a damaged one; `progress` said stop.
+    pub fn dump(
+        &self,
+        path: &Path,
+        options: &Options<'_>,
+        progress: &mut Progress<'_>,
+    ) -> Result<End, Error> {
+        let of_image = kho_image::Options {
+            base: options.base,
+            max_unpacked: options.max_unpacked,
+        };
+        let image = Image::open_with(path, &of_image, &mut |done, total| {
+            progress(Step::Unpack, done, total)
+        })?;
+        let of_survey = kho_survey::Options::default()
+            .fdt(options.fdt)
+            .scratch(options.scratch);
+        let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
+        let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
+        match survey.failure.take() {
+            Some(error) => Err(Error::of_dump(error, &image)),
+            None => Ok(end(path, &image, &survey)),
+        }
+    }
+}
+
+fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
+    let spot = |place: &Place| Spot {
+        what: printable(&place.path),
+        memory: true,
+        address: Some(place.addr),
+        offset: image.locate(PhysAddr::new(place.addr)),
+    };
+    let items = Item::all_of(&survey.manifest, spot);
+    let unread = survey.unread();
+    let uses = unread.is_none().then(|| uses(survey));
+    let release = survey.release().map(str::to_owned);
+    let form = match image.kind() {
+        DumpKind::Elf => "ELF core",
+        DumpKind::Raw => "raw memory",
+    };
+    let zstd = if image.is_compressed() { ", zstd" } else { "" };
+    End {
+        name: path.display().to_string(),
+        kind: Kind::Dump,
+        title: match &release {
+            Some(release) => format!("handover of Linux {release}"),
+            None => "handover".to_owned(),
+        },
+        form: format!("{form}{zstd}"),
+        release,
+        arch: None,
+        evidence: vec![match &uses {
+            Some(uses) => format!("what is in use: {uses}"),
+            None => "what is in use".to_owned(),
+        }],
+        notes: unread
+            .iter()
+            .map(|what| format!("not read: {what}"))
+            .collect(),
+        what: What::Dump(Dump {
+            items,
+            uses,
+            unread: unread.map(|what| printable(&what)),
+        }),
+    }
+}
+
+fn uses(survey: &Survey<'_>) -> Uses {
+    let mut uses = Uses {
+        pages: survey.preserved.as_ref().map(|preserved| preserved.pages()),
+        ..Uses::default()
+    };
+    let Some(body) = survey.body() else {
+        return uses;
+    };
+    uses.sessions = body.sessions().len() as u64;
+    uses.flbs = body.flbs().len() as u64;
+    for (index, session) in body.sessions().iter().enumerate() {
+        for (of_session, file) in session.files().iter().enumerate() {
+            let size = survey.file_size(index, of_session);
+            uses.all.add(size);
+            let handler = body.compatible_of(file).to_owned();
+            uses.handlers.entry(handler).or_default().add(size);
+        }
+    }
+    uses
+}

@@ -1,0 +1,145 @@
+//! What the end that is left hands over.
+
+use std::collections::BTreeSet;
+
+use kho_compat::{Ability, Carrier, Manifest, Place, Policy, Side, Strings, Writing};
+
+use crate::Error;
+use crate::end::{End, Kernel, Listed, What};
+use crate::item::{Item, Spot};
+use crate::next::Next;
+
+/// What `from` hands over.
+pub(crate) fn handed_over(
+    from: &End,
+    next: &Next<'_>,
+    policy: &dyn Policy,
+) -> Result<Vec<Item>, Error> {
+    let mut items = match &from.what {
+        What::Kernel(kernel) => return Ok(of_kernel(kernel, next)),
+        What::Dump(dump) => return Ok(dump.items.clone()),
+        What::Listed(Listed {
+            in_use: Some((items, _)),
+            ..
+        }) => return Ok(items.clone()),
+        What::Listed(listed) => {
+            let side = &listed.side;
+            let composite = policy.writing().strings != Strings::Plain;
+            let written = match listed.writing {
+                Some(writing) => Manifest::written_by(side, writing),
+                None if composite && !next.knows_needs() => {
+                    Manifest::written_by(side, Writing::PLAIN)
+                }
+                None => policy.write(side, Some(&next.side)),
+            };
+            let written = written.map_err(Error::Registry)?;
+            Item::all_of(&written, |place: &Place| Spot::new(&place.path))
+        }
+    };
+    // Masks that both sides know are judged, whatever is written.
+    if let What::Listed(listed) = &from.what {
+        let written: BTreeSet<_> = items
+            .iter()
+            .filter(|item| item.entry.carrier == Carrier::Features)
+            .map(|item| item.entry.found.clone())
+            .collect();
+        let both = next.masks.keys().filter(|name| !written.contains(*name));
+        for ability in both.filter_map(|name| listed.side.get(name)) {
+            let Some(features) = ability.features else {
+                continue;
+            };
+            let spot = Spot::new(format!("component `{}`", ability.name));
+            items.push(Item::new(
+                Carrier::Features,
+                &ability.name,
+                Some(features),
+                spot,
+            ));
+        }
+        items.extend(unsaid(&listed.side, &items));
+    }
+    Ok(items)
+}
+
+/// The components of `side` whose versions no string and no list in `items` says, as entries of a
+/// table: who reads plain strings takes them for what those stand for.
+fn unsaid(side: &Side, items: &[Item]) -> Vec<Item> {
+    let said: BTreeSet<_> = items
+        .iter()
+        .filter(|item| item.entry.carrier != Carrier::Subtree)
+        .flat_map(|item| match item.entry.carrier {
+            Carrier::Features => vec![item.entry.found.clone()],
+            _ => item.tokens().iter().map(|t| t.name().to_owned()).collect(),
+        })
+        .collect();
+    let users = || side.abilities().filter(|user| user.carrier.is_some());
+    let unsaid = side.abilities().filter(|ability| {
+        let is_needed = |user: &Ability| side.needs(&user.name).contains(&ability.name);
+        ability.carrier.is_none() && !said.contains(&ability.name) && users().any(is_needed)
+    });
+    let item = |ability: &Ability| {
+        let found = format!("{}-v{}", ability.name, ability.version);
+        let spot = Spot::new(format!("component `{}`", ability.name));
+        Item::new(Carrier::Table, &found, None, spot)
+    };
+    unsaid.map(item).collect()
+}
+
+/// What a kernel hands over if all that it has is in use; of each component the newest version.
+fn of_kernel(kernel: &Kernel, next: &Next<'_>) -> Vec<Item> {
+    if kernel.kho.is_err() || kernel.idle.is_some() {
+        return Vec::new();
+    }
+    let item = |carrier, found: &str, features, spot: &Spot| {
+        Item::new(carrier, found, features, spot.clone())
+    };
+    let has_subtree = |name: &str| {
+        let root = kernel.root.as_ref();
+        root.is_none_or(|root| root.subtrees.iter().any(|subtree| subtree == name))
+    };
+    let mut items = Vec::new();
+    if let Some(root) = &kernel.root {
+        items.push(item(Carrier::Root, &root.compatible, None, &root.spot));
+        let subtrees = root.subtrees.iter();
+        items.extend(subtrees.map(|name| item(Carrier::Subtree, name, None, &root.spot)));
+    }
+    for carrier in [
+        Carrier::Root,
+        Carrier::Luo,
+        Carrier::FileHandler,
+        Carrier::Flb,
+        Carrier::Memblock,
+        Carrier::Region,
+    ] {
+        let in_use = match carrier {
+            Carrier::Root => kernel.root.is_none(),
+            Carrier::Luo | Carrier::FileHandler | Carrier::Flb => has_subtree("LUO"),
+            _ => has_subtree("memblock"),
+        };
+        if !in_use {
+            continue;
+        }
+        for seen in kernel.carried_in(carrier) {
+            let base = seen.compat.base();
+            let newer = kernel.carried_in(carrier).any(|other| {
+                let other = other.compat.base();
+                other.name() == base.name() && other.version() > base.version()
+            });
+            // Each FLB is one of its own, versions of one name included.
+            if !newer || carrier == Carrier::Flb {
+                items.push(item(carrier, &seen.compat.to_string(), None, &seen.spot));
+            }
+        }
+    }
+    for masks in &kernel.masks {
+        let subtree = match next.carrier_of(&masks.name) {
+            Some(Carrier::Luo | Carrier::FileHandler | Carrier::Flb) => has_subtree("LUO"),
+            _ => true,
+        };
+        if subtree {
+            let features = Some(masks.features);
+            items.push(item(Carrier::Features, &masks.name, features, &masks.spot));
+        }
+    }
+    items
+}

@@ -1,0 +1,188 @@
+//! A kernel image and its modules as one end.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use kho_compat::{Compat, Features};
+use kho_image::kernel::{
+    Evidence, FoundFeatures, FoundString, KernelImage, KernelKind, KernelOptions, KernelStrings,
+    Trace, read_modules,
+};
+
+use crate::end::{End, Kernel, Kind, Masks, Seen, What};
+use crate::item::Spot;
+use crate::words::{count, shown};
+use crate::{Error, Progress, Step};
+
+impl End {
+    /// Reads the kernel image `path` for its compat strings. It is not booted. Its modules come with
+    /// [`Options::modules`](crate::Options::modules).
+    ///
+    /// # Errors
+    ///
+    /// It can not be read, or is no kernel image; `progress` said stop.
+    pub fn kernel(path: &Path, progress: &mut Progress<'_>) -> Result<Self, Error> {
+        let options = KernelOptions::default();
+        let image = KernelImage::open_with(path, &options, &mut |done, total| {
+            progress(Step::Unpack, done, total)
+        })?;
+        if image.kind() == KernelKind::Module {
+            return Err(Error::Module);
+        }
+        Ok(end(path.display().to_string(), image))
+    }
+}
+
+/// `image`, which was given as `name`.
+fn end(name: String, image: KernelImage) -> End {
+    let compressions: Vec<_> = image.compressions().iter().map(|c| c.name()).collect();
+    let mut form = image.kind().to_string();
+    if !compressions.is_empty() {
+        form.push_str(&format!(", {}", compressions.join(" and ")));
+    }
+    let evidence = image.evidence().iter().map(ToString::to_string).collect();
+    let strings = image.into_strings();
+    let release = strings.release.clone();
+    let kho = shows(strings.kho.as_ref());
+    let kho = kho.ok_or_else(|| "nothing in its image shows KHO".to_owned());
+    let mut kernel = Kernel::new(kho, shows(strings.luo.as_ref()));
+    let arch = strings.arch.clone();
+    take(&mut kernel, strings, None);
+    End {
+        name,
+        kind: Kind::Kernel,
+        title: release
+            .as_ref()
+            .map_or_else(|| "Linux".to_owned(), |release| format!("Linux {release}")),
+        form,
+        release,
+        arch,
+        evidence,
+        notes: Vec::new(),
+        what: What::Kernel(kernel),
+    }
+}
+
+fn shows(trace: Option<&Trace>) -> Option<String> {
+    let trace = trace?;
+    Some(format!("`{}` at {:#x}", trace.text, trace.offset))
+}
+
+/// Adds what stands in the image, or in the module `module`.
+fn take(kernel: &mut Kernel, strings: KernelStrings, module: Option<&Path>) {
+    let lists = strings
+        .evidence
+        .iter()
+        .any(|evidence| *evidence != Evidence::Strings);
+    for found in &strings.strings {
+        let Some(seen) = seen(found, module) else {
+            continue;
+        };
+        // A section lists what is LUO's, whatever its name; whether a handler or an FLB is called so
+        // the other side shows.
+        if seen.carrier.is_none() && found.evidence == Evidence::Versions {
+            kernel.candidates.push(seen);
+        } else {
+            kernel.seen.push(seen);
+        }
+    }
+    if !lists {
+        let candidates = strings.candidates.iter();
+        kernel
+            .candidates
+            .extend(candidates.filter_map(|found| seen(found, module)));
+    }
+    let masks = strings.features.iter().map(|found| masks(found, module));
+    kernel.masks.extend(masks);
+}
+
+fn spot(section: Option<&str>, offset: u64, address: Option<u64>, module: Option<&Path>) -> Spot {
+    let what = match (module, section) {
+        (Some(module), Some(section)) => format!("{}, {section}", module.display()),
+        (Some(module), None) => module.display().to_string(),
+        (None, Some(section)) => section.to_owned(),
+        (None, None) => "image".to_owned(),
+    };
+    Spot {
+        what,
+        memory: false,
+        address,
+        offset: Some(offset),
+    }
+}
+
+fn seen(found: &FoundString, module: Option<&Path>) -> Option<Seen> {
+    Some(Seen {
+        compat: Compat::parse(&found.text).ok()?,
+        carrier: found.carrier(),
+        spot: spot(
+            found.section.as_deref(),
+            found.offset,
+            found.address,
+            module,
+        ),
+    })
+}
+
+fn masks(found: &FoundFeatures, module: Option<&Path>) -> Masks {
+    Masks {
+        name: found.name.clone(),
+        features: Features {
+            supported: found.supported,
+            required: found.required,
+            active: found.active,
+        },
+        spot: spot(
+            found.section.as_deref(),
+            found.offset,
+            found.address,
+            module,
+        ),
+    }
+}
+
+/// Adds the modules below `dir` to `end`; of them, where it is given, those `loaded` alone.
+pub(crate) fn add_modules(
+    end: &mut End,
+    dir: &Path,
+    loaded: Option<&HashSet<String>>,
+    progress: &mut Progress<'_>,
+) -> Result<(), Error> {
+    let What::Kernel(kernel) = &mut end.what else {
+        return Err(Error::Modules(end.kind));
+    };
+    let modules = read_modules(dir, &KernelOptions::default(), &mut |_, done, total| {
+        progress(Step::Modules, done as u64, Some(total as u64))
+    })?;
+    kernel.with_modules = true;
+    let is_loaded = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let stem = name.as_deref().and_then(|name| name.split(".ko").next());
+        let stem = stem.unwrap_or_default().replace('-', "_");
+        loaded.is_none_or(|loaded| loaded.contains(&stem))
+    };
+    let mut with = Vec::new();
+    for module in modules.found {
+        if is_loaded(&module.path) {
+            with.push(module.path.display().to_string());
+            take(kernel, module.strings, Some(&module.path));
+        }
+    }
+    let of_them = match (with.len(), loaded) {
+        (0, None) => "none with strings of a live update".to_owned(),
+        (0, Some(_)) => "none that is loaded with strings of a live update".to_owned(),
+        (n, _) => format!("strings in {n}: {}", shown(&with)),
+    };
+    let read = count(modules.read as u64, "module");
+    end.evidence
+        .push(format!("{read} below {}, {of_them}", dir.display()));
+    if let Some(first) = modules.errors.first() {
+        let what = count(modules.errors.len() as u64, "file");
+        let (path, error) = (first.path.display(), &first.error);
+        end.notes.push(format!(
+            "{what} below {} could not be read; {path}: {error}",
+            dir.display()
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What is judged by the policy, what by what shows of the next end, and what not at all.
+
+use kho_compat::{Carrier, Compat, Consequence, Outcome};
+
+use crate::end::{Kernel, What};
+use crate::item::{Item, Uses};
+use crate::next::Next;
+use crate::reason::{Part, Unjudged, Why};
+
+/// How one item is judged.
+pub(crate) enum Judged {
+    /// By the policy.
+    ByPolicy,
+    /// Here: what becomes of it, why, and what a real kernel does about it.
+    Here(Outcome, Option<Why>, Consequence),
+    /// Not at all, and why.
+    Not(Unjudged),
+}
+
+impl Judged {
+    const fn rejected(why: Why, consequence: Consequence) -> Self {
+        Self::Here(Outcome::Rejected, Some(why), consequence)
+    }
+}
+
+pub(crate) fn judged(item: &Item, items: &[Item], next: &Next<'_>, uses: Option<&Uses>) -> Judged {
+    match &next.end.what {
+        What::Listed(_) => Judged::ByPolicy,
+        What::Dump(_) => against_dump(item, next),
+        What::Kernel(kernel) => against_kernel(item, items, next, kernel, uses),
+    }
+}
+
+fn against_dump(item: &Item, next: &Next<'_>) -> Judged {
+    let name = item.component();
+    let is_known = next.side.get(&name).is_some();
+    match item.entry.carrier {
+        Carrier::Subtree => Judged::Not(Unjudged::NoVersion),
+        Carrier::Metadata | Carrier::Memblock | Carrier::Region | Carrier::Flb | Carrier::Table
+            if !is_known =>
+        {
+            Judged::Not(Unjudged::Unused)
+        }
+        Carrier::Features if !next.masks.contains_key(&name) => Judged::Not(Unjudged::Unused),
+        _ => Judged::ByPolicy,
+    }
+}
+
+fn against_kernel(
+    item: &Item,
+    items: &[Item],
+    next: &Next<'_>,
+    kernel: &Kernel,
+    uses: Option<&Uses>,
+) -> Judged {
+    let (name, carrier) = (item.component(), item.entry.carrier);
+    let is_known = next.side.get(&name).is_some();
+    if let Err(evidence) = &kernel.kho {
+        let evidence = evidence.clone();
+        return Judged::rejected(Why::NoKho { evidence }, Consequence::WithoutKho);
+    }
+    let of_luo = |carrier| matches!(carrier, Carrier::Luo | Carrier::FileHandler | Carrier::Flb);
+    let mask_of_luo = carrier == Carrier::Features && next.carrier_of(&name).is_some_and(of_luo);
+    let has_luo = kernel.luo.is_some() || next.side.get("luo").is_some();
+    if !has_luo && (of_luo(carrier) || mask_of_luo) {
+        let empty = uses.is_some_and(|uses| uses.sessions == 0 && uses.flbs == 0);
+        return match empty {
+            true => Judged::Here(Outcome::LeftAlone, Some(Why::NoLuo), Consequence::None),
+            false => Judged::rejected(Why::NoLuo, Consequence::WithoutLuo),
+        };
+    }
+    if let Some(why) = other_string(item, kernel, next) {
+        return Judged::rejected(why, Consequence::of(carrier));
+    }
+    let unseen = |part, evidence: Option<&str>| {
+        let evidence = evidence.unwrap_or_default().to_owned();
+        Judged::rejected(
+            Why::VersionUnseen { part, evidence },
+            Consequence::of(carrier),
+        )
+    };
+    let has = |carrier| next.side.carried_in(carrier).next().is_some();
+    match carrier {
+        Carrier::Subtree | Carrier::Metadata => Judged::Not(Unjudged::NoString),
+        Carrier::Table if !is_known => Judged::Not(Unjudged::NoString),
+        Carrier::Root if !has(Carrier::Root) => unseen(Part::Kho, kernel.kho.as_deref().ok()),
+        Carrier::Luo if !has(Carrier::Luo) => unseen(Part::Luo, kernel.luo.as_deref()),
+        Carrier::Features if !next.masks.contains_key(&name) => {
+            let by_version = items
+                .iter()
+                .any(|other| other.entry.carrier != Carrier::Features && other.component() == name);
+            // What carries it says whether anybody would be told of it at all.
+            let carrier = next.carrier_of(&name);
+            if by_version || carrier.is_none() && !is_known {
+                return Judged::Not(Unjudged::NoMasks);
+            }
+            let consequence = Consequence::of(carrier.unwrap_or(Carrier::Features));
+            Judged::rejected(Why::NoMasksListed, consequence)
+        }
+        // An FLB is known by its whole name.
+        Carrier::Flb => match item.entry.compat() {
+            Ok(compat) if next.has(&compat) => {
+                Judged::Here(Outcome::Restorable, None, Consequence::None)
+            }
+            _ if next.masks.contains_key(&name) => Judged::ByPolicy,
+            _ => {
+                let consequence = Consequence::ContentsLost;
+                Judged::Here(Outcome::Lost, Some(Why::NoFlb), consequence)
+            }
+        },
+        _ => Judged::ByPolicy,
+    }
+}
+
+/// The strings of `kernel` that it compares with that of `item`, where each part of that would fit and
+/// the whole does not: a kernel compares whole strings.
+fn other_string(item: &Item, kernel: &Kernel, next: &Next<'_>) -> Option<Why> {
+    let compared = item.entry.carrier.holds_composites();
+    let found = item.entry.compat().ok().filter(|_| compared)?;
+    let all = kernel.seen.iter().chain(&kernel.candidates);
+    let of_it = all.map(|seen| &seen.compat);
+    let of_it = of_it.filter(|compat| compat.base().name() == found.base().name());
+    let own: Vec<Compat> = of_it.cloned().collect();
+    let is_composite = |compat: &Compat| !compat.parts().is_empty();
+    let composite = is_composite(&found) || own.iter().any(is_composite);
+    let other = composite && next.has(&found) && !own.contains(&found);
+    other.then_some(Why::OtherStrings { own })
+}
