@@ -1,6 +1,6 @@
 //! What a real kernel does about what it does not restore.
 
-use crate::Carrier;
+use crate::{Carrier, Owned};
 
 /// What happens where a real kernel is handed something that it does not restore. Its words name the
 /// release that was measured, by handing it altered memory.
@@ -35,15 +35,15 @@ pub enum Consequence {
 impl Consequence {
     /// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`.
     #[must_use]
-    pub const fn of(carrier: Carrier) -> Self {
+    pub fn of(carrier: Carrier) -> Self {
         match carrier {
             Carrier::Root => Self::ColdBoot,
             Carrier::Luo => Self::Panic,
             Carrier::FileHandler => Self::SessionsLost,
-            Carrier::Metadata => Self::Warns,
+            Carrier::Owned(owned) if owned == Owned::KEXEC_METADATA => Self::Warns,
             Carrier::Flb => Self::MiscountsFlbs,
             Carrier::Table | Carrier::Features => Self::Ignored,
-            Carrier::Memblock | Carrier::Region | Carrier::Subtree => Self::NotMeasured,
+            Carrier::Owned(_) | Carrier::Subtree => Self::NotMeasured,
         }
     }
 }

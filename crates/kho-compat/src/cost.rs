@@ -41,10 +41,10 @@ fn cost(entry: &Entry) -> u64 {
     // Of a property its name stands in the tree's strings.
     let listed = |value: usize| FDT_PROPERTY + value + entry.component().len() + 1;
     let bytes = match entry.carrier {
-        Carrier::Root | Carrier::Memblock | Carrier::Region => aligned(text + 1),
+        Carrier::Owned(owned) if owned.is_number() => 4,
+        Carrier::Root | Carrier::Owned(_) => aligned(text + 1),
         Carrier::Luo => Compat::field_len_of(text),
         Carrier::FileHandler | Carrier::Flb => 48,
-        Carrier::Metadata => 4,
         Carrier::Subtree => 0,
         Carrier::Table => listed(8),
         Carrier::Features => listed(24),

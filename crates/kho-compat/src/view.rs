@@ -367,7 +367,8 @@ mod tests {
 
     #[test]
     fn a_carrier_has_a_consequence_in_words() {
-        for carrier in Carrier::ALL {
+        let owned = crate::Owned::OF_LINUX.map(Carrier::Owned);
+        for carrier in Carrier::ALL.into_iter().chain(owned) {
             let words = Consequence::of(carrier).to_string();
             let measured = words.starts_with("Linux 7.3.4 ");
             assert!(measured || words == "not measured", "{carrier:?}: {words}");

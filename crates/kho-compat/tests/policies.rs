@@ -3,8 +3,8 @@
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Consequence, Decision, Dialect, Features, Finding, Manifest, Outcome, Place,
-    Policy, Presence, Reason, Side, Verdict,
+    Ability, Carrier, Consequence, Decision, Dialect, Features, Finding, Manifest, Outcome, Owned,
+    Place, Policy, Presence, Reason, Side, Verdict,
 };
 use proptest::prelude::*;
 
@@ -18,7 +18,12 @@ fn ability(name: &str, version: u32, carrier: Option<Carrier>, needs: &[&str]) -
 
 /// A kernel of these versions.
 fn side(kho: u32, radix: u32, vmalloc: u32, luo: u32, block: u32, memfd: u32) -> Side {
-    let mut metadata = ability("kexec-metadata", 1, Some(Carrier::Metadata), &[]);
+    let mut metadata = ability(
+        "kexec-metadata",
+        1,
+        Some(Carrier::Owned(Owned::KEXEC_METADATA)),
+        &[],
+    );
     metadata.presence = Presence::Optional;
     metadata.subtree = Some("kexec-metadata".to_owned());
     Side::new([
@@ -355,7 +360,11 @@ fn what_is_optional_is_lost_and_the_rest_is_kept() {
     assert_eq!(verdict.decision, Decision::Degrade);
     // Metadata of another version is lost, and nothing else.
     let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Dialect::Plain).unwrap();
-    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    manifest.add(
+        Carrier::Owned(Owned::KEXEC_METADATA),
+        "kexec-metadata-v2",
+        Place::default(),
+    );
     let verdict = policy::SemverRange.judge(&manifest, &base);
     assert_eq!(verdict.decision, Decision::Degrade);
 }
@@ -603,7 +612,11 @@ fn what_only_the_lost_use_is_lost_with_them() {
     let mut manifest = Manifest::new();
     manifest.add(Carrier::Root, "kho-v4", Place::default());
     manifest.add_listed(&"huge-v1".parse().unwrap(), true, Place::default());
-    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    manifest.add(
+        Carrier::Owned(Owned::KEXEC_METADATA),
+        "kexec-metadata-v2",
+        Place::default(),
+    );
     let verdict = policy::SemverRange.judge(&manifest, &base);
     let losses = verdict.losses();
     let lost: Vec<_> = losses.components(&wrote).into_iter().collect();

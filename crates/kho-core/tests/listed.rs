@@ -8,7 +8,9 @@
 
 use std::os::unix::fs::FileExt;
 
-use kho_compat::{Carrier, Component, Dialect, Features, Generation, Manifest, Registry, Side};
+use kho_compat::{
+    Carrier, Component, Dialect, Features, Generation, Manifest, Owned, Registry, Side,
+};
 use kho_core::{
     Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
 };
@@ -710,7 +712,7 @@ fn a_version_that_is_not_written_here_is_refused() {
         &[Generation::new(1).read_only(), Generation::new(2)],
     );
     static METADATA: Component =
-        Component::new("kexec-metadata", &[Generation::new(2)]).carried_in(Carrier::Metadata);
+        Component::new("kexec-metadata", &[Generation::new(2)]).owned(Owned::KEXEC_METADATA);
     for (component, message) in [
         (
             &RADIX,

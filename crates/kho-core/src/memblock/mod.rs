@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::Node;
 use dtoolkit::fdt::FdtNode;
-use kho_compat::{Carrier, Compat, Manifest, Place};
+use kho_compat::{Carrier, Compat, Manifest, Owned, Place};
 use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PhysAddr, PhysMemExt, PhysRange};
 use kho_radix::Reading;
 
@@ -181,13 +181,17 @@ impl Memblock {
     pub fn add_to(&self, manifest: &mut Manifest) {
         let at = self.at.get();
         manifest.add(
-            Carrier::Memblock,
+            Carrier::Owned(Owned::MEMBLOCK),
             &self.compatible,
             Place::new(at, "memblock FDT, compatible"),
         );
         for region in &self.regions {
             let path = format!("memblock FDT, region `{}`, compatible", region.name);
-            manifest.add(Carrier::Region, &region.compatible, Place::new(at, path));
+            manifest.add(
+                Carrier::Owned(Owned::RESERVE_MEM),
+                &region.compatible,
+                Place::new(at, path),
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use kho_compat::{Carrier, Manifest, Place};
+use kho_compat::{Carrier, Manifest, Owned, Place};
 use kho_mem::{Damage, Defect, Link, Located, PhysAddr, PhysMem, PhysMemExt, is_printable};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
@@ -91,7 +91,7 @@ impl Metadata {
     pub fn add_to(&self, manifest: &mut Manifest, at: PhysAddr) {
         let token = format!("{METADATA_SUBTREE}-v{}", self.version());
         manifest.add(
-            Carrier::Metadata,
+            Carrier::Owned(Owned::KEXEC_METADATA),
             &token,
             Place::new(at.get(), "kexec metadata, version"),
         );

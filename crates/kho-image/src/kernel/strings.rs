@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kho_compat::{Carrier, Compat};
+use kho_compat::{Carrier, Compat, Owned};
 use memchr::memmem;
 
 use super::{Evidence, FoundString, Standing};
@@ -53,8 +53,8 @@ pub(super) fn carrier(name: &str) -> Option<Carrier> {
         "kho" => Some(Carrier::Root),
         "luo" => Some(Carrier::Luo),
         "memfd" | "fd" => Some(Carrier::FileHandler),
-        "memblock" => Some(Carrier::Memblock),
-        "reserve-mem" => Some(Carrier::Region),
+        "memblock" => Some(Carrier::Owned(Owned::MEMBLOCK)),
+        "reserve-mem" => Some(Carrier::Owned(Owned::RESERVE_MEM)),
         // The node that listed FLBs up to Linux 7.1, not an FLB.
         "luo-flb" => None,
         name if name.ends_with("-flb") => Some(Carrier::Flb),
