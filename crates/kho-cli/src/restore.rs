@@ -7,12 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kho_compat::{Admitted, Carrier, View};
-use kho_core::Metadata;
 use kho_image::Image;
-use kho_luo::{File, Luo, Name};
-use kho_memfd::Memfd;
-use kho_survey::{Error, Hasher, MemfdFacts, Survey, flbs_json, memfd_json, name_json};
-use serde_json::{Map, Value, json};
+use kho_luo::{File, IncomingFile, Luo, Name, Surveyed};
+use kho_survey::{Error, Hasher, Survey, members_json};
+use serde_json::{Map, Value};
 
 use crate::args::RestoreArgs;
 use crate::error::Failure;
@@ -37,7 +35,8 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         Some(Err(refused)) => return Err(refused.into()),
         None => return Err(Failure::Unrestorable("no verdict was reached".to_owned())),
     };
-    let selected = Selected::new(args, survey.luo.as_ref(), &admitted)?;
+    let luo = survey.luo().map(Surveyed::luo);
+    let selected = Selected::new(args, luo, &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
     let manifest = write_files(args, &image, &survey, &admitted, &selected, &mut staging)?;
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
@@ -116,22 +115,15 @@ impl Selected {
         }
     }
 
-    fn facts<'s>(&'s self, survey: &'s Survey<'_>) -> impl Iterator<Item = &'s MemfdFacts> + 's {
-        self.files.iter().flat_map(move |(session, files)| {
-            let facts = survey
-                .memfds
-                .get(*session)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            files
-                .iter()
-                .filter_map(move |file| facts.get(*file)?.as_ref())
-        })
-    }
-
     fn bytes(&self, survey: &Survey<'_>) -> u64 {
-        self.facts(survey)
-            .fold(0, |sum, facts| sum.saturating_add(facts.size))
+        let Some(luo) = survey.luo() else { return 0 };
+        let of_session = |(session, files): &(usize, Vec<usize>)| {
+            let contents = files.iter().filter_map(|file| luo.file(*session, *file));
+            let sizes = contents.filter_map(|contents| contents.size());
+            sizes.fold(0, u64::saturating_add)
+        };
+        let sizes = self.files.iter().map(of_session);
+        sizes.fold(0, u64::saturating_add)
     }
 }
 
@@ -143,13 +135,14 @@ fn write_files(
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
-    let (Some(handover), Some(luo)) = (&survey.handover, &survey.luo) else {
+    let (Some(handover), Some(luo)) = (&survey.handover, survey.luo()) else {
         return Ok(manifest(args, survey, Vec::new()));
     };
     let mut reading = handover
         .reading()
         .map_err(|damage| Failure::damaged(damage, image))?;
     let incoming = luo
+        .luo()
         .restore(admitted)
         .map_err(|error| Failure::Unrestorable(error.to_string()))?;
     let all: Vec<_> = incoming.iter().collect();
@@ -161,11 +154,6 @@ fn write_files(
         let Some(session) = all.get(*session_index) else {
             continue;
         };
-        let facts = survey
-            .memfds
-            .get(*session_index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
         let dir = file_name(session.name());
         staging.create_dir(Path::new(&dir))?;
         let chosen: HashSet<usize> = files.iter().copied().collect();
@@ -176,11 +164,16 @@ fn write_files(
             .filter(|(index, _)| chosen.contains(index))
         {
             let path = format!("{dir}/{:016x}.bin", file.token());
-            let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
-                .map_err(|error| failed(Error::of_restore(error)))?;
+            let Some(owner) = luo.owner_of(*session_index, index) else {
+                return Err(unrestorable(&file));
+            };
+            let restored = owner.restore(&mut reading.admitted(admitted), &file);
+            let Some(restored) = restored.map_err(|error| failed(error.into()))? else {
+                return Err(unrestorable(&file));
+            };
             let mut out = SparseFile::create(staging, Path::new(&path))?;
             let mut hash = args.hash.then(Hasher::default);
-            for piece in memfd.pieces() {
+            for piece in restored.pieces() {
                 let piece = piece.map_err(|error| failed(Error::of_memory(&error)))?;
                 out.piece(piece)?;
                 if let Some(hash) = &mut hash {
@@ -191,27 +184,34 @@ fn write_files(
                     return Err(Failure::Interrupted);
                 }
             }
-            out.finish(memfd.memfd().size())?;
+            out.finish(restored.size())?;
             let mut entry = Map::new();
             entry.insert("token".into(), file.token().into());
             entry.insert("path".into(), path.into());
             entry.insert("compatible".into(), file.compatible().into());
-            if let Some(Some(facts)) = facts.get(index) {
-                memfd_json(&mut entry, facts);
-                entry.insert("flags".into(), facts.flags.into());
+            if let Some(contents) = luo.file(*session_index, index) {
+                entry.extend(members_json(contents.noted()));
             }
             if let Some(hash) = hash {
                 entry.insert("sha256".into(), hash.finish().into());
             }
             entries.push(Value::from(entry));
         }
-        let mut value = Map::new();
-        name_json(&mut value, session.name());
+        let mut value = members_json(session.name().facts());
         value.insert("dir".into(), dir.into());
         value.insert("files".into(), entries.into());
         sessions.push(value.into());
     }
     Ok(manifest(args, survey, sessions))
+}
+
+/// A file of a handler without contents to restore.
+fn unrestorable(file: &IncomingFile<'_>) -> Failure {
+    let (token, compatible) = (file.token(), file.compatible());
+    let text = format!(
+        "the file of token {token:#x} is of handler `{compatible}`, which has no contents to restore"
+    );
+    Failure::Unrestorable(text)
 }
 
 /// What a directory of files can not hold.
@@ -231,20 +231,8 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
         out.insert("compatible".into(), root.compatible().into());
         out.insert("dialect".into(), survey.manifest.dialect().id().into());
     }
-    if let Some(Metadata::V1 {
-        previous_release,
-        kexec_count,
-    }) = &survey.metadata
-    {
-        out.insert(
-            "kexec_metadata".into(),
-            json!({ "version": 1, "previous_release": previous_release, "kexec_count": kexec_count }),
-        );
-    }
-    if let (Some(luo), Some(body)) = (&survey.luo, survey.body()) {
-        out.insert("luo".into(), luo.compatible().into());
-        out.insert("liveupdate_num".into(), body.liveupdate_num().into());
-        out.insert("flbs".into(), flbs_json(body));
+    for found in &survey.found {
+        out.extend(members_json(found.contents.noted()));
     }
     out.insert("sessions".into(), sessions.into());
     out.into()

@@ -43,6 +43,7 @@ mod compat;
 mod component;
 mod consequence;
 mod cost;
+pub mod describe;
 mod features;
 #[cfg(feature = "file")]
 pub mod file;
@@ -64,6 +65,7 @@ pub use announced::{Announced, Writes};
 pub use compat::{Compat, Dialect, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::Consequence;
+pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;
 pub use generation::{Generation, Role};
 #[doc(no_inline)]

@@ -12,14 +12,14 @@ use kho_compat::{
     Admitted, Announced, Carrier, Compat, Finding, Manifest, NotAdmitted, Policy, Refused,
     Registry, RegistryError,
 };
-use kho_core::{Attached, Failed, Handover, Memblock, Metadata};
+use kho_core::{Attached, Failed, Handover, Metadata, Owners, Surveying};
 use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{Arena, Damage, PhysAddr};
 use kho_radix::{Claims, Reading};
 
 use crate::handler::AnyHandler;
 use crate::token::ByToken;
-use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, Name, Retrieve, flb, session};
+use crate::{Body, FileRef, HandlerError, Handlers, Held, Luo, NAME, Name, Retrieve, flb, session};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -260,13 +260,19 @@ fn survey_by(
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
-    if let Some(metadata) = Metadata::read(handover)?
-        && let Some(subtree) = handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE)
-    {
-        metadata.add_to(&mut manifest, subtree.addr);
-    }
-    if let Some(memblock) = Memblock::read(handover, reading)? {
-        memblock.add_to(&mut manifest);
+    for owner in Owners::linked().unwrap_or_default().iter() {
+        if owner.component.name == NAME {
+            continue;
+        }
+        let mut surveying = Surveying {
+            handover,
+            reading,
+            registry: registry.ok(),
+            progress: &mut |_, _| true,
+        };
+        if let Some(contents) = owner.survey(&mut surveying)? {
+            contents.add_to(&mut manifest);
+        }
     }
     let luo = Luo::read_by(handover, reading, registry)?;
     if let Some(luo) = &luo {

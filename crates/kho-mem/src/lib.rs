@@ -38,6 +38,7 @@ pub mod inherit;
 mod link;
 #[cfg(feature = "std")]
 mod map;
+mod piece;
 mod read;
 mod slice;
 #[doc(hidden)]
@@ -59,6 +60,7 @@ pub use damage::{Damage, Defect};
 pub use link::{Link, Located};
 #[cfg(feature = "std")]
 pub use map::FileMap;
+pub use piece::Piece;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;
 pub use text::is_printable;

@@ -267,7 +267,7 @@ fn take_over(name: &SessionName, pid: i32) -> Result<Session, Failure> {
 /// The name, and its bytes where it is no text.
 pub(super) fn name_json(out: &mut Map<String, Value>, name: &SessionName) {
     if let Some(name) = Name::new(name.as_bytes()) {
-        kho_survey::name_json(out, &name);
+        out.extend(kho_survey::members_json(name.facts()));
     }
 }
 

@@ -11,7 +11,10 @@ use zerocopy::little_endian::U32;
 use crate::Handover;
 use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION};
 
+mod owner;
 pub mod v1;
+
+pub(crate) use owner::OWNER;
 
 /// What the predecessor tells about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +46,7 @@ impl Metadata {
         };
         read(handover.mem(), subtree.addr, subtree.size)
             .map(Some)
-            .map_err(|d| d.within("kexec metadata"))
+            .map_err(owner::within)
     }
 
     /// Decodes `blob`, all of the metadata, which lies at `at`.
