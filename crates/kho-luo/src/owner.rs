@@ -80,6 +80,12 @@ impl Surveyed {
         self.found(session, file).map(|found| found.owner)
     }
 
+    /// The checksum of a file's contents, where one was computed.
+    #[must_use]
+    pub fn sha256(&self, session: usize, file: usize) -> Option<&str> {
+        self.found(session, file)?.sha256.as_deref()
+    }
+
     /// Notes the checksum of a file's contents.
     pub fn set_sha256(&mut self, session: usize, file: usize, sum: String) {
         let of_session = self.files.get_mut(session);

@@ -32,6 +32,8 @@ pub type Progress<'p> = dyn FnMut(Step, u64, Option<u64>) -> bool + 'p;
 #[derive(Clone, Copy, Default, Debug)]
 #[non_exhaustive]
 pub struct Options {
+    /// Where the handover begins, all of it: nothing is looked for.
+    pub entry: Option<Entry>,
     /// The root FDT's address. Without it memory is searched for one.
     pub fdt: Option<PhysAddr>,
     /// The scratch table's address and bytes. Without them a setup_data node is looked for, and in
@@ -40,6 +42,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// Says where the handover begins.
+    #[must_use]
+    pub const fn entry(mut self, entry: Entry) -> Self {
+        self.entry = Some(entry);
+        self
+    }
+
     /// Names the root FDT's address.
     #[must_use]
     pub const fn fdt(mut self, fdt: Option<PhysAddr>) -> Self {
@@ -166,6 +175,7 @@ impl<'m> Survey<'m> {
         let preserved = Preserved::read(mem, root.tracker()?)?;
         self.preserved = Some(preserved.clone());
         if entry.scratch.is_none()
+            && options.entry.is_none()
             && let Some((addr, size)) = scratch_by_elimination(mem, &preserved, root.at())
         {
             entry = entry.with_scratch(addr, size);
@@ -186,6 +196,10 @@ impl<'m> Survey<'m> {
         options: &Options,
         progress: &mut Progress<'_>,
     ) -> Result<Entry, Error> {
+        if let Some(entry) = options.entry {
+            self.scratch_source = entry.scratch.map(|_| ScratchSource::Argument);
+            return Ok(entry);
+        }
         let given = options.fdt.map(Entry::new);
         let mut entry = match (given, options.scratch) {
             // Nothing left to look for.

@@ -204,9 +204,7 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
         file_offset: None,
         note: Some("in what was just packed: a defect of this program".to_owned()),
     };
-    let options = Options::default()
-        .fdt(Some(entry.fdt_addr))
-        .scratch(entry.scratch);
+    let options = Options::default().entry(entry);
     let survey = Survey::of(mem, registry()?, &options, &mut |_, _, _| !interrupted());
     match (survey.failure, survey.handover) {
         (None, Some(handover)) => {
