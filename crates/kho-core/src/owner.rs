@@ -91,7 +91,8 @@ pub trait Contents: Any + Debug + Send + Sync {
     /// Describes it for people; of long lists `limit` entries.
     fn tree(&self, limit: usize) -> Branch;
 
-    /// What was not read since it is of a version that is not read here, in words.
+    /// Where it leads to what others restore, sessions and their files: that this was not read, in words,
+    /// since it is of a version that is not read here.
     fn unread(&self) -> Option<String> {
         None
     }

@@ -14,11 +14,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kho_compat::Carrier;
+// Components whose strings a kernel has: the linker drops what nothing refers to.
+use kho_fd as _;
 use kho_image::ImageError;
 use kho_image::kernel::{
     Compression, Evidence, KernelImage, KernelKind, KernelOptions, KernelStrings, Standing,
     read_modules,
 };
+use kho_luo as _;
+use kho_memfd as _;
 use kho_testkit::Random;
 
 const BANNER: &[u8] = b"Linux version 7.3.4 (a@b) (gcc) #1 SMP\n\0";

@@ -62,16 +62,6 @@ impl Contents for Devices {
         branch
     }
 
-    fn unread(&self) -> Option<String> {
-        let what = || {
-            format!(
-                "what lies behind a PCI device table of `{}`",
-                self.compatible()
-            )
-        };
-        self.table.is_none().then(what)
-    }
-
     fn restore<'m>(&self, restoring: &mut Restoring<'_, 'm>) -> Result<Files<'m>, RestoreError> {
         // Lost: there is nothing to restore.
         let Some((version, devices)) = &self.table else {

@@ -104,6 +104,7 @@ fn read(reading: &mut Reading<'_>, subtree: &Subtree) -> Result<Devices, Damage>
         bytes: rest,
         at: PhysAddr::new(at.get() + size_of::<Header>() as u64),
         count: header.count.get(),
+        count_at: header.addr_of(|header| &header.count),
     };
     let devices = match version {
         Some(1) => Some(table.decode(v1::decode)?),
@@ -141,6 +142,7 @@ struct Table<'b> {
     bytes: &'b [u8],
     at: PhysAddr,
     count: u32,
+    count_at: PhysAddr,
 }
 
 impl Table<'_> {
@@ -154,7 +156,7 @@ impl Table<'_> {
     {
         let all = u64::from(self.count) * size_of::<T>() as u64;
         if all != self.bytes.len() as u64 {
-            return Err(Damage::new(Defect::BadCount, "count", self.at)
+            return Err(Damage::new(Defect::BadCount, "count", self.count_at)
                 .found(self.count)
                 .expected(format!("as many as fill {} bytes", self.bytes.len())));
         }

@@ -245,7 +245,10 @@ fn damage_is_said_with_its_path() {
     let output = run(WITH, &[&"inspect", &path]);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("pci: count is an impossible count"), "{text}");
+    assert!(
+        text.contains("pci: count has an impossible count"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn preflight_judges_it() {
         (output.status.code(), json(&output))
     };
     let outcome = |report: &Value| {
-        let findings = report["findings"].as_array().unwrap();
+        let findings = report["verdict"]["findings"].as_array().unwrap();
         let of_pci = findings.iter().find(|it| it["carrier"] == "pci");
         of_pci.map(|it| it["outcome"].as_str().unwrap().to_owned())
     };
