@@ -2,11 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kho_compat::{Compat, Manifest};
-use kho_core::Handover;
+use kho_compat::Manifest;
 use kho_image::{Image, Options};
-use kho_luo::{Body, Luo};
-use kho_memfd::Memfd;
+use kho_survey::Survey;
 
 use crate::radix::timed;
 use crate::{Result, Work, Workload};
@@ -28,36 +26,22 @@ const CAPTURE: &str = "tests/captures/files.core.zst";
 /// It can not be read, is damaged, or is refused.
 pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
     let image = Image::open(path, &Options::default())?;
-    let scan = kho_image::scan(&image, &mut |_, _| true);
-    let entry = scan.entry().map_err(|error| format!("{error:?}"))?;
-    let handover = Handover::open(&image, entry)?;
-    let mut reading = handover.reading()?;
-    let (manifest, luo) = kho_luo::survey(&handover, &mut reading)?;
-    let mut files = 0;
-    if let Some(body) = luo.as_ref().and_then(Luo::body) {
-        let memfds = memfds(body);
-        for session in body.sessions() {
-            for file in session.files() {
-                if memfds.get(file.handler()) == Some(&true) {
-                    files += Memfd::read(&mut reading, file)?.folios().len().min(1);
-                }
-            }
-        }
-    }
     let registry = kho_compat::Registry::linked().map_err(Clone::clone)?;
-    registry.admit(&kho_compat::policy::SemverRange, manifest.clone())?;
-    Ok((files, manifest))
-}
-
-/// Of each handler, whether its files are memfds.
-fn memfds(body: &Body) -> Vec<bool> {
-    let handlers = body.handlers().iter();
-    handlers
-        .map(|handler| {
-            Compat::parse(&handler.compatible)
-                .is_ok_and(|compat| compat.base().name() == kho_memfd::NAME)
-        })
-        .collect()
+    let options = kho_survey::Options::default();
+    let survey = Survey::of(&image, registry, &options, &mut |_, _, _| true);
+    let files = survey.luo().map_or(0, |luo| {
+        let sessions = luo.sessions().iter().enumerate();
+        let read = |(of, session): (usize, &kho_luo::Session)| {
+            let files = 0..session.files().len();
+            files.filter(|file| luo.file(of, *file).is_some()).count()
+        };
+        sessions.map(read).sum()
+    });
+    match (survey.failure, survey.verdict) {
+        (Some(error), _) => Err(error.into()),
+        (None, Some(Err(refused))) => Err(refused.into()),
+        (None, _) => Ok((files, survey.manifest)),
+    }
 }
 
 /// What the capture says of itself.

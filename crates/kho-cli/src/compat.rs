@@ -214,7 +214,7 @@ fn component_json(registry: &Registry, component: &Component) -> Value {
         "needs": needs(component),
         "generations": generations.collect::<Vec<_>>(),
         "presence": presence(component),
-        "carrier": component.carrier.map(Carrier::id),
+        "carrier": component.carrier.as_ref().map(Carrier::id),
         "subtree": component.subtree,
         "crate": component.crate_name,
         "summary": component.summary,

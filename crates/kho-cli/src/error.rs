@@ -80,6 +80,7 @@ impl Failure {
             Error::Find(error) => Self::find(error, image),
             Error::Damaged(damage) => Self::damaged(damage, image),
             Error::Interrupted => Self::Interrupted,
+            Error::Registry(error) => Self::Registry(error),
             other => Self::Unrestorable(other.to_string()),
         }
     }

@@ -4,17 +4,14 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
-use kho_compat::{Carrier, Decision, Manifest, Outcome, Verdict, View};
-use kho_core::Metadata;
+use kho_compat::{Branch, Carrier, Decision, Manifest, Outcome, Tone, Verdict, View};
+pub(crate) use kho_compat::{count, size};
+use kho_core::Position;
 use kho_image::{Image, Kind};
-use kho_luo::Session;
 use kho_mem::PAGE_SIZE_U64;
-use kho_memfd::v2;
-
-pub(crate) use kho_preflight::words::{count, size};
 
 use crate::error::RED;
-use kho_survey::{Hashes, MemfdFacts, ScratchSource, Survey};
+use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
@@ -56,13 +53,39 @@ impl Node {
     }
 }
 
+impl From<Branch> for Node {
+    fn from(branch: Branch) -> Self {
+        let mut node = Self::new(line(&branch));
+        node.children = branch.children.into_iter().map(Self::from).collect();
+        node
+    }
+}
+
+/// The line of `branch` in colours.
+pub(crate) fn line(branch: &Branch) -> String {
+    if let Some((rest, what)) = branch.left_out {
+        let rest = count(rest, what);
+        return format!("{DIM}... {rest} more, shown with --all{DIM:#}");
+    }
+    let toned = |(tone, text): &(Tone, String)| {
+        let style = match tone {
+            Tone::Plain => return text.clone(),
+            Tone::Strong => BOLD,
+            Tone::Dim => DIM,
+            Tone::Warning => YELLOW,
+            Tone::Bad => RED,
+        };
+        format!("{style}{text}{style:#}")
+    };
+    branch.line.iter().map(toned).collect()
+}
+
 /// Prints all of `survey`; long lists in part, unless `all`.
 pub(crate) fn print(
     out: &mut dyn Write,
     survey: &Survey<'_>,
     image: &Image,
     path: &str,
-    hashes: Option<&Hashes>,
     all: bool,
 ) -> io::Result<()> {
     let shown = if all { usize::MAX } else { SHOWN };
@@ -84,8 +107,10 @@ pub(crate) fn print(
             root.at()
         ));
         listed(&mut node, &survey.manifest);
+        found(&mut node, survey, Position::First, shown);
         core(&mut node, survey, shown);
-        luo(&mut node, survey, hashes, shown);
+        found(&mut node, survey, Position::Middle, shown);
+        found(&mut node, survey, Position::Last, shown);
         top.push(node);
     }
     top.write(out, "")?;
@@ -146,20 +171,16 @@ pub(crate) fn listed(node: &mut Node, manifest: &Manifest) {
     }
 }
 
-fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
-    if let Some(metadata) = &survey.metadata {
-        node.push(Node::new(match metadata {
-            Metadata::V1 {
-                previous_release,
-                kexec_count,
-            } => {
-                format!("from Linux {previous_release}, kexec {kexec_count}")
-            }
-            Metadata::Other { version } => {
-                format!("{YELLOW}kexec metadata of version {version}, lost{YELLOW:#}")
-            }
-        }));
+/// What the owners at `position` found.
+fn found(node: &mut Node, survey: &Survey<'_>, position: Position, shown: usize) {
+    for found in &survey.found {
+        if found.owner.position == position {
+            node.push(found.contents.tree(shown).into());
+        }
     }
+}
+
+fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
     if let Some(preserved) = &survey.preserved {
         let mut child = Node::new(format!(
             "preserved  {} in {}, tracked by {}",
@@ -231,36 +252,6 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
         more(&mut child, handover.subtrees().len(), shown, "subtree");
         node.push(child);
     }
-    if let Some(memblock) = &survey.memblock {
-        let mut child = Node::new(format!(
-            "reserve_mem regions  {DIM}{}{DIM:#}",
-            memblock.compatible()
-        ));
-        for region in memblock.regions().iter().take(shown) {
-            child.push(Node::new(match region.range {
-                Some(range) => {
-                    let lost = match range.len() - region.preserved {
-                        0 => String::new(),
-                        lost => format!(
-                            "  {YELLOW}its last {} not preserved{YELLOW:#}",
-                            count(lost, "byte")
-                        ),
-                    };
-                    format!(
-                        "{}  {}  {DIM}{range}{DIM:#}{lost}",
-                        region.name,
-                        size(range.len())
-                    )
-                }
-                None => format!(
-                    "{YELLOW}{}  {}, lost{YELLOW:#}",
-                    region.name, region.compatible
-                ),
-            }));
-        }
-        more(&mut child, memblock.regions().len(), shown, "region");
-        node.push(child);
-    }
 }
 
 /// What a scratch area is for.
@@ -272,123 +263,6 @@ pub(crate) fn area_name(index: usize) -> String {
     }
 }
 
-fn luo(node: &mut Node, survey: &Survey<'_>, hashes: Option<&Hashes>, shown: usize) {
-    let Some(luo) = &survey.luo else { return };
-    let Some(body) = luo.body() else {
-        node.push(Node::new(format!(
-            "{RED}{}{RED:#}  {DIM}not read{DIM:#}",
-            luo.compatible()
-        )));
-        return;
-    };
-    let mut child = Node::new(format!(
-        "{BOLD}{}{BOLD:#}  live update {}: {}, {}, {}",
-        luo.compatible(),
-        body.liveupdate_num(),
-        count(body.sessions().len() as u64, "session"),
-        count(body.files(), "file"),
-        size(survey.bytes()),
-    ));
-    for (index, session) in body.sessions().iter().take(shown).enumerate() {
-        let facts = survey
-            .memfds
-            .get(index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let hashes = hashes
-            .and_then(|hashes| hashes.get(index))
-            .map(Vec::as_slice);
-        child.push(session_node(body, session, facts, hashes, shown));
-    }
-    more(&mut child, body.sessions().len(), shown, "session");
-    if !body.flbs().is_empty() {
-        let mut flbs = Node::new("file-lifecycle-bound objects");
-        for flb in body.flbs().iter().take(shown) {
-            flbs.push(Node::new(format!(
-                "{}  {DIM}{}, data {:#x}{DIM:#}",
-                flb.name,
-                count(flb.count, "file"),
-                flb.data
-            )));
-        }
-        more(&mut flbs, body.flbs().len(), shown, "object");
-        child.push(flbs);
-    }
-    node.push(child);
-}
-
-fn session_node(
-    body: &kho_luo::Body,
-    session: &Session,
-    facts: &[Option<MemfdFacts>],
-    hashes: Option<&[Option<String>]>,
-    shown: usize,
-) -> Node {
-    let bytes = facts
-        .iter()
-        .flatten()
-        .fold(0u64, |sum, facts| sum.saturating_add(facts.size));
-    let files = session.files().len() as u64;
-    let mut node = Node::new(format!(
-        "session {BOLD}{}{BOLD:#}  {}{}",
-        session.name(),
-        count(files, "file"),
-        if files > 0 {
-            format!(", {}", size(bytes))
-        } else {
-            String::new()
-        }
-    ));
-    let width = |text: &dyn Fn(usize) -> String| {
-        (0..session.files().len().min(shown))
-            .map(|index| text(index).len())
-            .max()
-            .unwrap_or(0)
-    };
-    let fact = |index: usize, get: fn(&MemfdFacts) -> u64| {
-        facts
-            .get(index)
-            .and_then(Option::as_ref)
-            .map(|facts| get(facts).to_string())
-            .unwrap_or_default()
-    };
-    let token_width = width(&|i| {
-        session
-            .files()
-            .get(i)
-            .map_or_else(String::new, |f| format!("{:#x}", f.token))
-    });
-    let size_width = width(&|i| fact(i, |facts| facts.size));
-    let pos_width = width(&|i| fact(i, |facts| facts.pos));
-    for (index, file) in session.files().iter().take(shown).enumerate() {
-        let token = format!("{:#x}", file.token);
-        let compatible = body.compatible_of(file);
-        let mut text = format!("{token:<token_width$}  {compatible}");
-        match facts.get(index) {
-            Some(Some(facts)) => {
-                text.push_str(&format!(
-                    "  {:>size_width$} bytes  pos {:>pos_width$}  {}",
-                    facts.size,
-                    facts.pos,
-                    folios(facts)
-                ));
-                if facts.seals != 0 {
-                    text.push_str(&format!("  sealed {}", seals(facts.seals)));
-                }
-            }
-            Some(None) => text.push_str(&format!("  {YELLOW}contents not read{YELLOW:#}")),
-            None => {}
-        }
-        let mut file = Node::new(text);
-        if let Some(Some(hash)) = hashes.and_then(|hashes| hashes.get(index)) {
-            file.push(Node::new(format!("{DIM}sha256 {hash}{DIM:#}")));
-        }
-        node.push(file);
-    }
-    more(&mut node, session.files().len(), shown, "file");
-    node
-}
-
 fn more(node: &mut Node, all: usize, shown: usize, what: &str) {
     if let Some(rest) = all.checked_sub(shown).filter(|rest| *rest > 0) {
         let rest = count(rest as u64, what);
@@ -396,39 +270,6 @@ fn more(node: &mut Node, all: usize, shown: usize, what: &str) {
             "{DIM}... {rest} more, shown with --all{DIM:#}"
         )));
     }
-}
-
-fn folios(facts: &MemfdFacts) -> String {
-    let mut orders: Vec<u8> = facts
-        .orders
-        .iter()
-        .filter_map(|(o, _)| o.map(|o| o.get()))
-        .collect();
-    orders.sort_unstable();
-    orders.dedup();
-    let orders = match orders.as_slice() {
-        [] | [0] => String::new(),
-        [order] => format!(" of order {order}"),
-        [first, .., last] => format!(" of orders {first} to {last}"),
-    };
-    format!("{}{orders}", count(facts.nr_folios, "folio"))
-}
-
-pub(crate) fn seals(seals: u32) -> String {
-    const NAMES: &[(u32, &str)] = &[
-        (v2::SEAL_SEAL, "seal"),
-        (v2::SEAL_SHRINK, "shrink"),
-        (v2::SEAL_GROW, "grow"),
-        (v2::SEAL_WRITE, "write"),
-        (v2::SEAL_FUTURE_WRITE, "future-write"),
-        (v2::SEAL_EXEC, "exec"),
-    ];
-    let names: Vec<_> = NAMES
-        .iter()
-        .filter(|(bit, _)| seals & bit != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    names.join(", ")
 }
 
 fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<()> {

@@ -69,12 +69,10 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         }
     };
     let mut survey = survey(&image, given)?;
-    let mut hashes = None;
-    if let (true, Some(Ok(admitted))) = (args.hash, &survey.verdict) {
-        match survey.hash(admitted, &mut progress::survey()) {
-            Ok(computed) => hashes = Some(computed),
-            Err(error) => survey.failure = Some(error),
-        }
+    if args.hash
+        && let Err(error) = survey.hash(&mut progress::survey())
+    {
+        survey.failure = Some(error);
     }
     let failure = survey.failure.take();
     let failure = failure.map(|error| Failure::of_survey(error, &image));
@@ -87,7 +85,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let (zstd, memory) = (image.is_compressed(), image.memory());
         let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });
         report.insert("image".into(), of_image);
-        report.extend(survey.json(&|at| image.locate(at), hashes.as_ref()));
+        report.extend(survey.json(&|at| image.locate(at)));
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
         }
@@ -95,8 +93,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         writeln!(std::io::stdout().lock(), "{report:#}").map_err(Failure::Output)?;
     } else {
         let mut out = anstream::stdout().lock();
-        human::print(&mut out, &survey, &image, &path, hashes.as_ref(), args.all)
-            .map_err(Failure::Output)?;
+        human::print(&mut out, &survey, &image, &path, args.all).map_err(Failure::Output)?;
     }
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use kho_core::v4::{KhoData, SETUP_KHO, ScratchEntry};
-use kho_core::{RootFdt, ScratchTable, Subtree};
-use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysAddr, PhysRange, SliceMem, is_printable};
+use kho_core::{Owners, RootFdt, ScratchTable, Subtree};
+use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysRange, SliceMem, is_printable};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::blob::{BLOB_MAX, Blob};
@@ -69,6 +69,7 @@ struct Shown {
 /// What the running kernel shows.
 #[derive(Debug, Default)]
 struct Live {
+    owners: Owners,
     release: String,
     parameters: Vec<(&'static str, String)>,
     device: bool,
@@ -107,6 +108,7 @@ impl Live {
             Some((name, value.escape_debug().to_string()))
         });
         let mut live = Self {
+            owners: Owners::linked().map_err(Failure::Registry)?,
             release: system::release(root)?,
             parameters: parameters.collect(),
             device: root.join("dev/liveupdate").exists(),
@@ -289,7 +291,7 @@ impl Live {
                 continue;
             };
             let len = bytes.len();
-            let blob = match blob::read(&name, &bytes) {
+            let blob = match blob::read(&self.owners, &name, &bytes) {
                 Ok(blob) => Some(blob),
                 // Whoever took it over gives its memory back, and the file shows what lies there now.
                 Err(_) if incoming => None,
@@ -391,9 +393,4 @@ fn areas(starts: &[u8], sizes: &[u8]) -> Result<Vec<PhysRange>, Damage> {
     // The offset is one of the table, which is in no file.
     let table = table.map_err(|damage| damage.moved(BASE))?;
     Ok(table.areas().to_vec())
-}
-
-/// An address where there is one.
-fn some(addr: PhysAddr) -> Option<PhysAddr> {
-    (!addr.is_null()).then_some(addr)
 }

@@ -7,11 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use kho_compat::{Admitted, Carrier, View};
-use kho_core::Metadata;
+use kho_core::RestoredFile;
 use kho_image::Image;
-use kho_luo::{File, Luo, Name};
-use kho_memfd::Memfd;
-use kho_survey::{Error, Hasher, MemfdFacts, Survey, flbs_json, memfd_json, name_json};
+use kho_luo::{File, IncomingFile, IncomingSession, Luo, Reading, Surveyed};
+use kho_survey::{Error, Found, Hasher, Survey, members_json};
 use serde_json::{Map, Value, json};
 
 use crate::args::RestoreArgs;
@@ -37,7 +36,8 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         Some(Err(refused)) => return Err(refused.into()),
         None => return Err(Failure::Unrestorable("no verdict was reached".to_owned())),
     };
-    let selected = Selected::new(args, survey.luo.as_ref(), &admitted)?;
+    let luo = survey.luo().map(Surveyed::luo);
+    let selected = Selected::new(args, luo, &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
     let manifest = write_files(args, &image, &survey, &admitted, &selected, &mut staging)?;
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
@@ -55,14 +55,9 @@ fn earlier(out: &Path) -> Vec<PathBuf> {
     let Some(value) = value.filter(|value| value.get("format") == Some(&FORMAT.into())) else {
         return Vec::new();
     };
-    let sessions = value
-        .get("sessions")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    let dirs = sessions
-        .iter()
-        .filter_map(|session| session.get("dir")?.as_str());
+    let listed = |member: &str| value.get(member).and_then(Value::as_array);
+    let parts = ["sessions", "subtrees"].into_iter().filter_map(listed);
+    let dirs = parts.flatten().filter_map(|part| part.get("dir")?.as_str());
     // A name with a separator is not one that a restore wrote.
     let dirs = dirs.filter(|dir| !dir.contains('/') && !dir.starts_with('.') && !dir.is_empty());
     dirs.map(PathBuf::from)
@@ -116,22 +111,122 @@ impl Selected {
         }
     }
 
-    fn facts<'s>(&'s self, survey: &'s Survey<'_>) -> impl Iterator<Item = &'s MemfdFacts> + 's {
-        self.files.iter().flat_map(move |(session, files)| {
-            let facts = survey
-                .memfds
-                .get(*session)
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            files
-                .iter()
-                .filter_map(move |file| facts.get(*file)?.as_ref())
-        })
+    fn bytes(&self, survey: &Survey<'_>) -> u64 {
+        let Some(luo) = survey.luo() else { return 0 };
+        let of_session = |(session, files): &(usize, Vec<usize>)| {
+            let contents = files.iter().filter_map(|file| luo.file(*session, *file));
+            let sizes = contents.filter_map(|contents| contents.size());
+            sizes.fold(0, u64::saturating_add)
+        };
+        let sizes = self.files.iter().map(of_session);
+        sizes.fold(0, u64::saturating_add)
+    }
+}
+
+/// What a restore writes to.
+struct Output<'o, 'i> {
+    image: &'i Image,
+    admitted: &'o Admitted,
+    reading: Reading<'i>,
+    staging: &'o mut Staging,
+    hash: bool,
+    bar: Bar,
+    // Bytes, also of all sessions' files.
+    done: u64,
+    total: u64,
+}
+
+impl Output<'_, '_> {
+    fn failed(&self, error: impl Into<Error>) -> Failure {
+        Failure::of_survey(error.into(), self.image)
     }
 
-    fn bytes(&self, survey: &Survey<'_>) -> u64 {
-        self.facts(survey)
-            .fold(0, |sum, facts| sum.saturating_add(facts.size))
+    /// Writes a file at `path`. Returns its checksum, where that is asked for.
+    fn file(&mut self, path: &str, file: &dyn RestoredFile) -> Result<Option<String>, Failure> {
+        let mut out = SparseFile::create(self.staging, Path::new(path))?;
+        let mut hash = self.hash.then(Hasher::default);
+        for piece in file.pieces() {
+            let piece = piece.map_err(|error| self.failed(Error::of_memory(&error)))?;
+            out.piece(piece)?;
+            if let Some(hash) = &mut hash {
+                hash.update(piece);
+            }
+            self.done += piece.len();
+            if !self.bar.at(self.done, Some(self.total)) {
+                return Err(Failure::Interrupted);
+            }
+        }
+        out.finish(file.size())?;
+        Ok(hash.map(Hasher::finish))
+    }
+
+    /// Writes the files of a session that are `chosen` by their indices. Returns its part of the manifest.
+    fn session(
+        &mut self,
+        luo: &Surveyed,
+        index: usize,
+        session: &IncomingSession<'_>,
+        chosen: &[usize],
+    ) -> Result<Value, Failure> {
+        let dir = file_name(session.name().as_bytes());
+        self.staging.create_dir(Path::new(&dir))?;
+        let chosen: HashSet<usize> = chosen.iter().copied().collect();
+        let mut entries = Vec::new();
+        let files = session.files().enumerate();
+        for (at, file) in files.filter(|(at, _)| chosen.contains(at)) {
+            let path = format!("{dir}/{:016x}.bin", file.token());
+            let Some(owner) = luo.owner_of(index, at) else {
+                return Err(unrestorable(&file));
+            };
+            let restored = owner.restore(&mut self.reading.admitted(self.admitted), &file);
+            let Some(restored) = restored.map_err(|error| self.failed(error))? else {
+                return Err(unrestorable(&file));
+            };
+            let sum = self.file(&path, &*restored)?;
+            let mut entry = Map::new();
+            entry.insert("token".into(), file.token().into());
+            entry.insert("path".into(), path.into());
+            entry.insert("compatible".into(), file.compatible().into());
+            if let Some(contents) = luo.file(index, at) {
+                entry.extend(members_json(contents.noted()));
+            }
+            entry.extend(sum.map(|sum| ("sha256".to_owned(), sum.into())));
+            entries.push(Value::from(entry));
+        }
+        let mut value = members_json(session.name().facts());
+        value.insert("dir".into(), dir.into());
+        value.insert("files".into(), entries.into());
+        Ok(value.into())
+    }
+
+    /// Writes the files of the owner of a subtree. Returns its part of the manifest; `None` where there are
+    /// none.
+    fn subtree(&mut self, found: &Found) -> Result<Option<Value>, Failure> {
+        let restored = found
+            .contents
+            .restore(&mut self.reading.admitted(self.admitted));
+        let restored = restored.map_err(|error| self.failed(error))?;
+        if restored.is_empty() {
+            return Ok(None);
+        }
+        let component = found.owner.component.name;
+        // No session's directory is called so: `@` is encoded there.
+        let dir = format!("@{component}");
+        self.staging.create_dir(Path::new(&dir))?;
+        let mut entries = Vec::new();
+        for (name, file) in &restored {
+            let path = format!("{dir}/{}", file_name(name.as_bytes()));
+            let sum = self.file(&path, &**file)?;
+            let mut entry = Map::new();
+            entry.insert("name".into(), name.as_str().into());
+            entry.insert("path".into(), path.into());
+            entry.insert("size".into(), file.size().into());
+            entry.extend(sum.map(|sum| ("sha256".to_owned(), sum.into())));
+            entries.push(Value::from(entry));
+        }
+        Ok(Some(
+            json!({ "component": component, "dir": dir, "files": entries }),
+        ))
     }
 }
 
@@ -143,79 +238,58 @@ fn write_files(
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
-    let (Some(handover), Some(luo)) = (&survey.handover, &survey.luo) else {
-        return Ok(manifest(args, survey, Vec::new()));
-    };
-    let mut reading = handover
-        .reading()
-        .map_err(|damage| Failure::damaged(damage, image))?;
-    let incoming = luo
-        .restore(admitted)
-        .map_err(|error| Failure::Unrestorable(error.to_string()))?;
-    let all: Vec<_> = incoming.iter().collect();
-    let failed = |error| Failure::of_survey(error, image);
-    let mut bar = Bar::new("restoring");
-    let (mut done, total) = (0u64, selected.bytes(survey));
-    let mut sessions = Vec::new();
-    for (session_index, files) in &selected.files {
-        let Some(session) = all.get(*session_index) else {
-            continue;
+    let (mut sessions, mut subtrees) = (Vec::new(), Vec::new());
+    if let Some(handover) = &survey.handover {
+        let reading = handover.reading();
+        let mut output = Output {
+            image,
+            admitted,
+            reading: reading.map_err(|damage| Failure::damaged(damage, image))?,
+            staging,
+            hash: args.hash,
+            bar: Bar::new("restoring"),
+            done: 0,
+            total: selected.bytes(survey),
         };
-        let facts = survey
-            .memfds
-            .get(*session_index)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let dir = file_name(session.name());
-        staging.create_dir(Path::new(&dir))?;
-        let chosen: HashSet<usize> = files.iter().copied().collect();
-        let mut entries = Vec::new();
-        for (index, file) in session
-            .files()
-            .enumerate()
-            .filter(|(index, _)| chosen.contains(index))
-        {
-            let path = format!("{dir}/{:016x}.bin", file.token());
-            let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
-                .map_err(|error| failed(Error::of_restore(error)))?;
-            let mut out = SparseFile::create(staging, Path::new(&path))?;
-            let mut hash = args.hash.then(Hasher::default);
-            for piece in memfd.pieces() {
-                let piece = piece.map_err(|error| failed(Error::of_memory(&error)))?;
-                out.piece(piece)?;
-                if let Some(hash) = &mut hash {
-                    hash.update(piece);
-                }
-                done += piece.len();
-                if !bar.at(done, Some(total)) {
-                    return Err(Failure::Interrupted);
+        if let Some(luo) = survey.luo() {
+            let incoming = luo.luo().restore(admitted);
+            let incoming = incoming.map_err(|error| Failure::Unrestorable(error.to_string()))?;
+            let all: Vec<_> = incoming.iter().collect();
+            for (index, chosen) in &selected.files {
+                if let Some(session) = all.get(*index) {
+                    sessions.push(output.session(luo, *index, session, chosen)?);
                 }
             }
-            out.finish(memfd.memfd().size())?;
-            let mut entry = Map::new();
-            entry.insert("token".into(), file.token().into());
-            entry.insert("path".into(), path.into());
-            entry.insert("compatible".into(), file.compatible().into());
-            if let Some(Some(facts)) = facts.get(index) {
-                memfd_json(&mut entry, facts);
-                entry.insert("flags".into(), facts.flags.into());
-            }
-            if let Some(hash) = hash {
-                entry.insert("sha256".into(), hash.finish().into());
-            }
-            entries.push(Value::from(entry));
         }
-        let mut value = Map::new();
-        name_json(&mut value, session.name());
-        value.insert("dir".into(), dir.into());
-        value.insert("files".into(), entries.into());
-        sessions.push(value.into());
+        // Who asks for a session or a token asks for files alone.
+        for found in survey.found.iter().filter(|_| is_complete(args)) {
+            subtrees.extend(output.subtree(found)?);
+        }
     }
-    Ok(manifest(args, survey, sessions))
+    Ok(manifest(args, survey, sessions, subtrees))
+}
+
+/// Whether all that was handed over is to be restored.
+fn is_complete(args: &RestoreArgs) -> bool {
+    args.session.is_none() && args.token.is_none()
+}
+
+/// A file of a handler without contents to restore.
+fn unrestorable(file: &IncomingFile<'_>) -> Failure {
+    let (token, compatible) = (file.token(), file.compatible());
+    let text = format!(
+        "the file of token {token:#x} is of handler `{compatible}`, which has no contents to restore"
+    );
+    Failure::Unrestorable(text)
 }
 
 /// What a directory of files can not hold.
-fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Value {
+fn manifest(
+    args: &RestoreArgs,
+    survey: &Survey<'_>,
+    sessions: Vec<Value>,
+    subtrees: Vec<Value>,
+) -> Value {
     let mut out = Map::new();
     out.insert("format".into(), FORMAT.into());
     out.insert(
@@ -223,30 +297,18 @@ fn manifest(args: &RestoreArgs, survey: &Survey<'_>, sessions: Vec<Value>) -> Va
         args.image.image.display().to_string().into(),
     );
     // Whether these are all the files that were handed over.
-    out.insert(
-        "complete".into(),
-        (args.session.is_none() && args.token.is_none()).into(),
-    );
+    out.insert("complete".into(), is_complete(args).into());
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
         out.insert("dialect".into(), survey.manifest.writing().id().into());
     }
-    if let Some(Metadata::V1 {
-        previous_release,
-        kexec_count,
-    }) = &survey.metadata
-    {
-        out.insert(
-            "kexec_metadata".into(),
-            json!({ "version": 1, "previous_release": previous_release, "kexec_count": kexec_count }),
-        );
-    }
-    if let (Some(luo), Some(body)) = (&survey.luo, survey.body()) {
-        out.insert("luo".into(), luo.compatible().into());
-        out.insert("liveupdate_num".into(), body.liveupdate_num().into());
-        out.insert("flbs".into(), flbs_json(body));
+    for found in &survey.found {
+        out.extend(members_json(found.contents.noted()));
     }
     out.insert("sessions".into(), sessions.into());
+    if !subtrees.is_empty() {
+        out.insert("subtrees".into(), subtrees.into());
+    }
     out.into()
 }
 
@@ -260,20 +322,12 @@ fn report(
     if args.json {
         return writeln!(std::io::stdout(), "{manifest:#}").map_err(Failure::Output);
     }
-    let sessions = manifest
-        .get("sessions")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let files: usize = sessions
-        .iter()
-        .map(|session| {
-            session
-                .get("files")
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len)
-        })
-        .sum();
+    let list = |value: &Value, member: &str| {
+        let list = value.get(member).and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    let sessions = list(manifest, "sessions");
+    let files: usize = sessions.iter().map(|one| list(one, "files").len()).sum();
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
@@ -284,6 +338,14 @@ fn report(
         args.out.display()
     )
     .map_err(Failure::Output)?;
+    for subtree in list(manifest, "subtrees") {
+        let files = count(list(&subtree, "files").len() as u64, "file");
+        let text = |member: &str| subtree.get(member).and_then(Value::as_str).unwrap_or("");
+        let (component, dir) = (text("component"), args.out.join(text("dir")));
+        let dir = dir.display();
+        writeln!(out, "restored {files} of component `{component}` to {dir}")
+            .map_err(Failure::Output)?;
+    }
     if survey.scratch.is_none() {
         let text = "not checked: the scratch table, to which nothing points (--scratch names it)";
         writeln!(out, "{text}").map_err(Failure::Output)?;
@@ -301,11 +363,10 @@ fn report(
     Ok(())
 }
 
-/// The name of a session's directory: the session's own where it is a safe file name, else with
+/// The name of a directory or a file: the session's own where it is a safe file name, else with
 /// every byte percent-encoded that is not a letter, a digit, or one of `-._~`. A leading dot is
 /// encoded as well, and so is the name of the manifest.
-pub(crate) fn file_name(name: &Name) -> String {
-    let bytes = name.as_bytes();
+pub(crate) fn file_name(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for (index, byte) in bytes.iter().enumerate() {
         let plain = byte.is_ascii_alphanumeric() || b"-._~".contains(byte);

@@ -223,10 +223,10 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
         (
             file(
                 "carrier",
-                component("version = 5\nlayout = \"a\"\ncarrier = \"x\"").as_bytes(),
+                component("version = 5\nlayout = \"a\"\ncarrier = \"X\"").as_bytes(),
             ),
             1,
-            "`x` is none of root",
+            "invalid carrier `X`: expected root, luo",
         ),
     ];
     for (path, code, expected) in cases {

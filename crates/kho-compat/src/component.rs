@@ -2,7 +2,7 @@
 
 use semver::Version;
 
-use crate::{Carrier, Features, Generation, Role, Versions};
+use crate::{Carrier, Features, Generation, Owned, Role, Versions};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -127,6 +127,14 @@ impl Component {
     #[must_use]
     pub const fn carried_in(mut self, carrier: Carrier) -> Self {
         self.carrier = Some(carrier);
+        self
+    }
+
+    /// Says that it owns a subtree of the root FDT, in which its string stands.
+    #[must_use]
+    pub const fn owned(mut self, owned: Owned) -> Self {
+        self.carrier = Some(Carrier::Owned(owned));
+        self.subtree = owned.subtree();
         self
     }
 

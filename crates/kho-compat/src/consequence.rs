@@ -3,7 +3,7 @@
 
 use core::fmt::{self, Display, Formatter};
 
-use crate::{Carrier, Finding, Outcome, Reason};
+use crate::{Carrier, Finding, Outcome, Owned, Reason};
 
 /// What happens where a real kernel is handed something that it does not restore. Its words name the
 /// release that was measured, by handing it altered memory.
@@ -38,15 +38,15 @@ pub enum Consequence {
 impl Consequence {
     /// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`.
     #[must_use]
-    pub const fn of(carrier: Carrier) -> Self {
+    pub fn of(carrier: Carrier) -> Self {
         match carrier {
             Carrier::Root => Self::ColdBoot,
             Carrier::Luo => Self::Panic,
             Carrier::FileHandler => Self::SessionsLost,
-            Carrier::Metadata => Self::Warns,
+            Carrier::Owned(owned) if owned == Owned::KEXEC_METADATA => Self::Warns,
             Carrier::Flb => Self::MiscountsFlbs,
             Carrier::Table | Carrier::Features => Self::Ignored,
-            Carrier::Memblock | Carrier::Region | Carrier::Subtree => Self::NotMeasured,
+            Carrier::Owned(_) | Carrier::Subtree => Self::NotMeasured,
         }
     }
 }
@@ -54,7 +54,7 @@ impl Consequence {
 impl Finding {
     /// What Linux 7.3.4 does about it.
     #[must_use]
-    pub const fn consequence(&self) -> Consequence {
+    pub fn consequence(&self) -> Consequence {
         match (self.outcome, &self.reason) {
             (Outcome::Restorable, _) => Consequence::None,
             (_, Some(Reason::OtherRoot)) => Consequence::of(Carrier::Root),

@@ -283,8 +283,12 @@ impl ManifestFile {
 
 fn carrier(member: &str, id: &str) -> Result<Carrier, ManifestFileError> {
     Carrier::by_id(id).ok_or_else(|| {
-        let expected = Carrier::ALL.map(Carrier::id).join(", ");
-        ManifestFileError::Member(member.to_string(), format!("`{id}` is none of {expected}"))
+        let known = Carrier::ALL.iter().map(Carrier::id).collect::<Vec<_>>();
+        let text = format!(
+            "invalid carrier `{id}`: expected {}, or the name of a component",
+            known.join(", ")
+        );
+        ManifestFileError::Member(member.to_string(), text)
     })
 }
 
@@ -409,7 +413,7 @@ macro_rules! answer_manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Component, Generation, Strings};
+    use crate::{Component, Generation, Owned, Strings};
 
     static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
     static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
@@ -455,6 +459,22 @@ mod tests {
     }
 
     #[test]
+    fn a_carrier_that_is_not_known_here_is_read() {
+        let text = r#"{"format": "kho-manifest-v1", "name": "x",
+            "components": {"nvme": {"version": 1, "carrier": "nvme", "subtree": "nvme"}},
+            "in_use": {"strings": [{"carrier": "nvme", "found": "nvme-v1"}]}}"#;
+        let file = ManifestFile::parse(text).unwrap();
+        let carrier = file.side().unwrap().get("nvme").unwrap().carrier.unwrap();
+        assert_eq!((carrier.id(), carrier.title()), ("nvme", "nvme"));
+        let in_use = file.in_use().unwrap().unwrap();
+        assert_eq!(in_use.of(carrier).count(), 1);
+        let known = Carrier::by_id("kexec-metadata").unwrap();
+        assert_eq!(known, Carrier::Owned(Owned::KEXEC_METADATA));
+        assert_eq!(known.title(), "kexec metadata");
+        assert_eq!(Carrier::by_id(&"x".repeat(32)), None);
+    }
+
+    #[test]
     fn what_is_no_manifest_is_refused_where_it_is_wrong() {
         let error = |text: &str| {
             let file = match ManifestFile::parse(text) {
@@ -489,8 +509,8 @@ mod tests {
                 "components.a.restores: \"one\" is no version requirement",
             ),
             (
-                with("{\"a\": {\"version\": 1, \"carrier\": \"none\"}}"),
-                "components.a.carrier: `none` is none of root, luo,",
+                with("{\"a\": {\"version\": 1, \"carrier\": \"No\"}}"),
+                "components.a.carrier: invalid carrier `No`: expected root, luo,",
             ),
             (
                 with("{\"a\": {\"version\": 1, \"needs\": [\"b\"]}}"),
@@ -501,8 +521,8 @@ mod tests {
                 "writes version 1 besides its own 1",
             ),
             (
-                with("{}, \"in_use\": {\"strings\": [{\"carrier\": \"x\", \"found\": \"y\"}]}"),
-                "in_use.strings[0].carrier: `x` is none of",
+                with("{}, \"in_use\": {\"strings\": [{\"carrier\": \"X\", \"found\": \"y\"}]}"),
+                "in_use.strings[0].carrier: invalid carrier `X`",
             ),
         ] {
             let error = error(&text);

@@ -61,20 +61,14 @@ impl<'v> Losses<'v> {
             .find(|need| self.listed.contains(need))
     }
 
-    /// The findings about what a program that takes sessions over would miss. Kexec metadata and
-    /// `reserve_mem` regions are not among them: no session depends on them, and nothing is read of
-    /// another version.
+    /// The findings about what a program that takes sessions over would miss. What owners of other subtrees
+    /// carry is not among them: no session depends on it, and nothing is read of another version.
     pub fn of_sessions(&self, side: &Side) -> impl Iterator<Item = &'v Finding> {
         let carrier = |finding: &Finding| match finding.entry.carrier {
             Carrier::Table | Carrier::Features => side.get(finding.entry.component())?.carrier,
             carrier => Some(carrier),
         };
-        let unused = move |finding: &Finding| {
-            matches!(
-                carrier(finding),
-                Some(Carrier::Metadata | Carrier::Memblock | Carrier::Region)
-            )
-        };
+        let unused = move |finding: &Finding| matches!(carrier(finding), Some(Carrier::Owned(_)));
         let findings = self.findings.iter().copied();
         findings.filter(move |finding| !unused(finding))
     }

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::{
-    Compat, Features, GrammarError, Listing, RegistryError, Side, Strings, Token, Writing,
+    Compat, Component, Features, GrammarError, Listing, Owned, RegistryError, Side, Strings, Token,
+    Writing,
 };
 
 /// What carries a compat string.
@@ -22,12 +23,8 @@ pub enum Carrier {
     FileHandler,
     /// `luo_flb_ser.name`: a file-lifecycle-bound object.
     Flb,
-    /// The version number of the kexec metadata, here written as a token.
-    Metadata,
-    /// The `compatible` of the memblock FDT.
-    Memblock,
-    /// The `compatible` of a region in the memblock FDT.
-    Region,
+    /// The string or the number of a component that owns a subtree.
+    Owned(Owned),
     /// A subtree of the root FDT, by its name: it has no string of its own.
     Subtree,
     /// The version table in the root FDT: a property, here written as a token.
@@ -37,15 +34,12 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    /// All carriers.
-    pub const ALL: [Self; 10] = [
+    /// All carriers but those of components that own a subtree.
+    pub const ALL: [Self; 7] = [
         Self::Root,
         Self::Luo,
         Self::FileHandler,
         Self::Flb,
-        Self::Metadata,
-        Self::Memblock,
-        Self::Region,
         Self::Subtree,
         Self::Table,
         Self::Features,
@@ -53,25 +47,39 @@ impl Carrier {
 
     /// The carrier as programs see it, for instance `file-handler`.
     #[must_use]
-    pub const fn id(self) -> &'static str {
+    pub fn id(&self) -> &str {
         match self {
             Self::Root => "root",
             Self::Luo => "luo",
             Self::FileHandler => "file-handler",
             Self::Flb => "flb",
-            Self::Metadata => "kexec-metadata",
-            Self::Memblock => "memblock",
-            Self::Region => "reserve-mem",
+            Self::Owned(owned) => owned.id(),
             Self::Subtree => "subtree",
             Self::Table => "table",
             Self::Features => "features",
         }
     }
 
-    /// The carrier of an [`id`](Self::id).
+    /// The carrier of an [`id`](Self::id): of those that are listed here, else of a linked component, else
+    /// one whose owner is not known here. `None` for what is no component's name, or longer than 31 bytes.
     #[must_use]
     pub fn by_id(id: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|carrier| carrier.id() == id)
+        let of_linux = Owned::OF_LINUX.map(Self::Owned);
+        let linked = inventory::iter::<Component>.into_iter();
+        let linked = linked.filter_map(|component| component.carrier);
+        let mut known = Self::ALL.into_iter().chain(of_linux).chain(linked);
+        let found = known.find(|carrier| carrier.id() == id);
+        found.or_else(|| Owned::unknown(id).map(Self::Owned))
+    }
+
+    /// The subtree of the root FDT that its strings hang on, where there is one.
+    #[must_use]
+    pub const fn subtree(self) -> Option<&'static str> {
+        match self {
+            Self::Luo | Self::FileHandler | Self::Flb => Some("LUO"),
+            Self::Owned(owned) => owned.subtree(),
+            Self::Root | Self::Subtree | Self::Table | Self::Features => None,
+        }
     }
 
     /// The node of the root FDT that a table or masks stand in, one property per component.
@@ -93,15 +101,13 @@ impl Carrier {
 
     /// The carrier in a sentence.
     #[must_use]
-    pub const fn title(self) -> &'static str {
+    pub fn title(&self) -> &str {
         match self {
             Self::Root => "root FDT",
             Self::Luo => "LUO header",
             Self::FileHandler => "file handler",
             Self::Flb => "FLB",
-            Self::Metadata => "kexec metadata",
-            Self::Memblock => "memblock FDT",
-            Self::Region => "reserve_mem region",
+            Self::Owned(owned) => owned.title(),
             Self::Subtree => "subtree",
             Self::Table => "version table",
             Self::Features => "feature masks",
@@ -216,7 +222,7 @@ impl Manifest {
             }
             let place = Place::new(0, format!("component `{}`", ability.name));
             if let Some(carrier) = ability.carrier {
-                // Numbers and regions have no composites.
+                // What an owner carries has no composites.
                 let strings = match carrier {
                     carrier if carrier.holds_composites() => writing.strings,
                     _ => Strings::Plain,

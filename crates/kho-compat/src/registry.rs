@@ -32,6 +32,9 @@ pub enum RegistryError {
     /// Two linked components have one name.
     #[error("component `{0}` is registered twice: by crate `{1}` and by crate `{2}`")]
     Duplicate(&'static str, &'static str, &'static str),
+    /// Two linked components own one subtree of the root FDT.
+    #[error("subtree `{0}` has two owners: component `{1}` and component `{2}`")]
+    Owners(&'static str, &'static str, &'static str),
     /// Two components of a side have one name.
     #[error("component `{0}` is listed twice")]
     Twice(String),
@@ -153,6 +156,14 @@ impl Registry {
         all: BTreeMap<&'static str, &'static Component>,
         experiment: Option<(&'static str, u32)>,
     ) -> Result<Self, RegistryError> {
+        let mut owners = BTreeMap::new();
+        for component in all.values() {
+            if let Some(subtree) = component.subtree
+                && let Some(other) = owners.insert(subtree, component.name)
+            {
+                return Err(RegistryError::Owners(subtree, other, component.name));
+            }
+        }
         let abilities = all.values().map(|component| {
             let experiment = experiment.filter(|(name, _)| *name == component.name);
             Ability::of(component, experiment.map(|(_, number)| number))
@@ -299,6 +310,9 @@ mod tests {
         static ONLY_READ: Component = Component::new("luo", &[Generation::new(4).read_only()]);
         static DISORDER: Component =
             Component::new("luo", &[Generation::new(5), Generation::new(4)]);
+        static LUO_SUBTREE: Component = Component::new("luo", &[Generation::new(5)]).subtree("LUO");
+        static OTHER_SUBTREE: Component =
+            Component::new("other", &[Generation::new(1)]).subtree("LUO");
         let check = |components: &[&'static Component], message: &str| {
             let error = Registry::new(components.iter().copied())
                 .unwrap_err()
@@ -311,6 +325,10 @@ mod tests {
             "`luo` needs `block`, which no linked crate registers",
         );
         check(&[&BLOCK, &BLOCK], "`block` is registered twice");
+        check(
+            &[&LUO_SUBTREE, &OTHER_SUBTREE],
+            "subtree `LUO` has two owners: component `luo` and component `other`",
+        );
         check(&[&CYCLE_A, &CYCLE_B], "`a` needs itself: a needs b needs a");
         check(&[&LONG, &BLOCK], "takes 16 bytes, its field has 8");
         check(&[&BAD_NAME], "not in the grammar: byte 0");

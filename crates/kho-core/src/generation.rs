@@ -1,14 +1,12 @@
 //! The component and its generations.
 
-use crate::memblock::v1::{
-    MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
-};
-use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION};
+use crate::memblock::v1::{MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION};
+use crate::metadata::v1::{KexecMetadata, METADATA_VERSION};
 use crate::v4::{
     CHOSEN_FDT, CHOSEN_SCRATCH, FDT_SIZE, KhoData, LISTED_NAME_MAX, ListedFeatures, ListedVersion,
     PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER, ScratchEntry, SetupData, VERSION,
 };
-use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, Owned, constant};
 
 /// The name in `kho-v4`.
 pub const NAME: &str = "kho";
@@ -63,8 +61,7 @@ pub const METADATA: Component = Component::new(
 )
 .summary("release of the previous kernel and count of kexecs")
 .of_crate(env!("CARGO_PKG_NAME"))
-.carried_in(Carrier::Metadata)
-.subtree(METADATA_SUBTREE)
+.owned(Owned::KEXEC_METADATA)
 .optional();
 
 kho_compat::submit! { METADATA }
@@ -78,8 +75,7 @@ pub const MEMBLOCK: Component = Component::new(
 )
 .summary("FDT of the regions that reserve_mem= set aside")
 .of_crate(env!("CARGO_PKG_NAME"))
-.carried_in(Carrier::Memblock)
-.subtree(MEMBLOCK_SUBTREE)
+.owned(Owned::MEMBLOCK)
 .optional();
 
 kho_compat::submit! { MEMBLOCK }
@@ -93,7 +89,7 @@ pub const REGION: Component = Component::new(
 )
 .summary("a region that reserve_mem= set aside")
 .of_crate(env!("CARGO_PKG_NAME"))
-.carried_in(Carrier::Region)
+.carried_in(Carrier::Owned(Owned::RESERVE_MEM))
 .optional();
 
 kho_compat::submit! { REGION }

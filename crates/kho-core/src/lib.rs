@@ -32,6 +32,7 @@ mod kho;
 mod listed;
 pub mod memblock;
 pub mod metadata;
+mod owner;
 mod restore;
 mod root;
 mod scratch;
@@ -55,6 +56,9 @@ pub use kho_radix::{
 pub use listed::{Listed, Said};
 pub use memblock::{Memblock, MemblockFdt, Region, RegionNode};
 pub use metadata::Metadata;
+pub use owner::{
+    Contents, Files, Owner, Owners, Peek, Position, RestoredFile, Stopped, Survey, Surveying,
+};
 pub use restore::Restored;
 pub use root::{RootFdt, Subtree};
 pub use scratch::ScratchTable;

@@ -1,9 +1,11 @@
 //! The contents of preserved memory, for an admitted handover.
 
-use kho_mem::{Damage, Link, PhysMem, PhysRange, Pieces, pieces};
+use alloc::boxed::Box;
+
+use kho_mem::{Damage, Link, MemError, PhysMem, PhysRange, Piece, Pieces, pieces};
 use kho_radix::{RestoreError, Restoring};
 
-use crate::COMPONENT;
+use crate::{COMPONENT, RestoredFile, Subtree};
 
 /// Restored memory: its bytes as they lie there.
 #[derive(Clone, Copy)]
@@ -44,6 +46,17 @@ impl<'m> Restored<'m> {
         )
     }
 
+    /// The blob of a subtree, which reading the handover has claimed. The verdict on what is in it is
+    /// its owner's affair.
+    ///
+    /// # Errors
+    ///
+    /// The verdict does not cover the handover's root.
+    pub fn subtree(restoring: &Restoring<'_, 'm>, subtree: &Subtree) -> Result<Self, RestoreError> {
+        restoring.found(&COMPONENT)?;
+        Self::of(restoring, Link::given(subtree.addr, "blob"), subtree.size)
+    }
+
     fn of(restoring: &Restoring<'_, 'm>, link: Link, len: u64) -> Result<Self, RestoreError> {
         let range = PhysRange::new(link.to, len)
             .ok_or_else(|| Damage::new(kho_mem::Defect::Wraps, "restored memory", link.at))?;
@@ -62,5 +75,15 @@ impl<'m> Restored<'m> {
     /// Its bytes in order: views, not copies.
     pub fn pieces(&self) -> Pieces<'m> {
         pieces(self.mem, self.range)
+    }
+}
+
+impl RestoredFile for Restored<'_> {
+    fn size(&self) -> u64 {
+        self.range.len()
+    }
+
+    fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_> {
+        Box::new(Restored::pieces(self).map(|chunk| chunk.map(Piece::from)))
     }
 }

@@ -11,6 +11,7 @@
 mod file;
 mod generation;
 mod handler;
+mod owner;
 mod table;
 pub mod v1;
 

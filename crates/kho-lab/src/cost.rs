@@ -43,9 +43,9 @@ fn bytes_of(entry: &Entry) -> u64 {
     // Of a property its name stands in the tree's strings.
     let listed = |value: usize| FDT_PROPERTY + value + entry.component().len() + 1;
     let bytes = match entry.carrier {
+        Carrier::Owned(owned) if owned.is_number() => 4,
         Carrier::Luo => Compat::field_len_of(text),
         Carrier::FileHandler | Carrier::Flb => 48,
-        Carrier::Metadata => 4,
         Carrier::Table => listed(8),
         Carrier::Features => listed(24),
         Carrier::Subtree => 0,

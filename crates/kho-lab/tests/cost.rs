@@ -21,7 +21,7 @@ fn side(of_radix: &[&str]) -> Side {
         ability("luo", 5, Some(Carrier::Luo), &["block"]),
         ability("block", 1, None, &[]),
         ability("memfd", 2, Some(Carrier::FileHandler), &["vmalloc"]),
-        ability("kexec-metadata", 1, Some(Carrier::Metadata), &[]),
+        ability("kexec-metadata", 1, Carrier::by_id("kexec-metadata"), &[]),
     ];
     let more = of_radix.iter().map(|name| ability(name, 1, None, &[]));
     Side::new(own.into_iter().chain(more)).unwrap()

@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+mod files;
 mod flb;
 mod generation;
 mod handler;
@@ -26,6 +27,7 @@ mod header;
 mod incoming;
 mod name;
 mod outgoing;
+mod owner;
 mod read;
 mod restore;
 mod session;
@@ -33,6 +35,7 @@ mod steps;
 mod token;
 pub mod v5;
 
+pub use files::{Column, FileContents, FileOwner, FileOwners, RestoreFile, SurveyFile};
 pub use flb::Flb;
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
@@ -44,6 +47,7 @@ pub use kho_mem::{Arena, Broken, Damage, Link, MemError, PhysAddr};
 pub use kho_radix::{Claims, Reading, Restoring};
 pub use name::Name;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};
+pub use owner::Surveyed;
 pub use read::{Body, Luo};
 pub use restore::{IncomingFile, IncomingSession, Sessions};
 pub use session::{File, Handler, Session};

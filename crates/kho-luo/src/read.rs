@@ -228,7 +228,7 @@ fn block_version(
     Ok(version)
 }
 
-fn read(
+pub(crate) fn read(
     reading: &mut Reading<'_>,
     registry: Option<&Registry>,
     at: PhysAddr,

@@ -37,6 +37,7 @@ mod link;
 #[cfg(feature = "std")]
 mod map;
 mod page_size;
+mod piece;
 mod read;
 mod slice;
 #[doc(hidden)]
@@ -60,6 +61,7 @@ pub use link::{Link, Located};
 #[cfg(feature = "std")]
 pub use map::FileMap;
 pub use page_size::PageSize;
+pub use piece::Piece;
 pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
 pub use slice::SliceMem;
 pub use text::is_printable;

@@ -1,34 +1,8 @@
 //! A memfd's contents: pieces in file order.
 
-use kho_mem::{Chunk, MemError, PhysMem, PhysRange};
+use kho_mem::{MemError, PhysMem, PhysRange, Piece};
 
 use crate::{FolioEntry, Memfd};
-
-/// A piece of a memfd's contents.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Piece<'m> {
-    /// Bytes as they lie in memory.
-    Data(&'m [u8]),
-    /// This many zero bytes that lie nowhere: a hole, or memory that is stored as zero.
-    Hole(u64),
-}
-
-impl Piece<'_> {
-    /// Length in bytes.
-    #[must_use]
-    pub const fn len(&self) -> u64 {
-        match self {
-            Self::Data(bytes) => bytes.len() as u64,
-            Self::Hole(len) => *len,
-        }
-    }
-
-    /// Whether the piece has no byte.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// Iterator over a memfd's contents in file order.
 #[derive(Clone)]
@@ -58,8 +32,7 @@ impl<'r> Iterator for Pieces<'r> {
         loop {
             if let Some(chunk) = self.current.next() {
                 let piece = match chunk {
-                    Ok(Chunk::Bytes(bytes)) => Piece::Data(bytes),
-                    Ok(Chunk::Zeros(len)) => Piece::Hole(len as u64),
+                    Ok(chunk) => Piece::from(chunk),
                     Err(error) => {
                         // Nothing after an error.
                         self.offset = self.size;

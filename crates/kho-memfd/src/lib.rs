@@ -35,13 +35,14 @@ mod generation;
 mod handler;
 #[cfg(feature = "std")]
 mod io;
+mod owner;
 mod pages;
 mod read;
 mod restore;
 pub mod v2;
 mod write;
 
-pub use contents::{Piece, Pieces};
+pub use contents::Pieces;
 pub use file::{FileError, FilePiece, MemFile};
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::MemfdHandler;
@@ -49,9 +50,10 @@ pub use handler::MemfdHandler;
 pub use io::Reader;
 pub use kho_core::{Admitted, Attached, Kho};
 pub use kho_luo::{FileHandler, HandlerError, Held, IncomingFile, Retrieve};
-pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr};
+pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr, Piece};
 pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;
+pub use owner::seals;
 pub use read::{FolioEntry, Memfd};
 pub use restore::{RestoreError, Restored};
 pub use write::PreservedMemfd;

@@ -119,14 +119,15 @@ fn uses(survey: &Survey<'_>) -> Uses {
         pages: survey.preserved.as_ref().map(|preserved| preserved.pages()),
         ..Uses::default()
     };
-    let Some(body) = survey.body() else {
+    let luo = survey.luo();
+    let Some((luo, body)) = luo.and_then(|luo| Some((luo, luo.luo().body()?))) else {
         return uses;
     };
     uses.sessions = body.sessions().len() as u64;
     uses.flbs = body.flbs().len() as u64;
     for (index, session) in body.sessions().iter().enumerate() {
         for (of_session, file) in session.files().iter().enumerate() {
-            let size = survey.file_size(index, of_session);
+            let size = luo.file(index, of_session).and_then(|file| file.size());
             uses.all.add(size);
             let handler = body.compatible_of(file).to_owned();
             uses.handlers.entry(handler).or_default().add(size);

@@ -103,18 +103,12 @@ fn of_kernel(kernel: &Kernel, next: &Next<'_>) -> Vec<Item> {
         let subtrees = root.subtrees.iter();
         items.extend(subtrees.map(|name| item(Carrier::Subtree, name, None, &root.spot)));
     }
-    for carrier in [
-        Carrier::Root,
-        Carrier::Luo,
-        Carrier::FileHandler,
-        Carrier::Flb,
-        Carrier::Memblock,
-        Carrier::Region,
-    ] {
-        let in_use = match carrier {
-            Carrier::Root => kernel.root.is_none(),
-            Carrier::Luo | Carrier::FileHandler | Carrier::Flb => has_subtree("LUO"),
-            _ => has_subtree("memblock"),
+    // In the order in which a reader meets them.
+    let seen = kernel.seen.iter().filter_map(|seen| seen.carrier);
+    for carrier in seen.collect::<BTreeSet<_>>() {
+        let in_use = match carrier.subtree() {
+            Some(subtree) => has_subtree(subtree),
+            None => kernel.root.is_none(),
         };
         if !in_use {
             continue;
@@ -133,7 +127,9 @@ fn of_kernel(kernel: &Kernel, next: &Next<'_>) -> Vec<Item> {
     }
     for masks in &kernel.masks {
         let subtree = match next.carrier_of(&masks.name) {
-            Some(Carrier::Luo | Carrier::FileHandler | Carrier::Flb) => has_subtree("LUO"),
+            Some(carrier @ (Carrier::Luo | Carrier::FileHandler | Carrier::Flb)) => {
+                carrier.subtree().is_none_or(has_subtree)
+            }
             _ => true,
         };
         if subtree {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use kho_compat::{Carrier, Entry, Features, Manifest, Place, Token};
 
-use crate::words::{count, size};
+use kho_compat::{count, size};
 
 /// What is handed over under one string.
 #[derive(Clone, Debug)]

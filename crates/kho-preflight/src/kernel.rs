@@ -11,8 +11,9 @@ use kho_image::kernel::{
 
 use crate::end::{End, Kernel, Kind, Masks, Seen, What};
 use crate::item::Spot;
-use crate::words::{count, shown};
+use crate::words::shown;
 use crate::{Error, Progress, Step};
+use kho_compat::count;
 
 impl End {
     /// Reads the kernel image `path` for its compat strings. It is not booted. Its modules come with

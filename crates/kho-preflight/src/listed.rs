@@ -9,8 +9,9 @@ use kho_compat::file::{ManifestFile, ManifestFileError};
 
 use crate::end::{End, Kind, Listed, What};
 use crate::item::{Amount, Item, Spot, Uses};
-use crate::words::{count, printable, size};
+use crate::words::printable;
 use crate::{Error, Progress};
+use kho_compat::{count, size};
 
 /// A manifest file is shorter.
 const MANIFEST_MAX: u64 = 16 << 20;

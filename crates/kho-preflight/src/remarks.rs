@@ -8,7 +8,8 @@ use crate::item::Item;
 use crate::next::Next;
 use crate::reason::Unjudged;
 use crate::report::Finding;
-use crate::words::{count, shown};
+use crate::words::shown;
+use kho_compat::count;
 
 /// What else there is to say.
 pub(crate) fn remarks(

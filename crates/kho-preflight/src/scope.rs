@@ -36,9 +36,7 @@ fn against_dump(item: &Item, next: &Next<'_>) -> Judged {
     let is_known = next.side.get(&name).is_some();
     match item.entry.carrier {
         Carrier::Subtree => Judged::Not(Unjudged::NoVersion),
-        Carrier::Metadata | Carrier::Memblock | Carrier::Region | Carrier::Flb | Carrier::Table
-            if !is_known =>
-        {
+        Carrier::Owned(_) | Carrier::Flb | Carrier::Table if !is_known => {
             Judged::Not(Unjudged::Unused)
         }
         Carrier::Features if !next.masks.contains_key(&name) => Judged::Not(Unjudged::Unused),
@@ -81,7 +79,8 @@ fn against_kernel(
     };
     let has = |carrier| next.side.carried_in(carrier).next().is_some();
     match carrier {
-        Carrier::Subtree | Carrier::Metadata => Judged::Not(Unjudged::NoString),
+        Carrier::Subtree => Judged::Not(Unjudged::NoString),
+        Carrier::Owned(owned) if owned.is_number() => Judged::Not(Unjudged::NoString),
         Carrier::Table if !is_known => Judged::Not(Unjudged::NoString),
         Carrier::Root if !has(Carrier::Root) => unseen(Part::Kho, kernel.kho.as_deref().ok()),
         Carrier::Luo if !has(Carrier::Luo) => unseen(Part::Luo, kernel.luo.as_deref()),

@@ -1,5 +1,7 @@
 //! What ends a survey.
 
+use kho_compat::RegistryError;
+use kho_core::{RestoreError, Stopped};
 use kho_image::FindError;
 use kho_mem::{Damage, MemError};
 
@@ -16,24 +18,37 @@ pub enum Error {
     /// The verdict does not cover it.
     #[error("{0}")]
     Unrestorable(String),
+    /// The linked components contradict each other: a defect of this program.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The callback asked to stop.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// A file that could not be restored although the survey found it sound.
-    #[must_use]
-    pub fn of_restore(error: kho_memfd::RestoreError) -> Self {
-        match error {
-            kho_memfd::RestoreError::Damaged(damage) => damage.into(),
-            other => Self::Unrestorable(other.to_string()),
-        }
-    }
-
     /// Memory that could not be read although the survey found it there.
     #[must_use]
     pub fn of_memory(error: &MemError) -> Self {
         error.damage("memfd contents", error.addr).into()
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Damaged(damage) => damage.into(),
+            _ => Self::Interrupted,
+        }
+    }
+}
+
+/// What could not be restored although the survey found it sound.
+impl From<RestoreError> for Error {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Damaged(damage) => damage.into(),
+            RestoreError::NotAdmitted(error) => Self::Unrestorable(error.to_string()),
+        }
     }
 }

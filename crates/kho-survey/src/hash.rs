@@ -1,41 +1,40 @@
 //! Checksums of the files' contents.
 
-use kho_compat::Admitted;
-use kho_memfd::{Memfd, Piece};
+use kho_mem::Piece;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Progress, Step, Survey};
 
-/// The sha256 of each file's contents, by session and file; `None` for what was not read.
-pub type Hashes = Vec<Vec<Option<String>>>;
-
 impl Survey<'_> {
-    /// Computes the sha256 of every file that was read, as an admitted handover restores it.
+    /// Computes the sha256 of every file that was read, as an admitted handover restores it. From here on
+    /// it is among the file's facts.
     ///
     /// # Errors
     ///
     /// The verdict does not cover a file, memory can not be read, or `progress` asked to stop.
-    pub fn hash(&self, admitted: &Admitted, progress: &mut Progress<'_>) -> Result<Hashes, Error> {
-        let (Some(handover), Some(luo)) = (&self.handover, &self.luo) else {
-            return Ok(Vec::new());
+    pub fn hash(&mut self, progress: &mut Progress<'_>) -> Result<(), Error> {
+        let (Some(Ok(admitted)), Some(handover)) = (&self.verdict, &self.handover) else {
+            return Ok(());
+        };
+        let Some(luo) = self.luo() else {
+            return Ok(());
         };
         let mut reading = handover.reading()?;
         let sessions = luo
+            .luo()
             .restore(admitted)
             .map_err(|error| Error::Unrestorable(error.to_string()))?;
-        let (mut done, total) = (0u64, self.bytes());
-        let mut hashes = Vec::new();
-        for (session, facts) in sessions.iter().zip(&self.memfds) {
-            let mut of_session = Vec::new();
-            for (file, facts) in session.files().zip(facts) {
-                if facts.is_none() {
-                    of_session.push(None);
+        let (mut done, total) = (0u64, luo.bytes());
+        let mut sums = Vec::new();
+        for (of, session) in sessions.iter().enumerate() {
+            for (index, file) in session.files().enumerate() {
+                let Some(owner) = luo.owner_of(of, index) else {
                     continue;
-                }
-                let memfd = Memfd::restore(&mut reading.admitted(admitted), &file)
-                    .map_err(Error::of_restore)?;
+                };
+                let restored = owner.restore(&mut reading.admitted(admitted), &file)?;
+                let Some(restored) = restored else { continue };
                 let mut hash = Hasher::default();
-                for piece in memfd.pieces() {
+                for piece in restored.pieces() {
                     let piece = piece.map_err(|error| Error::of_memory(&error))?;
                     hash.update(piece);
                     done += piece.len();
@@ -43,11 +42,15 @@ impl Survey<'_> {
                         return Err(Error::Interrupted);
                     }
                 }
-                of_session.push(Some(hash.finish()));
+                sums.push((of, index, hash.finish()));
             }
-            hashes.push(of_session);
         }
-        Ok(hashes)
+        for (session, file, sum) in sums {
+            if let Some(luo) = self.luo_mut() {
+                luo.set_sha256(session, file, sum);
+            }
+        }
+        Ok(())
     }
 }
 

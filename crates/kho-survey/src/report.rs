@@ -1,15 +1,14 @@
 //! A survey as JSON: the names and values that the captures' facts have, and more.
 
-use kho_compat::{Carrier, Finding, Manifest, Verdict, View};
-use kho_core::Metadata;
-use kho_luo::{Body, Name, Session};
-use kho_mem::{Order, PhysAddr};
+use kho_compat::describe::Members;
+use kho_compat::{Carrier, Fact, Finding, Manifest, Verdict, View};
+use kho_mem::PhysAddr;
 use kho_radix::Preserved;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::Survey;
 use crate::hash::hex;
-use crate::{Hashes, MemfdFacts, Survey};
 
 /// Where in a file the byte at an address of memory stands.
 type Locate<'l> = dyn Fn(PhysAddr) -> Option<u64> + 'l;
@@ -18,12 +17,12 @@ impl Survey<'_> {
     /// All that was gathered, without the failure. What was not found, or not reached, is left out.
     /// `locate` says where in the dump's file the byte at an address stands.
     #[must_use]
-    pub fn json(&self, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Map<String, Value> {
-        json(self, locate, hashes)
+    pub fn json(&self, locate: &Locate<'_>) -> Map<String, Value> {
+        json(self, locate)
     }
 }
 
-fn json(survey: &Survey<'_>, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Map<String, Value> {
+fn json(survey: &Survey<'_>, locate: &Locate<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(entry) = survey.entry {
         let (addr, size) = entry.scratch.unzip();
@@ -79,51 +78,9 @@ fn json(survey: &Survey<'_>, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Ma
             .collect();
         out.insert("scratch".into(), areas.into());
     }
-    match &survey.metadata {
-        Some(Metadata::V1 {
-            previous_release,
-            kexec_count,
-        }) => {
-            out.insert(
-                "kexec_metadata".into(),
-                json!({
-                    "version": 1,
-                    "previous_release": previous_release,
-                    "kexec_count": kexec_count,
-                }),
-            );
-        }
-        Some(Metadata::Other { version }) => {
-            out.insert("kexec_metadata".into(), json!({ "version": version }));
-        }
-        None => {}
-    }
-    if let Some(memblock) = &survey.memblock {
-        let regions: Vec<_> = memblock
-            .regions()
-            .iter()
-            .map(|region| {
-                json!({
-                    "name": region.name,
-                    "compatible": region.compatible,
-                    "start": region.range.map(|range| range.start().get()),
-                    "size": region.range.map(|range| range.len()),
-                    "preserved": region.preserved,
-                })
-            })
-            .collect();
-        out.insert(
-            "memblock".into(),
-            json!({ "compatible": memblock.compatible(), "regions": regions }),
-        );
-    }
-    if let Some(luo) = &survey.luo {
-        let mut value = Map::new();
-        value.insert("compatible".into(), luo.compatible().into());
-        if let Some(body) = luo.body() {
-            luo_json(&mut value, body, &survey.memfds, hashes);
-        }
-        out.insert("luo".into(), value.into());
+    for found in &survey.found {
+        let (name, fact) = found.contents.facts();
+        out.insert(name.into(), value(fact));
     }
     match &survey.verdict {
         Some(Ok(admitted)) => {
@@ -135,6 +92,26 @@ fn json(survey: &Survey<'_>, locate: &Locate<'_>, hashes: Option<&Hashes>) -> Ma
         None => {}
     }
     out
+}
+
+/// A fact in JSON.
+#[must_use]
+pub fn value(fact: Fact) -> Value {
+    match fact {
+        Fact::Null => Value::Null,
+        Fact::Bool(value) => value.into(),
+        Fact::Number(value) => value.into(),
+        Fact::Text(value) => value.into(),
+        Fact::List(facts) => facts.into_iter().map(value).collect(),
+        Fact::Map(members) => members_json(members).into(),
+    }
+}
+
+/// Named facts in JSON.
+#[must_use]
+pub fn members_json(members: Members) -> Map<String, Value> {
+    let member = |(name, fact)| (name, value(fact));
+    members.into_iter().map(member).collect()
 }
 
 /// The table or the masks of the root FDT, by component; `None` where there are none.
@@ -186,115 +163,6 @@ fn preserved_json(preserved: &Preserved) -> Value {
         "by_order": by_order,
         "sha256": hex(&hash.finalize()),
     })
-}
-
-fn luo_json(
-    out: &mut Map<String, Value>,
-    body: &Body,
-    memfds: &[Vec<Option<MemfdFacts>>],
-    hashes: Option<&Hashes>,
-) {
-    out.insert("liveupdate_num".into(), body.liveupdate_num().into());
-    let sessions: Vec<_> = body
-        .sessions()
-        .iter()
-        .enumerate()
-        .map(|(index, session)| {
-            let facts = memfds.get(index).map(Vec::as_slice).unwrap_or_default();
-            let hashes = hashes
-                .and_then(|hashes| hashes.get(index))
-                .map(Vec::as_slice);
-            session_json(body, session, facts, hashes)
-        })
-        .collect();
-    out.insert("sessions".into(), sessions.into());
-    out.insert("session_blocks".into(), body.session_blocks().into());
-    out.insert("flbs".into(), flbs_json(body));
-    if let Some(pages) = body.flb_pages() {
-        out.insert("flb_pgcnt".into(), pages.into());
-    }
-}
-
-/// The file-lifecycle-bound objects of `body`.
-#[must_use]
-pub fn flbs_json(body: &Body) -> Value {
-    let flb =
-        |flb: &kho_luo::Flb| json!({ "name": flb.name, "data": flb.data, "count": flb.count });
-    body.flbs().iter().map(flb).collect::<Vec<_>>().into()
-}
-
-fn session_json(
-    body: &Body,
-    session: &Session,
-    facts: &[Option<MemfdFacts>],
-    hashes: Option<&[Option<String>]>,
-) -> Value {
-    let files: Vec<_> = session
-        .files()
-        .iter()
-        .enumerate()
-        .map(|(index, file)| {
-            let mut out = Map::new();
-            out.insert("compatible".into(), body.compatible_of(file).into());
-            out.insert("token".into(), file.token.into());
-            if let Some(Some(facts)) = facts.get(index) {
-                memfd_json(&mut out, facts);
-            }
-            if let Some(Some(hash)) = hashes.and_then(|hashes| hashes.get(index)) {
-                out.insert("sha256".into(), hash.as_str().into());
-            }
-            Value::from(out)
-        })
-        .collect();
-    let mut out = Map::new();
-    name_json(&mut out, session.name());
-    out.insert("count".into(), session.files().len().into());
-    out.insert("files".into(), files.into());
-    out.insert("file_blocks".into(), session.file_blocks().into());
-    out.into()
-}
-
-/// Adds the name, and its bytes where it is no text.
-pub fn name_json(out: &mut Map<String, Value>, name: &Name) {
-    match name.as_str() {
-        Some(text) => {
-            out.insert("name".into(), text.into());
-        }
-        None => {
-            out.insert("name".into(), name.to_string().into());
-            out.insert("name_bytes".into(), hex(name.as_bytes()).into());
-        }
-    }
-}
-
-/// Adds what was gathered of a memfd.
-pub fn memfd_json(out: &mut Map<String, Value>, facts: &MemfdFacts) {
-    out.insert("pos".into(), facts.pos.into());
-    out.insert("size".into(), facts.size.into());
-    out.insert("seals".into(), facts.seals.into());
-    out.insert("nr_folios".into(), facts.nr_folios.into());
-    out.insert(
-        "vmalloc".into(),
-        json!({
-            "total_pages": facts.total_pages,
-            "flags": facts.vmalloc_flags,
-            "order": facts.vmalloc_order,
-            "chunks": facts.chunks,
-        }),
-    );
-    // Left out where all folios are single pages, as most are.
-    if facts
-        .orders
-        .iter()
-        .any(|(order, _)| *order != Some(Order::ZERO))
-    {
-        let orders: Vec<_> = facts
-            .orders
-            .iter()
-            .map(|(order, n)| json!([order.map(Order::get), n]))
-            .collect();
-        out.insert("folio_orders".into(), orders.into());
-    }
 }
 
 fn finding_json(finding: &Finding, locate: &Locate<'_>) -> Value {

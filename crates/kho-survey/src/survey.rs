@@ -1,12 +1,13 @@
 //! Everything that an image holds of a handover, gathered step by step without restoring anything.
 //! A step that fails ends the survey; what the steps before it found stays.
 
-use kho_compat::{Admitted, Carrier, Compat, Manifest, Refused, Registry, policy};
-use kho_core::{Entry, Handover, Memblock, Metadata, RootFdt, ScratchTable};
+use std::any::Any;
+
+use kho_compat::{Admitted, Manifest, Refused, Registry, policy};
+use kho_core::{Contents, Entry, Handover, Owner, Owners, RootFdt, ScratchTable, Surveying};
 use kho_image::{Scan, scratch_by_elimination};
-use kho_luo::{Body, Luo};
-use kho_mem::{Order, PhysAddr, PhysMem};
-use kho_memfd::Memfd;
+use kho_luo::Surveyed;
+use kho_mem::{PhysAddr, PhysMem};
 use kho_radix::Preserved;
 
 use crate::Error;
@@ -31,6 +32,8 @@ pub type Progress<'p> = dyn FnMut(Step, u64, Option<u64>) -> bool + 'p;
 #[derive(Clone, Copy, Default, Debug)]
 #[non_exhaustive]
 pub struct Options {
+    /// Where the handover begins, all of it: nothing is looked for.
+    pub entry: Option<Entry>,
     /// The root FDT's address. Without it memory is searched for one.
     pub fdt: Option<PhysAddr>,
     /// The scratch table's address and bytes. Without them a setup_data node is looked for, and in
@@ -39,6 +42,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// Says where the handover begins.
+    #[must_use]
+    pub const fn entry(mut self, entry: Entry) -> Self {
+        self.entry = Some(entry);
+        self
+    }
+
     /// Names the root FDT's address.
     #[must_use]
     pub const fn fdt(mut self, fdt: Option<PhysAddr>) -> Self {
@@ -77,55 +87,13 @@ impl ScratchSource {
     }
 }
 
-/// What was gathered of one memfd: enough to show it, without its list of folios.
-#[derive(Clone, Debug)]
-pub struct MemfdFacts {
-    /// The position.
-    pub pos: u64,
-    /// The bytes.
-    pub size: u64,
-    /// The seals.
-    pub seals: u32,
-    /// The flags.
-    pub flags: u32,
-    /// Entries of its list of folios.
-    pub nr_folios: u64,
-    /// Pages of the area that the list lies in.
-    pub total_pages: u64,
-    /// The area's flags.
-    pub vmalloc_flags: u16,
-    /// The area's order.
-    pub vmalloc_order: u8,
-    /// The area's chunks.
-    pub chunks: u32,
-    /// Orders in order of the file, run-length encoded; `None` for holes.
-    pub orders: Box<[(Option<Order>, u64)]>,
-}
-
-impl MemfdFacts {
-    fn new(memfd: &Memfd) -> Self {
-        let mut orders: Vec<(Option<Order>, u64)> = Vec::new();
-        for folio in memfd.folios() {
-            let order = folio.addr.map(|_| folio.order);
-            match orders.last_mut() {
-                Some((last, count)) if *last == order => *count += 1,
-                _ => orders.push((order, 1)),
-            }
-        }
-        let area = memfd.area();
-        Self {
-            pos: memfd.pos(),
-            size: memfd.size(),
-            seals: memfd.seals(),
-            flags: memfd.flags(),
-            nr_folios: memfd.folios().len() as u64,
-            total_pages: area.pages(),
-            vmalloc_flags: area.flags(),
-            vmalloc_order: area.order().get(),
-            chunks: area.chunks(),
-            orders: orders.into(),
-        }
-    }
+/// What an owner found in its subtree.
+#[derive(Debug)]
+pub struct Found {
+    /// The owner.
+    pub owner: &'static Owner,
+    /// What it found.
+    pub contents: Box<dyn Contents>,
 }
 
 /// What a survey gathered. What was not found, or not reached, is `None`.
@@ -143,14 +111,8 @@ pub struct Survey<'m> {
     pub scratch: Option<ScratchTable>,
     /// The handover: its root is of a version that is read here, and its parts agree.
     pub handover: Option<Handover<'m>>,
-    /// The kexec metadata.
-    pub metadata: Option<Metadata>,
-    /// The `reserve_mem` regions.
-    pub memblock: Option<Memblock>,
-    /// What LUO handed over.
-    pub luo: Option<Luo>,
-    /// Per session, per file; `None` for files that are no memfds of a known version.
-    pub memfds: Vec<Vec<Option<MemfdFacts>>>,
+    /// What the owners of its subtrees found, in the order of their survey.
+    pub found: Vec<Found>,
     /// All that it announces, as far as it was read.
     pub manifest: Manifest,
     /// Preserved ranges and pages that nothing known uses.
@@ -179,10 +141,7 @@ impl<'m> Survey<'m> {
             preserved: None,
             scratch: None,
             handover: None,
-            metadata: None,
-            memblock: None,
-            luo: None,
-            memfds: Vec::new(),
+            found: Vec::new(),
             manifest: Manifest::new(),
             unclaimed: None,
             verdict: None,
@@ -216,6 +175,7 @@ impl<'m> Survey<'m> {
         let preserved = Handover::read_tracker(mem, entry, &root)?;
         self.preserved = Some(preserved.clone());
         if entry.scratch.is_none()
+            && options.entry.is_none()
             && let Some((addr, size)) = scratch_by_elimination(mem, &preserved, root.at())
         {
             entry = entry.with_scratch(addr, size);
@@ -236,6 +196,10 @@ impl<'m> Survey<'m> {
         options: &Options,
         progress: &mut Progress<'_>,
     ) -> Result<Entry, Error> {
+        if let Some(entry) = options.entry {
+            self.scratch_source = entry.scratch.map(|_| ScratchSource::Argument);
+            return Ok(entry);
+        }
         let given = options.fdt.map(Entry::new);
         let mut entry = match (given, options.scratch) {
             // Nothing left to look for.
@@ -274,78 +238,41 @@ impl<'m> Survey<'m> {
         handover: &Handover<'m>,
         progress: &mut Progress<'_>,
     ) -> Result<(), Error> {
-        let registry = self.registry;
         let mut reading = handover.reading()?;
         handover.add_to(&mut self.manifest);
-
-        let metadata = Metadata::read(handover)?;
-        if let (Some(metadata), Some(subtree)) = (
-            &metadata,
-            handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE),
-        ) {
-            metadata.add_to(&mut self.manifest, subtree.addr);
-        }
-        self.metadata = metadata;
-
-        let memblock = Memblock::read(handover, &mut reading)?;
-        if let Some(memblock) = &memblock {
-            memblock.add_to(&mut self.manifest);
-        }
-        self.memblock = memblock;
-
-        let luo = Luo::read(handover, &mut reading)?;
-        if let Some(luo) = &luo {
-            luo.add_to(&mut self.manifest);
-        }
-        self.luo = luo;
-        if let Some(body) = self.luo.as_ref().and_then(Luo::body) {
-            let ours: Vec<bool> = body
-                .handlers()
-                .iter()
-                .map(|h| is_memfd(registry, &h.compatible))
-                .collect();
-            let (mut done, total) = (0, body.files());
-            let mut memfds = Vec::with_capacity(body.sessions().len());
-            for session in body.sessions() {
-                let mut files = Vec::with_capacity(session.files().len());
-                for file in session.files() {
-                    if !progress(Step::Files, done, Some(total)) {
-                        return Err(Error::Interrupted);
-                    }
-                    done += 1;
-                    let facts = if ours.get(file.handler()).is_some_and(|ours| *ours) {
-                        let read = Memfd::read(&mut reading, file);
-                        let read = read.map_err(|damage| {
-                            damage
-                                .within(format!("session `{}`", session.name()))
-                                .within("LUO")
-                        });
-                        Some(MemfdFacts::new(&read?))
-                    } else {
-                        None
-                    };
-                    files.push(facts);
-                }
-                memfds.push(files);
-            }
-            self.memfds = memfds;
+        for owner in Owners::linked()?.iter() {
+            let mut surveying = Surveying {
+                handover,
+                reading: &mut reading,
+                registry: Some(self.registry),
+                progress: &mut |done, total| progress(Step::Files, done, Some(total)),
+            };
+            let Some(mut contents) = owner.survey(&mut surveying)? else {
+                continue;
+            };
+            contents.add_to(&mut self.manifest);
+            let followed = contents.follow(&mut surveying);
+            self.found.push(Found { owner, contents });
+            followed?;
         }
         self.unclaimed = Some(reading.claims().unclaimed());
-        self.verdict = Some(registry.admit(&policy::SemverRange, self.manifest.clone()));
+        let verdict = self
+            .registry
+            .admit(&policy::SemverRange, self.manifest.clone());
+        self.verdict = Some(verdict);
         Ok(())
     }
 
-    /// The body of LUO, where it was read.
+    /// What LUO handed over.
     #[must_use]
-    pub fn body(&self) -> Option<&Body> {
-        self.luo.as_ref().and_then(Luo::body)
+    pub fn luo(&self) -> Option<&Surveyed> {
+        let mut all = self.found.iter();
+        all.find_map(|found| (&*found.contents as &dyn Any).downcast_ref())
     }
 
-    /// Bytes of all memfds.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let files = self.memfds.iter().flatten().flatten();
-        files.fold(0, |sum, facts| facts.size.saturating_add(sum))
+    pub(crate) fn luo_mut(&mut self) -> Option<&mut Surveyed> {
+        let mut all = self.found.iter_mut();
+        all.find_map(|found| (&mut *found.contents as &mut dyn Any).downcast_mut())
     }
 
     /// Whether the subtree `name` is one that no linked component knows.
@@ -357,47 +284,16 @@ impl<'m> Survey<'m> {
     /// The release of the kernel that handed over, where it says so.
     #[must_use]
     pub fn release(&self) -> Option<&str> {
-        match &self.metadata {
-            Some(Metadata::V1 {
-                previous_release, ..
-            }) => Some(previous_release),
-            _ => None,
-        }
+        self.found.iter().find_map(|found| found.contents.release())
     }
 
     /// What was not read since it is of a version that is not read here, in words.
     #[must_use]
     pub fn unread(&self) -> Option<String> {
-        match (&self.handover, &self.luo) {
-            (None, _) => self
-                .root
-                .as_ref()
-                .map(|root| format!("what lies behind a root FDT of `{}`", root.compatible())),
-            (Some(_), Some(luo)) if luo.body().is_none() => Some(format!(
-                "what lies behind a LUO header of `{}`",
-                luo.compatible()
-            )),
-            _ => None,
+        if self.handover.is_some() {
+            return self.found.iter().find_map(|found| found.contents.unread());
         }
+        let root = self.root.as_ref();
+        root.map(|root| format!("what lies behind a root FDT of `{}`", root.compatible()))
     }
-
-    /// The bytes of a file, by the indices of its session and of the file; `None` where its
-    /// contents were not read.
-    #[must_use]
-    pub fn file_size(&self, session: usize, file: usize) -> Option<u64> {
-        let facts = self.memfds.get(session)?.get(file)?.as_ref();
-        facts.map(|facts| facts.size)
-    }
-}
-
-/// Whether `compatible` is a memfd of a version that the linked handler restores.
-fn is_memfd(registry: &Registry, compatible: &str) -> bool {
-    let mut manifest = Manifest::new();
-    manifest.add(
-        Carrier::FileHandler,
-        compatible,
-        kho_compat::Place::default(),
-    );
-    Compat::parse(compatible).is_ok_and(|compat| compat.base().name() == kho_memfd::NAME)
-        && registry.admit(&policy::SemverRange, manifest).is_ok()
 }

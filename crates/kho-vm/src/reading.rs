@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Manifest, Registry, policy};
-use kho_core::{Entry, Handover, Memblock, Metadata};
-use kho_guest::{Found, Hasher, Name};
-use kho_luo::{IncomingFile, Luo};
-use kho_mem::{PhysAddr, PhysMem, PhysMemExt};
-use kho_memfd::{Memfd, Piece};
-use kho_radix::Restoring;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use kho_compat::{Fact, Registry};
+use kho_core::Entry;
+use kho_core::metadata::v1::METADATA_SUBTREE;
+use kho_guest::{Found, Name};
+use kho_luo::{Body, File, Session, Surveyed};
+// The handler of the files is referred to: the linker drops what nothing refers to.
+use kho_mem::{PhysMem, PhysMemExt};
+use kho_memfd as _;
+use kho_survey::{Options, Survey};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::wait::Spinner;
@@ -78,232 +79,97 @@ pub(crate) struct Places {
     pub(crate) flbs: BTreeMap<String, u64>,
 }
 
-/// A step of reading that failed: what it was.
-fn failed(what: &str) -> impl Fn(String) -> Failure {
-    move |error| Failure::of(format!("reading the handover: {what}"), error)
+/// What of a survey is none of the handover's facts.
+const NO_FACTS: [&str; 5] = [
+    "scratch_source",
+    "dialect",
+    "listed",
+    "unclaimed",
+    "verdict",
+];
+
+/// Why the handover was not read.
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::of("reading the handover", error)
 }
 
 /// Reads the handover at `entry` of `memory`, all of it.
 pub(crate) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failure> {
-    let handover = Handover::open(memory, entry);
-    let handover = handover.map_err(|error| failed("the root")(error.to_string()))?;
-    let mut reading = reading(&handover)?;
-    let mut manifest = Manifest::new();
-    handover.add_to(&mut manifest);
-    let metadata = Metadata::read(&handover);
-    let metadata = metadata.map_err(|damage| failed("metadata")(damage.to_string()))?;
-    let memblock = Memblock::read(&handover, &mut reading);
-    let memblock = memblock.map_err(|damage| failed("memblock")(damage.to_string()))?;
-    if let Some(memblock) = &memblock {
-        memblock.add_to(&mut manifest);
-    }
-    let luo = Luo::read(&handover, &mut reading);
-    let luo = luo.map_err(|damage| failed("LUO")(damage.to_string()))?;
-    let mut facts = outline(&handover, entry, metadata.as_ref());
-    let mut places = Places {
-        root: entry.fdt_addr.get(),
-        luo: luo.as_ref().map(|luo| luo.at().get()),
-        metadata: handover
-            .subtree(kho_core::metadata::v1::METADATA_SUBTREE)
-            .map(|subtree| subtree.addr.get()),
-        flbs: BTreeMap::new(),
+    let registry = Registry::linked().map_err(failed)?;
+    let mut spinner = Spinner::new("reading files");
+    let mut stopped = None;
+    let mut progress = |_, _, _| match spinner.tick() {
+        Ok(()) => true,
+        Err(failure) => {
+            stopped = Some(failure);
+            false
+        }
     };
-    let mut sessions = Vec::new();
-    if let Some(luo) = &luo {
-        luo.add_to(&mut manifest);
-        let mut value = Map::new();
-        value.insert("compatible".into(), luo.compatible().into());
-        sessions = files(&handover, luo, manifest, &mut value)?;
-        facts.insert("luo".into(), value.into());
-        let flbs = luo.body().map(kho_luo::Body::flbs).unwrap_or_default();
-        places.flbs = flbs
-            .iter()
-            .map(|flb| (flb.name.clone(), flb.at.get()))
-            .collect();
+    let options = Options::default().entry(entry);
+    let mut survey = Survey::of(memory, registry, &options, &mut progress);
+    let done = match survey.failure.take() {
+        Some(error) => Err(error),
+        None => survey.hash(&mut progress),
+    };
+    if let Err(error) = done {
+        return Err(stopped.unwrap_or_else(|| failed(error)));
     }
+    if let Some(Err(refused)) = &survey.verdict {
+        return Err(failed(refused));
+    }
+    let luo = survey.luo();
+    let sessions = luo.map_or(Ok(Vec::new()), sessions)?;
+    let body = luo.and_then(|luo| luo.luo().body());
+    let flbs = body.map(Body::flbs).unwrap_or_default().iter();
+    let metadata = survey.handover.as_ref();
+    let metadata = metadata.and_then(|handover| handover.subtree(METADATA_SUBTREE));
+    let places = Places {
+        root: entry.fdt_addr.get(),
+        luo: luo.map(|luo| luo.luo().at().get()),
+        metadata: metadata.map(|subtree| subtree.addr.get()),
+        flbs: flbs.map(|flb| (flb.name.clone(), flb.at.get())).collect(),
+    };
     let root = memory.bytes(entry.fdt_addr, kho_mem::PAGE_SIZE);
-    let root = root.map_err(|error| failed("the root")(error.to_string()))?;
+    let root = root.map_err(failed)?.into_owned();
+    let mut facts = survey.json(&|_| None);
+    facts.retain(|name, _| !NO_FACTS.contains(&name.as_str()));
     Ok(Reading {
         sessions,
-        root: root.into_owned(),
         facts: facts.into(),
+        root,
         places,
     })
 }
 
-fn reading<'m>(handover: &Handover<'m>) -> Result<kho_radix::Reading<'m>, Failure> {
-    let reading = handover.reading();
-    reading.map_err(|damage| failed("the subtrees")(damage.to_string()))
-}
-
-/// What there is beside LUO.
-fn outline(
-    handover: &Handover<'_>,
-    entry: Entry,
-    metadata: Option<&Metadata>,
-) -> Map<String, Value> {
-    let mut facts = Map::new();
-    facts.insert("compatible".into(), handover.root().compatible().into());
-    facts.insert("preserved".into(), preserved(handover));
-    let subtrees = handover.subtrees().iter();
-    let subtrees: Map<_, _> = subtrees
-        .map(|s| {
-            (
-                s.name.clone(),
-                json!({ "pa": s.addr.get(), "size": s.size }),
-            )
+/// The sessions of `luo`, all of whose files were read.
+fn sessions(luo: &Surveyed) -> Result<Vec<SessionRead>, Failure> {
+    let session = |(of, session): (usize, &Session)| {
+        let files = session.files().iter().enumerate();
+        let files = files.map(|(index, file)| {
+            let read = file_read(luo, of, index, file);
+            read.ok_or_else(|| failed(format!("file {:#x} is of no known handler", file.token)))
+        });
+        Ok(SessionRead {
+            name: Name::new(session.name().as_bytes()),
+            at: session.at().get(),
+            files: files.collect::<Result<_, _>>()?,
         })
-        .collect();
-    facts.insert("subtrees".into(), subtrees.into());
-    if let Some(table) = handover.scratch() {
-        let areas = table.areas().iter();
-        let areas: Vec<_> = areas
-            .map(|area| json!([area.start().get(), area.len()]))
-            .collect();
-        facts.insert("scratch".into(), areas.into());
-    }
-    if let Some(Metadata::V1 {
-        previous_release,
-        kexec_count,
-    }) = metadata
-    {
-        let value = json!({
-            "version": 1,
-            "previous_release": previous_release,
-            "kexec_count": kexec_count,
-        });
-        facts.insert("kexec_metadata".into(), value);
-    }
-    let (scratch_addr, scratch_size) = entry.scratch.unzip();
-    let value = json!({
-        "fdt_addr": entry.fdt_addr.get(),
-        "fdt_size": entry.fdt_size,
-        "scratch_addr": scratch_addr.map(PhysAddr::get),
-        "scratch_size": scratch_size,
-    });
-    facts.insert("entry".into(), value);
-    facts
+    };
+    luo.sessions().iter().enumerate().map(session).collect()
 }
 
-fn preserved(handover: &Handover<'_>) -> Value {
-    let preserved = handover.preserved();
-    let by_order = preserved.by_order();
-    let by_order: Map<_, _> = by_order
-        .iter()
-        .map(|(order, count)| (order.to_string(), (*count).into()))
-        .collect();
-    let mut hash = Sha256::new();
-    for folio in preserved.iter() {
-        hash.update(folio.addr().get().to_le_bytes());
-        hash.update(u32::from(folio.order.get()).to_le_bytes());
-    }
-    let sha256: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    json!({
-        "entries": preserved.keys(),
-        "pages": preserved.pages(),
-        "radix_nodes": preserved.nodes().len(),
-        "by_order": by_order,
-        "sha256": sha256,
+fn file_read(luo: &Surveyed, session: usize, index: usize, file: &File) -> Option<FileRead> {
+    let facts = Fact::Map(luo.file(session, index)?.facts());
+    let number = |name: &str| facts.get(name)?.as_u64();
+    Some(FileRead {
+        token: file.token,
+        at: file.at.get(),
+        data: file.data,
+        size: number("size")?,
+        pos: number("pos")?,
+        seals: u32::try_from(number("seals")?).ok()?,
+        sha256: luo.sha256(session, index)?.to_owned(),
     })
-}
-
-/// Reads the sessions of `luo`, and adds them to its facts.
-fn files(
-    handover: &Handover<'_>,
-    luo: &Luo,
-    manifest: Manifest,
-    facts: &mut Map<String, Value>,
-) -> Result<Vec<SessionRead>, Failure> {
-    let Some(body) = luo.body() else {
-        return Ok(Vec::new());
-    };
-    let registry = Registry::linked().map_err(|error| failed("versions")(error.to_string()))?;
-    let admitted = registry.admit(&policy::SemverRange, manifest);
-    let admitted = admitted.map_err(|refused| failed("versions")(refused.to_string()))?;
-    let incoming = luo.restore(&admitted);
-    let incoming = incoming.map_err(|error| failed("LUO")(error.to_string()))?;
-    let mut reading = reading(handover)?;
-    let mut restoring = reading.admitted(&admitted);
-    let (mut sessions, mut values) = (Vec::new(), Vec::new());
-    let mut spinner = Spinner::new("reading files");
-    for (entry, session) in body.sessions().iter().zip(incoming.iter()) {
-        let (mut files, mut of_session) = (Vec::new(), Vec::new());
-        for file in session.files() {
-            spinner.tick()?;
-            let (file, value) = self::file(&mut restoring, &file)?;
-            files.push(file);
-            of_session.push(value);
-        }
-        let name = Name::new(session.name().as_bytes());
-        values.push(json!({
-            "name": session.name().to_string(),
-            "count": files.len(),
-            "files": of_session,
-            "file_blocks": entry.file_blocks(),
-        }));
-        sessions.push(SessionRead {
-            name,
-            at: entry.at().get(),
-            files,
-        });
-    }
-    facts.insert("liveupdate_num".into(), body.liveupdate_num().into());
-    facts.insert("sessions".into(), values.into());
-    facts.insert("session_blocks".into(), body.session_blocks().into());
-    let flbs = body.flbs().iter();
-    let flbs: Vec<_> = flbs
-        .map(|flb| json!({ "name": flb.name, "data": flb.data, "count": flb.count }))
-        .collect();
-    facts.insert("flbs".into(), flbs.into());
-    if let Some(pages) = body.flb_pages() {
-        facts.insert("flb_pgcnt".into(), pages.into());
-    }
-    Ok(sessions)
-}
-
-fn file(
-    restoring: &mut Restoring<'_, '_>,
-    file: &IncomingFile<'_>,
-) -> Result<(FileRead, Value), Failure> {
-    let what = format!("file {:#x}", file.token());
-    let restored = Memfd::restore(restoring, file);
-    let restored = restored.map_err(|error| failed(&what)(error.to_string()))?;
-    let mut hash = Hasher::default();
-    for piece in restored.pieces() {
-        match piece.map_err(|error| failed(&what)(error.to_string()))? {
-            Piece::Data(bytes) => hash.update(bytes),
-            Piece::Hole(len) => hash.zeros(len),
-        }
-    }
-    let memfd = restored.memfd();
-    let read = FileRead {
-        token: file.token(),
-        at: file.entry().at.get(),
-        data: file.entry().data,
-        size: memfd.size(),
-        pos: memfd.pos(),
-        seals: memfd.seals(),
-        sha256: hash.finish(),
-    };
-    let mut value = Map::new();
-    value.insert("compatible".into(), file.compatible().into());
-    value.insert("token".into(), read.token.into());
-    value.insert("pos".into(), read.pos.into());
-    value.insert("size".into(), read.size.into());
-    value.insert("seals".into(), read.seals.into());
-    value.insert("nr_folios".into(), memfd.folios().len().into());
-    let area = memfd.area();
-    value.insert(
-        "vmalloc".into(),
-        json!({
-            "total_pages": area.pages(),
-            "flags": area.flags(),
-            "order": area.order().get(),
-            "chunks": area.chunks(),
-        }),
-    );
-    value.insert("sha256".into(), read.sha256.clone().into());
-    Ok((read, value.into()))
 }
 
 /// How the sessions that a guest gave differ from those that were read before: by name and token.

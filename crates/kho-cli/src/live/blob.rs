@@ -1,72 +1,39 @@
 //! The blobs of subtrees, as debugfs shows them: memory of the predecessor's, trusted by nobody.
 
-use kho_compat::Compat;
-use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
-use kho_core::metadata::v1::METADATA_SUBTREE;
-use kho_core::{MemblockFdt, Metadata};
-use kho_luo::v5::LuoSerTail;
-use kho_mem::{Damage, Defect, Located, PAGE_SIZE};
+use kho_compat::describe::Members;
+use kho_compat::{Branch, Fact};
+use kho_core::Owners;
+use kho_mem::{Damage, PAGE_SIZE};
 
 use super::system::{self, BASE};
 
 /// The most bytes that a blob is read of. Linux shows a page of each at most.
 pub(super) const BLOB_MAX: u64 = 16 * PAGE_SIZE as u64;
 
-/// What a blob holds.
+/// What a blob holds: for programs, and for people.
 #[derive(Debug)]
-pub(super) enum Blob {
-    Luo(Header),
-    Metadata(Metadata),
-    Memblock(MemblockFdt),
-    /// A device tree of somebody unknown here.
-    Tree {
-        compatible: String,
-    },
-    /// Anything else.
-    Unknown,
+pub(super) struct Blob {
+    pub(super) facts: Members,
+    pub(super) branch: Branch,
 }
 
-/// LUO's header.
-#[derive(Debug)]
-pub(super) struct Header {
-    pub(super) compatible: String,
-    /// What follows the string, where it is of the version that is read here.
-    pub(super) tail: Option<Located<LuoSerTail>>,
-}
-
-/// Reads the blob of the subtree `name`.
-pub(super) fn read(name: &str, blob: &[u8]) -> Result<Blob, Damage> {
-    Ok(match name {
-        kho_luo::v5::SUBTREE => Blob::Luo(luo(blob).map_err(|d| d.within("LUO"))?),
-        METADATA_SUBTREE => {
-            let metadata = Metadata::decode(blob, BASE);
-            Blob::Metadata(metadata.map_err(|d| d.within("kexec metadata"))?)
-        }
-        MEMBLOCK_SUBTREE => Blob::Memblock(MemblockFdt::decode(&system::page(blob), BASE)?),
-        _ => match system::whole_fdt(blob) {
-            Ok(tree) => Blob::Tree {
-                compatible: tree.compatible().to_owned(),
-            },
-            Err(_) => Blob::Unknown,
+/// Reads the blob of the subtree `name`, as its owner does; a device tree, or anything else, where it has
+/// none.
+pub(super) fn read(owners: &Owners, name: &str, blob: &[u8]) -> Result<Blob, Damage> {
+    let owner = owners.of(name);
+    if let Some(peeked) = owner.and_then(|owner| owner.peek(blob, BASE)) {
+        return peeked.map(|(facts, branch)| Blob { facts, branch });
+    }
+    let fact = |name: &str, text: &str| (name.to_owned(), Fact::from(text));
+    Ok(match system::whole_fdt(blob) {
+        Ok(tree) => Blob {
+            facts: vec![fact("kind", "tree"), fact("compatible", tree.compatible())],
+            branch: Branch::new(format!("{}  ", tree.compatible())).dim("device tree"),
         },
-    })
-}
-
-fn luo(blob: &[u8]) -> Result<Header, Damage> {
-    let header = kho_luo::Header::decode(blob, BASE)?;
-    let compatible = header.compatible();
-    // Memory that was taken over holds anything by now, other text included.
-    let compat = Compat::parse(compatible).map_err(|error| {
-        Damage::new(Defect::BadText, "compatible", BASE)
-            .found(format!("\"{compatible}\""))
-            .expected(format!("a compat string: {error}"))
-    })?;
-    let base = (compat.base().name(), compat.base().version());
-    let is_ours = base == (kho_luo::NAME, kho_luo::v5::VERSION);
-    Ok(Header {
-        compatible: compatible.to_owned(),
-        // What follows the string belongs to another version.
-        tail: is_ours.then(|| header.tail()).transpose()?,
+        Err(_) => Blob {
+            facts: vec![fact("kind", "unknown")],
+            branch: Branch::default(),
+        },
     })
 }
 
@@ -82,24 +49,31 @@ mod tests {
         blob
     }
 
-    fn header(blob: &[u8]) -> Result<Header, Damage> {
-        match read("LUO", blob)? {
-            Blob::Luo(header) => Ok(header),
-            other => panic!("{other:?}"),
-        }
+    fn read(name: &str, blob: &[u8]) -> Result<Fact, Damage> {
+        super::read(&Owners::linked().unwrap(), name, blob).map(|blob| Fact::Map(blob.facts))
+    }
+
+    fn header(blob: &[u8]) -> Result<Fact, Damage> {
+        read("LUO", blob)
+    }
+
+    fn number(fact: &Fact, name: &str) -> Option<u64> {
+        fact.get(name).and_then(Fact::as_u64)
     }
 
     #[test]
     fn a_header_of_each_dialect() {
         let plain = header(&luo_of(b"luo-v5\0\0", [2, 0, 0x1000])).unwrap();
-        let tail = plain.tail.unwrap();
-        assert_eq!(plain.compatible, "luo-v5");
-        assert_eq!((tail.liveupdate_num.get(), tail.flbs_pa.get()), (2, 0x1000));
+        assert_eq!(plain.get("compatible"), Some(&"luo-v5".into()));
+        assert_eq!(number(&plain, "liveupdate_num"), Some(2));
+        assert_eq!(plain.get("sessions_pa"), Some(&Fact::Null));
+        assert_eq!(number(&plain, "flbs_pa"), Some(0x1000));
         let composite = header(&luo_of(b"luo-v5;block-v1\0", [7, 0, 0])).unwrap();
-        assert_eq!(composite.tail.unwrap().liveupdate_num.get(), 7);
+        assert_eq!(number(&composite, "liveupdate_num"), Some(7));
         // Of another version the string alone is read, however long the rest is.
         let other = header(&luo_of(b"luo-v6\0\0", [1, 2, 3])).unwrap();
-        assert!(other.compatible == "luo-v6" && other.tail.is_none());
+        assert_eq!(other.get("compatible"), Some(&"luo-v6".into()));
+        assert_eq!(other.get("liveupdate_num"), None);
     }
 
     #[test]
@@ -142,32 +116,27 @@ mod tests {
         blob[0] = 1;
         blob[4..9].copy_from_slice(b"7.3.4");
         blob[69] = 3;
-        let read_it = |blob: &[u8]| read(METADATA_SUBTREE, blob);
-        let Blob::Metadata(metadata) = read_it(&blob).unwrap() else {
-            panic!()
-        };
-        assert_eq!(
-            metadata,
-            Metadata::V1 {
-                previous_release: "7.3.4".to_owned(),
-                kexec_count: 3
-            }
-        );
+        let read_it = |blob: &[u8]| read("kexec-metadata", blob);
+        let metadata = read_it(&blob).unwrap();
+        assert_eq!(metadata.get("previous_release"), Some(&"7.3.4".into()));
+        assert_eq!(number(&metadata, "kexec_count"), Some(3));
         assert!(read_it(&blob[..72]).is_err() && read_it(&[1]).is_err());
         blob[4..69].fill(b'x');
         assert!(read_it(&blob).is_err());
         blob[0] = 2;
         let other = read_it(&blob[..5]).unwrap();
-        assert!(matches!(
-            other,
-            Blob::Metadata(Metadata::Other { version: 2 })
-        ));
+        assert_eq!(number(&other, "version"), Some(2));
+        assert_eq!(other.get("kexec_count"), Some(&Fact::Null));
     }
 
     #[test]
     fn other_blobs_are_device_trees_or_anything() {
-        assert!(matches!(read("mine", b"?").unwrap(), Blob::Unknown));
-        let damage = read(MEMBLOCK_SUBTREE, &[0; 64]).unwrap_err();
+        let kind = |blob: Fact| blob.get("kind").cloned();
+        assert_eq!(
+            read("mine", b"?").map(kind).unwrap(),
+            Some("unknown".into())
+        );
+        let damage = read("memblock", &[0; 64]).unwrap_err();
         assert!(damage.headline().starts_with("memblock FDT"), "{damage}");
     }
 }

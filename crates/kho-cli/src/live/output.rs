@@ -2,15 +2,12 @@
 
 use std::io::{self, Write};
 
-use kho_core::{MemblockFdt, Metadata};
-use kho_mem::PhysAddr;
+use kho_survey::members_json;
 use serde_json::{Map, Value, json};
-use zerocopy::little_endian::U64;
 
-use super::blob::{Blob, Header};
-use super::{Live, Shown, Side, place, some};
+use super::{Live, Shown, Side, place};
 use crate::error::{Failure, RED};
-use crate::human::{BOLD, DIM, Node, YELLOW, area_name, count, listed, size};
+use crate::human::{BOLD, DIM, Node, YELLOW, area_name, count, line, listed, size};
 
 /// What LUO handed over it reads at the first use, and gives the memory back.
 const GONE: &str = "taken over: its memory holds something else by now";
@@ -159,61 +156,20 @@ fn subtree(side: &Side, shown: &Shown, width: usize) -> Node {
     let at = at.map_or_else(String::new, |subtree| format!(" at {}", subtree.addr));
     let bytes = count(shown.len as u64, "byte");
     let mut text = format!("{:<width$}  {DIM}{bytes}{at}{DIM:#}", shown.name);
-    let mut regions_of = None;
-    let said = match &shown.blob {
-        None => format!("{DIM}{GONE}{DIM:#}"),
-        Some(Blob::Luo(header)) => luo(header),
-        Some(Blob::Metadata(Metadata::V1 {
-            previous_release,
-            kexec_count,
-        })) => format!("Linux {previous_release}, kexec {kexec_count}"),
-        Some(Blob::Metadata(Metadata::Other { version })) => {
-            format!("{YELLOW}version {version}, not read{YELLOW:#}")
-        }
-        Some(Blob::Memblock(MemblockFdt {
-            compatible,
-            regions,
-        })) => {
-            regions_of = regions.as_ref();
-            match regions {
-                Some(regions) => format!("{compatible}, {}", count(regions.len() as u64, "region")),
-                None => format!("{YELLOW}{compatible}, not read{YELLOW:#}"),
-            }
-        }
-        Some(Blob::Tree { compatible }) => format!("{compatible}  {DIM}device tree{DIM:#}"),
-        Some(Blob::Unknown) => String::new(),
+    let Some(blob) = &shown.blob else {
+        text.push_str(&format!("  {DIM}{GONE}{DIM:#}"));
+        return Node::new(text);
     };
+    let said = line(&blob.branch);
     if !said.is_empty() {
         text.push_str("  ");
         text.push_str(&said);
     }
     let mut node = Node::new(text);
-    for region in regions_of.into_iter().flatten() {
-        let what = match region.place {
-            Some((start, len)) => format!("{}  {DIM}at {start}{DIM:#}", size(len)),
-            None => format!("{YELLOW}{}, not read{YELLOW:#}", region.compatible),
-        };
-        node.push(Node::new(format!("{}  {what}", region.name)));
+    for child in blob.branch.children.iter().cloned() {
+        node.push(child.into());
     }
     node
-}
-
-fn luo(header: &Header) -> String {
-    let compatible = &header.compatible;
-    let Some(tail) = &header.tail else {
-        return format!("{YELLOW}{compatible}, not read{YELLOW:#}");
-    };
-    let addr = |pa: U64| some(PhysAddr::new(pa.get()));
-    let sessions = match addr(tail.sessions_pa) {
-        Some(addr) => format!("sessions at {addr}"),
-        None => "sessions are written at the kexec".to_owned(),
-    };
-    let flbs = match addr(tail.flbs_pa) {
-        Some(addr) => format!(", FLBs at {addr}"),
-        None => String::new(),
-    };
-    let number = tail.liveupdate_num;
-    format!("{BOLD}{compatible}{BOLD:#}, live update {number}  {DIM}{sessions}{flbs}{DIM:#}")
 }
 
 pub(super) fn json(live: &Live, failure: Option<&Failure>) -> Value {
@@ -307,51 +263,10 @@ fn side(side: &Side) -> Value {
 }
 
 fn blob(shown: &Shown) -> Value {
-    let mut value = match &shown.blob {
-        None => json!({ "kind": "gone" }),
-        Some(Blob::Luo(header)) => {
-            let addr = |pa: U64| some(PhysAddr::new(pa.get())).map(PhysAddr::get);
-            let mut value = json!({ "kind": "luo", "compatible": header.compatible });
-            if let (Some(tail), Value::Object(members)) = (&header.tail, &mut value) {
-                members.insert("liveupdate_num".into(), tail.liveupdate_num.get().into());
-                members.insert("sessions_pa".into(), addr(tail.sessions_pa).into());
-                members.insert("flbs_pa".into(), addr(tail.flbs_pa).into());
-            }
-            value
-        }
-        Some(Blob::Metadata(metadata)) => {
-            let (release, kexecs) = match metadata {
-                Metadata::V1 {
-                    previous_release,
-                    kexec_count,
-                } => (Some(previous_release), Some(kexec_count)),
-                Metadata::Other { .. } => (None, None),
-            };
-            json!({
-                "kind": "kexec-metadata",
-                "version": metadata.version(),
-                "previous_release": release,
-                "kexec_count": kexecs,
-            })
-        }
-        Some(Blob::Memblock(MemblockFdt {
-            compatible,
-            regions,
-        })) => json!({
-            "kind": "memblock",
-            "compatible": compatible,
-            "regions": regions.as_ref().map(|regions| regions.iter().map(|region| json!({
-                "name": region.name,
-                "compatible": region.compatible,
-                "start": region.place.map(|(start, _)| start.get()),
-                "size": region.place.map(|(_, size)| size),
-            })).collect::<Vec<_>>()),
-        }),
-        Some(Blob::Tree { compatible }) => json!({ "kind": "tree", "compatible": compatible }),
-        Some(Blob::Unknown) => json!({ "kind": "unknown" }),
+    let mut out = match &shown.blob {
+        Some(blob) => members_json(blob.facts.clone()),
+        None => Map::from_iter([("kind".to_owned(), "gone".into())]),
     };
-    if let Value::Object(members) = &mut value {
-        members.insert("size".into(), shown.len.into());
-    }
-    value
+    out.insert("size".into(), shown.len.into());
+    out.into()
 }

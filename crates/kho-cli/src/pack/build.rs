@@ -7,19 +7,20 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use kho_compat::Writing;
-use kho_core::{Entry, Handover, Kho, KhoConfig, KhoError, Metadata, OpenError};
-use kho_luo::{Frozen, Handlers, Luo, LuoError, Orchestrator};
+use kho_core::{Entry, Kho, KhoConfig, KhoError};
+use kho_luo::{Frozen, Handlers, LuoError, Orchestrator};
 use kho_mem::{
     ARENA_ALIGN, ARENA_MAX, Arena, ArenaConfig, ArenaError, Chunk, Damage, Folio, Handed, MemError,
     MemErrorKind, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange,
 };
-use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece};
+use kho_memfd::{MemFile, MemfdHandler, Piece};
+use kho_survey::{Error, Hasher, Options, Survey};
 
 use super::source::{FileOf, Source, extents, is_hole, refused, unreadable};
+use crate::compat::registry;
 use crate::error::Failure;
 use crate::human::size;
 use crate::progress::{Bar, interrupted};
-use kho_survey::Hasher;
 
 /// The memory of an image: where it lies, and the scratch areas at its end.
 pub(super) struct Memory {
@@ -203,29 +204,18 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
         file_offset: None,
         note: Some("in what was just packed: a defect of this program".to_owned()),
     };
-    let handover = Handover::open(mem, entry).map_err(|error| match error {
-        OpenError::Damaged(damage) => damaged(damage),
-        other => internal(other),
-    })?;
-    let mut reading = handover.reading().map_err(damaged)?;
-    Metadata::read(&handover).map_err(damaged)?;
-    let luo = Luo::read(&handover, &mut reading).map_err(damaged)?;
-    let sessions = luo
-        .as_ref()
-        .and_then(Luo::body)
-        .map(kho_luo::Body::sessions);
-    for file in sessions
-        .unwrap_or_default()
-        .iter()
-        .flat_map(kho_luo::Session::files)
-    {
-        Memfd::read(&mut reading, file).map_err(damaged)?;
-        if interrupted() {
-            return Err(Failure::Interrupted);
+    let options = Options::default().entry(entry);
+    let survey = Survey::of(mem, registry()?, &options, &mut |_, _, _| !interrupted());
+    match (survey.failure, survey.handover) {
+        (None, Some(handover)) => {
+            let compatible = handover.root().compatible().to_owned();
+            Ok((compatible, handover.page_runs()))
         }
+        (Some(Error::Damaged(damage)), _) => Err(damaged(damage)),
+        (Some(Error::Interrupted), _) => Err(Failure::Interrupted),
+        (Some(error), _) => Err(internal(error)),
+        (None, None) => Err(internal("its root is of a version that is not read here")),
     }
-    let compatible = handover.root().compatible().to_owned();
-    Ok((compatible, handover.page_runs()))
 }
 
 /// Handed memory of a memfd, in which what was never written is zeros that are stored nowhere:

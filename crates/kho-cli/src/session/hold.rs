@@ -20,7 +20,7 @@ use super::copy::{Named, copy};
 use super::{HoldArgs, luo, open};
 use crate::args::number;
 use crate::error::Failure;
-use crate::human::{DIM, count, seals, size};
+use crate::human::{DIM, count, size};
 use crate::progress::{self, Bar};
 
 /// The longest name that a memfd may have.
@@ -366,7 +366,7 @@ fn report(args: &HoldArgs, held: &[Held<'_>]) -> io::Result<()> {
     for (held, token) in held.iter().zip(&tokens) {
         let sealed = match held.seals {
             0 => String::new(),
-            bits => format!("  sealed {}", seals(bits)),
+            bits => format!("  sealed {}", kho_memfd::seals(bits)),
         };
         let what = match held.source {
             Source::Fd(fd) => format!("descriptor {fd}"),

@@ -74,7 +74,7 @@ pub(super) fn retrieve(args: &RetrieveArgs) -> Result<(), Failure> {
 fn directory(name: &SessionName) -> Result<String, Failure> {
     let name = Name::new(name.as_bytes());
     let name = name.ok_or_else(|| Failure::Usage("not a session's name".to_owned()))?;
-    Ok(file_name(&name))
+    Ok(file_name(name.as_bytes()))
 }
 
 /// Says something on standard error. Where nobody takes it there is nobody left to tell.
@@ -267,7 +267,7 @@ fn take_over(name: &SessionName, pid: i32) -> Result<Session, Failure> {
 /// The name, and its bytes where it is no text.
 pub(super) fn name_json(out: &mut Map<String, Value>, name: &SessionName) {
     if let Some(name) = Name::new(name.as_bytes()) {
-        kho_survey::name_json(out, &name);
+        out.extend(kho_survey::members_json(name.facts()));
     }
 }
 

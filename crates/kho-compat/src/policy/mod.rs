@@ -222,6 +222,12 @@ impl Rule for InRange {
     }
 }
 
+/// Whether `side` knows the component of `entry`, and a handover can not do without it.
+fn is_mandatory(entry: &Entry, side: &Side) -> bool {
+    let known = side.get(entry.component());
+    known.is_some_and(|known| !known.is_optional())
+}
+
 /// Judges every string by `rule`. What no policy can judge is the same for all: subtrees and FLBs that
 /// nobody here knows are left alone; metadata and memblock regions that can not be restored are lost.
 /// Masks are judged by their bits, whoever judges.
@@ -336,10 +342,9 @@ fn finding(
         (_, Carrier::Subtree) => Outcome::LeftAlone,
         // An object that nobody here knows is its owner's affair; one of another version is lost.
         (_, Carrier::Flb) if side.get(entry.component()).is_none() => Outcome::LeftAlone,
-        (_, Carrier::Flb | Carrier::Metadata | Carrier::Memblock | Carrier::Region) => {
-            Outcome::Lost
-        }
-        (_, Carrier::Root | Carrier::Luo) => Outcome::Rejected,
+        (_, Carrier::Flb) => Outcome::Lost,
+        (_, Carrier::Owned(_)) if !is_mandatory(entry, side) => Outcome::Lost,
+        (_, Carrier::Root | Carrier::Luo | Carrier::Owned(_)) => Outcome::Rejected,
         (_, Carrier::FileHandler | Carrier::Table | Carrier::Features)
             if said.may_lack(entry.component()) =>
         {

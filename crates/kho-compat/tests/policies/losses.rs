@@ -35,7 +35,11 @@ fn what_is_optional_is_lost_and_the_rest_is_kept() {
     assert_eq!(verdict.decision, Decision::Degrade);
     // Metadata of another version is lost, and nothing else.
     let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Writing::PLAIN).unwrap();
-    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    manifest.add(
+        Carrier::Owned(Owned::KEXEC_METADATA),
+        "kexec-metadata-v2",
+        Place::default(),
+    );
     let verdict = policy::SemverRange.judge(&manifest, &base);
     assert_eq!(verdict.decision, Decision::Degrade);
 }
@@ -223,7 +227,11 @@ fn what_only_the_lost_use_is_lost_with_them() {
     let mut manifest = Manifest::new();
     manifest.add(Carrier::Root, "kho-v4", Place::default());
     manifest.add_listed(&"huge-v1".parse().unwrap(), true, Place::default());
-    manifest.add(Carrier::Metadata, "kexec-metadata-v2", Place::default());
+    manifest.add(
+        Carrier::Owned(Owned::KEXEC_METADATA),
+        "kexec-metadata-v2",
+        Place::default(),
+    );
     let verdict = policy::SemverRange.judge(&manifest, &base);
     let losses = verdict.losses();
     let lost: Vec<_> = losses.components(&wrote).into_iter().collect();

@@ -20,7 +20,12 @@ fn ability(name: &str, version: u32, carrier: Option<Carrier>, needs: &[&str]) -
 
 /// A kernel of these versions.
 fn side(kho: u32, radix: u32, vmalloc: u32, luo: u32, block: u32, memfd: u32) -> Side {
-    let mut metadata = ability("kexec-metadata", 1, Some(Carrier::Metadata), &[]);
+    let mut metadata = ability(
+        "kexec-metadata",
+        1,
+        Some(Carrier::Owned(Owned::KEXEC_METADATA)),
+        &[],
+    );
     metadata.presence = Presence::Optional;
     metadata.subtree = Some("kexec-metadata".to_owned());
     Side::new([

@@ -6,20 +6,23 @@ use alloc::vec::Vec;
 
 use dtoolkit::Node;
 use dtoolkit::fdt::FdtNode;
-use kho_compat::{Carrier, Compat, Component, Manifest, Place};
+use kho_compat::{Carrier, Compat, Component, Manifest, Owned, Place};
 use kho_mem::{Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMemExt, PhysRange};
 use kho_radix::Reading;
 use vm_fdt::FdtWriter;
 
-use crate::Handover;
 use crate::fdt::{self, Tree};
 use crate::memblock::v1::{
     MEMBLOCK_SUBTREE, MEMBLOCK_VERSION, PROP_SIZE, PROP_START, REGION_VERSION,
 };
 use crate::v4::PROP_COMPATIBLE;
+use crate::{Handover, Subtree};
 use crate::{MEMBLOCK, REGION};
 
+mod owner;
 pub mod v1;
+
+pub(crate) use owner::OWNER;
 
 /// The largest memblock FDT that is read. A kernel writes one page.
 const MEMBLOCK_MAX: u64 = 16 * PAGE_SIZE_U64;
@@ -114,56 +117,9 @@ impl Memblock {
         handover: &Handover<'_>,
         reading: &mut Reading<'_>,
     ) -> Result<Option<Self>, Damage> {
-        reading.all_or_none(|reading| Self::read_all(handover, reading))
-    }
-
-    fn read_all(
-        handover: &Handover<'_>,
-        reading: &mut Reading<'_>,
-    ) -> Result<Option<Self>, Damage> {
-        let Some(subtree) = handover.subtree(MEMBLOCK_SUBTREE) else {
-            return Ok(None);
-        };
-        let at = subtree.addr;
-        if subtree.size > MEMBLOCK_MAX {
-            return Err(Damage::new(Defect::BadSize, "blob", at)
-                .found(format!("{} bytes", subtree.size))
-                .expected(format!("at most {MEMBLOCK_MAX}"))
-                .within("memblock"));
-        }
-        let len = usize::try_from(subtree.size).unwrap_or(usize::MAX);
-        let mem = reading.mem();
-        let bytes = mem
-            .bytes(at, len)
-            .map_err(|error| error.damage("memblock", at))?;
-        let fdt = MemblockFdt::decode(&bytes, at)?;
-        let mut regions = Vec::new();
-        for node in fdt.regions.into_iter().flatten() {
-            let mut region = Region {
-                name: node.name,
-                compatible: node.compatible,
-                range: None,
-                preserved: 0,
-            };
-            if let Some((start, size)) = node.place {
-                let start = Link {
-                    to: start,
-                    at,
-                    name: "reserve_mem region",
-                };
-                check(reading, start, size, &mut region).map_err(|damage| {
-                    damage
-                        .within(format!("region `{}`", region.name))
-                        .within("memblock")
-                })?;
-            }
-            regions.push(region);
-        }
-        Ok(Some(Self {
-            at,
-            compatible: fdt.compatible,
-            regions,
-        }))
+        let subtree = handover.subtree(MEMBLOCK_SUBTREE);
+        let read = subtree.map(|subtree| reading.all_or_none(|reading| read(reading, subtree)));
+        read.transpose()
     }
 
     /// The FDT's compat string.
@@ -182,15 +138,62 @@ impl Memblock {
     pub fn add_to(&self, manifest: &mut Manifest) {
         let at = self.at.get();
         manifest.add(
-            Carrier::Memblock,
+            Carrier::Owned(Owned::MEMBLOCK),
             &self.compatible,
             Place::new(at, "memblock FDT, compatible"),
         );
         for region in &self.regions {
             let path = format!("memblock FDT, region `{}`, compatible", region.name);
-            manifest.add(Carrier::Region, &region.compatible, Place::new(at, path));
+            manifest.add(
+                Carrier::Owned(Owned::RESERVE_MEM),
+                &region.compatible,
+                Place::new(at, path),
+            );
         }
     }
+}
+
+fn read(reading: &mut Reading<'_>, subtree: &Subtree) -> Result<Memblock, Damage> {
+    let at = subtree.addr;
+    if subtree.size > MEMBLOCK_MAX {
+        return Err(Damage::new(Defect::BadSize, "blob", at)
+            .found(format!("{} bytes", subtree.size))
+            .expected(format!("at most {MEMBLOCK_MAX}"))
+            .within("memblock"));
+    }
+    let len = usize::try_from(subtree.size).unwrap_or(usize::MAX);
+    let mem = reading.mem();
+    let bytes = mem
+        .bytes(at, len)
+        .map_err(|error| error.damage("memblock", at))?;
+    let fdt = MemblockFdt::decode(&bytes, at)?;
+    let mut regions = Vec::new();
+    for node in fdt.regions.into_iter().flatten() {
+        let mut region = Region {
+            name: node.name,
+            compatible: node.compatible,
+            range: None,
+            preserved: 0,
+        };
+        if let Some((start, size)) = node.place {
+            let start = Link {
+                to: start,
+                at,
+                name: "reserve_mem region",
+            };
+            check(reading, start, size, &mut region).map_err(|damage| {
+                damage
+                    .within(format!("region `{}`", region.name))
+                    .within("memblock")
+            })?;
+        }
+        regions.push(region);
+    }
+    Ok(Memblock {
+        at,
+        compatible: fdt.compatible,
+        regions,
+    })
 }
 
 /// Checks the memory of a region and claims it, where it is whole pages: two regions that are

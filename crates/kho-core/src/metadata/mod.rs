@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use kho_compat::{Carrier, Manifest, Place};
+use kho_compat::{Carrier, Manifest, Owned, Place};
 use kho_mem::{Damage, Defect, Link, Located, PhysAddr, PhysMem, PhysMemExt, is_printable};
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
@@ -11,7 +11,10 @@ use zerocopy::little_endian::U32;
 use crate::metadata::v1::{KexecMetadata, METADATA_SUBTREE, METADATA_VERSION, RELEASE_LEN};
 use crate::{Handover, KhoError};
 
+mod owner;
 pub mod v1;
+
+pub(crate) use owner::OWNER;
 
 /// What the predecessor tells about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +46,7 @@ impl Metadata {
         };
         read(handover.mem(), subtree.addr, subtree.size)
             .map(Some)
-            .map_err(|d| d.within("kexec metadata"))
+            .map_err(owner::within)
     }
 
     /// Decodes `blob`, all of the metadata, which lies at `at`.
@@ -91,7 +94,7 @@ impl Metadata {
     pub fn add_to(&self, manifest: &mut Manifest, at: PhysAddr) {
         let token = format!("{METADATA_SUBTREE}-v{}", self.version());
         manifest.add(
-            Carrier::Metadata,
+            Carrier::Owned(Owned::KEXEC_METADATA),
             &token,
             Place::new(at.get(), "kexec metadata, version"),
         );

@@ -22,9 +22,10 @@
 //!
 //! Limits of that evidence:
 //!
-//! - A name says what carries its string for `kho`, `luo`, `memfd`, `fd`, `memblock`,
-//!   `reserve-mem` and all that ends in `-flb`. Whether another one is a file handler's can not be
-//!   told from the string: such strings are [candidates](KernelStrings::candidates).
+//! - A name says what carries its string for the components that are linked (link `kho-luo` and
+//!   `kho-memfd` for `luo` and `memfd`) and for all that ends in `-flb`. Whether another one is a file
+//!   handler's can not be told from the string: such strings are
+//!   [candidates](KernelStrings::candidates).
 //! - Versions of structures without a string, as the kexec metadata's number, can not be seen.
 //! - A string can be missing that is in use: a compiler may turn a copy of it into instructions, and a
 //!   linker lets it share the end of a longer one. That a kernel has KHO is therefore looked for

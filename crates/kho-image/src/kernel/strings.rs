@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use kho_compat::{Carrier, Compat};
+use kho_compat::{Carrier, Compat, Registry};
 use memchr::memmem;
 
 use super::{Evidence, FoundString, Standing};
@@ -47,19 +47,19 @@ impl Region {
     }
 }
 
-/// What carries a string whose base token is called `name`, where the name alone says it.
+/// What carries a string whose base token is called `name`, where the name alone says it: that of a linked
+/// component, and any object's.
 pub(super) fn carrier(name: &str) -> Option<Carrier> {
-    match name {
-        "kho" => Some(Carrier::Root),
-        "luo" => Some(Carrier::Luo),
-        "memfd" | "fd" => Some(Carrier::FileHandler),
-        "memblock" => Some(Carrier::Memblock),
-        "reserve-mem" => Some(Carrier::Region),
-        // The node that listed FLBs up to Linux 7.1, not an FLB.
-        "luo-flb" => None,
-        name if name.ends_with("-flb") => Some(Carrier::Flb),
-        _ => None,
+    // The node that listed FLBs up to Linux 7.1, not an FLB.
+    if name == "luo-flb" {
+        return None;
     }
+    let registry = Registry::linked().ok();
+    let component = registry.and_then(|registry| registry.get(name));
+    let carrier = component.and_then(|component| component.carrier);
+    // A number stands in no image as text.
+    let text = carrier.filter(|carrier| !matches!(carrier, Carrier::Owned(it) if it.is_number()));
+    text.or_else(|| name.ends_with("-flb").then_some(Carrier::Flb))
 }
 
 /// Nodes of LUO's device tree up to Linux 7.1, versioned by themselves.

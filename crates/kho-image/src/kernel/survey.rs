@@ -132,10 +132,7 @@ fn merge(found: Found, listed: Listed) -> Result<KernelStrings, ImageError> {
     }
     named.sort_unstable();
     for string in found.strings {
-        let below = matches!(
-            string.carrier(),
-            Some(Carrier::Root | Carrier::Memblock | Carrier::Region)
-        );
+        let below = matches!(string.carrier(), Some(Carrier::Root | Carrier::Owned(_)));
         let unnamed = string.compat().is_some_and(|compat| {
             let name = compat.base().name();
             named

@@ -1,11 +1,11 @@
 //! What a handover contains, before anything of it is restored.
 
 use kho_compat::{Manifest, Registry, RegistryError};
-use kho_core::{Handover, Memblock, Metadata};
+use kho_core::{Handover, Owners, Surveying};
 use kho_mem::Damage;
 use kho_radix::Reading;
 
-use crate::Luo;
+use crate::{Luo, NAME};
 
 /// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part.
 ///
@@ -39,13 +39,19 @@ fn survey_by(
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
-    if let Some(metadata) = Metadata::read(handover)?
-        && let Some(subtree) = handover.subtree(kho_core::metadata::v1::METADATA_SUBTREE)
-    {
-        metadata.add_to(&mut manifest, subtree.addr);
-    }
-    if let Some(memblock) = Memblock::read(handover, reading)? {
-        memblock.add_to(&mut manifest);
+    for owner in Owners::linked().unwrap_or_default().iter() {
+        if owner.component.name == NAME {
+            continue;
+        }
+        let mut surveying = Surveying {
+            handover,
+            reading,
+            registry: registry.ok(),
+            progress: &mut |_, _| true,
+        };
+        if let Some(contents) = owner.survey(&mut surveying)? {
+            contents.add_to(&mut manifest);
+        }
     }
     let luo = Luo::read_by(handover, reading, registry)?;
     if let Some(luo) = &luo {
