@@ -66,3 +66,7 @@ pub use scratch::ScratchTable;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/subtree.md")]
+struct OwnASubtree;

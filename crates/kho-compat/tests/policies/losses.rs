@@ -36,7 +36,7 @@ fn what_is_optional_is_lost_and_the_rest_is_kept() {
     // Metadata of another version is lost, and nothing else.
     let mut manifest = Manifest::written_by(&side(4, 1, 1, 5, 1, 2), Writing::PLAIN).unwrap();
     manifest.add(
-        Carrier::Owned(Owned::KEXEC_METADATA),
+        Carrier::Owned(kho_compat::Owned::KEXEC_METADATA),
         "kexec-metadata-v2",
         Place::default(),
     );
@@ -228,7 +228,7 @@ fn what_only_the_lost_use_is_lost_with_them() {
     manifest.add(Carrier::Root, "kho-v4", Place::default());
     manifest.add_listed(&"huge-v1".parse().unwrap(), true, Place::default());
     manifest.add(
-        Carrier::Owned(Owned::KEXEC_METADATA),
+        Carrier::Owned(kho_compat::Owned::KEXEC_METADATA),
         "kexec-metadata-v2",
         Place::default(),
     );

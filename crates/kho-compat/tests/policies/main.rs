@@ -23,7 +23,7 @@ fn side(kho: u32, radix: u32, vmalloc: u32, luo: u32, block: u32, memfd: u32) ->
     let mut metadata = ability(
         "kexec-metadata",
         1,
-        Some(Carrier::Owned(Owned::KEXEC_METADATA)),
+        Some(Carrier::Owned(kho_compat::Owned::KEXEC_METADATA)),
         &[],
     );
     metadata.presence = Presence::Optional;

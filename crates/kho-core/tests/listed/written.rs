@@ -80,8 +80,8 @@ fn a_version_that_is_not_written_here_is_refused() {
         "radix",
         &[Generation::new(1).read_only(), Generation::new(2)],
     );
-    static METADATA: Component =
-        Component::new("kexec-metadata", &[Generation::new(2)]).owned(Owned::KEXEC_METADATA);
+    static METADATA: Component = Component::new("kexec-metadata", &[Generation::new(2)])
+        .owned(kho_compat::Owned::KEXEC_METADATA);
     for (component, message) in [
         (
             &RADIX,
