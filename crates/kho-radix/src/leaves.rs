@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use kho_mem::{Damage, PageSize, PhysAddr, PhysMem, PhysMemExt};
 
+use crate::leaf::OpenRun;
 use crate::walk::{Keys, Stretches, Visit, check_zero, each_leaf, short};
 use crate::{Key, Root, Run};
 
@@ -150,10 +151,19 @@ impl<'m> Leaves<'m> {
     /// # Errors
     ///
     /// As [`Leaves::keys`].
-    pub fn runs(&self, range: Range<usize>, visit: impl FnMut(Run)) -> Result<u64, Damage> {
-        let mut stretches = Stretches::new(visit);
+    pub fn runs(&self, range: Range<usize>, mut visit: impl FnMut(Run)) -> Result<u64, Damage> {
+        let mut count = 0;
+        let mut counted = |run: Run| {
+            count += run.keys;
+            visit(run);
+        };
+        let mut stretches = Stretches {
+            visit: &mut counted,
+            open: OpenRun::default(),
+        };
         self.each(range, &mut stretches)?;
-        Ok(stretches.finish())
+        stretches.open.close(&mut counted);
+        Ok(count)
     }
 
     fn each(&self, range: Range<usize>, visit: &mut impl Visit) -> Result<(), Damage> {

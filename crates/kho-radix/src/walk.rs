@@ -75,11 +75,20 @@ pub fn walk_keys(
 pub fn walk_runs(
     mem: &dyn PhysMem,
     root: impl Into<Root>,
-    visit: impl FnMut(Run),
+    mut visit: impl FnMut(Run),
 ) -> Result<u64, Damage> {
-    let mut stretches = Stretches::new(visit);
+    let mut count = 0;
+    let mut counted = |run: Run| {
+        count += run.keys;
+        visit(run);
+    };
+    let mut stretches = Stretches {
+        visit: &mut counted,
+        open: OpenRun::default(),
+    };
     each_leaf(mem, root.into(), &mut stretches)?;
-    Ok(stretches.finish())
+    stretches.open.close(&mut counted);
+    Ok(count)
 }
 
 /// What is done with a leaf.
@@ -109,34 +118,16 @@ impl<F: FnMut(Key)> Visit for Keys<F> {
 }
 
 /// Runs of keys, unchecked.
-pub(crate) struct Stretches<F> {
-    visit: F,
-    open: OpenRun,
-    count: u64,
+pub(crate) struct Stretches<'f, F> {
+    pub(crate) visit: &'f mut F,
+    pub(crate) open: OpenRun,
 }
 
-impl<F: FnMut(Run)> Stretches<F> {
-    pub(crate) fn new(visit: F) -> Self {
-        Self {
-            visit,
-            open: OpenRun::default(),
-            count: 0,
-        }
-    }
-
-    /// Visits the last run. Returns how many keys there were.
-    pub(crate) fn finish(mut self) -> u64 {
-        self.open.close(&mut self.visit);
-        self.count
-    }
-}
-
-impl<F: FnMut(Run)> Visit for Stretches<F> {
+impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
     fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
         check_zero(page, addr, base)?;
         each_stretch(page, base, |key, count| {
-            self.count += count;
-            self.open.extend(key, count, &mut self.visit);
+            self.open.extend(key, count, self.visit);
         });
         Ok(())
     }
