@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kho_compat::{Listing, Strings, Writing};
-use kho_mem::PhysAddr;
+use kho_mem::{PageSize, PhysAddr};
 
 /// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
 /// and restore its files.
@@ -64,6 +64,11 @@ pub(crate) struct ImageArgs {
     /// found by elimination.
     #[arg(long, value_name = "ADDR:LEN", value_parser = address_len)]
     pub(crate) scratch: Option<(PhysAddr, u64)>,
+    /// The page size of the kernel that wrote the handover: 4K, 16K or 64K. Without it the boot
+    /// parameters' node states it, or else it is the smallest under which the tracker holds what
+    /// the root FDT points to.
+    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    pub(crate) page_size: Option<PageSize>,
     /// Physical address of a raw dump's first byte. ELF cores say theirs.
     #[arg(long, value_name = "ADDR", value_parser = address, default_value = "0")]
     pub(crate) base: PhysAddr,
@@ -325,6 +330,18 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
 
 pub(crate) fn address(text: &str) -> Result<PhysAddr, String> {
     number(text).map(PhysAddr::new)
+}
+
+fn page_size(text: &str) -> Result<PageSize, String> {
+    let sizes = [
+        ("4K", PageSize::K4),
+        ("16K", PageSize::K16),
+        ("64K", PageSize::K64),
+    ];
+    let found = sizes.into_iter().find(|(name, _)| *name == text);
+    found
+        .map(|(_, size)| size)
+        .ok_or_else(|| format!("invalid page size `{text}`: expected 4K, 16K or 64K"))
 }
 
 pub(crate) fn address_len(text: &str) -> Result<(PhysAddr, u64), String> {

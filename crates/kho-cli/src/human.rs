@@ -8,7 +8,7 @@ use kho_compat::{Branch, Carrier, Decision, Manifest, Outcome, Tone, Verdict, Vi
 pub(crate) use kho_compat::{count, size};
 use kho_core::Position;
 use kho_image::{Image, Kind};
-use kho_mem::PAGE_SIZE_U64;
+use kho_mem::PageSize;
 
 use crate::error::RED;
 use kho_survey::{ScratchSource, Survey};
@@ -182,9 +182,10 @@ fn found(node: &mut Node, survey: &Survey<'_>, position: Position, shown: usize)
 
 fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
     if let Some(preserved) = &survey.preserved {
+        let page_size = preserved.page_size();
         let mut child = Node::new(format!(
             "preserved  {} in {}, tracked by {}",
-            pages(preserved.pages()),
+            pages(preserved.pages(), page_size),
             count(preserved.keys() as u64, "range"),
             count(preserved.nodes().len() as u64, "node"),
         ));
@@ -192,7 +193,7 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
             let each = order
                 .bytes()
                 .map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
-            let order = order.to_string();
+            let order = page_size.pages_of(order).unwrap_or_default();
             child.push(Node::new(format!(
                 "order {order:<2}  {}{each}",
                 count(n, "range")
@@ -201,7 +202,7 @@ fn core(node: &mut Node, survey: &Survey<'_>, shown: usize) {
         if let Some((_, unclaimed)) = survey.unclaimed.filter(|(_, pages)| *pages > 0) {
             child.push(Node::new(format!(
                 "{DIM}{} of no structure known here{DIM:#}",
-                pages(unclaimed)
+                pages(unclaimed, page_size)
             )));
         }
         node.push(child);
@@ -328,9 +329,13 @@ pub(crate) const fn outcome(outcome: Outcome) -> (Style, &'static str) {
     }
 }
 
-fn pages(n: u64) -> String {
-    match n.checked_mul(PAGE_SIZE_U64) {
-        Some(bytes) => format!("{} ({})", count(n, "page"), size(bytes)),
-        None => count(n, "page"),
+fn pages(n: u64, page_size: PageSize) -> String {
+    let page = match page_size {
+        PageSize::K4 => count(n, "page"),
+        other => format!("{} of {other}", count(n, "page")),
+    };
+    match n.checked_mul(page_size.bytes()) {
+        Some(bytes) => format!("{page} ({})", size(bytes)),
+        None => page,
     }
 }

@@ -31,7 +31,8 @@ pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
 pub(crate) fn survey<'i>(image: &'i Image, args: &ImageArgs) -> Result<Survey<'i>, Failure> {
     let options = kho_survey::Options::default()
         .fdt(args.fdt)
-        .scratch(args.scratch);
+        .scratch(args.scratch)
+        .page_size(args.page_size);
     let registry = registry()?;
     Ok(Survey::of(
         image,

@@ -103,6 +103,37 @@ fn inspect_agrees_with_an_independent_reader() {
     }
 }
 
+/// Captures of kernels with larger pages. What the device tree blob was is in them as well, so that the
+/// scratch table is not the one page that is left over.
+#[test]
+fn pages_of_16_and_64_kib_read_as_those_of_4_kib() {
+    for (name, size) in [("arm64-16k", "16K"), ("arm64-64k", "64K")] {
+        let facts = facts(name);
+        let entry = &facts["entry"];
+        let scratch = format!("{}:{}", entry["scratch_addr"], entry["scratch_size"]);
+        let fdt = entry["fdt_addr"].to_string();
+        for args in [&[][..], &["--page-size", size], &["--fdt", &fdt]] {
+            let given = [&image(name), "--hash", "--scratch", &scratch];
+            let report = inspect(&[&given[..], args].concat());
+            let mut found = Vec::new();
+            differences(&facts, &report, "", &mut found);
+            assert_eq!(found, Vec::<String>::new(), "{name} {args:?}");
+            assert_eq!(report["verdict"]["decision"], "accept");
+        }
+        let other = if size == "16K" { "64K" } else { "16K" };
+        let output = kho(&["inspect", &image(name), "--page-size", other]);
+        assert_eq!(output.status.code(), Some(1));
+
+        let dir = temp(name);
+        let out = dir.join("restored");
+        let output = kho(&["restore", &image(name), "--out", out.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0));
+        let files = std::fs::read_dir(out.join("session-1")).unwrap().count();
+        assert_eq!(files, 4, "{name}");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}
+
 #[test]
 fn entry_addresses_can_be_given() {
     let entry = &facts("small")["entry"];

@@ -22,7 +22,7 @@ mod write;
 
 pub use image::{Image, ImageError, Kind, Options, Progress};
 pub use kernel::{KernelImage, KernelStrings};
-pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, scan};
+pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, page_size, scan};
 pub use scratch::scratch_by_elimination;
 pub use write::{WriteError, Written, write_elf, write_raw};
 

@@ -3,7 +3,7 @@
 use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
 use kho_core::{Entry, RootFdt};
 use kho_mem::{
-    Chunk, Damage, Defect, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
+    Chunk, Damage, Defect, Link, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
 };
 use memchr::memmem::Finder;
 
@@ -267,6 +267,27 @@ fn look_for_roots(
     }
 }
 
+/// The page size of the handover whose root FDT lies at `fdt`, as a [`Root`] has it: 4 KiB where no size
+/// fits.
+#[must_use]
+pub fn page_size(mem: &dyn PhysMem, fdt: PhysAddr) -> PageSize {
+    let root = PageSize::ALL.into_iter();
+    let root = root
+        .filter_map(|size| RootFdt::read_page(mem, fdt, size).ok())
+        .next();
+    let size = root.and_then(|root| Some(by_evidence(mem, &root, root.tracker().ok()?)));
+    size.unwrap_or_default()
+}
+
+fn by_evidence(mem: &dyn PhysMem, root: &RootFdt, tracker: Link) -> PageSize {
+    let blobs = root.subtrees().unwrap_or_default();
+    let fits = |size: &PageSize| {
+        let tree = kho_radix::Root::new(tracker, *size);
+        blobs.iter().all(|blob| tree.holds(mem, blob.addr))
+    };
+    PageSize::ALL.into_iter().find(fits).unwrap_or_default()
+}
+
 /// Looks for setup_data nodes in `bytes`, which lie at `at`.
 fn look_for_nodes(
     mem: &dyn PhysMem,
@@ -306,15 +327,10 @@ fn root(mem: &dyn PhysMem, addr: PhysAddr, property: &Finder<'_>, page: &[u8], f
             // A version that is not known may call it differently; "kho-v*" with it is a root.
             match root.tracker() {
                 Ok(tracker) if found.roots.len() < LIMIT => {
-                    let blobs = root.subtrees().unwrap_or_default();
-                    let fits = |size: &PageSize| {
-                        let tree = kho_radix::Root::new(tracker, *size);
-                        blobs.iter().all(|blob| tree.holds(mem, blob.addr))
-                    };
                     found.roots.push(Root {
                         addr,
                         compatible: root.compatible().to_owned(),
-                        page_size: PageSize::ALL.into_iter().find(fits).unwrap_or_default(),
+                        page_size: by_evidence(mem, &root, tracker),
                     });
                 }
                 Ok(_) => {}

@@ -10,7 +10,7 @@ use kho_compat::describe::Members;
 use kho_compat::{Fact, NotAdmitted, count};
 use kho_core::RestoredFile;
 use kho_luo::{Column, File, FileContents, FileOwner, IncomingFile};
-use kho_mem::{Damage, MemError, Order, Piece};
+use kho_mem::{Damage, MemError, Piece};
 use kho_radix::{Reading, Restoring};
 
 use crate::{COMPONENT, Memfd, RestoreError, Restored, v2};
@@ -30,14 +30,15 @@ struct Found {
     nr_folios: usize,
     area: Fact,
     /// Orders in order of the file, run-length encoded; `None` for holes.
-    orders: Box<[(Option<Order>, u64)]>,
+    orders: Box<[(Option<u8>, u64)]>,
 }
 
 fn survey(reading: &mut Reading<'_>, file: &File) -> Result<Box<dyn FileContents>, Damage> {
     let memfd = Memfd::read(reading, file)?;
-    let mut orders: Vec<(Option<Order>, u64)> = Vec::new();
+    let in_pages = |order| reading.page_size().pages_of(order).unwrap_or_default();
+    let mut orders: Vec<(Option<u8>, u64)> = Vec::new();
     for folio in memfd.folios() {
-        let order = folio.addr.map(|_| folio.order);
+        let order = folio.addr.map(|_| in_pages(folio.order));
         match orders.last_mut() {
             Some((last, count)) if *last == order => *count += 1,
             _ => orders.push((order, 1)),
@@ -47,7 +48,7 @@ fn survey(reading: &mut Reading<'_>, file: &File) -> Result<Box<dyn FileContents
     let area = Fact::map([
         ("total_pages", area.pages().into()),
         ("flags", area.flags().into()),
-        ("order", area.order().get().into()),
+        ("order", in_pages(area.order()).into()),
         ("chunks", area.chunks().into()),
     ]);
     Ok(Box::new(Found {
@@ -75,14 +76,9 @@ impl FileContents for Found {
             ("vmalloc".to_string(), self.area.clone()),
         ];
         // Left out where all folios are single pages, as most are.
-        if self
-            .orders
-            .iter()
-            .any(|(order, _)| *order != Some(Order::ZERO))
-        {
-            let run = |(order, n): &(Option<Order>, u64)| {
-                Fact::List(vec![order.map(Order::get).into(), (*n).into()])
-            };
+        if self.orders.iter().any(|(order, _)| *order != Some(0)) {
+            let run =
+                |(order, n): &(Option<u8>, u64)| Fact::List(vec![(*order).into(), (*n).into()]);
             facts.push((
                 "folio_orders".to_string(),
                 self.orders.iter().map(run).collect(),
@@ -121,7 +117,7 @@ impl FileContents for Found {
 impl Found {
     fn folios(&self) -> String {
         let orders = self.orders.iter().filter_map(|(order, _)| *order);
-        let mut orders: Vec<u8> = orders.map(Order::get).collect();
+        let mut orders: Vec<u8> = orders.collect();
         orders.sort_unstable();
         orders.dedup();
         let orders = match orders.as_slice() {

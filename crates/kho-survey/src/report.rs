@@ -140,16 +140,17 @@ fn listed_json(manifest: &Manifest) -> Option<Value> {
 }
 
 fn preserved_json(preserved: &Preserved) -> Value {
+    let in_pages = |order| preserved.page_size().pages_of(order).unwrap_or_default();
     let by_order: Map<_, _> = preserved
         .by_order()
         .iter()
-        .map(|(order, n)| (order.to_string(), (*n).into()))
+        .map(|(order, n)| (in_pages(*order).to_string(), (*n).into()))
         .collect();
     let mut hash = Sha256::new();
     let mut record = Vec::with_capacity(12 << 10);
     for folio in preserved.iter() {
         record.extend_from_slice(&folio.addr().get().to_le_bytes());
-        record.extend_from_slice(&u32::from(folio.order.get()).to_le_bytes());
+        record.extend_from_slice(&u32::from(in_pages(folio.order)).to_le_bytes());
         if record.len() >= 12 << 10 {
             hash.update(&record);
             record.clear();

@@ -7,7 +7,7 @@ use kho_compat::{Admitted, Manifest, Refused, Registry, policy};
 use kho_core::{Contents, Entry, Handover, Owner, Owners, RootFdt, ScratchTable, Surveying};
 use kho_image::{Scan, scratch_by_elimination};
 use kho_luo::Surveyed;
-use kho_mem::{PhysAddr, PhysMem};
+use kho_mem::{PageSize, PhysAddr, PhysMem};
 use kho_radix::Preserved;
 
 use crate::Error;
@@ -39,6 +39,9 @@ pub struct Options {
     /// The scratch table's address and bytes. Without them a setup_data node is looked for, and in
     /// memory that was cut down to its handover the table is found by elimination.
     pub scratch: Option<(PhysAddr, u64)>,
+    /// The page size of the kernel that wrote the handover. Without it the setup_data node states it, or else
+    /// it is the smallest under which the tracker holds what the root FDT points to.
+    pub page_size: Option<PageSize>,
 }
 
 impl Options {
@@ -53,6 +56,13 @@ impl Options {
     #[must_use]
     pub const fn fdt(mut self, fdt: Option<PhysAddr>) -> Self {
         self.fdt = fdt;
+        self
+    }
+
+    /// States the page size.
+    #[must_use]
+    pub const fn page_size(mut self, size: Option<PageSize>) -> Self {
+        self.page_size = size;
         self
     }
 
@@ -203,7 +213,9 @@ impl<'m> Survey<'m> {
         let given = options.fdt.map(Entry::new);
         let mut entry = match (given, options.scratch) {
             // Nothing left to look for.
-            (Some(entry), Some(_)) => entry,
+            (Some(entry), Some(_)) => {
+                entry.with_page_size(kho_image::page_size(mem, entry.fdt_addr))
+            }
             (given, _) => {
                 let scan =
                     kho_image::scan(mem, &mut |done, total| progress(Step::Scan, done, total));
@@ -228,6 +240,9 @@ impl<'m> Survey<'m> {
         if let Some((addr, size)) = options.scratch {
             entry = entry.with_scratch(addr, size);
             self.scratch_source = Some(ScratchSource::Argument);
+        }
+        if let Some(size) = options.page_size {
+            entry = entry.with_page_size(size);
         }
         Ok(entry)
     }
