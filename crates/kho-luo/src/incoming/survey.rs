@@ -7,7 +7,8 @@ use kho_radix::Reading;
 
 use crate::{Luo, NAME};
 
-/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part.
+/// All that a handover contains, gathered without restoring anything: its manifest, to which every linked
+/// owner of a subtree adds, and LUO's part.
 ///
 /// # Errors
 ///
@@ -39,7 +40,10 @@ fn survey_by(
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
-    for owner in Owners::linked().unwrap_or_default().iter() {
+    let owners = Owners::linked();
+    // Where owners contradict each other nothing is restored either.
+    let registry = owners.as_ref().map_or_else(Err, |_| registry);
+    for owner in owners.iter().flat_map(Owners::iter) {
         if owner.component.name == NAME {
             continue;
         }
