@@ -226,7 +226,7 @@ mod tests {
     use kho_image::Image;
 
     use super::*;
-    use xtask::root;
+    use crate::place::root;
 
     /// Whether `all` has each member of `part` with the same value.
     fn has(all: &Value, part: &Value) -> bool {
