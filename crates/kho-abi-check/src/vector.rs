@@ -33,8 +33,8 @@ inventory::collect!(Vectors);
 
 /// Registers vectors of a component: its name, and for each vector a name and a function, in the order
 /// in which snapshots keep them. They are of the generation that the component writes by default, or of the
-/// one whose number is named: `vectors!("pci", 1, [...])`; or of a variant of it: `vectors!("pci", under "16k",
-/// [...])`.
+/// one whose number is named: `vectors!("pci", 1, [...])`; or of a variant of that: `vectors!("pci", 1, under
+/// "16k", [...])`.
 ///
 /// Vectors belong in a test, or in a crate that tests alone depend on: what registers them is linked
 /// with all that they call.
@@ -61,11 +61,11 @@ inventory::collect!(Vectors);
 /// ```
 #[macro_export]
 macro_rules! vectors {
-    ($component:expr, under $variant:expr, [$($vector:tt)*]) => {
-        $crate::vectors!(@ $component, None, Some($variant), [$($vector)*]);
-    };
     ($component:expr, [$($vector:tt)*]) => {
         $crate::vectors!(@ $component, None, None, [$($vector)*]);
+    };
+    ($component:expr, $generation:expr, under $variant:expr, [$($vector:tt)*]) => {
+        $crate::vectors!(@ $component, Some($generation), Some($variant), [$($vector)*]);
     };
     ($component:expr, $generation:expr, [$($vector:tt)*]) => {
         $crate::vectors!(@ $component, Some($generation), None, [$($vector)*]);
