@@ -40,6 +40,11 @@ fn built(size: PageSize) -> Built {
         .collect();
     built.session(b"blocks", &files);
     built.flb("flb-v1", 0xfeed, 3);
+    // A root FDT of more than 4 KiB.
+    for number in 0..64 {
+        let blob = built.blob(b"more");
+        built.subtree(&format!("more-{number:02}"), blob, 4);
+    }
     built.finish()
 }
 
@@ -55,7 +60,9 @@ fn opened(size: PageSize) -> Result<Text, Failure> {
         handover.root().compatible(),
         handover.page_size()
     );
-    for subtree in handover.subtrees() {
+    let subtrees = handover.subtrees();
+    let _ = writeln!(text, "{} subtrees", subtrees.len());
+    for subtree in subtrees.iter().filter(|subtree| subtree.size != 4) {
         // Writing to a String does not fail.
         let _ = writeln!(text, "{}: {} bytes", subtree.name, subtree.size);
     }
