@@ -41,7 +41,7 @@ fn built(size: PageSize) -> Built {
     built.session(b"blocks", &files);
     built.flb("flb-v1", 0xfeed, 3);
     // A root FDT of more than 4 KiB.
-    for number in 0..64 {
+    for number in 0..96 {
         let blob = built.blob(b"more");
         built.subtree(&format!("more-{number:02}"), blob, 4);
     }
