@@ -426,7 +426,7 @@ fn a_set_is_restored_as_the_version_that_was_handed_over() {
 #[test]
 fn what_is_made_by_the_table_is_read_by_the_table() {
     let kho = kho(Writing::TABLE).unwrap();
-    kho.list(&["block"]).unwrap();
+    kho.announce(&["block"]).unwrap();
     let format = Format::written_by(&kho).unwrap();
     let mut set = OutgoingSet::<U64>::with_format(kho.preserver().clone(), format).unwrap();
     set.grow(1200).unwrap();

@@ -36,8 +36,8 @@ const PHASES: &[(&str, &str, &str)] = &[
     ("attach", "start", "attached"),
     ("check", "attached", "checked"),
     ("judge", "checked", "judged"),
-    ("settle", "judged", "settled"),
-    ("retrieve", "settled", "first file"),
+    ("reclaim", "judged", "reclaimed"),
+    ("retrieve", "reclaimed", "first file"),
     ("verify", "first file", "verified"),
     ("finish", "verified", "finished"),
 ];

@@ -115,7 +115,7 @@ impl Attached {
 
     /// The arena, in which everything is free now that the handover does not use. Nothing of the
     /// handover changes.
-    pub fn settle(&mut self) -> Arena {
+    pub fn reclaim(&mut self) -> Arena {
         if let Some(arena) = &self.arena {
             return arena.clone();
         }
@@ -125,7 +125,7 @@ impl Attached {
             .scratch()
             .map_or(&[][..], ScratchTable::areas)
             .to_vec();
-        let arena = self.handed.settle(keep, &scratch);
+        let arena = self.handed.reclaim(keep, &scratch);
         self.arena.insert(arena).clone()
     }
 
@@ -147,7 +147,7 @@ impl Attached {
             let damage = Damage::new(Defect::BadOrder, "folio", addr).found(folio.order);
             return Err(damage.expected("a folio of order 0 to 10").into());
         }
-        self.settle();
+        self.reclaim();
         self.handed
             .adopt(addr, folio.order)
             .map_err(|_| restored_before(addr))
@@ -167,7 +167,7 @@ impl Attached {
         let handover = self.handover();
         let mut claims = kho_radix::Claims::new(handover.preserved());
         claims.pages(Link::given(run.addr(), "pages"), run.pages)?;
-        self.settle();
+        self.reclaim();
         self.handed
             .adopt_pages(run)
             .map_err(|_| restored_before(run.addr()))
@@ -181,7 +181,7 @@ impl Attached {
     /// Ends the handover: what was not restored is freed.
     #[must_use]
     pub fn finish(mut self) -> Arena {
-        let arena = self.settle();
+        let arena = self.reclaim();
         self.handed.free_rest();
         arena
     }

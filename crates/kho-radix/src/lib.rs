@@ -61,7 +61,7 @@ pub use preserver::{Failed, Preserver};
 pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};
-pub use tracker::{Mark, Tracker, TrackerError};
+pub use tracker::{Savepoint, Tracker, TrackerError};
 pub use walk::{walk_keys, walk_runs};
 
 #[cfg(doctest)]

@@ -337,7 +337,7 @@ fn foreign_flbs_are_written_as_they_stand() {
     }
     let frozen = luo.freeze().unwrap();
     assert!(luo.clone().with_foreign_flbs([]).is_err(), "frozen");
-    frozen.thaw();
+    frozen.unfreeze();
     let frozen = luo.freeze().unwrap();
     drop((session, luo, arena));
     let (arena, entry) = frozen.hand_over().unwrap();

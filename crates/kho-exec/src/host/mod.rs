@@ -99,8 +99,8 @@ impl Host {
             }
         };
         let Opened { incoming, handlers } = opened;
-        let arena = incoming.settle();
-        mark(&mut marks, "settled");
+        let arena = incoming.reclaim();
+        mark(&mut marks, "reclaimed");
         let scratch = {
             let held = incoming.held().read();
             let handover = held.handover();

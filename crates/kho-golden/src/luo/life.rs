@@ -243,7 +243,7 @@ pub(crate) fn refused() -> Result<Text, Failure> {
         "a file while frozen",
         first.preserve(9, file("beta", "", 9)),
     );
-    frozen.thaw();
+    frozen.unfreeze();
     drop((sessions, outgoing));
     let kho = Kho::new(arena()?, &KhoConfig::new().side(side()?))?;
     let many = |count: usize| (0..count).map(|number| format!("flb-v{number}")).collect();

@@ -129,8 +129,8 @@ impl Incoming {
 
     /// The arena, in which everything is free that the handover does not use.
     #[must_use]
-    pub fn settle(&self) -> Arena {
-        self.0.held.write().settle()
+    pub fn reclaim(&self) -> Arena {
+        self.0.held.write().reclaim()
     }
 
     /// The names of the sessions, in order of creation.

@@ -37,7 +37,7 @@ pub enum LuoError {
     /// No handler takes the file.
     #[error("no handler can preserve this file")]
     NoHandler,
-    /// The sessions are frozen: thaw first.
+    /// The sessions are frozen: unfreeze first.
     #[error("frozen for an update")]
     Frozen,
     /// A handler called the orchestrator from within one of its own steps. See

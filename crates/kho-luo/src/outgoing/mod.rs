@@ -1,4 +1,4 @@
-//! The side that hands over: sessions, files, freeze and thaw.
+//! The side that hands over: sessions, files, freeze and unfreeze.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;

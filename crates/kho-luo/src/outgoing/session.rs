@@ -132,7 +132,7 @@ impl Shared {
         let mut step = || {
             // With the first file of its handler: the root FDT may be full.
             if kind.busy.len() == 1 {
-                self.kho.list(&[component])?;
+                self.kho.announce(&[component])?;
                 is_listed = true;
             }
             for flb in flbs.iter_mut().filter(|flb| flb.entry.serves(component)) {
@@ -172,7 +172,7 @@ impl Shared {
                 kind.busy.remove(&identity);
                 release(flbs, kinds, component);
                 if is_listed {
-                    self.kho.unlist(&[component]);
+                    self.kho.withdraw(&[component]);
                 }
                 session.set.shrink(before);
                 Err(error)
@@ -198,7 +198,7 @@ impl Shared {
             let (component, is_last) = (kind.handler.component(), kind.busy.is_empty());
             release(&mut state.flbs, &state.kinds, component);
             if is_last {
-                self.kho.unlist(&[component]);
+                self.kho.withdraw(&[component]);
             }
         }
         state.set.shrink(open);

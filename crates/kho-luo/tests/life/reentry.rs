@@ -175,7 +175,7 @@ fn no_step_of_the_outgoing_side_begins_another() {
         };
         let seen = caller.hook(hook);
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
         let expected = [
             "FLB preserve",
@@ -210,7 +210,7 @@ fn dropped_in(step: &'static str) {
             }
         });
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
         let steps = steps(&seen);
         let gone = steps.iter().filter(|step| *step == "unpreserve").count();

@@ -109,7 +109,7 @@ pub(super) fn attack(
     let mut mine = Vec::new();
     let usable = |page: usize| !kept[page] && !carved(page);
     if random.once_in(4) {
-        let arena = attached.settle();
+        let arena = attached.reclaim();
         mine = all_free(&arena, base, 0xa1, usable);
         dirty = true;
     }
@@ -133,7 +133,7 @@ pub(super) fn attack(
     n.taken += 1;
     for again in 0..2 {
         if mine.is_empty() && random.once_in(2) {
-            mine = all_free(&incoming.settle(), base, 0xa2, usable);
+            mine = all_free(&incoming.reclaim(), base, 0xa2, usable);
             dirty = true;
         }
         let names = incoming.sessions();

@@ -77,14 +77,14 @@ impl Tracker {
                 order: run.order,
             });
         }
-        let mark = self.mark();
+        let savepoint = self.savepoint();
         let mut parts = parts(first, run.keys);
         let done = parts
             .try_for_each(|part| self.leaf_of(part.prefix).map(drop))
             .and_then(|()| self.set(first, run.keys, true));
         if let Err(error) = done {
             // The leaves that were made are empty still.
-            self.prune(mark)?;
+            self.rollback(savepoint)?;
             return Err(error);
         }
         self.keys += run.keys;
@@ -124,10 +124,10 @@ impl Tracker {
     /// As [`Tracker::add`], for any of the keys. None of them is put in then.
     pub fn add_pages(&mut self, run: PageRun) -> Result<(), TrackerError> {
         let keys = self.page_keys(run)?;
-        let mark = self.mark();
+        let savepoint = self.savepoint();
         let done = self.each_or_none(&keys, Self::add, Self::remove);
         if done.is_err() {
-            self.prune(mark)?;
+            self.rollback(savepoint)?;
         }
         done
     }

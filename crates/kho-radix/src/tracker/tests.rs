@@ -183,7 +183,7 @@ fn pages_are_not_taken_out_in_part() {
 fn a_node_that_no_entry_names_is_not_freed() {
     for is_leaf in [true, false] {
         let mut tracker = Tracker::new(arena()).unwrap();
-        let mark = tracker.mark();
+        let savepoint = tracker.savepoint();
         tracker.add(key(1)).unwrap();
         tracker.remove(key(1)).unwrap();
         let nodes = if is_leaf {
@@ -199,7 +199,7 @@ fn a_node_that_no_entry_names_is_not_freed() {
             last.page.fill(0);
             state(&tracker)
         };
-        let error = tracker.prune(mark).unwrap_err();
+        let error = tracker.rollback(savepoint).unwrap_err();
         assert!(matches!(error, TrackerError::Broken(_)), "{error}");
         assert_eq!(state(&tracker), before);
     }

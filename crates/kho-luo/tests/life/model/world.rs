@@ -79,9 +79,9 @@ impl World {
                 let done = done.map(|frozen| self.frozen = Some(frozen));
                 (done, model.freeze())
             }
-            Op::Thaw => {
-                self.frozen.take()?.thaw();
-                model.thaw();
+            Op::Unfreeze => {
+                self.frozen.take()?.unfreeze();
+                model.unfreeze();
                 (Ok(()), Ok(()))
             }
             Op::Fail(kind, after) => {
