@@ -2,8 +2,8 @@
 //!
 //! [`Memfd::read`] reads and checks what a kernel handed over of a memfd: position, size, seals,
 //! and the list of its folios. [`Memfd::restore`], which needs an `Admitted` verdict, opens the
-//! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
-//! `std::io::Read` (`Restored::reader`).
+//! contents: in pieces ([`RestoredMemfd::pieces`], views of memory and holes) or as
+//! `std::io::Read` (`RestoredMemfd::reader`).
 //!
 //! [`MemFile`] is a memfd of one's own, over the folios of an arena; [`MemfdHandler`] hands it over in a
 //! live update.
@@ -42,7 +42,7 @@ mod restore;
 pub mod v2;
 mod write;
 
-pub use contents::Pieces;
+pub use contents::MemfdPieces;
 pub use file::{FileError, FilePiece, MemFile};
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::MemfdHandler;
@@ -55,7 +55,7 @@ pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;
 pub use owner::seals;
 pub use read::{FolioEntry, Memfd};
-pub use restore::{RestoreError, Restored};
+pub use restore::{MemfdError, RestoredMemfd};
 pub use write::PreservedMemfd;
 
 #[cfg(doctest)]

@@ -13,7 +13,7 @@ use kho_luo::{Column, File, FileContents, FileOwner, IncomingFile};
 use kho_mem::{Damage, MemError, Piece};
 use kho_radix::{Reading, Restoring};
 
-use crate::{COMPONENT, Memfd, RestoreError, Restored, v2};
+use crate::{COMPONENT, Memfd, MemfdError, RestoredMemfd, v2};
 
 /// The owner of memfds.
 const OWNER: FileOwner = FileOwner::new(&COMPONENT, survey).restored_by(restore);
@@ -150,10 +150,10 @@ fn restore<'m>(
     file: &IncomingFile<'_>,
 ) -> Result<Box<dyn RestoredFile + 'm>, kho_radix::RestoreError> {
     let restored = Memfd::restore(restoring, file).map_err(|error| match error {
-        RestoreError::NotAdmitted(error) => error.into(),
-        RestoreError::Damaged(damage) => kho_radix::RestoreError::from(damage),
+        MemfdError::NotAdmitted(error) => error.into(),
+        MemfdError::Damaged(damage) => kho_radix::RestoreError::from(damage),
         // The files of another handler have another owner.
-        RestoreError::NotMemfd { found, .. } => NotAdmitted {
+        MemfdError::NotMemfd { found, .. } => NotAdmitted {
             component: found,
             version: v2::VERSION,
             covered: "memfds alone".to_string(),
@@ -163,12 +163,12 @@ fn restore<'m>(
     Ok(Box::new(restored))
 }
 
-impl RestoredFile for Restored<'_> {
+impl RestoredFile for RestoredMemfd<'_> {
     fn size(&self) -> u64 {
         self.memfd().size()
     }
 
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_> {
-        Box::new(Restored::pieces(self))
+        Box::new(RestoredMemfd::pieces(self))
     }
 }

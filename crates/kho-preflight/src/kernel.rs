@@ -9,7 +9,7 @@ use kho_image::kernel::{
     Trace, read_modules,
 };
 
-use crate::end::{End, Kernel, Kind, Masks, Seen, What};
+use crate::end::{End, EndKind, Kernel, Masks, Seen, What};
 use crate::item::Spot;
 use crate::words::shown;
 use crate::{Error, Progress, Step};
@@ -17,7 +17,7 @@ use kho_compat::count;
 
 impl End {
     /// Reads the kernel image `path` for its compat strings. It is not booted. Its modules come with
-    /// [`Options::modules`](crate::Options::modules).
+    /// [`EndOptions::modules`](crate::EndOptions::modules).
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ fn end(name: String, image: KernelImage) -> End {
     take(&mut kernel, strings, None);
     End {
         name,
-        kind: Kind::Kernel,
+        kind: EndKind::Kernel,
         title: release
             .as_ref()
             .map_or_else(|| "Linux".to_owned(), |release| format!("Linux {release}")),

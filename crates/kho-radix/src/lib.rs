@@ -56,7 +56,7 @@ pub use kho_mem::{
 };
 pub use leaves::{Leaf, Leaves};
 pub use owned::{PreservedFolio, PreservedPages};
-pub use preserved::{Folio, Preserved, Run};
+pub use preserved::{KeyRun, Preserved, PreservedRange};
 pub use preserver::{Failed, Preserver};
 pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr, PhysMemExt};
-use kho_radix::{Key, Preserved, Preserver, Run, Tracker, TrackerError, walk_keys, walk_runs};
+use kho_radix::{Key, KeyRun, Preserved, Preserver, Tracker, TrackerError, walk_keys, walk_runs};
 use proptest::prelude::*;
 
 const BASE: u64 = 0x1000_0000;
@@ -69,8 +69,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Whether `runs` are the keys of `model` in order, as few as there can be.
-fn is_runs_of(runs: &[Run], model: &BTreeSet<Key>) -> bool {
-    let key = |run: &Run, i: u64| {
+fn is_runs_of(runs: &[KeyRun], model: &BTreeSet<Key>) -> bool {
+    let key = |run: &KeyRun, i: u64| {
         Key::encode(
             PhysAddr::new((run.pfn + (i << run.order.get())) << 12),
             run.order,
@@ -111,7 +111,7 @@ proptest! {
                 Step::Folios(add, pfn, n, o) => {
                     let pfn = pfn >> o << o;
                     let n = n.min(((1 << 52) - pfn) >> o);
-                    let run = Run { pfn, keys: n, order: order(o) };
+                    let run = KeyRun { pfn, keys: n, order: order(o) };
                     let keys: Vec<_> = (0..n)
                         .map(|i| Key::encode(PhysAddr::new((pfn + (i << o)) << 12), order(o)).unwrap())
                         .collect();

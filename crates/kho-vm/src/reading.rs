@@ -10,7 +10,7 @@ use kho_luo::{Body, File, Session, Surveyed};
 // The handler of the files is referred to: the linker drops what nothing refers to.
 use kho_mem::{PhysMem, PhysMemExt};
 use kho_memfd as _;
-use kho_survey::{Options, Survey};
+use kho_survey::{Survey, SurveyOptions};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -105,7 +105,7 @@ pub(crate) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
             false
         }
     };
-    let options = Options::default().entry(entry);
+    let options = SurveyOptions::default().entry(entry);
     let mut survey = Survey::of(memory, registry, &options, &mut progress);
     let done = match survey.failure.take() {
         Some(error) => Err(error),

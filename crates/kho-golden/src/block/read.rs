@@ -8,7 +8,7 @@ use kho_core::Preserver;
 use kho_mem::{
     Chunk, Damage, Link, Located, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysRange,
 };
-use kho_radix::{Claims, Preserved, Run, Tracker};
+use kho_radix::{Claims, KeyRun, Preserved, Tracker};
 use zerocopy::little_endian::U64;
 
 use crate::dump::{Dump, Names, arena};
@@ -246,7 +246,7 @@ impl PhysMem for Long {
 pub(crate) fn longest() -> Result<Text, Failure> {
     let arena = arena()?;
     let mut tracker = Tracker::new(arena.clone())?;
-    tracker.add_folios(Run {
+    tracker.add_folios(KeyRun {
         pfn: LONG.pfn().get(),
         keys: 10_001,
         order: Order::ZERO,

@@ -7,7 +7,7 @@ use kho_compat::{Admitted, Component, Generation, Manifest, Registry, policy};
 use kho_core::{Kho, KhoConfig};
 use kho_luo::{Handlers, Luo, Orchestrator, Session};
 use kho_mem::{Arena, PhysAddr};
-use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece, RestoreError, Restored};
+use kho_memfd::{MemFile, Memfd, MemfdError, MemfdHandler, Piece, RestoredMemfd};
 
 use super::written::zeros;
 use crate::dump::{Dump, Names, arena};
@@ -123,14 +123,14 @@ impl Handed {
     }
 }
 
-fn refusal(error: RestoreError) -> Refusal {
+fn refusal(error: MemfdError) -> Refusal {
     match error {
-        RestoreError::Damaged(damage) => damage.into(),
+        MemfdError::Damaged(damage) => damage.into(),
         other => Refusal::new(kind(&other)),
     }
 }
 
-fn read(restored: &Restored<'_>, names: &mut Names) -> Reading {
+fn read(restored: &RestoredMemfd<'_>, names: &mut Names) -> Reading {
     let memfd = restored.memfd();
     let (pos, size, seals) = (memfd.pos(), memfd.size(), memfd.seals());
     let (flags, list) = (memfd.flags(), memfd.area().pages());

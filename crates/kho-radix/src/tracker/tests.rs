@@ -9,7 +9,7 @@ use super::nodes::{Below, Link, NO_LEAF, Near, ROOT, TABLES};
 use super::{Tracker, TrackerError};
 use crate::key::slot;
 use crate::v1::LEAF_BITS;
-use crate::{Key, Preserver, Run};
+use crate::{Key, KeyRun, Preserver};
 
 /// A place that no node has.
 const LOST: Link = 77;
@@ -81,7 +81,7 @@ fn lose_next_leaf(tracker: &mut Tracker) {
     tracker.below.last_mut().unwrap()[next] = LOST;
 }
 
-const ROW: Run = Run {
+const ROW: KeyRun = KeyRun {
     pfn: 2,
     keys: 1 << LEAF_BITS,
     order: Order::ZERO,
@@ -116,7 +116,7 @@ fn a_node_without_an_entry_takes_no_page() {
 #[test]
 fn a_row_is_not_put_into_a_lost_leaf() {
     fails(lose_leaf, |tracker| {
-        tracker.add_folios(Run { keys: 3, ..ROW })
+        tracker.add_folios(KeyRun { keys: 3, ..ROW })
     });
 }
 
