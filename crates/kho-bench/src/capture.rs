@@ -25,7 +25,7 @@ const CAPTURE: &str = "tests/captures/files.core.zst";
 ///
 /// It can not be read, is damaged, or is refused.
 pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
-    let image = Image::open(path, &ImageOptions::default())?;
+    let image = Image::open(path, &ImageOptions::default(), &mut |_, _| true)?;
     let registry = kho_compat::Registry::linked().map_err(Clone::clone)?;
     let options = kho_survey::SurveyOptions::default();
     let survey = Survey::of(&image, registry, &options, &mut |_, _, _| true);

@@ -10,7 +10,7 @@ use kho_block::{BlockSet, Format, OutgoingSet, v2};
 use kho_compat::{
     Admitted, Carrier, Component, Generation, Manifest, Place, Registry, Writing, policy,
 };
-use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
+use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError, OpenOptions};
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, Link, PhysAddr, PhysMemExt};
 use kho_testkit::{Builder, Built};
 use zerocopy::little_endian::U64;
@@ -437,7 +437,7 @@ fn what_is_made_by_the_table_is_read_by_the_table() {
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
     let newer = newer();
-    let attached = Attached::open_with(handed, entry, &newer).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&newer)).unwrap();
     let handover = attached.handover();
     let admitted = admit(&handover, &newer, "").unwrap();
     let mut reading = handover.reading().unwrap();

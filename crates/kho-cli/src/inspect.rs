@@ -20,11 +20,9 @@ pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
         base: args.base,
         max_unpacked: args.max_unpacked,
     };
-    Ok(Image::open_with(
-        &args.image,
-        &options,
-        &mut |done, total| bar.at(done, total),
-    )?)
+    Ok(Image::open(&args.image, &options, &mut |done, total| {
+        bar.at(done, total)
+    })?)
 }
 
 /// Surveys `image`.

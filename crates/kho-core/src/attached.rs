@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, NotAdmitted, Registry};
+use kho_compat::{Admitted, NotAdmitted};
 use kho_mem::{
     Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, PageSize, Pages, PhysAddr,
 };
@@ -11,7 +11,7 @@ use kho_radix::{Failed, RestoreError};
 
 use crate::COMPONENT;
 use crate::handover::Parts;
-use crate::{Entry, Handover, OpenError, ScratchTable};
+use crate::{Handover, OpenError, OpenOptions, ScratchTable};
 
 /// A handover that a predecessor left in an arena.
 ///
@@ -49,38 +49,27 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Opens the handover that begins at `entry`, with the checks of [`Handover::open`].
+    /// Opens the handover that begins at an [`Entry`](crate::Entry), or as [`OpenOptions`] say, with the
+    /// checks of [`Handover::open`].
     ///
     /// # Errors
     ///
     /// As [`Handover::open`]. The memory comes back as it was.
-    pub fn open(handed: Handed, entry: Entry) -> Result<Self, Failed<Handed, OpenError>> {
-        match Registry::linked() {
-            Ok(registry) => Self::open_with(handed, entry, registry),
-            Err(error) => Err(Failed {
-                error: error.clone().into(),
-                returned: handed,
-            }),
-        }
-    }
-
-    /// As [`Attached::open`], with the components of `registry` instead of those that are linked.
-    ///
-    /// # Errors
-    ///
-    /// As [`Handover::open`]. The memory comes back as it was.
-    pub fn open_with(
+    pub fn open<'r>(
         handed: Handed,
-        entry: Entry,
-        registry: &Registry,
+        options: impl Into<OpenOptions<'r>>,
     ) -> Result<Self, Failed<Handed, OpenError>> {
-        let opened = Handover::open_with(&handed, entry, registry);
+        let options = options.into();
+        let opened = Handover::open(&handed, options);
         let of_arena = opened.and_then(|handover| match handover.page_size() {
             PageSize::K4 => Ok(handover.into_parts()),
-            other => Err(Damage::new(Defect::BadSize, "page size", entry.fdt_addr)
-                .found(other)
-                .expected("4 KiB, the page size of an arena")
-                .into()),
+            other => {
+                let at = options.entry.fdt_addr;
+                Err(Damage::new(Defect::BadSize, "page size", at)
+                    .found(other)
+                    .expected("4 KiB, the page size of an arena")
+                    .into())
+            }
         });
         match of_arena {
             Ok(parts) => Ok(Self {

@@ -134,22 +134,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// Opens the dump at `path`. What it is is recognised by its content.
+    /// Opens the dump at `path`. What it is is recognised by its content. `progress` is told of the
+    /// decompression.
     ///
     /// # Errors
     ///
     /// The file can not be read, is no dump, or is damaged: cut short, segments that overlap,
-    /// wrap or lie outside the file.
-    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self, ImageError> {
-        Self::open_with(path, options, &mut |_, _| true)
-    }
-
-    /// [`Image::open`] with a function that is told of the progress of decompression.
-    ///
-    /// # Errors
-    ///
-    /// As [`Image::open`], and [`ImageError::Interrupted`] when `progress` says stop.
-    pub fn open_with(
+    /// wrap or lie outside the file. [`ImageError::Interrupted`] when `progress` says stop.
+    pub fn open(
         path: &Path,
         options: &ImageOptions,
         progress: &mut Progress<'_>,

@@ -273,7 +273,7 @@ fn look_for_roots(
 pub fn page_size(mem: &dyn PhysMem, fdt: PhysAddr) -> PageSize {
     let root = PageSize::ALL.into_iter();
     let root = root
-        .filter_map(|size| RootFdt::read_page(mem, fdt, size).ok())
+        .filter_map(|size| RootFdt::read(mem, Entry::new(fdt).with_page_size(size)).ok())
         .next();
     let size = root.and_then(|root| Some(by_evidence(mem, &root, root.tracker().ok()?)));
     size.unwrap_or_default()
@@ -321,7 +321,8 @@ fn look_for_nodes(
 fn root(mem: &dyn PhysMem, addr: PhysAddr, property: &Finder<'_>, page: &[u8], found: &mut Scan) {
     // With larger pages it may be longer than 4 KiB.
     let larger = PageSize::ALL.into_iter().skip(1);
-    let mut larger = larger.filter_map(|size| RootFdt::read_page(mem, addr, size).ok());
+    let mut larger =
+        larger.filter_map(|size| RootFdt::read(mem, Entry::new(addr).with_page_size(size)).ok());
     match RootFdt::read(mem, addr).or_else(|damage| larger.next().ok_or(damage)) {
         Ok(root) if is_kho(root.compatible()) => {
             // A version that is not known may call it differently; "kho-v*" with it is a root.

@@ -79,7 +79,7 @@ pub struct Written {
 /// let written = write_elf(&path, &mem, &runs, &mut |_, _| true)?;
 /// assert_eq!(written.memory, 8192);
 ///
-/// let image = Image::open(&path, &ImageOptions::default())?;
+/// let image = Image::open(&path, &ImageOptions::default(), &mut |_, _| true)?;
 /// assert_eq!(image.read::<u8>(PhysAddr::new(0x2000_1fff))?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -13,8 +13,7 @@
 //! # Features
 //!
 //! `std` (default): the locks are those of the standard library. Without it the crate is `no_std` +
-//! `alloc`, and they spin; where nothing runs constructors, use the functions that take a registry
-//! ([`Luo::read_with`], [`survey_with`]).
+//! `alloc`, and they spin.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -40,7 +39,9 @@ pub use flb::Flb;
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
 pub use header::Header;
-pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
+pub use incoming::{
+    Incoming, IncomingError, RetrievedSession, TakeOverError, TakeOverOptions, survey,
+};
 pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
 pub use kho_mem::{Arena, Broken, Damage, Link, MemError, PhysAddr};

@@ -253,7 +253,7 @@ impl Contents for Surveyed {
             return Ok(());
         };
         let (registry, owners) = (surveying.registry, FileOwners::linked().unwrap_or_default());
-        let of = |compatible: &str| owners.of(registry?, compatible);
+        let of = |compatible: &str| owners.of(registry, compatible);
         let handlers = body
             .handlers()
             .iter()

@@ -82,7 +82,13 @@ fn luo(b: Builder) -> Luo {
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
     let mut reading = handover.reading().unwrap();
-    Luo::read(&handover, &mut reading).unwrap().unwrap()
+    Luo::read(
+        &handover,
+        &mut reading,
+        kho_luo::Registry::linked().unwrap(),
+    )
+    .unwrap()
+    .unwrap()
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl MemFile {
     /// The file was handed over.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let mut done = 0usize;
-        self.read_with(offset, buf.len() as u64, |piece| {
+        self.for_each_piece(offset, buf.len() as u64, |piece| {
             let len = match piece {
                 FilePiece::Data(bytes) => bytes.len(),
                 // No longer than `buf`.
@@ -202,7 +202,7 @@ impl MemFile {
     /// # Errors
     ///
     /// The file was handed over.
-    pub fn read_with(
+    pub fn for_each_piece(
         &self,
         offset: u64,
         len: u64,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use kho_compat::{Registry, Writing, policy};
+use kho_compat::{Registry, Writing};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -70,8 +70,7 @@ fn files_live_through_updates_again_and_again() {
 
         let attached = Attached::open(gone.into_handed().unwrap(), entry).unwrap();
         let registry = Registry::linked().unwrap();
-        let incoming =
-            Incoming::take_over(attached, registry, &policy::SemverRange, handlers()).unwrap();
+        let incoming = Incoming::take_over(attached, handlers(), registry).unwrap();
         assert_eq!(
             (incoming.number(), incoming.kexec_count()),
             (generation + 1, Some(generation as u32))

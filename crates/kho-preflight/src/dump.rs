@@ -57,7 +57,7 @@ impl Preflight {
             base: options.base,
             max_unpacked: options.max_unpacked,
         };
-        let image = Image::open_with(path, &of_image, &mut |done, total| {
+        let image = Image::open(path, &of_image, &mut |done, total| {
             progress(Step::Unpack, done, total)
         })?;
         let of_survey = kho_survey::SurveyOptions::default()

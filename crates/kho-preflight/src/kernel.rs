@@ -24,7 +24,7 @@ impl End {
     /// It can not be read, or is no kernel image; `progress` said stop.
     pub fn kernel(path: &Path, progress: &mut Progress<'_>) -> Result<Self, Error> {
         let options = KernelOptions::default();
-        let image = KernelImage::open_with(path, &options, &mut |done, total| {
+        let image = KernelImage::open(path, &options, &mut |done, total| {
             progress(Step::Unpack, done, total)
         })?;
         if image.kind() == KernelKind::Module {

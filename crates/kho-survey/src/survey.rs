@@ -173,7 +173,7 @@ impl<'m> Survey<'m> {
         let mut entry = self.find(mem, options, progress)?;
         self.entry = Some(entry);
 
-        let root = Handover::read_root(mem, entry)?;
+        let root = RootFdt::read(mem, entry)?;
         let admitted = Handover::admit_root(registry, &root);
         self.root = Some(root.clone());
         if let Err(refused) = admitted {
@@ -260,7 +260,7 @@ impl<'m> Survey<'m> {
             let mut surveying = Surveying {
                 handover,
                 reading: &mut reading,
-                registry: Some(self.registry),
+                registry: self.registry,
                 progress: &mut |done, total| progress(SurveyStep::Files, done, Some(total)),
             };
             let Some(mut contents) = owner.survey(&mut surveying)? else {

@@ -16,7 +16,7 @@ fn captures() -> std::path::PathBuf {
 
 fn image() -> Image {
     let path = captures().join("small.core.zst");
-    Image::open(&path, &kho_image::ImageOptions::default()).unwrap()
+    Image::open(&path, &kho_image::ImageOptions::default(), &mut |_, _| true).unwrap()
 }
 
 fn survey<'i>(

@@ -44,7 +44,7 @@ impl Placed {
             base: PhysAddr::new(base.unwrap_or_default()),
             ..ImageOptions::default()
         };
-        let memory = Image::open(image, &options);
+        let memory = Image::open(image, &options, &mut |_, _| true);
         let memory = memory.map_err(|error| Failure::Failed(error.to_string()))?;
         let entry = match known.as_ref().and_then(entry_of) {
             Some(entry) => entry,
@@ -85,7 +85,7 @@ impl Placed {
             base: PhysAddr::new(self.base),
             ..ImageOptions::default()
         };
-        let memory = Image::open(&self.raw, &options);
+        let memory = Image::open(&self.raw, &options, &mut |_, _| true);
         memory.map_err(|error| Failure::Failed(error.to_string()))
     }
 

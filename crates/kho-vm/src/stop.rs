@@ -25,7 +25,7 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// The machine's memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        let memory = Image::open(&self.raw, &ImageOptions::default());
+        let memory = Image::open(&self.raw, &ImageOptions::default(), &mut |_, _| true);
         memory.map_err(|error| Failure::Failed(error.to_string()))
     }
 }

@@ -138,7 +138,7 @@ fn the_side_is_what_is_written() {
     kho.announce(&["near"]).unwrap();
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
-    let attached = Attached::open_with(handed, entry, &registry).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry)).unwrap();
     let handover = attached.handover();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);

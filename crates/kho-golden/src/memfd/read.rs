@@ -68,7 +68,7 @@ impl Handed {
 
         let opened = Opened::new(&dump, entry, &registry)?;
         let (handover, mut reading) = opened.again(dump.mem())?;
-        let luo = Luo::read_with(&handover, &mut reading, &registry)?;
+        let luo = Luo::read(&handover, &mut reading, &registry)?;
         let luo = luo.ok_or("no LUO")?;
         let body = luo.body().ok_or("no sessions")?;
         let mut files = body.sessions().iter().flat_map(Session::files);
@@ -107,7 +107,7 @@ impl Handed {
         let (opened, registry, admitted) = (&self.opened, &self.registry, &self.admitted);
         self.dump.readings(edits, |mem, names| {
             let (handover, mut reading) = opened.again(mem)?;
-            let luo = Luo::read_with(&handover, &mut reading, registry)?;
+            let luo = Luo::read(&handover, &mut reading, registry)?;
             let sessions = luo.as_ref().and_then(|luo| luo.restore(admitted).ok());
             let session = sessions.and_then(|sessions| sessions.get(b"session"));
             let file = session.and_then(|session| session.file(TOKEN));

@@ -22,8 +22,8 @@ pub enum TakeOverError {
     /// The verdict does not cover what is there.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
-    /// Optional parts of it would be lost, and nobody said that they may be:
-    /// [`Incoming::take_over_degraded`] does.
+    /// Optional parts of it would be lost, and nobody said that they may be
+    /// ([`TakeOverOptions::degrade`](crate::TakeOverOptions::degrade)).
     #[error("optional parts would be lost: {}", list(lost))]
     Degraded {
         /// What would be.

@@ -19,13 +19,15 @@ use crate::{Body, File, FileRef, HandlerError, Handlers, Held, Name, Retrieve, f
 
 mod error;
 mod finish;
+mod options;
 mod session;
 mod survey;
 mod take_over;
 
 pub use error::{IncomingError, TakeOverError};
+pub use options::TakeOverOptions;
 pub use session::RetrievedSession;
-pub use survey::{survey, survey_with};
+pub use survey::survey;
 
 /// A handover that was judged, admitted, and waits to be retrieved and finished.
 ///

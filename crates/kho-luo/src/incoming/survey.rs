@@ -1,13 +1,14 @@
 //! What a handover contains, before anything of it is restored.
 
-use kho_compat::{Manifest, Registry, RegistryError};
+use kho_compat::{Manifest, Registry};
 use kho_core::{Handover, Owners, Surveying};
 use kho_mem::Damage;
 use kho_radix::Reading;
 
 use crate::{Luo, NAME};
 
-/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part.
+/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part, as far as
+/// components of `registry` read it.
 ///
 /// # Errors
 ///
@@ -15,27 +16,7 @@ use crate::{Luo, NAME};
 pub fn survey(
     handover: &Handover<'_>,
     reading: &mut Reading<'_>,
-) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, reading, Registry::linked())
-}
-
-/// As [`survey`], with the components of `registry` instead of those that are linked.
-///
-/// # Errors
-///
-/// As [`survey`].
-pub fn survey_with(
-    handover: &Handover<'_>,
-    reading: &mut Reading<'_>,
     registry: &Registry,
-) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, reading, Ok(registry))
-}
-
-fn survey_by(
-    handover: &Handover<'_>,
-    reading: &mut Reading<'_>,
-    registry: Result<&Registry, &RegistryError>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
@@ -46,14 +27,14 @@ fn survey_by(
         let mut surveying = Surveying {
             handover,
             reading,
-            registry: registry.ok(),
+            registry,
             progress: &mut |_, _| true,
         };
         if let Some(contents) = owner.survey(&mut surveying)? {
             contents.add_to(&mut manifest);
         }
     }
-    let luo = Luo::read_by(handover, reading, registry)?;
+    let luo = Luo::read(handover, reading, registry)?;
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }

@@ -5,7 +5,7 @@ use super::*;
 fn contents(file: &MemFile, limit: u64) -> (u64, Vec<u8>) {
     let (mut len, mut bytes) = (0, Vec::new());
     let size = file.size();
-    file.read_with(0, u64::MAX, |piece| match piece {
+    file.for_each_piece(0, u64::MAX, |piece| match piece {
         FilePiece::Data(data) => {
             len += data.len() as u64;
             let room = (limit as usize).saturating_sub(bytes.len());
@@ -115,21 +115,20 @@ pub(super) fn attack(
     }
     let registry = Registry::linked().unwrap();
     let handlers = handlers(&pool.table);
-    let mut incoming =
-        match Incoming::take_over(attached, registry, &policy::SemverRange, handlers.clone()) {
-            Ok(incoming) => incoming,
-            Err(failed) => {
-                n.not_taken += 1;
-                let _ = failed.error.to_string();
-                let handed = failed.returned.into_handed();
-                if !dirty {
-                    assert_eq!(handed.pages(), PAGES as u64, "as it was");
-                    unchanged("taking over");
-                }
-                same("refused");
-                return dirty;
+    let mut incoming = match Incoming::take_over(attached, handlers.clone(), registry) {
+        Ok(incoming) => incoming,
+        Err(failed) => {
+            n.not_taken += 1;
+            let _ = failed.error.to_string();
+            let handed = failed.returned.into_handed();
+            if !dirty {
+                assert_eq!(handed.pages(), PAGES as u64, "as it was");
+                unchanged("taking over");
             }
-        };
+            same("refused");
+            return dirty;
+        }
+    };
     n.taken += 1;
     for again in 0..2 {
         if mine.is_empty() && random.once_in(2) {
@@ -206,8 +205,7 @@ pub(super) fn attack(
             let handed = back.into_handed();
             let reopened = Attached::open(handed, entry);
             let reopened = reopened.map_err(|failed| failed.error).expect("as it was");
-            let taken =
-                Incoming::take_over(reopened, registry, &policy::SemverRange, handlers.clone());
+            let taken = Incoming::take_over(reopened, handlers.clone(), registry);
             incoming = taken.map_err(|failed| failed.error).expect("as it was");
             continue;
         }

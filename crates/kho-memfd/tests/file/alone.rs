@@ -203,7 +203,7 @@ fn a_file_ends_at_the_largest_offset() {
     assert_eq!(file.read_at(MAX - 4, &mut end).unwrap(), 4);
     assert_eq!(&end, b"\0\0xy\x01\x01\x01\x01");
     let mut pieces = Vec::new();
-    file.read_with(10, u64::MAX, |piece| match piece {
+    file.for_each_piece(10, u64::MAX, |piece| match piece {
         FilePiece::Hole(len) => pieces.push(len),
         FilePiece::Data(bytes) => pieces.push(bytes.len() as u64),
     })

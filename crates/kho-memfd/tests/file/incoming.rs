@@ -6,7 +6,7 @@ fn take_over(arena: Arena, entry: kho_core::Entry) -> Incoming {
     let attached = Attached::open(arena.into_handed().unwrap(), entry).unwrap();
     let handlers = Handlers::new().with(MemfdHandler);
     let registry = Registry::linked().unwrap();
-    Incoming::take_over(attached, registry, &policy::SemverRange, handlers).unwrap()
+    Incoming::take_over(attached, handlers, registry).unwrap()
 }
 
 /// Hands `file` over; `forge` changes the arena's bytes as another writer might have left them.

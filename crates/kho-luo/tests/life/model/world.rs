@@ -170,7 +170,7 @@ impl World {
 /// Reads the handover as a dump is read.
 fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     let mut reading = handover.reading().unwrap();
-    let (_, luo) = survey(handover, &mut reading).unwrap();
+    let (_, luo) = survey(handover, &mut reading, Registry::linked().unwrap()).unwrap();
     let luo = luo.unwrap();
     let body = luo.body().unwrap();
     let compat = |kind: &str| match (dialect, kind) {
