@@ -1,6 +1,6 @@
 //! Going through a set entry by entry, forth and back.
 
-use kho_mem::{Damage, Link, Located, PhysAddr, PhysMemExt};
+use kho_mem::{Damage, Link, Located, PhysMemExt};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::BlockSet;
@@ -28,8 +28,7 @@ impl<'m, T: FromBytes + Immutable + KnownLayout + Unaligned> BlockSet<'m, T> {
         if slot >= block.count as u64 {
             return None;
         }
-        let offset = self.format.header_len() as u64 + slot * size_of::<T>() as u64;
-        let addr = PhysAddr::new(block.addr.get() + offset);
+        let addr = Located::<T>::place_of(self.format.entries(block.addr), slot);
         Some(self.mem.follow(Link::given(addr, self.name)))
     }
 

@@ -1,7 +1,7 @@
 //! The versions of the format that are read and written here.
 
 use kho_compat::{Announced, Generation, NotAdmitted, Writes};
-use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Link, Located, PageSize, PhysAddr, PhysMem, PhysMemExt};
 
 use crate::COMPONENT;
 use crate::v1;
@@ -56,6 +56,15 @@ impl Format {
             Self::V1 => size_of::<v1::BlockHeader>(),
             #[cfg(feature = "experimental-v2")]
             Self::V2 => size_of::<v2::BlockHeader>(),
+        }
+    }
+
+    /// Where the entries of the block at `block` begin.
+    pub(crate) const fn entries(self, block: PhysAddr) -> PhysAddr {
+        match self {
+            Self::V1 => Located::<v1::BlockHeader>::place_of(block, 1),
+            #[cfg(feature = "experimental-v2")]
+            Self::V2 => Located::<v2::BlockHeader>::place_of(block, 1),
         }
     }
 

@@ -36,7 +36,7 @@ impl<T: FromBytes + Immutable + KnownLayout + Unaligned> Entries<'_, '_, T> {
         self.next += 1;
         self.offset = 0;
         // The block is a preserved page, which was found to lie in memory.
-        self.addr = PhysAddr::new(block.addr.get() + self.set.format.header_len() as u64);
+        self.addr = self.set.format.entries(block.addr);
         match self.set.mem.bytes(self.addr, block.count * size_of::<T>()) {
             Ok(bytes) => {
                 self.bytes = bytes;

@@ -9,12 +9,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use kho_core::v4::{KhoData, SETUP_KHO, ScratchEntry};
-use kho_core::{Owners, RootFdt, ScratchTable, Subtree};
+use kho_core::{CutFdt, FdtFile, Owners, RootFdt, ScratchTable, Subtree};
 use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysRange, SliceMem, is_printable};
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::blob::{BLOB_MAX, Blob};
-use self::system::{BASE, Cut, DEBUGFS, FdtFile, Look};
+use self::system::{BASE, DEBUGFS, Look};
 use crate::error::Failure;
 
 const SETUP_DATA: &str = "sys/kernel/boot_params/setup_data";
@@ -49,7 +49,7 @@ struct Side {
     /// Whether the kernel shows one at all.
     there: bool,
     root: Option<RootFdt>,
-    cut: Option<Cut>,
+    cut: Option<CutFdt>,
     subtrees: Vec<Subtree>,
     blobs: Vec<Shown>,
     /// Whether there are more blobs than were looked at.
@@ -264,7 +264,7 @@ impl Live {
         side.there = true;
         let path = dir.join("fdt");
         if let Some(bytes) = self.look(&path, PAGE_SIZE_U64) {
-            match system::root_fdt(&bytes) {
+            match FdtFile::decode(&bytes, BASE) {
                 Ok(FdtFile::Cut(cut)) => side.cut = Some(cut),
                 Ok(FdtFile::Whole(root)) => {
                     match root.subtrees() {

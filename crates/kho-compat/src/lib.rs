@@ -25,7 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! This crate knows nothing of memory: addresses are plain numbers that it passes on in findings.
+//! This crate knows nothing of memory: addresses are plain numbers that it passes on in findings. In Linux: the
+//! `*_COMPATIBLE` strings of `include/linux/kho/abi/`, which have no registry there.
 //!
 //! # Features
 //!

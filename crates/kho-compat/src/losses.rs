@@ -82,20 +82,24 @@ impl<'v> Losses<'v> {
     {
         let own = self.findings.iter().map(|f| f.entry.component());
         let mut lost: BTreeSet<&'a str> = own.collect();
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for user in side.abilities() {
+            for need in &user.needs {
+                users.entry(need).or_default().push(&user.name);
+            }
+        }
         loop {
-            let more = side.abilities().find(|ability| {
-                let name = ability.name.as_str();
-                let uses = |user: &&crate::Ability| user.needs.iter().any(|need| need == name);
-                let mut users = side.abilities().filter(uses).peekable();
-                ability.carrier.is_none()
-                    && !lost.contains(name)
-                    && users.peek().is_some()
-                    && users.all(|user| lost.contains(user.name.as_str()))
+            let named = side.abilities().filter(|one| one.carrier.is_none());
+            let kept = named.filter(|one| !lost.contains(one.name.as_str()));
+            let unused = kept.filter(|one| {
+                let users = users.get(one.name.as_str());
+                users.is_some_and(|users| users.iter().all(|user| lost.contains(user)))
             });
-            match more {
-                Some(ability) => lost.insert(&ability.name),
-                None => return lost,
-            };
+            let more: Vec<&'a str> = unused.map(|one| one.name.as_str()).collect();
+            if more.is_empty() {
+                return lost;
+            }
+            lost.extend(more);
         }
     }
 }

@@ -11,11 +11,11 @@ use vm_fdt::FdtWriter;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-const MAGIC: u32 = 0xd00d_feed;
+pub(crate) const MAGIC: u32 = 0xd00d_feed;
 const VERSION: u32 = 17;
-const BEGIN_NODE: u32 = 1;
+pub(crate) const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
-const PROP: u32 = 3;
+pub(crate) const PROP: u32 = 3;
 const NOP: u32 = 4;
 const END: u32 = 9;
 /// Root and children are all that the formats know; leave room for what is ignored.

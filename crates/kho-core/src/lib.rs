@@ -24,6 +24,7 @@
 extern crate alloc;
 
 mod attached;
+mod cut;
 mod fdt;
 mod generation;
 mod handover;
@@ -39,6 +40,7 @@ mod scratch;
 pub mod v4;
 
 pub use attached::Attached;
+pub use cut::{CutFdt, FdtFile};
 pub use generation::{COMPONENT, FEATURES, MEMBLOCK, METADATA, NAME, REGION};
 pub use handover::{Entry, Handover, OpenError};
 pub use kho::{Kho, KhoConfig, KhoError};

@@ -72,7 +72,7 @@ impl ScratchTable {
     /// Something does.
     pub fn check_clear_of(&self, preserved: &Preserved, root: PhysAddr) -> Result<(), Damage> {
         for (index, area) in self.areas.iter().enumerate() {
-            let at = PhysAddr::new(self.at.get() + 16 * index as u64);
+            let at = Located::<ScratchEntry>::place_of(self.at, index as u64);
             let damage = |found| {
                 Damage::new(Defect::Overlap, format!("area {index}"), at)
                     .found(format!("{area} over {found}"))

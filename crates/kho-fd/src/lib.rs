@@ -6,7 +6,8 @@
 //! out to be in memory, and what really is open in its [`FdTable`]. A number that is something else
 //! there is refused.
 //!
-//! The format is this project's own: see [`v1`]. The README has an example.
+//! The format is this project's own: see [`v1`]. In Linux: nothing; a kexec keeps no descriptors. The README
+//! has an example.
 
 mod file;
 mod generation;

@@ -69,10 +69,9 @@ pub(crate) fn read(
             .expected(format!("0 to {most}")));
     }
     let mut flbs: Vec<Flb> = Vec::new();
+    let first = Located::<FlbHeaderSer>::place_of(area.to, 1);
     for index in 0..count {
-        let at =
-            area.to.get() + size_of::<FlbHeaderSer>() as u64 + index * size_of::<FlbSer>() as u64;
-        let at = PhysAddr::new(at);
+        let at = Located::<FlbSer>::place_of(first, index);
         let flb = entry(reading, at, files, &flbs)
             .map_err(|damage| damage.within(format!("FLB {index}")))?;
         flbs.push(flb);

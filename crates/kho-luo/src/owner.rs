@@ -44,7 +44,7 @@ fn survey(
 ) -> Result<Box<dyn Contents>, Damage> {
     let registry = surveying.registry;
     let luo = surveying.reading.within("LUO", |reading| {
-        read(reading, registry, subtree.addr, subtree.size)
+        read(reading, Some(registry), subtree.addr, subtree.size)
     })?;
     let files = Vec::new();
     Ok(Box::new(Surveyed { luo, files }))

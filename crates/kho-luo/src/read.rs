@@ -52,6 +52,15 @@ impl Luo {
         reading: &mut Reading<'_>,
         registry: &Registry,
     ) -> Result<Option<Self>, Damage> {
+        Self::read_by(handover, reading, Some(registry))
+    }
+
+    /// As [`Luo::read`]; without a registry the string alone.
+    pub(crate) fn read_by(
+        handover: &Handover<'_>,
+        reading: &mut Reading<'_>,
+        registry: Option<&Registry>,
+    ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
@@ -178,17 +187,19 @@ impl Body {
 /// `registry` reads both.
 fn block_version(
     reading: &Reading<'_>,
-    registry: &Registry,
+    registry: Option<&Registry>,
     compatible: &str,
 ) -> Result<u32, NotAdmitted> {
     let mut manifest = Manifest::new();
     manifest.add(Carrier::Luo, compatible, Place::default());
-    let side = registry.side();
-    let verdict = policy::SemverRange.judge(&manifest, side);
-    let known = verdict.rejected().next().is_none();
+    let side = registry.map(Registry::side);
+    let known = side.is_some_and(|side| {
+        let verdict = policy::SemverRange.judge(&manifest, side);
+        verdict.rejected().next().is_none()
+    });
     let version = Format::announced(reading.announced())?.version();
     // A table says it of a plain string.
-    let blocks = side.get(kho_block::NAME);
+    let blocks = side.and_then(|side| side.get(kho_block::NAME));
     if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(version)) {
         return Err(NotAdmitted {
             component: blocks.name.clone(),
@@ -208,7 +219,7 @@ fn block_version(
 
 pub(crate) fn read(
     reading: &mut Reading<'_>,
-    registry: &Registry,
+    registry: Option<&Registry>,
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {

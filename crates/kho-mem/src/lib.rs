@@ -6,7 +6,8 @@
 //! predecessor left of one is [`Handed`]), and the one shape in which every crate of this family reports what is wrong
 //! with a predecessor's memory ([`Damage`]).
 //!
-//! This crate knows nothing of any handover format.
+//! This crate knows nothing of any handover format. In Linux: `include/linux/pfn.h`, and the page allocator's
+//! orders of `include/linux/mmzone.h`.
 //!
 //! ```
 //! use kho_mem::{PhysAddr, PhysMem, PhysMemExt, SliceMem};

@@ -145,6 +145,20 @@ impl<T: FromBytes> Located<T> {
         Self::new(T::new_zeroed(), at)
     }
 
+    /// Where the value `index` of a row of values of type `T` stands, whose first begins at `first`.
+    ///
+    /// ```
+    /// use kho_mem::{Located, PhysAddr};
+    ///
+    /// assert_eq!(Located::<[u8; 64]>::place_of(PhysAddr::new(0x1010), 3), PhysAddr::new(0x10d0));
+    /// ```
+    #[must_use]
+    #[inline]
+    pub const fn place_of(first: PhysAddr, index: u64) -> PhysAddr {
+        let offset = index.wrapping_mul(size_of::<T>() as u64);
+        PhysAddr::new(first.get().wrapping_add(offset))
+    }
+
     /// The values of type `T` that fill `bytes`, which lie at `at`, in order. Bytes after the last
     /// whole value are left out.
     #[inline]

@@ -5,13 +5,13 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kho_core::RootFdt;
+use kho_core::{FdtFile, RootFdt};
 use kho_mem::Damage;
 
 use crate::end::{End, EndKind, Kernel, Root, What};
 use crate::item::Spot;
 use crate::system::{
-    self, DEBUGFS, FILE_MAX, FdtFile, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
+    BASE, DEBUGFS, FILE_MAX, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
 };
 use crate::words::shown;
 use crate::{EndOptions, EndRole, Error, Progress, kernel};
@@ -210,7 +210,7 @@ fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let whole = |root: &RootFdt| Ok((root.compatible().to_owned(), root.subtrees()?));
-    let read = match system::root_fdt(&bytes) {
+    let read = match FdtFile::decode(&bytes, BASE) {
         Ok(FdtFile::Whole(root)) => whole(&root).map(|(compatible, subtrees)| {
             let subtrees = subtrees.into_iter().map(|subtree| subtree.name);
             (compatible, subtrees.collect())

@@ -217,3 +217,46 @@ impl FileRead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use kho_core::PhysAddr;
+    use kho_image::Image;
+
+    use super::*;
+    use crate::place::root;
+
+    /// Whether `all` has each member of `part` with the same value.
+    fn has(all: &Value, part: &Value) -> bool {
+        match (all, part) {
+            (Value::Object(all), Value::Object(part)) => part
+                .iter()
+                .all(|(name, part)| all.get(name).is_some_and(|all| has(all, part))),
+            (Value::Array(all), Value::Array(part)) => {
+                all.len() == part.len() && all.iter().zip(part).all(|(all, part)| has(all, part))
+            }
+            _ => all == part,
+        }
+    }
+
+    #[test]
+    fn captures_are_read_as_their_facts_say() {
+        for name in ["small", "mixed", "reserve", "none"] {
+            let path = root().join(format!("tests/captures/{name}.core.zst"));
+            let image =
+                Image::open(&path, &kho_image::ImageOptions::default(), &mut |_, _| true).unwrap();
+            let facts = path.with_file_name(format!("{name}.facts.json"));
+            let facts: Value = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
+            let number = |name: &str| facts["entry"][name].as_u64().unwrap();
+            let scratch = PhysAddr::new(number("scratch_addr"));
+            let entry = Entry::new(PhysAddr::new(number("fdt_addr")));
+            let entry = entry.with_scratch(scratch, number("scratch_size"));
+            let reading = read(&image, entry).unwrap();
+            assert!(has(&reading.facts, &facts), "{name}: {}", reading.facts);
+            let listed = facts.pointer("/luo/sessions").and_then(Value::as_array);
+            assert_eq!(reading.sessions.len(), listed.map_or(0, Vec::len), "{name}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Writing the table of devices, version 2.
 
-use kho_compat::Dialect;
+use kho_compat::Strings;
 use kho_core::{Kho, KhoError};
 use kho_mem::PAGE_SIZE;
 use zerocopy::IntoBytes;
@@ -46,7 +46,7 @@ pub fn hand_over(kho: &Kho, devices: &[NewDevice<'_>]) -> Result<(), KhoError> {
         });
         configs.push(page);
     }
-    let string = kho.side().compat(NAME, Dialect::Plain)?.to_string();
+    let string = kho.side().compat(NAME, Strings::Plain)?.to_string();
     let mut compatible = [0; COMPATIBLE_LEN];
     // `pci-v2` and its NUL.
     compatible[..string.len()].copy_from_slice(string.as_bytes());

@@ -2,10 +2,10 @@
 
 use kho_compat::describe::Members;
 use kho_compat::{Branch, Fact};
-use kho_core::Owners;
+use kho_core::{Owners, RootFdt};
 use kho_mem::{Damage, PAGE_SIZE};
 
-use super::system::{self, BASE};
+use super::system::BASE;
 
 /// The most bytes that a blob is read of. Linux shows a page of each at most.
 pub(super) const BLOB_MAX: u64 = 16 * PAGE_SIZE as u64;
@@ -25,7 +25,7 @@ pub(super) fn read(owners: &Owners, name: &str, blob: &[u8]) -> Result<Blob, Dam
         return peeked.map(|(facts, branch)| Blob { facts, branch });
     }
     let fact = |name: &str, text: &str| (name.to_owned(), Fact::from(text));
-    Ok(match system::whole_fdt(blob) {
+    Ok(match RootFdt::decode(blob, BASE) {
         Ok(tree) => Blob {
             facts: vec![fact("kind", "tree"), fact("compatible", tree.compatible())],
             branch: Branch::new(format!("{}  ", tree.compatible())).dim("device tree"),

@@ -7,8 +7,8 @@ use kho_radix::Reading;
 
 use crate::{Luo, NAME};
 
-/// All that a handover contains, gathered without restoring anything: its manifest, and LUO's part, as far as
-/// components of `registry` read it.
+/// All that a handover contains, gathered without restoring anything: its manifest, to which every linked
+/// owner of a subtree adds, and LUO's part, as far as components of `registry` read it.
 ///
 /// # Errors
 ///
@@ -20,7 +20,10 @@ pub fn survey(
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
-    for owner in Owners::linked().unwrap_or_default().iter() {
+    let owners = Owners::linked();
+    // Where owners contradict each other nothing is restored either.
+    let reads_luo = owners.is_ok().then_some(registry);
+    for owner in owners.iter().flat_map(Owners::iter) {
         if owner.component.name == NAME {
             continue;
         }
@@ -34,7 +37,7 @@ pub fn survey(
             contents.add_to(&mut manifest);
         }
     }
-    let luo = Luo::read(handover, reading, registry)?;
+    let luo = Luo::read_by(handover, reading, reads_luo)?;
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
