@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kho_compat::{Admitted, Carrier, View};
 use kho_core::RestoredFile;
 use kho_image::Image;
-use kho_luo::{File, IncomingFile, IncomingSession, Luo, Reading, Surveyed};
+use kho_luo::{AdmittedFile, AdmittedSession, File, Luo, Reading, Surveyed};
 use kho_survey::{Error, Found, Hasher, Survey, members_json};
 use serde_json::{Map, Value, json};
 
@@ -165,7 +165,7 @@ impl Output<'_, '_> {
         &mut self,
         luo: &Surveyed,
         index: usize,
-        session: &IncomingSession<'_>,
+        session: &AdmittedSession<'_>,
         chosen: &[usize],
     ) -> Result<Value, Failure> {
         let dir = file_name(session.name().as_bytes());
@@ -275,7 +275,7 @@ fn is_complete(args: &RestoreArgs) -> bool {
 }
 
 /// A file of a handler without contents to restore.
-fn unrestorable(file: &IncomingFile<'_>) -> Failure {
+fn unrestorable(file: &AdmittedFile<'_>) -> Failure {
     let (token, compatible) = (file.token(), file.compatible());
     let text = format!(
         "the file of token {token:#x} is of handler `{compatible}`, which has no contents to restore"

@@ -40,7 +40,7 @@ pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
 pub use header::Header;
 pub use incoming::{
-    Incoming, IncomingError, RetrievedSession, TakeOverError, TakeOverOptions, survey,
+    Incoming, IncomingError, IncomingSession, TakeOverError, TakeOverOptions, survey,
 };
 pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
@@ -50,7 +50,7 @@ pub use name::Name;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};
 pub use owner::Surveyed;
 pub use read::{Body, Luo};
-pub use restore::{IncomingFile, IncomingSession, Sessions};
+pub use restore::{AdmittedFile, AdmittedSession, AdmittedSessions};
 pub use session::{File, Handler, Session};
 
 #[cfg(doctest)]

@@ -13,7 +13,7 @@
 //! ```compile_fail,E0308
 //! use kho_memfd::{Memfd, Reading};
 //!
-//! fn restore(reading: &mut Reading<'_>, file: &kho_luo::IncomingFile<'_>) {
+//! fn restore(reading: &mut Reading<'_>, file: &kho_luo::AdmittedFile<'_>) {
 //!     let _ = Memfd::restore(reading, file);
 //! }
 //! ```
@@ -49,7 +49,7 @@ pub use handler::MemfdHandler;
 #[cfg(feature = "std")]
 pub use io::Reader;
 pub use kho_core::{Admitted, Attached, Kho};
-pub use kho_luo::{FileHandler, HandlerError, Held, IncomingFile, Retrieve};
+pub use kho_luo::{AdmittedFile, FileHandler, HandlerError, Held, Retrieve};
 pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr, Piece};
 pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;

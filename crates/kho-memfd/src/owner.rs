@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use kho_compat::describe::Members;
 use kho_compat::{Fact, NotAdmitted, count};
 use kho_core::RestoredFile;
-use kho_luo::{Column, File, FileContents, FileOwner, IncomingFile};
+use kho_luo::{AdmittedFile, Column, File, FileContents, FileOwner};
 use kho_mem::{Damage, MemError, Piece};
 use kho_radix::{Reading, Restoring};
 
@@ -147,7 +147,7 @@ pub fn seals(seals: u32) -> String {
 
 fn restore<'m>(
     restoring: &mut Restoring<'_, 'm>,
-    file: &IncomingFile<'_>,
+    file: &AdmittedFile<'_>,
 ) -> Result<Box<dyn RestoredFile + 'm>, kho_radix::RestoreError> {
     let restored = Memfd::restore(restoring, file).map_err(|error| match error {
         MemfdError::NotAdmitted(error) => error.into(),

@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 
 use kho_compat::{Compat, NotAdmitted};
-use kho_luo::IncomingFile;
+use kho_luo::AdmittedFile;
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
 
@@ -56,7 +56,7 @@ impl Memfd {
     /// [`Memfd::read`].
     pub fn restore<'m>(
         restoring: &mut Restoring<'_, 'm>,
-        file: &IncomingFile<'_>,
+        file: &AdmittedFile<'_>,
     ) -> Result<RestoredMemfd<'m>, MemfdError> {
         let found = file.compatible();
         if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {

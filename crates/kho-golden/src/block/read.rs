@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_block::{BlockSet, Format, OutgoingSet};
+use kho_block::{BlockSet, Format, OutgoingBlockSet};
 use kho_core::Preserver;
 use kho_mem::{
     Chunk, Damage, Link, Located, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysRange,
@@ -34,7 +34,7 @@ struct Set {
 impl Set {
     fn new() -> Result<Self, Failure> {
         let preserver = Preserver::new(arena()?)?;
-        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), Format::V1)?;
+        let mut set = OutgoingBlockSet::<Entry>::with_format(preserver.clone(), Format::V1)?;
         set.grow(7)?;
         for number in 1..=7 {
             *set.reserve_entry()? = [[number; 16]; 85];

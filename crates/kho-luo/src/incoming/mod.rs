@@ -26,7 +26,7 @@ mod take_over;
 
 pub use error::{IncomingError, TakeOverError};
 pub use options::TakeOverOptions;
-pub use session::RetrievedSession;
+pub use session::IncomingSession;
 pub use survey::survey;
 
 /// A handover that was judged, admitted, and waits to be retrieved and finished.
@@ -154,7 +154,7 @@ impl Incoming {
     /// # Errors
     ///
     /// There is none of that name, or it was retrieved before; or a handler calls this in a step.
-    pub fn session(&self, name: impl AsRef<[u8]>) -> Result<RetrievedSession, IncomingError> {
+    pub fn session(&self, name: impl AsRef<[u8]>) -> Result<IncomingSession, IncomingError> {
         let name = name.as_ref();
         let none = || IncomingError::NoSession(name.escape_ascii().to_string());
         let mut state = self.0.state.enter()?;
@@ -171,7 +171,7 @@ impl Incoming {
         }
         session.retrieved = true;
         session.by_token = ByToken::new(there.files.len(), there.token());
-        Ok(RetrievedSession::new(self.clone(), name, index))
+        Ok(IncomingSession::new(self.clone(), name, index))
     }
 
     /// The object `name` that files depend on, made when it is first asked for.

@@ -9,13 +9,13 @@ use crate::{FileRef, Name, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
-pub struct RetrievedSession {
+pub struct IncomingSession {
     incoming: Incoming,
     name: Name,
     index: usize,
 }
 
-impl RetrievedSession {
+impl IncomingSession {
     pub(super) const fn new(incoming: Incoming, name: Name, index: usize) -> Self {
         Self {
             incoming,
@@ -135,8 +135,8 @@ impl RetrievedSession {
     }
 }
 
-impl fmt::Debug for RetrievedSession {
+impl fmt::Debug for IncomingSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RetrievedSession({})", self.name)
+        write!(f, "IncomingSession({})", self.name)
     }
 }

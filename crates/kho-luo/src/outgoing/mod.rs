@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use kho_block::{Format, OutgoingSet};
+use kho_block::{Format, OutgoingBlockSet};
 use kho_compat::RegistryError;
 use kho_core::{Kho, KhoError, PreservedFolio};
 use kho_mem::PAGE_SIZE;
@@ -78,7 +78,7 @@ struct State {
     // In order of creation; closed ones leave a gap, which is closed in turn.
     sessions: Vec<Option<Session>>,
     by_name: BTreeMap<Name, usize>,
-    set: OutgoingSet<SessionSer>,
+    set: OutgoingBlockSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
     // Written as they stand, behind those of handlers.
@@ -99,7 +99,7 @@ struct Session {
     name: Name,
     files: Vec<File>,
     tokens: Taken,
-    set: OutgoingSet<FileSer>,
+    set: OutgoingBlockSet<FileSer>,
 }
 
 struct File {
@@ -167,7 +167,7 @@ impl Orchestrator {
             Ok::<_, KhoError>(area)
         })?;
         let subtree = Subtree(Some(kho.clone()));
-        let set = OutgoingSet::with_format(preserver, format)
+        let set = OutgoingBlockSet::with_format(preserver, format)
             .map_err(|error| LuoError::set("the session set", error))?;
         let (head, area_at) = (set.head(), area.addr());
         let state = State {
@@ -231,7 +231,7 @@ impl Orchestrator {
         if state.by_name.contains_key(&name) {
             return Err(LuoError::SessionExists(name));
         }
-        let set = OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format)
+        let set = OutgoingBlockSet::with_format(self.0.kho.preserver().clone(), self.0.format)
             .map_err(|error| LuoError::set("a file set", error))?;
         let count = state.by_name.len() + 1;
         let grown = state.set.grow(count);

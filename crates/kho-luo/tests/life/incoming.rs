@@ -6,7 +6,7 @@ use super::*;
 struct There {
     stage: Stage,
     incoming: Incoming,
-    session: RetrievedSession,
+    session: IncomingSession,
     whole: u64,
 }
 
@@ -32,7 +32,7 @@ fn there() -> There {
     }
 }
 
-fn retrieved(session: &RetrievedSession, token: u64) -> Arc<FakeFile> {
+fn retrieved(session: &IncomingSession, token: u64) -> Arc<FakeFile> {
     let file = session.retrieve::<FakeFile>(token).unwrap();
     assert!(file.is_whole());
     file

@@ -18,7 +18,7 @@ use kho_compat::{Carrier, Component, Generation, Registry, Writing};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
-    LuoError, Orchestrator, OutgoingSession, Retrieve, RetrievedSession, TakeOverError, survey,
+    IncomingSession, LuoError, Orchestrator, OutgoingSession, Retrieve, TakeOverError, survey,
 };
 use kho_mem::{
     Arena, ArenaConfig, Folio, Link, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMemExt,

@@ -217,7 +217,7 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
 /// Retrieves some files, each twice, and some FLBs. Returns those that are there, by number.
 fn retrieve_some(
     incoming: &Incoming,
-    sessions: &[RetrievedSession],
+    sessions: &[IncomingSession],
     model: &mut Model,
     seed: u64,
 ) -> BTreeMap<usize, Arc<FakeFile>> {
@@ -260,7 +260,7 @@ fn retrieve_some(
 /// Finishes the sessions, and with the last one the handover.
 fn finish(
     incoming: &Incoming,
-    sessions: &[RetrievedSession],
+    sessions: &[IncomingSession],
     model: &mut Model,
     there: &BTreeMap<usize, Arc<FakeFile>>,
     seed: u64,
