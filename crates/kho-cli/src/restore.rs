@@ -87,7 +87,7 @@ impl Selected {
             }
             let of_session: Vec<_> = (0..)
                 .zip(session.files())
-                .filter(|(_, file)| args.token.is_none_or(|token| token == file.token))
+                .filter(|(_, file)| args.token.is_none_or(|token| token == file.token.get()))
                 .filter(|(_, file)| !is_lost(file))
                 .map(|(index, _)| index)
                 .collect();
@@ -184,7 +184,7 @@ impl Output<'_, '_> {
             };
             let sum = self.file(&path, &*restored)?;
             let mut entry = Map::new();
-            entry.insert("token".into(), file.token().into());
+            entry.insert("token".into(), file.token().get().into());
             entry.insert("path".into(), path.into());
             entry.insert("compatible".into(), file.compatible().into());
             if let Some(contents) = luo.file(index, at) {

@@ -4,7 +4,7 @@ use std::io;
 
 use kho_compat::RegistryError;
 use kho_core::{KhoError, OpenError};
-use kho_luo::{IncomingError, LuoError, Name, TakeOverError};
+use kho_luo::{FileToken, IncomingError, LuoError, Name, TakeOverError};
 use kho_mem::ArenaError;
 
 use crate::inherit::HANDOVER_ENV;
@@ -58,7 +58,7 @@ pub enum FinishError {
         /// The first one's session.
         session: Name,
         /// The first one's token.
-        token: u64,
+        token: FileToken,
         /// How many there are.
         count: u64,
     },

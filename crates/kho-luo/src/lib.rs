@@ -52,6 +52,7 @@ pub use owner::Surveyed;
 pub use read::{Body, Luo};
 pub use restore::{AdmittedFile, AdmittedSession, AdmittedSessions};
 pub use session::{File, Handler, Session};
+pub use token::FileToken;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

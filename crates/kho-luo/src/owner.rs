@@ -107,7 +107,7 @@ impl Surveyed {
         let file = |(at, file): (usize, &crate::File)| {
             let mut facts: Members = vec![
                 ("compatible".to_string(), body.compatible_of(file).into()),
-                ("token".to_string(), file.token.into()),
+                ("token".to_string(), file.token.get().into()),
             ];
             if let Some(found) = self.found(index, at) {
                 facts.extend(found.contents.facts());

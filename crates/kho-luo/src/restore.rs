@@ -8,7 +8,7 @@ use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
 
 use crate::COMPONENT;
 use crate::token::ByToken;
-use crate::{Body, File, Luo, Name, Session};
+use crate::{Body, File, FileToken, Luo, Name, Session};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).
 #[derive(Debug)]
@@ -121,11 +121,11 @@ impl<'l> AdmittedSession<'l> {
 
     /// The file `token`.
     #[must_use]
-    pub fn file(&self, token: u64) -> Option<AdmittedFile<'l>> {
+    pub fn file(&self, token: impl Into<FileToken>) -> Option<AdmittedFile<'l>> {
         let files = &self.session.files;
         let found = self
             .by_token
-            .find(token, 0, files.len(), self.session.token());
+            .find(token.into(), 0, files.len(), self.session.token());
         let file = files.get(found?)?;
         Some(self.open(file))
     }
@@ -142,7 +142,7 @@ impl<'l> AdmittedSession<'l> {
 impl<'l> AdmittedFile<'l> {
     /// Its token.
     #[must_use]
-    pub const fn token(&self) -> u64 {
+    pub const fn token(&self) -> FileToken {
         self.file.token
     }
 

@@ -10,10 +10,10 @@ use kho_block::BlockSet;
 use kho_mem::{Damage, Defect, Link, Located, PhysAddr};
 use kho_radix::Reading;
 
-use crate::Name;
 use crate::name::ascii;
 use crate::token::Taken;
 use crate::v5::{FileSer, SessionSer};
+use crate::{FileToken, Name};
 
 /// A session as it was handed over.
 #[derive(Clone, Debug)]
@@ -50,8 +50,12 @@ impl Session {
     }
 
     /// The token of each file, by its place; 0 past the last.
-    pub(crate) fn token(&self) -> impl Fn(usize) -> u64 {
-        |at| self.files.get(at).map_or(0, |file| file.token)
+    pub(crate) fn token(&self) -> impl Fn(usize) -> FileToken {
+        |at| {
+            self.files
+                .get(at)
+                .map_or(FileToken::default(), |file| file.token)
+        }
     }
 }
 
@@ -59,7 +63,7 @@ impl Session {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct File {
     /// The user's name for it, unique in the session.
-    pub token: u64,
+    pub token: FileToken,
     /// Its handler's own: for memfds, the physical address of its state.
     pub data: u64,
     /// Where its entry lies.
@@ -192,7 +196,7 @@ fn fill(
         let file = entry?;
         let at = file.at();
         let within = |damage: Damage| damage.within(format!("file {index}"));
-        let token = file.token.get();
+        let token = FileToken::from(file.token.get());
         let compatible = ascii(&file.compatible, "compatible", at).map_err(within)?;
         if tokens.has(token, session.files.iter().map(|file| file.token)) {
             let at = file.addr_of(|file| &file.token);

@@ -102,7 +102,7 @@ fn the_header_grows_with_its_string() {
         assert_eq!(luo.compatible(), compatible);
         let body = luo.body().unwrap();
         assert_eq!(body.sessions().len(), 2, "a header of {size} bytes");
-        assert_eq!(body.sessions()[0].files()[0].token, 1);
+        assert_eq!(body.sessions()[0].files()[0].token, 1.into());
         assert_eq!(body.sessions()[1].file_blocks(), 0);
     }
 }

@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 
 use kho_compat::{Compat, NotAdmitted};
-use kho_luo::AdmittedFile;
+use kho_luo::{AdmittedFile, FileToken};
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
 
@@ -26,7 +26,7 @@ pub enum MemfdError {
     #[error("the file of token {token:#x} is of handler `{found}`, not a memfd")]
     NotMemfd {
         /// The file's token.
-        token: u64,
+        token: FileToken,
         /// Its handler's compat string.
         found: String,
     },

@@ -162,7 +162,7 @@ fn file_read(luo: &Surveyed, session: usize, index: usize, file: &File) -> Optio
     let facts = Fact::Map(luo.file(session, index)?.facts());
     let number = |name: &str| facts.get(name)?.as_u64();
     Some(FileRead {
-        token: file.token,
+        token: file.token.get(),
         at: file.at.get(),
         data: file.data,
         size: number("size")?,

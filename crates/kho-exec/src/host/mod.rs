@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kho_compat::Verdict;
 use kho_fd::FdTable;
-use kho_luo::{Handlers, Incoming, IncomingError, IncomingSession};
+use kho_luo::{FileToken, Handlers, Incoming, IncomingError, IncomingSession};
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PhysAddr, PhysRange};
 
 use crate::arrival::{Arrival, Opened, WayBack, handlers};
@@ -233,7 +233,7 @@ impl Host {
     pub fn retrieve<T: Any + Send + Sync>(
         &mut self,
         session: impl AsRef<[u8]>,
-        token: u64,
+        token: impl Into<FileToken>,
     ) -> Result<Option<Arc<T>>, IncomingError> {
         let Some(incoming) = &self.incoming else {
             return Ok(None);

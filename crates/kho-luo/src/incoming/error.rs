@@ -7,7 +7,7 @@ use kho_compat::{Finding, NotAdmitted, Refused};
 use kho_mem::Damage;
 
 use crate::steps::InStep;
-use crate::{HandlerError, Name};
+use crate::{FileToken, HandlerError, Name};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum IncomingError {
         /// The session.
         session: Name,
         /// The token.
-        token: u64,
+        token: FileToken,
     },
     /// The verdict gives the file up: nothing here restores it.
     #[error(
@@ -80,7 +80,7 @@ pub enum IncomingError {
         /// The session.
         session: Name,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Its handler's compat string.
         compatible: String,
     },
@@ -92,7 +92,7 @@ pub enum IncomingError {
         /// The session.
         session: Name,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Its handler's component.
         component: &'static str,
     },
@@ -102,7 +102,7 @@ pub enum IncomingError {
         /// The session.
         session: Name,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Why.
         error: HandlerError,
     },
@@ -112,7 +112,7 @@ pub enum IncomingError {
         /// The session.
         session: Name,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Why.
         error: HandlerError,
     },

@@ -15,7 +15,7 @@ use kho_radix::Claims;
 use crate::handler::AnyHandler;
 use crate::steps::Steps;
 use crate::token::ByToken;
-use crate::{Body, File, FileRef, HandlerError, Handlers, Held, Name, Retrieve, flb};
+use crate::{Body, File, FileRef, FileToken, HandlerError, Handlers, Held, Name, Retrieve, flb};
 
 mod error;
 mod finish;
@@ -223,7 +223,7 @@ impl Incoming {
     /// # Errors
     ///
     /// A handler calls this in a step.
-    pub fn waiting(&self) -> Result<Option<(Name, u64, u64)>, IncomingError> {
+    pub fn waiting(&self) -> Result<Option<(Name, FileToken, u64)>, IncomingError> {
         let state = self.0.state.enter()?;
         let sessions = self.0.body.sessions.iter().zip(&state.sessions);
         let files = sessions.flat_map(|(there, session)| {

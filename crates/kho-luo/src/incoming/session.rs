@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Incoming, IncomingError, Object, State};
-use crate::{FileRef, Name, session};
+use crate::{FileRef, FileToken, Name, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
@@ -36,7 +36,7 @@ impl IncomingSession {
 
     /// The tokens of its files, in order of preservation.
     #[must_use]
-    pub fn tokens(&self) -> Vec<u64> {
+    pub fn tokens(&self) -> Vec<FileToken> {
         let files = self.there().into_iter().flat_map(crate::Session::files);
         files.map(|file| file.token).collect()
     }
@@ -49,7 +49,8 @@ impl IncomingSession {
     ///
     /// There is no such file, it is lost, its handler fails, or the session is finished; or a handler calls this
     /// in a step.
-    pub fn retrieve_any(&self, token: u64) -> Result<FileRef, IncomingError> {
+    pub fn retrieve_any(&self, token: impl Into<FileToken>) -> Result<FileRef, IncomingError> {
+        let token = token.into();
         let shared = &self.incoming.0;
         let mut state = shared.state.enter()?;
         let State {
@@ -98,7 +99,11 @@ impl IncomingSession {
     /// # Errors
     ///
     /// As [`retrieve_any`](Self::retrieve_any), and it is of another kind.
-    pub fn retrieve<T: Send + Sync + 'static>(&self, token: u64) -> Result<Arc<T>, IncomingError> {
+    pub fn retrieve<T: Send + Sync + 'static>(
+        &self,
+        token: impl Into<FileToken>,
+    ) -> Result<Arc<T>, IncomingError> {
+        let token = token.into();
         let file = self.retrieve_any(token)?;
         file.downcast().map_err(|_| {
             let mut files = self.there().into_iter().flat_map(crate::Session::files);

@@ -8,7 +8,7 @@ use kho_core::{KhoError, TrackerError};
 use kho_mem::Broken;
 
 use crate::steps::InStep;
-use crate::{HandlerError, Name};
+use crate::{FileToken, HandlerError, Name};
 
 /// What the outgoing side refuses. Everything is as it was then.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum LuoError {
         /// The session.
         session: Name,
         /// The token.
-        token: u64,
+        token: FileToken,
     },
     /// The file is preserved already, in this session or another.
     #[error("the file is preserved already: a file is preserved once over all sessions")]
@@ -54,7 +54,7 @@ pub enum LuoError {
         /// The session.
         session: Name,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// The handler's component.
         component: &'static str,
         /// Why.

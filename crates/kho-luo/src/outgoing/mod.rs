@@ -18,7 +18,7 @@ use crate::handler::{AnyHandler, State as HandlerState};
 use crate::steps::Steps;
 use crate::token::Taken;
 use crate::v5::{COMPAT_LEN, FileSer, FlbSer, SUBTREE, SessionSer, VERSION, field};
-use crate::{FileRef, Handlers, NAME, Name, header};
+use crate::{FileRef, FileToken, Handlers, NAME, Name, header};
 
 mod error;
 mod flbs;
@@ -103,7 +103,7 @@ struct Session {
 }
 
 struct File {
-    token: u64,
+    token: FileToken,
     // Index into the kinds.
     kind: usize,
     identity: u128,

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::flbs::release;
 use super::{File, LuoError, Orchestrator, Session, Shared, State};
-use crate::{FileRef, Name};
+use crate::{FileRef, FileToken, Name};
 
 /// A session that is being made. Dropped, it is closed: its files are unpreserved, the latest first,
 /// and it is no longer part of the handover. One that a handler drops in a step is closed when the step has
@@ -41,7 +41,8 @@ impl OutgoingSession {
     /// The token is taken; the file is preserved already, here or in another session; no handler
     /// takes it, or the one that does refuses; 630,000 files are there already; no page is left; an
     /// update is under way; a handler calls this in a step. Everything is as it was then.
-    pub fn preserve(&self, token: u64, file: FileRef) -> Result<(), LuoError> {
+    pub fn preserve(&self, token: impl Into<FileToken>, file: FileRef) -> Result<(), LuoError> {
+        let token = token.into();
         let shared = &self.orchestrator.0;
         let mut state = shared.state.enter()?;
         let preserver = shared.kho.preserver();
@@ -90,7 +91,7 @@ impl Shared {
         &self,
         state: &mut State,
         name: &Name,
-        token: u64,
+        token: FileToken,
         file: FileRef,
     ) -> Result<usize, LuoError> {
         if state.frozen {

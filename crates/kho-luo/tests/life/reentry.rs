@@ -270,7 +270,10 @@ fn no_step_of_the_incoming_side_begins_another() {
                 }
                 // What begins no step is answered.
                 assert_eq!((incoming.sessions().len(), incoming.files()), (2, 2));
-                assert_eq!((session.tokens(), incoming.lost()), (vec![1, 2], 0));
+                assert_eq!(
+                    (session.tokens(), incoming.lost()),
+                    (vec![1.into(), 2.into()], 0)
+                );
                 assert_eq!(
                     incoming.is_finished(),
                     step.ends_with(" finish") || step == "finish"

@@ -306,7 +306,7 @@ fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
         .iter()
         .flat_map(|session| session.files().collect::<Vec<_>>())
         .filter(|file| file.is_lost())
-        .map(|file| (file.token(), file.compatible()))
+        .map(|file| (file.token().get(), file.compatible()))
         .collect();
     assert_eq!(lost, [(2, "extra-v2"), (4, "extra-v2"), (5, "extra-v2")]);
     admitted.require("extra", 2).unwrap_err();

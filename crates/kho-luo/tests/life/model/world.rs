@@ -180,7 +180,7 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     };
     let read = body.sessions().iter().map(|session| {
         let files = session.files().iter();
-        let files = files.map(|file| (file.token, body.compatible_of(file).to_owned()));
+        let files = files.map(|file| (file.token.get(), body.compatible_of(file).to_owned()));
         (session.name().to_string(), files.collect::<Vec<_>>())
     });
     let expected = model.sessions.iter().map(|(name, files)| {
