@@ -39,6 +39,7 @@ mod owner;
 mod pages;
 mod read;
 mod restore;
+mod seals;
 pub mod v2;
 mod write;
 
@@ -53,9 +54,9 @@ pub use kho_luo::{AdmittedFile, FileHandler, HandlerError, Held, Retrieve};
 pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr, Piece};
 pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;
-pub use owner::seals;
 pub use read::{FolioEntry, Memfd};
 pub use restore::{MemfdError, RestoredMemfd};
+pub use seals::Seals;
 pub use write::PreservedMemfd;
 
 #[cfg(doctest)]

@@ -97,7 +97,7 @@ fn files_live_through_updates_again_and_again() {
             [vec![0; 20_000], b"behind a hole".to_vec()].concat()
         );
         assert_eq!(
-            (files[1].pos(), files[1].seals(), files[2].size()),
+            (files[1].pos(), files[1].seals().bits(), files[2].size()),
             (7, SEAL_WRITE | SEAL_GROW, 0)
         );
         assert!(incoming.session("empty").is_err(), "finished");

@@ -88,7 +88,12 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
                 .any(|piece| matches!(piece, Ok(Piece::Hole(_))));
             // Once and only once.
             assert!(Memfd::restore(&mut reading.admitted(&admitted), &file).is_err());
-            (memfd.memfd().pos(), memfd.memfd().seals(), contents, holes)
+            (
+                memfd.memfd().pos(),
+                memfd.memfd().seals().bits(),
+                contents,
+                holes,
+            )
         })
         .collect()
 }

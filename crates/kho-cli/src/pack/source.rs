@@ -14,6 +14,7 @@ use kho_compat::Writing;
 use kho_luo::Name;
 use kho_luo::v5::{FileSer, SessionSer};
 use kho_mem::{Order, PAGE_SIZE, PAGE_SIZE_U64};
+use kho_memfd::Seals;
 use kho_memfd::v2::FolioSer;
 use kho_vmalloc::v1::CHUNK_ENTRIES;
 use rustix::fs::{SeekFrom, seek};
@@ -54,7 +55,7 @@ pub(super) struct FileOf {
     pub(super) path: PathBuf,
     pub(super) size: u64,
     pub(super) pos: u64,
-    pub(super) seals: u32,
+    pub(super) seals: Seals,
     /// Orders in order of the file, run-length encoded; `None` for holes of a page.
     pub(super) shape: Shape,
     /// What its contents must have, in lower case.
@@ -302,7 +303,7 @@ fn files_by_names(root: &Root, dir: &Path, real: &Path) -> Result<Vec<FileOf>, F
             path: real,
             size,
             pos: 0,
-            seals: 0,
+            seals: Seals::default(),
             sha256: None,
         });
         if interrupted() {

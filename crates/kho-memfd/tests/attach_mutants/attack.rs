@@ -281,7 +281,7 @@ pub(super) fn attack(
             let size = file.size();
             let _ = file.truncate(size / 2);
             let _ = file.truncate(size.saturating_add(10_000));
-            if file.truncate(size / 3).is_ok() && file.seals() == 0 {
+            if file.truncate(size / 3).is_ok() && file.seals().is_empty() {
                 let _ = file.write_at(size / 2 + 5000, b"far");
             }
             contents(file, 1 << 20);

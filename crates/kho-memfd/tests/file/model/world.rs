@@ -73,7 +73,7 @@ impl World {
     fn check(&self, model: &Model) {
         let file = &*self.file;
         assert_eq!(
-            (file.size(), file.pos(), file.seals()),
+            (file.size(), file.pos(), file.seals().bits()),
             (model.size(), model.pos, model.seals)
         );
         assert!(contents(file) == model.bytes, "the contents");
