@@ -46,7 +46,7 @@ pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
 pub use kho_mem::{Arena, Broken, Damage, Link, MemError, PhysAddr};
 pub use kho_radix::{Claims, Reading, Restoring};
-pub use name::Name;
+pub use name::SessionName;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};
 pub use owner::Surveyed;
 pub use read::{Body, Luo};

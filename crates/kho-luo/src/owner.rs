@@ -14,7 +14,7 @@ use kho_mem::{Damage, Defect, PhysAddr};
 use crate::files::{Column, FileContents, FileOwner, FileOwners};
 use crate::read::read;
 use crate::v5::VERSION;
-use crate::{Body, COMPONENT, Flb, Header, Luo, NAME, Name, Session};
+use crate::{Body, COMPONENT, Flb, Header, Luo, NAME, Session, SessionName};
 
 /// The owner of LUO's subtree.
 pub(crate) const OWNER: Owner = Owner::new(&COMPONENT, survey)
@@ -215,7 +215,7 @@ impl Row<'_> {
     }
 }
 
-impl Name {
+impl SessionName {
     /// The name for programs, and its bytes where it is no text.
     #[must_use]
     pub fn facts(&self) -> Members {

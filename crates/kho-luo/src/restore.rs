@@ -8,7 +8,7 @@ use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
 
 use crate::COMPONENT;
 use crate::token::ByToken;
-use crate::{Body, File, FileToken, Luo, Name, Session};
+use crate::{Body, File, FileToken, Luo, Session, SessionName};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl<'l> AdmittedSessions<'l> {
 impl<'l> AdmittedSession<'l> {
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &'l Name {
+    pub const fn name(&self) -> &'l SessionName {
         &self.session.name
     }
 

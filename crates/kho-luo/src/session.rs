@@ -13,12 +13,12 @@ use kho_radix::Reading;
 use crate::name::ascii;
 use crate::token::Taken;
 use crate::v5::{FileSer, SessionSer};
-use crate::{FileToken, Name};
+use crate::{FileToken, SessionName};
 
 /// A session as it was handed over.
 #[derive(Clone, Debug)]
 pub struct Session {
-    pub(crate) name: Name,
+    pub(crate) name: SessionName,
     pub(crate) files: Vec<File>,
     pub(crate) blocks: usize,
     pub(crate) at: PhysAddr,
@@ -27,7 +27,7 @@ pub struct Session {
 impl Session {
     /// Its name, unique in the handover.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 
@@ -103,7 +103,7 @@ pub struct Handler {
     /// How many files are its.
     pub files: u64,
     /// The first of them: where its entry lies, and what session it is of.
-    pub first: (PhysAddr, Name),
+    pub first: (PhysAddr, SessionName),
 }
 
 /// The handlers by string, each once.
@@ -114,7 +114,7 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    fn add(&mut self, compatible: &str, at: PhysAddr, session: &Name) -> u32 {
+    fn add(&mut self, compatible: &str, at: PhysAddr, session: &SessionName) -> u32 {
         if let Some(index) = self.by_string.get(compatible) {
             if let Some(handler) = self.list.get_mut(*index as usize) {
                 handler.files += 1;
@@ -144,7 +144,7 @@ pub(crate) fn read(
     let mut names = BTreeSet::new();
     for (index, entry) in set.iter().enumerate() {
         let ser = entry?;
-        let name = Name::read(&ser.name, ser.at())
+        let name = SessionName::read(&ser.name, ser.at())
             .map_err(|damage| damage.within(format!("session {index}")))?;
         if !names.insert(name.clone()) {
             return Err(Damage::new(Defect::Duplicate, "name", ser.at())
@@ -161,7 +161,7 @@ pub(crate) fn read(
 fn files(
     reading: &mut Reading<'_>,
     ser: &Located<SessionSer>,
-    name: Name,
+    name: SessionName,
     handlers: &mut Handlers,
 ) -> Result<Session, Damage> {
     let mut session = Session {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kho_compat::{Fact, Registry};
 use kho_core::Entry;
 use kho_core::metadata::v1::METADATA_SUBTREE;
-use kho_guest::{Found, Name};
+use kho_guest::{Found, SessionName};
 use kho_luo::{Body, File, Session, Surveyed};
 // The handler of the files is referred to: the linker drops what nothing refers to.
 use kho_mem::{PhysMem, PhysMemExt};
@@ -29,7 +29,7 @@ pub(crate) struct Reading {
 
 /// A session.
 pub(crate) struct SessionRead {
-    pub(crate) name: Name,
+    pub(crate) name: SessionName,
     /// Where its entry lies.
     pub(crate) at: u64,
     pub(crate) files: Vec<FileRead>,
@@ -150,7 +150,7 @@ fn sessions(luo: &Surveyed) -> Result<Vec<SessionRead>, Failure> {
             read.ok_or_else(|| failed(format!("file {:#x} is of no known handler", file.token)))
         });
         Ok(SessionRead {
-            name: Name::new(session.name().as_bytes()),
+            name: SessionName::new(session.name().as_bytes()).map_err(failed)?,
             at: session.at().get(),
             files: files.collect::<Result<_, _>>()?,
         })

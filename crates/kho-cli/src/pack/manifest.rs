@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use kho_compat::{Carrier, Compat, Manifest, Place, Registry, Writing, policy};
-use kho_luo::Name;
+use kho_luo::SessionName;
 use kho_mem::{Order, PAGE_SIZE_U64, is_printable};
 use kho_memfd::Seals;
 use serde_json::Value;
@@ -322,7 +322,7 @@ fn session(root: &Root, at: &At<'_>, strings: &mut Strings) -> Result<SessionOf,
 }
 
 /// A session's name: of its bytes, where it is no text.
-fn name(session: &At<'_>) -> Result<Name, Failure> {
+fn name(session: &At<'_>) -> Result<SessionName, Failure> {
     let Some(at) = session.get("name_bytes") else {
         let at = session.need("name")?;
         return session_name(at.text()?.as_bytes(), &at.place());

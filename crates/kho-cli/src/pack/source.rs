@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use kho_block::v1::count_per_block;
 use kho_compat::Writing;
-use kho_luo::Name;
+use kho_luo::SessionName;
 use kho_luo::v5::{FileSer, SessionSer};
 use kho_mem::{Order, PAGE_SIZE, PAGE_SIZE_U64};
 use kho_memfd::Seals;
@@ -44,7 +44,7 @@ pub(super) struct Source {
 }
 
 pub(super) struct SessionOf {
-    pub(super) name: Name,
+    pub(super) name: SessionName,
     pub(super) files: Vec<FileOf>,
 }
 
@@ -358,8 +358,8 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 }
 
 /// The session's name `bytes`, which stands at `place`.
-pub(super) fn session_name(bytes: &[u8], place: &str) -> Result<Name, Failure> {
-    Name::new(bytes).ok_or_else(|| {
+pub(super) fn session_name(bytes: &[u8], place: &str) -> Result<SessionName, Failure> {
+    SessionName::new(bytes).ok_or_else(|| {
         let found = format!("\"{}\", {} bytes", bytes.escape_ascii(), bytes.len());
         refused(
             "a session's name",

@@ -7,7 +7,7 @@ use kho_compat::{Finding, NotAdmitted, Refused};
 use kho_mem::Damage;
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, Name};
+use crate::{FileToken, HandlerError, SessionName};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +56,10 @@ pub enum IncomingError {
     NoSession(String),
     /// It was retrieved before: a session is retrieved once.
     #[error("session `{0}` was retrieved before")]
-    Retrieved(Name),
+    Retrieved(SessionName),
     /// The session is finished.
     #[error("session `{0}` is finished")]
-    Finished(Name),
+    Finished(SessionName),
     /// A handler called the handover from within one of its own steps. See
     /// [`FileHandler`](crate::FileHandler).
     #[error("called by a handler from within one of its steps")]
@@ -68,7 +68,7 @@ pub enum IncomingError {
     #[error("session `{session}` has no file of token {token:#x}")]
     NoFile {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The token.
         token: FileToken,
     },
@@ -78,7 +78,7 @@ pub enum IncomingError {
     )]
     Lost {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
         token: FileToken,
         /// Its handler's compat string.
@@ -90,7 +90,7 @@ pub enum IncomingError {
     )]
     WrongKind {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
         token: FileToken,
         /// Its handler's component.
@@ -100,7 +100,7 @@ pub enum IncomingError {
     #[error("retrieving the file of token {token:#x} in session `{session}`: {error}")]
     Retrieve {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
         token: FileToken,
         /// Why.
@@ -110,7 +110,7 @@ pub enum IncomingError {
     #[error("the file of token {token:#x} in session `{session}` can not be finished: {error}")]
     CanNotFinish {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
         token: FileToken,
         /// Why.

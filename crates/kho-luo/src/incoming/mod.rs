@@ -15,7 +15,9 @@ use kho_radix::Claims;
 use crate::handler::AnyHandler;
 use crate::steps::Steps;
 use crate::token::ByToken;
-use crate::{Body, File, FileRef, FileToken, HandlerError, Handlers, Held, Name, Retrieve, flb};
+use crate::{
+    Body, File, FileRef, FileToken, HandlerError, Handlers, Held, Retrieve, SessionName, flb,
+};
 
 mod error;
 mod finish;
@@ -48,7 +50,7 @@ struct Shared {
     kinds: Vec<Kind>,
     admitted: Admitted,
     body: Body,
-    by_name: BTreeMap<Name, usize>,
+    by_name: BTreeMap<SessionName, usize>,
     kexec_count: Option<u32>,
     finished: AtomicBool,
     state: Steps<State>,
@@ -137,7 +139,7 @@ impl Incoming {
 
     /// The names of the sessions, in order of creation.
     #[must_use]
-    pub fn sessions(&self) -> Vec<Name> {
+    pub fn sessions(&self) -> Vec<SessionName> {
         let sessions = self.0.body.sessions.iter();
         sessions.map(|session| session.name.clone()).collect()
     }
@@ -158,7 +160,7 @@ impl Incoming {
         let name = name.as_ref();
         let none = || IncomingError::NoSession(name.escape_ascii().to_string());
         let mut state = self.0.state.enter()?;
-        let index = Name::new(name).and_then(|name| self.0.by_name.get(&name).copied());
+        let index = SessionName::new(name).and_then(|name| self.0.by_name.get(&name).copied());
         let index = index.ok_or_else(none)?;
         let there = self.0.body.sessions.get(index).ok_or_else(none)?;
         let session = state.sessions.get_mut(index).ok_or_else(none)?;
@@ -223,7 +225,7 @@ impl Incoming {
     /// # Errors
     ///
     /// A handler calls this in a step.
-    pub fn waiting(&self) -> Result<Option<(Name, FileToken, u64)>, IncomingError> {
+    pub fn waiting(&self) -> Result<Option<(SessionName, FileToken, u64)>, IncomingError> {
         let state = self.0.state.enter()?;
         let sessions = self.0.body.sessions.iter().zip(&state.sessions);
         let files = sessions.flat_map(|(there, session)| {

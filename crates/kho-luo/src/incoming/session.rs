@@ -5,18 +5,18 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Incoming, IncomingError, Object, State};
-use crate::{FileRef, FileToken, Name, session};
+use crate::{FileRef, FileToken, SessionName, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
 pub struct IncomingSession {
     incoming: Incoming,
-    name: Name,
+    name: SessionName,
     index: usize,
 }
 
 impl IncomingSession {
-    pub(super) const fn new(incoming: Incoming, name: Name, index: usize) -> Self {
+    pub(super) const fn new(incoming: Incoming, name: SessionName, index: usize) -> Self {
         Self {
             incoming,
             name,
@@ -26,7 +26,7 @@ impl IncomingSession {
 
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 

@@ -8,7 +8,7 @@ use kho_core::{KhoError, TrackerError};
 use kho_mem::Broken;
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, Name};
+use crate::{FileToken, HandlerError, SessionName};
 
 /// What the outgoing side refuses. Everything is as it was then.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -19,15 +19,15 @@ pub enum LuoError {
     BadName(String),
     /// There is a session of that name.
     #[error("there is a session `{0}` already")]
-    SessionExists(Name),
+    SessionExists(SessionName),
     /// The session was closed.
     #[error("session `{0}` is closed")]
-    Closed(Name),
+    Closed(SessionName),
     /// The session has a file of that token.
     #[error("session `{session}` has a file of token {token:#x} already")]
     TokenExists {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The token.
         token: FileToken,
     },
@@ -52,7 +52,7 @@ pub enum LuoError {
         /// What it was asked: preserve or freeze.
         step: &'static str,
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
         token: FileToken,
         /// The handler's component.

@@ -18,7 +18,7 @@ use crate::handler::{AnyHandler, State as HandlerState};
 use crate::steps::Steps;
 use crate::token::Taken;
 use crate::v5::{COMPAT_LEN, FileSer, FlbSer, SUBTREE, SessionSer, VERSION, field};
-use crate::{FileRef, FileToken, Handlers, NAME, Name, header};
+use crate::{FileRef, FileToken, Handlers, NAME, SessionName, header};
 
 mod error;
 mod flbs;
@@ -58,7 +58,7 @@ struct Shared {
     open: AtomicUsize,
     // Dropped while frozen, or by a handler in a step: gone if the update happens, closed when it is
     // called off, or when the step has ended.
-    dropped: Mutex<Vec<Name>>,
+    dropped: Mutex<Vec<SessionName>>,
     has_dropped: AtomicBool,
 }
 
@@ -77,7 +77,7 @@ struct State {
     kinds: Vec<Kind>,
     // In order of creation; closed ones leave a gap, which is closed in turn.
     sessions: Vec<Option<Session>>,
-    by_name: BTreeMap<Name, usize>,
+    by_name: BTreeMap<SessionName, usize>,
     set: OutgoingBlockSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
@@ -96,7 +96,7 @@ struct Kind {
 }
 
 struct Session {
-    name: Name,
+    name: SessionName,
     files: Vec<File>,
     tokens: Taken,
     set: OutgoingBlockSet<FileSer>,
@@ -222,8 +222,8 @@ impl Orchestrator {
     /// update is under way; or a handler calls this in a step.
     pub fn create_session(&self, name: impl AsRef<[u8]>) -> Result<OutgoingSession, LuoError> {
         let bytes = name.as_ref();
-        let name =
-            Name::new(bytes).ok_or_else(|| LuoError::BadName(bytes.escape_ascii().to_string()))?;
+        let name = SessionName::new(bytes)
+            .ok_or_else(|| LuoError::BadName(bytes.escape_ascii().to_string()))?;
         let mut state = self.0.state.enter()?;
         if state.frozen {
             return Err(LuoError::Frozen);

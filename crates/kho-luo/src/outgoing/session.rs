@@ -8,19 +8,19 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::flbs::release;
 use super::{File, LuoError, Orchestrator, Session, Shared, State};
-use crate::{FileRef, FileToken, Name};
+use crate::{FileRef, FileToken, SessionName};
 
 /// A session that is being made. Dropped, it is closed: its files are unpreserved, the latest first,
 /// and it is no longer part of the handover. One that a handler drops in a step is closed when the step has
 /// ended.
 pub struct OutgoingSession {
     orchestrator: Orchestrator,
-    name: Name,
+    name: SessionName,
     files: AtomicUsize,
 }
 
 impl OutgoingSession {
-    pub(super) const fn new(orchestrator: Orchestrator, name: Name) -> Self {
+    pub(super) const fn new(orchestrator: Orchestrator, name: SessionName) -> Self {
         Self {
             orchestrator,
             name,
@@ -30,7 +30,7 @@ impl OutgoingSession {
 
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 
@@ -90,7 +90,7 @@ impl Shared {
     fn preserve(
         &self,
         state: &mut State,
-        name: &Name,
+        name: &SessionName,
         token: FileToken,
         file: FileRef,
     ) -> Result<usize, LuoError> {
@@ -181,7 +181,7 @@ impl Shared {
         }
     }
 
-    fn close(&self, state: &mut State, name: &Name) {
+    fn close(&self, state: &mut State, name: &SessionName) {
         let Some(index) = state.by_name.remove(name) else {
             return;
         };
