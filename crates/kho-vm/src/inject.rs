@@ -145,12 +145,12 @@ pub(crate) fn retrieve_all(sessions: &[SessionRead]) -> Plan {
     let mut steps = Vec::new();
     for session in sessions {
         steps.push(Step::Retrieve {
-            session: session.name.clone(),
+            session: session.name,
             tokens: session.files.iter().map(|file| file.token).collect(),
         });
     }
     let finish = |session: &SessionRead| Step::Finish {
-        session: session.name.clone(),
+        session: session.name,
     };
     steps.extend(sessions.iter().map(finish));
     steps.push(Step::Journal);

@@ -318,7 +318,7 @@ fn client_plan(reading: &Reading) -> Plan {
         .take(1)
     {
         steps.extend(session.files.first().map(|file| Step::ChecksIncoming {
-            session: session.name.clone(),
+            session: session.name,
             token: file.token,
         }));
     }
