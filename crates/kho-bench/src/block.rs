@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use kho_block::{BlockSet, OutgoingSet};
+use kho_block::{BlockSet, OutgoingBlockSet};
 use kho_core::Preserver;
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, Handed, Link, PAGE_SIZE_U64, PhysAddr};
 use kho_radix::{Claims, Preserved, Reading};
@@ -25,13 +25,13 @@ const NAME: &str = "entries";
 /// # Errors
 ///
 /// There is not that much memory.
-pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingSet<Entry>)> {
-    let pages = count / OutgoingSet::<Entry>::PER_BLOCK as u64 + 64;
+pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
+    let pages = count / OutgoingBlockSet::<Entry>::PER_BLOCK as u64 + 64;
     let size = (pages * PAGE_SIZE_U64 * 9 / 8).max(LEAST);
     let config = ArenaConfig::new(BASE, size.next_multiple_of(ARENA_ALIGN));
     let arena = Arena::heap(&config)?;
     let preserver = Preserver::new(arena.clone())?;
-    let set = OutgoingSet::new(preserver.clone());
+    let set = OutgoingBlockSet::new(preserver.clone());
     Ok((arena, preserver, set))
 }
 
@@ -40,7 +40,7 @@ pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingSet<Entry>)> {
 /// # Errors
 ///
 /// No page is left, or the format's limit is reached.
-pub fn grow_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn grow_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let count = usize::try_from(count)?;
     for have in 1..=count {
         set.grow(have)?;
@@ -53,7 +53,7 @@ pub fn grow_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
 /// # Errors
 ///
 /// The blocks are full.
-pub fn write_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn write_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     for index in 0..count {
         let to = set.reserve_entry()?;
         *to = entry(index).map(U64::new);
@@ -66,7 +66,7 @@ pub fn write_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
 /// # Errors
 ///
 /// The blocks are full.
-pub fn write_slices(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn write_slices(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let mut index = 0;
     while index < count {
         let entries = set.reserve_entries(usize::try_from(count - index)?)?;

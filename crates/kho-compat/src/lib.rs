@@ -74,7 +74,7 @@ pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;
 pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
 pub use losses::Losses;
-pub use manifest::{Carrier, Entry, Manifest, Place};
+pub use manifest::{Carrier, Manifest, ManifestEntry, Place};
 pub use owned::Owned;
 pub use policy::Policy;
 pub use reason::{Alternative, Expected, Reason};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::SessionName;
 
 /// A fact and its number, from 0 on without gaps: one that is missing was lost.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -76,7 +76,8 @@ pub enum Fact {
     /// A session was made or retrieved.
     Session {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// Why not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wrong: Option<Wrong>,
@@ -84,7 +85,8 @@ pub enum Fact {
     /// A file was retrieved.
     Retrieved {
         /// The session's name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// The file.
         token: u64,
         /// What it is.
@@ -97,7 +99,8 @@ pub enum Fact {
     /// A file was preserved.
     Preserved {
         /// The session's name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// The file.
         token: u64,
         /// What it is.
@@ -110,7 +113,8 @@ pub enum Fact {
     /// A session was finished.
     Finished {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// Why not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wrong: Option<Wrong>,
@@ -172,7 +176,7 @@ mod tests {
         let report = Report {
             seq: 3,
             fact: Fact::Finished {
-                session: "vm".into(),
+                session: SessionName::new("vm").unwrap(),
                 wrong: None,
             },
         };

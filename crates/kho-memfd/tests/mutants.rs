@@ -122,7 +122,7 @@ fn read(mem: &Memory, entry: Entry) -> bool {
     ) else {
         return false;
     };
-    let Ok(Some(luo)) = Luo::read(&handover, &mut reading) else {
+    let Ok(Some(luo)) = Luo::read(&handover, &mut reading, Registry::linked().unwrap()) else {
         return false;
     };
     let mut manifest = Manifest::new();

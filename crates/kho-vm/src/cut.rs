@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kho_core::{Entry, Handover};
-use kho_image::{Image, Options, write_elf};
+use kho_image::{Image, ImageOptions, write_elf};
 use kho_mem::{PageRun, PhysMem};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) fn write(
         core
     };
     // What was cut is the same handover.
-    let cut = Image::open(&image, &Options::default());
+    let cut = Image::open(&image, &ImageOptions::default(), &mut |_, _| true);
     let cut = cut.map_err(|error| Failure::Failed(error.to_string()))?;
     if reading::read(&cut, entry)?.facts != *facts {
         let text = "what was cut out of memory reads otherwise than the memory".to_owned();

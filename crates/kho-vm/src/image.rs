@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kho_core::Entry;
 use kho_guest::Plan;
-use kho_image::{Image, Options, write_raw};
+use kho_image::{Image, ImageOptions, write_raw};
 use kho_mem::{PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,11 +40,11 @@ impl Placed {
     pub(crate) fn open(image: &Path, dir: &Path) -> Result<Self, Failure> {
         let known = beside(image);
         let base = known.as_ref().and_then(|known| number(known, "base"));
-        let options = Options {
+        let options = ImageOptions {
             base: PhysAddr::new(base.unwrap_or_default()),
-            ..Options::default()
+            ..ImageOptions::default()
         };
-        let memory = Image::open(image, &options);
+        let memory = Image::open(image, &options, &mut |_, _| true);
         let memory = memory.map_err(|error| Failure::Failed(error.to_string()))?;
         let entry = match known.as_ref().and_then(entry_of) {
             Some(entry) => entry,
@@ -81,11 +81,11 @@ impl Placed {
 
     /// Its memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        let options = Options {
+        let options = ImageOptions {
             base: PhysAddr::new(self.base),
-            ..Options::default()
+            ..ImageOptions::default()
         };
-        let memory = Image::open(&self.raw, &options);
+        let memory = Image::open(&self.raw, &options, &mut |_, _| true);
         memory.map_err(|error| Failure::Failed(error.to_string()))
     }
 

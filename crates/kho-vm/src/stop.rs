@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kho_core::Entry;
 use kho_guest::Fact;
-use kho_image::{Image, Options};
+use kho_image::{Image, ImageOptions};
 use kho_mem::PhysAddr;
 
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// The machine's memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        let memory = Image::open(&self.raw, &Options::default());
+        let memory = Image::open(&self.raw, &ImageOptions::default(), &mut |_, _| true);
         memory.map_err(|error| Failure::Failed(error.to_string()))
     }
 }

@@ -271,7 +271,7 @@ fn again(vm: &Vm) -> Found {
 fn captured(vm: &Vm, folios: Folios, arguments: &str) -> Found {
     let dir = tempdir()?;
     let wanted = Wanted {
-        plan: small(folios),
+        plan: small(folios)?,
         arguments: arguments.to_owned(),
         memory: 256 << 20,
     };
@@ -318,7 +318,7 @@ fn client_plan(reading: &Reading) -> Plan {
         .take(1)
     {
         steps.extend(session.files.first().map(|file| Step::ChecksIncoming {
-            session: session.name.clone(),
+            session: session.name,
             token: file.token,
         }));
     }

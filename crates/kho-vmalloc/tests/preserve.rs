@@ -67,7 +67,7 @@ fn what_is_written_is_read_and_adopted() {
         );
         assert_eq!(reading.claims().unclaimed(), (0, 0));
         let keep: Vec<PageRun> = preserved.page_runs().collect();
-        let arena = handed.settle(keep, &[]);
+        let arena = handed.reclaim(keep, &[]);
         let folios = area.adopt(&mut handed).unwrap();
         let read: Vec<u8> = folios
             .iter()

@@ -337,14 +337,20 @@ fn foreign_flbs_are_written_as_they_stand() {
     }
     let frozen = luo.freeze().unwrap();
     assert!(luo.clone().with_foreign_flbs([]).is_err(), "frozen");
-    frozen.thaw();
+    frozen.unfreeze();
     let frozen = luo.freeze().unwrap();
     drop((session, luo, arena));
     let (arena, entry) = frozen.hand_over().unwrap();
     let handed = arena.into_handed().unwrap();
     let handover = Handover::open(&handed, entry).unwrap();
     let mut reading = handover.reading().unwrap();
-    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+    let luo = Luo::read(
+        &handover,
+        &mut reading,
+        kho_luo::Registry::linked().unwrap(),
+    )
+    .unwrap()
+    .unwrap();
     let flbs = luo.body().unwrap().flbs().iter();
     let found: Vec<_> = flbs
         .map(|flb| (flb.name.clone(), flb.data, flb.count))

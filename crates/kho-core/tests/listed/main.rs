@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 
 use kho_compat::{Carrier, Component, Features, Generation, Manifest, Registry, Side, Writing};
 use kho_core::{
-    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
+    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, OpenOptions, RootFdt,
+    Said,
 };
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, PhysAddr, SliceMem};
 use kho_testkit::{Builder, Memory, prop};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use kho_guest::{Fact, FileSpec, Found, Name, Wrong};
+use kho_guest::{Fact, FileSpec, Found, SessionName, Wrong};
 use liveupdate::{Device, Error, Session};
 
 use crate::memfd;
@@ -15,7 +15,7 @@ use crate::system;
 #[derive(Default)]
 pub(crate) struct Sessions {
     device: Option<Device>,
-    incoming: BTreeMap<Name, Incoming>,
+    incoming: BTreeMap<SessionName, Incoming>,
     // Kept open until the kexec: closed they are taken back. With the descriptors that were given.
     outgoing: Vec<Outgoing>,
 }
@@ -70,11 +70,11 @@ impl Sessions {
     }
 
     /// The session `name` that was retrieved.
-    pub(crate) fn incoming(&self, name: &Name) -> Option<&Session> {
+    pub(crate) fn incoming(&self, name: &SessionName) -> Option<&Session> {
         self.incoming.get(name)?.session.as_ref()
     }
 
-    pub(crate) fn create(&mut self, name: &Name, files: &[FileSpec], port: &mut Port) {
+    pub(crate) fn create(&mut self, name: &SessionName, files: &[FileSpec], port: &mut Port) {
         let Some(session) = self.make(name, port) else {
             return;
         };
@@ -88,7 +88,7 @@ impl Sessions {
                 Err(error) => (None, Some(system::wrong("memfd", error))),
             };
             port.say(Fact::Preserved {
-                session: name.clone(),
+                session: *name,
                 token: spec.token,
                 found,
                 wrong,
@@ -97,17 +97,17 @@ impl Sessions {
         self.outgoing.push(Outgoing { _session: session });
     }
 
-    fn make(&mut self, name: &Name, port: &mut Port) -> Option<Session> {
+    fn make(&mut self, name: &SessionName, port: &mut Port) -> Option<Session> {
         let device = self.device(port)?;
-        let made = device.create_session(name.as_bytes());
+        let made = device.create_session(name);
         said(name, made, port)
     }
 
-    pub(crate) fn retrieve(&mut self, name: &Name, tokens: &[u64], port: &mut Port) {
+    pub(crate) fn retrieve(&mut self, name: &SessionName, tokens: &[u64], port: &mut Port) {
         let Some(device) = self.device(port) else {
             return;
         };
-        let retrieved = device.retrieve_session(name.as_bytes());
+        let retrieved = device.retrieve_session(name);
         let Some(session) = said(name, retrieved, port) else {
             return;
         };
@@ -122,7 +122,7 @@ impl Sessions {
                 Err(error) => (None, Some(wrong(&error))),
             };
             port.say(Fact::Retrieved {
-                session: name.clone(),
+                session: *name,
                 token: *token,
                 found,
                 wrong,
@@ -130,10 +130,10 @@ impl Sessions {
         }
         let session = Some(session);
         let incoming = Incoming { session, files };
-        self.incoming.insert(name.clone(), incoming);
+        self.incoming.insert(*name, incoming);
     }
 
-    pub(crate) fn finish(&mut self, name: &Name, port: &mut Port) {
+    pub(crate) fn finish(&mut self, name: &SessionName, port: &mut Port) {
         let Some(incoming) = self.incoming.get_mut(name) else {
             return;
         };
@@ -148,12 +148,12 @@ impl Sessions {
             }
         };
         port.say(Fact::Finished {
-            session: name.clone(),
+            session: *name,
             wrong,
         });
     }
 
-    pub(crate) fn again(&mut self, from: &Name, into: &Name, port: &mut Port) {
+    pub(crate) fn again(&mut self, from: &SessionName, into: &SessionName, port: &mut Port) {
         let Some(session) = self.make(into, port) else {
             return;
         };
@@ -164,7 +164,7 @@ impl Sessions {
                 Err(error) => (None, Some(wrong(&error))),
             };
             port.say(Fact::Preserved {
-                session: into.clone(),
+                session: *into,
                 token,
                 found,
                 wrong,
@@ -175,9 +175,9 @@ impl Sessions {
 }
 
 /// The session `name`, and what is said of it.
-fn said(name: &Name, session: Result<Session, Error>, port: &mut Port) -> Option<Session> {
+fn said(name: &SessionName, session: Result<Session, Error>, port: &mut Port) -> Option<Session> {
     port.say(Fact::Session {
-        session: name.clone(),
+        session: *name,
         wrong: session.as_ref().err().map(wrong),
     });
     session.ok()

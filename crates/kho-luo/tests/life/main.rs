@@ -14,11 +14,11 @@ use std::fmt::{Debug, Display};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kho_compat::{Carrier, Component, Generation, Registry, Writing, policy};
+use kho_compat::{Carrier, Component, Generation, Registry, Writing};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
-    LuoError, Orchestrator, OutgoingSession, Retrieve, RetrievedSession, TakeOverError, survey,
+    IncomingSession, LuoError, Orchestrator, OutgoingSession, Retrieve, TakeOverError, survey,
 };
 use kho_mem::{
     Arena, ArenaConfig, Folio, Link, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMemExt,
@@ -423,7 +423,7 @@ fn attach(frozen: Frozen) -> Attached {
 
 fn take_over(attached: Attached, handlers: Handlers) -> Incoming {
     let registry = Registry::linked().unwrap();
-    Incoming::take_over(attached, registry, &policy::SemverRange, handlers).unwrap()
+    Incoming::take_over(attached, handlers, registry).unwrap()
 }
 
 /// The refusal in a word.

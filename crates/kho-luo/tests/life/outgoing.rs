@@ -161,7 +161,7 @@ fn what_is_frozen_refuses_everything() {
     assert_eq!(stage.calls(), lines(&[]));
     let frozen = frozen.hand_over().expect_err("a session is open");
     assert_eq!(why(&luo.freeze().unwrap_err()), "frozen", "as before");
-    frozen.thaw();
+    frozen.unfreeze();
     assert_eq!(stage.calls(), lines(&["unfreeze 1"]));
     session.preserve(2, FakeFile::new(2, FAKE, 0)).unwrap();
     luo.create_session("more").unwrap();

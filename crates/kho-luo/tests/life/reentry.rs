@@ -175,7 +175,7 @@ fn no_step_of_the_outgoing_side_begins_another() {
         };
         let seen = caller.hook(hook);
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
         let expected = [
             "FLB preserve",
@@ -210,7 +210,7 @@ fn dropped_in(step: &'static str) {
             }
         });
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
         let steps = steps(&seen);
         let gone = steps.iter().filter(|step| *step == "unpreserve").count();
@@ -270,7 +270,10 @@ fn no_step_of_the_incoming_side_begins_another() {
                 }
                 // What begins no step is answered.
                 assert_eq!((incoming.sessions().len(), incoming.files()), (2, 2));
-                assert_eq!((session.tokens(), incoming.lost()), (vec![1, 2], 0));
+                assert_eq!(
+                    (session.tokens(), incoming.lost()),
+                    (vec![1.into(), 2.into()], 0)
+                );
                 assert_eq!(
                     incoming.is_finished(),
                     step.ends_with(" finish") || step == "finish"

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kho_compat::{Registry, Writing, policy};
+use kho_compat::{Registry, Writing};
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{

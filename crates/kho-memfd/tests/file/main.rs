@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use kho_compat::{Registry, policy};
+use kho_compat::Registry;
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{FileHandler, Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, Folio, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr};

@@ -77,7 +77,7 @@ fn memory_that_a_key_stands_for_is_seen_with_it() {
     }
     type Seen = fn(&SharedTracker) -> bool;
     type Step = fn(&SharedTracker) -> Done;
-    const ROW: Run = run(2, 66);
+    const ROW: KeyRun = run(2, 66);
     let known: [(&str, Step, Step, Seen); 7] = [
         (
             "contains",
