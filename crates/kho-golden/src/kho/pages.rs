@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
 use kho_compat::Registry;
-use kho_core::{Entry, Handover, OpenError};
+use kho_core::{Entry, Handover, OpenError, OpenOptions};
 use kho_mem::{PageSize, PhysAddr};
 use kho_testkit::{Builder, Built, MemfdSpec};
 
@@ -54,7 +54,7 @@ fn opened(size: PageSize) -> Result<Text, Failure> {
     let entry = Entry::new(PhysAddr::new(built.fdt))
         .with_scratch(PhysAddr::new(built.scratch.0), built.scratch.1)
         .with_page_size(size);
-    let handover = Handover::open_with(&built.mem, entry, &registry)?;
+    let handover = Handover::open(&built.mem, OpenOptions::new(entry).registry(&registry))?;
     let mut text = format!(
         "{}, pages of {}\n",
         handover.root().compatible(),
@@ -87,7 +87,7 @@ fn opened(size: PageSize) -> Result<Text, Failure> {
     let _ = writeln!(text, "{pages} pages in {ranges} ranges have no owner yet");
 
     let mut say = |what: &str, entry: Entry| {
-        let opened = Handover::open_with(&built.mem, entry, &registry);
+        let opened = Handover::open(&built.mem, OpenOptions::new(entry).registry(&registry));
         let said = match opened {
             Ok(_) => "opened".to_owned(),
             Err(OpenError::Damaged(damage)) => Refusal::from(damage).to_string(),
@@ -103,7 +103,10 @@ fn opened(size: PageSize) -> Result<Text, Failure> {
         say(&format!("root FDT of {fdt_size} bytes"), entry);
     }
     for other in PageSize::ALL.into_iter().filter(|other| *other != size) {
-        let opened = Handover::open_with(&built.mem, entry.with_page_size(other), &registry);
+        let opened = Handover::open(
+            &built.mem,
+            OpenOptions::new(entry.with_page_size(other)).registry(&registry),
+        );
         // What is damaged then depends on where things lie.
         let said = if opened.is_err() { "refused" } else { "opened" };
         let _ = writeln!(text, "read as of pages of {other}: {said}");

@@ -1,7 +1,7 @@
 //! Areas of 16 and 64 KiB pages, built byte by byte, and read.
 
 use kho_abi_check::{Failure, Text};
-use kho_core::RootFdt;
+use kho_core::{Entry, RootFdt};
 use kho_mem::{Damage, Link, PageSize, PhysAddr};
 use kho_radix::{Reading, Root};
 use kho_testkit::{Builder, Memory};
@@ -24,7 +24,10 @@ fn area(size: PageSize) -> Result<Text, Failure> {
     let runs = built.vmalloc(&vec![7; 8 * size.len()], 2);
     let at = built.blob(&[many, runs].concat());
     let built = built.finish();
-    let root = RootFdt::read_page(&built.mem, PhysAddr::new(built.fdt), size)?;
+    let root = RootFdt::read(
+        &built.mem,
+        Entry::new(PhysAddr::new(built.fdt)).with_page_size(size),
+    )?;
     let root = Root::new(root.tracker()?, size);
     let read = |mem: &Memory, at: u64| -> Result<String, Damage> {
         let mut reading = Reading::open(mem, root)?;
