@@ -81,10 +81,6 @@ fn name(session: u64) -> String {
 }
 
 /// `files` files over `sessions` sessions, from the first call to the last.
-///
-/// # Errors
-///
-/// There is not that much memory, or the format's limits are reached.
 pub fn life(files: u64, sessions: u64) -> Result<Life> {
     let linked = kho_golden::components()?.components();
     let registry = Registry::new(linked.chain([&COMPONENT]))?;

@@ -91,13 +91,11 @@ fn run(task: &Task) -> Result<Value> {
             let found = found.ok_or_else(|| format!("nothing is called `{name}`"))?;
             let budget = Duration::from_millis(budget);
             let mut points = 0u64;
-            scaling::run(found, budget, memory, &mut |point| {
+            scaling::run(found, budget, memory, &mut |series, by, size, took| {
                 points += 1;
-                let took = nanos(point.took);
-                println!(
-                    "{}",
-                    json!({ "series": point.series, "by": point.by, "size": point.size, "ns": took })
-                );
+                let took = nanos(took);
+                let point = json!({ "series": series, "by": by, "size": size, "ns": took });
+                println!("{point}");
             })?;
             Ok(json!({ "points": points }))
         }
