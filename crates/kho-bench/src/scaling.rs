@@ -228,12 +228,10 @@ fn entries(count: u64, best: &mut Best) -> Result<()> {
     Ok(())
 }
 
-fn note(life: luo::Life, best: &mut Best) {
-    best.note("preserved", "kho", life.preserve);
-    best.note("frozen", "kho", life.freeze);
-    best.note("opened, checked", "kho", life.deserialize);
-    best.note("retrieved", "kho", life.retrieve);
-    best.note("finished", "kho", life.finish);
+fn note(life: [Duration; 5], best: &mut Best) {
+    for ((_, part), took) in luo::PARTS.into_iter().zip(life) {
+        best.note(part, "kho", took);
+    }
 }
 
 fn files(count: u64, best: &mut Best) -> Result<()> {
