@@ -1,10 +1,7 @@
 //! Version 2 of the format: bytes written by hand, versions that meet, and headers that lie.
 #![cfg(feature = "experimental-v2")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_block::{BlockSet, Format, OutgoingSet, v2};
 use kho_compat::{

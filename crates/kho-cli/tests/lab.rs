@@ -1,5 +1,5 @@
 //! `kho lab` as its users call it, and its histories against the formats of this workspace.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 

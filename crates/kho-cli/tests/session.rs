@@ -1,12 +1,7 @@
 //! `kho session` as far as it goes without a kernel that has /dev/liveupdate: what is wrong is said
 //! before the kernel is asked, and leaves nothing behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
 
 mod common;
 

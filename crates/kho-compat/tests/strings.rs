@@ -1,5 +1,5 @@
 //! Compat strings: what is built is parsed back, and what is not in the grammar is refused where it is.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use kho_compat::{Compat, GrammarErrorKind, Strings, Token};
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
 //! The component's ABI as released: changing it takes a new version and a new snapshot.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use kho_abi_check::{describe, vectors_of};
 use kho_golden as _; // Links the vectors.

@@ -1,10 +1,5 @@
 //! What a host agent sees: ends opened, moves judged, errors as data, and a callback that stops it all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::Path;

@@ -1,12 +1,7 @@
 //! `kho preflight`: every kind of thing that can be left and come to, what each shows, and what is
 //! said of what can not be judged.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 #[path = "../common/mod.rs"]
 mod common;

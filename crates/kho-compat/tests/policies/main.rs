@@ -1,5 +1,5 @@
 //! What holds for every policy, and what tells them apart.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod losses;
 

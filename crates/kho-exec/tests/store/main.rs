@@ -2,13 +2,8 @@
 //!
 //! They are not built here: `cargo test` builds examples, and so does
 //! `cargo build -p kho-exec --examples`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 // The example's own tests: `cargo test` runs none of an example's.
 mod client;

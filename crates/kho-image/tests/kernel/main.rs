@@ -1,12 +1,7 @@
 //! Kernel images and modules, made here, in every wrapping; what counts in them as a compat
 //! string and what does not; what is wrong with damaged ones.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 /// A test of one image that is refused, and what stands in the message.
 macro_rules! refused {

@@ -1,13 +1,8 @@
 //! The life of sessions, files and FLBs over an update, with handlers that note every call and fail
 //! when told to: against a plain model, with every failure undone byte by byte, and up to the
 //! format's limits.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
