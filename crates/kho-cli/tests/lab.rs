@@ -174,6 +174,7 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
     let release = "[layouts.a]\nhash = \"1\"\n[[release]]\nname = \"1\"\nsource = \"s\"\n";
     let head = "format = \"kho-history-v1\"\nname = \"x\"\ntitle = \"t\"\n";
     let component = |text: &str| format!("{head}{release}[release.components.luo]\n{text}\n");
+    #[rustfmt::skip]
     let cases = [
         ("nowhere.toml".to_owned(), 1, "No such file"),
         (temp.path().to_str().unwrap().to_owned(), 1, "is no file"),
@@ -184,30 +185,12 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
             1,
             "missing field `release`",
         ),
-        (
-            file(
-                "old",
-                format!("{head}{release}").replace("-v1", "-v9").as_bytes(),
-            ),
-            1,
-            "its format is `kho-history-v9`",
-        ),
-        (
-            file(
-                "layout",
-                component("version = 5\nlayout = \"b\"").as_bytes(),
-            ),
-            1,
-            "component `luo`: no layout `b`",
-        ),
-        (
-            file(
-                "unknown",
-                component("version = 5\nlayout = \"a\"\nfoo = 1").as_bytes(),
-            ),
-            1,
-            "unknown field `foo`",
-        ),
+        (file("old", format!("{head}{release}").replace("-v1", "-v9").as_bytes()), 1,
+            "its format is `kho-history-v9`"),
+        (file("layout", component("version = 5\nlayout = \"b\"").as_bytes()), 1,
+            "component `luo`: no layout `b`"),
+        (file("unknown", component("version = 5\nlayout = \"a\"\nfoo = 1").as_bytes()), 1,
+            "unknown field `foo`"),
         (
             file(
                 "twice",

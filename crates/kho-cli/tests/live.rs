@@ -212,23 +212,12 @@ fn a_device_tree_names_the_handover_too() {
 fn what_is_not_there_is_said_with_what_helps() {
     let temp = Temp::new("blind");
     temp.file("proc/sys/kernel/osrelease", "7.3.4\n");
+    #[rustfmt::skip]
     let cases = [
         (None, "there is no place for debugfs", "CONFIG_DEBUG_FS"),
-        (
-            Some("sys/kernel/debug/"),
-            "debugfs is not mounted",
-            "mount -t debugfs",
-        ),
-        (
-            Some("sys/kernel/debug/x"),
-            "debugfs has no `kho`",
-            "CONFIG_KEXEC_HANDOVER_DEBUGFS",
-        ),
-        (
-            Some("proc/cmdline"),
-            "KHO is switched off: kho=0",
-            "boot with kho=on",
-        ),
+        (Some("sys/kernel/debug/"), "debugfs is not mounted", "mount -t debugfs"),
+        (Some("sys/kernel/debug/x"), "debugfs has no `kho`", "CONFIG_KEXEC_HANDOVER_DEBUGFS"),
+        (Some("proc/cmdline"), "KHO is switched off: kho=0", "boot with kho=on"),
     ];
     for (file, found, hint) in cases {
         match file {

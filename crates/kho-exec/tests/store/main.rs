@@ -59,6 +59,7 @@ fn requests_are_answered_as_redis_does() {
     let mut client = store.connect();
     let error = |text: &str| Reply::Error(format!("ERR {text}"));
     let arguments = |name: &str| error(&format!("wrong number of arguments for '{name}' command"));
+    #[rustfmt::skip]
     let cases = [
         ("PING", Reply::Simple("PONG".to_owned())),
         ("PING hello", bulk("hello")),
@@ -71,15 +72,8 @@ fn requests_are_answered_as_redis_does() {
         ("INCR b", error("value is not an integer or out of range")),
         ("SET b 9223372036854775807", ok()),
         ("INCR b", error("increment or decrement would overflow")),
-        (
-            "MGET a b nothing c",
-            Reply::Array(vec![
-                bulk("10"),
-                bulk("9223372036854775807"),
-                Reply::Null,
-                bulk("y"),
-            ]),
-        ),
+        ("MGET a b nothing c",
+            Reply::Array(vec![bulk("10"), bulk("9223372036854775807"), Reply::Null, bulk("y")])),
         ("EXISTS a a nothing", Reply::Integer(2)),
         ("DBSIZE", Reply::Integer(3)),
         ("DEL a a c nothing", Reply::Integer(2)),

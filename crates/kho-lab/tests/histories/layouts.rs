@@ -24,6 +24,7 @@ fn layouts_of_the_newest_releases() {
         ("kho_scratch", 16),
         ("kho_kexec_metadata", 73),
     ];
+    #[rustfmt::skip]
     let offsets: [(&str, Fields); 6] = [
         (
             "memfd_luo_ser",
@@ -54,14 +55,7 @@ fn layouts_of_the_newest_releases() {
             &[("name", 0, 48), ("data", 48, 8), ("count", 56, 8)],
         ),
         ("kho_block_header_ser", &[("next", 0, 8), ("count", 8, 8)]),
-        (
-            "kho_kexec_metadata",
-            &[
-                ("version", 0, 4),
-                ("previous_release", 4, 65),
-                ("kexec_count", 69, 4),
-            ],
-        ),
+        ("kho_kexec_metadata", &[("version", 0, 4), ("previous_release", 4, 65), ("kexec_count", 69, 4)]),
     ];
     for (name, release) in [("linux", "7.3"), ("granular", "proposal")] {
         let history = history(name);
