@@ -40,12 +40,8 @@ fn strings_stand_alone_on_a_line() {
 #[test]
 fn every_component_is_listed() {
     let list: Value = serde_json::from_slice(&kho(&["compat", "list", "--json"]).stdout).unwrap();
-    let names: Vec<_> = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| c["name"].as_str().unwrap())
-        .collect();
+    let names = list.as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
         [
@@ -368,10 +364,8 @@ fn a_refusal_is_told_to_programs_too() {
     assert_eq!(output.status.code(), Some(1));
     let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rejected = &failure["failure"]["rejected"][0];
-    assert_eq!(
-        (&rejected["found"], &rejected["expected"]),
-        (&"luo-v6".into(), &"luo-v5".into())
-    );
+    assert_eq!(rejected["found"], "luo-v6");
+    assert_eq!(rejected["expected"], "luo-v5");
     assert!(rejected["consequence"].as_str().unwrap().contains("panic"));
     // Inspect shows it, with the same exit code.
     let output = kho(&["inspect", &image]);

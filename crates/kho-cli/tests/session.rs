@@ -112,10 +112,8 @@ fn a_machine_without_the_device_is_told_what_it_lacks() {
         &["a regular file"],
     );
     // Nothing is left behind.
-    let left: Vec<_> = std::fs::read_dir(temp.path(""))
-        .unwrap()
-        .flatten()
-        .collect();
+    let left = std::fs::read_dir(temp.path("")).unwrap().flatten();
+    let left: Vec<_> = left.collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 

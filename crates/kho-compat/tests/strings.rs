@@ -82,8 +82,6 @@ fn a_string_of_a_page_is_too_long() {
     assert_eq!(text.len(), 4095);
     assert!(Compat::parse(&text).is_ok());
     let error = Compat::parse(&format!("a{text}")).unwrap_err();
-    assert_eq!(
-        (error.at, error.kind),
-        (4095, GrammarErrorKind::TooLong(4096))
-    );
+    assert_eq!(error.at, 4095);
+    assert_eq!(error.kind, GrammarErrorKind::TooLong(4096));
 }

@@ -133,10 +133,8 @@ fn an_elf_image_is_read_without_any_address() {
     assert_eq!(report["scratch"], entry["scratch"]);
     let mib = 1u64 << 20;
     let (base, memory) = (512 * mib, 512 * mib);
-    assert_eq!(
-        (&entry["base"], &entry["memory"]),
-        (&json!(base), &json!(memory))
-    );
+    assert_eq!(entry["base"], json!(base));
+    assert_eq!(entry["memory"], json!(memory));
     let scratch = json!([
         [base + memory - 160 * mib, 96 * mib],
         [base + memory - 64 * mib, 64 * mib]
@@ -278,10 +276,8 @@ fn odd_names_and_holes_go_round() {
     good(&["pack", &dir, "--out", &image, "--force"]);
     let report = inspect(&image);
     let sessions = report["luo"]["sessions"].as_array().unwrap();
-    let found: BTreeSet<_> = sessions
-        .iter()
-        .map(|session| session["name"].as_str())
-        .collect();
+    let found = sessions.iter();
+    let found: BTreeSet<_> = found.map(|session| session["name"].as_str()).collect();
     for listed in listed["sessions"].as_array().unwrap() {
         assert!(
             found.contains(&listed["name"].as_str()),

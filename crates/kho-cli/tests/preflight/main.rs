@@ -78,10 +78,8 @@ fn versions(texts: &[&str]) -> Section {
 
 /// Each with its name, what is supported and active, and what is required.
 fn features(entries: &[(&str, u64, u64)]) -> Section {
-    let all: Vec<_> = entries
-        .iter()
-        .map(|(name, s, r)| (*name, *s, *r, *s))
-        .collect();
+    let all = entries.iter();
+    let all: Vec<_> = all.map(|(name, s, r)| (*name, *s, *r, *s)).collect();
     section(".liveupdate_features", kernel::features(&all, false))
 }
 

@@ -14,6 +14,7 @@ use kho_core::{
 use kho_mem::{
     Arena, ArenaConfig, Folio, Handed, Order, PageRun, Pages, PhysAddr, PhysMemExt, PhysRange,
 };
+use kho_testkit::Random;
 use kho_vmalloc as _;
 
 mod attached;

@@ -141,11 +141,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
             if is_finished { ", the end" } else { "" }
         );
     };
-    let names = incoming
-        .sessions()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
+    let names = incoming.sessions();
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
     say(
         "sessions",
         Ok(format!("{}, update {}", names.join(" "), incoming.number())),

@@ -53,16 +53,11 @@ fn the_section_of_features() {
         assert_eq!(texts(&found), ["kho-v4"]);
         assert_eq!(candidates(&found), ["luo-v5"]);
         let luo = &found.features[0];
-        assert_eq!(
-            (
-                luo.name.as_str(),
-                luo.bytes,
-                luo.supported,
-                luo.required,
-                luo.active
-            ),
-            ("luo", 8, 7, 1, 3)
-        );
+        assert_eq!(luo.name.as_str(), "luo");
+        assert_eq!(luo.bytes, 8);
+        assert_eq!(luo.supported, 7);
+        assert_eq!(luo.required, 1);
+        assert_eq!(luo.active, 3);
         assert_eq!(found.features[1].address, Some(0x8101_0000 + 8 + 80));
         assert!(found.has_luo());
     }

@@ -60,10 +60,8 @@ fn layouts_of_the_newest_releases() {
     for (name, release) in [("linux", "7.3"), ("granular", "proposal")] {
         let history = history(name);
         let release = &history.releases[history.find(release).unwrap()];
-        let layouts = release
-            .layouts
-            .values()
-            .map(|known| &history.layouts[&known.own]);
+        let layouts = release.layouts.values();
+        let layouts = layouts.map(|known| &history.layouts[&known.own]);
         let structs: Vec<_> = layouts.flat_map(|layout| &layout.structs).collect();
         let mut found: Vec<_> = structs.iter().map(|(name, _)| name.as_str()).collect();
         found.sort_unstable();
