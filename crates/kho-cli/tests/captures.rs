@@ -8,23 +8,15 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_testkit::capture_path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+#[rustfmt::skip]
 const CAPTURES: &[&str] = &[
-    "small",
-    "files",
-    "sessions",
-    "thp",
-    "none",
-    "zero",
-    "reserve",
-    "reserve-odd",
-    "chunks",
-    "mixed",
-    "chain",
+    "small", "files", "sessions", "thp", "none", "zero", "reserve", "reserve-odd", "chunks",
+    "mixed", "chain",
 ];
 
 fn image(name: &str) -> String {
@@ -284,10 +276,8 @@ fn what_is_in_the_directory_stays() {
     let output = kho(&args);
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(
-        stderr.contains("session-0 exists already") && stderr.contains("--force"),
-        "{stderr}"
-    );
+    has(&stderr, "session-0 exists already");
+    has(&stderr, "--force");
     assert_eq!(
         std::fs::read_to_string(out.join("session-0/0000000000000001.bin")).unwrap(),
         "changed"

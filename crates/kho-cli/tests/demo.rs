@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{kho, text};
+use common::{has, kho, text};
 use serde_json::Value;
 
 fn json(args: &[&str]) -> Value {
@@ -97,12 +97,9 @@ fn another_version_is_refused_and_handed_back() {
         ("vmalloc=7", "vmalloc-v1"),
     ] {
         let shown = text(&kho(&["demo", "--next", next]).stdout);
-        assert!(
-            shown.contains("refused: ")
-                && shown.contains(words)
-                && shown.contains("generation 1 goes on"),
-            "{next}: {shown}"
-        );
+        has(&shown, "refused: ");
+        has(&shown, words);
+        has(&shown, "generation 1 goes on");
     }
     // The version that is there.
     assert_eq!(
@@ -174,8 +171,5 @@ fn a_supervisor_ends_as_its_program_does() {
     );
     let missing = kho(&["run", "--", "/nonexistent/program"]);
     assert_eq!(missing.status.code(), Some(127));
-    assert!(
-        text(&missing.stderr).contains("/nonexistent/program"),
-        "{missing:?}"
-    );
+    has(&text(&missing.stderr), "/nonexistent/program");
 }

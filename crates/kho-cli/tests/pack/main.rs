@@ -17,7 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_testkit::{Builder, MemfdSpec, capture_path};
 use serde_json::{Value, json};
 

@@ -2,15 +2,9 @@
 
 use super::*;
 
+#[rustfmt::skip]
 const CAPTURES: &[&str] = &[
-    "small",
-    "files",
-    "sessions",
-    "thp",
-    "none",
-    "zero",
-    "reserve",
-    "reserve-odd",
+    "small", "files", "sessions", "thp", "none", "zero", "reserve", "reserve-odd",
 ];
 
 /// The strings of the plain dialect as those of the composite one.
@@ -144,13 +138,9 @@ fn an_elf_image_is_read_without_any_address() {
     assert_eq!(report["subtrees"]["LUO"]["size"], 32);
 
     // The same for programs, elsewhere in memory.
+    #[rustfmt::skip]
     let args = [
-        "--json",
-        "--force",
-        "--base",
-        "0x140000000",
-        "--memory",
-        "1G",
+        "--json", "--force", "--base", "0x140000000", "--memory", "1G",
     ];
     let printed = json_of(&[&["pack", &dir, "--out", &image], &args[..]].concat());
     assert_eq!(printed, json_file(format!("{image}.json")));

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_compat::file::{MARKER, ManifestFile};
 use kho_testkit::kernel::{self, ALLOC, Section, elf, handler};
 use kho_testkit::{Builder, MemfdSpec, Random, capture_path};

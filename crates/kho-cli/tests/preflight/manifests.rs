@@ -70,18 +70,12 @@ fn this_program_answers_and_is_asked() {
     assert!(output.status.success());
     let file = ManifestFile::parse(&text(&output.stdout)).unwrap();
     let side = file.side().unwrap();
-    for name in [
-        "block",
-        "fd",
-        "kexec-metadata",
-        "kho",
-        "luo",
-        "memblock",
-        "memfd",
-        "radix",
-        "reserve-mem",
+    #[rustfmt::skip]
+    let cases = [
+        "block", "fd", "kexec-metadata", "kho", "luo", "memblock", "memfd", "radix", "reserve-mem",
         "vmalloc",
-    ] {
+    ];
+    for name in cases {
         assert!(side.get(name).is_some(), "{name}");
     }
     let (code_of, value) = report(&capture("small"), program, &[]);

@@ -5,19 +5,10 @@ use super::*;
 /// Subtrees that come and go at random, against a vector.
 #[test]
 fn subtrees_are_a_list_of_names_and_blobs() {
+    #[rustfmt::skip]
     const NAMES: [&str; 12] = [
-        "LUO",
-        "a",
-        "kho_test",
-        "x.y,z+w-v_u",
-        "unit@0",
-        "n234567890123456789012345678901",
-        "a b",
-        "ü",
-        "a/b",
-        "a@b@c",
-        "n2345678901234567890123456789012",
-        "a\0b",
+        "LUO", "a", "kho_test", "x.y,z+w-v_u", "unit@0", "n234567890123456789012345678901", "a b",
+        "ü", "a/b", "a@b@c", "n2345678901234567890123456789012", "a\0b",
     ];
     const GOOD: usize = 6;
     let mut random = Random(88_172_645_463_325_252);

@@ -63,7 +63,10 @@ fn what_the_usual_tools_write() {
     ];
     for (compression, tool, args) in tools {
         let mut child = Command::new(tool);
-        child.args(*args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        child
+            .args(*args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let child = child.spawn();
         let Ok(mut child) = child else {
             continue;

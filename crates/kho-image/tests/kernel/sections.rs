@@ -6,14 +6,9 @@ use super::*;
 fn the_section_of_versions_is_the_evidence() {
     for big in [false, true] {
         let listed = versions(&["luo-v6", "luo-v5", "memfd-v3", "pci-v1"], big);
+        #[rustfmt::skip]
         let sections = [
-            rodata(&strings(&[
-                "kho-v4",
-                "luo-v5",
-                "memblock-v1",
-                "memfd-v2",
-                "kho-test-v1",
-            ])),
+            rodata(&strings(&["kho-v4", "luo-v5", "memblock-v1", "memfd-v2", "kho-test-v1"])),
             Section(".liveupdate_versions", 1, ALLOC, listed),
         ];
         let image = read(&elf(2, true, big, &sections));

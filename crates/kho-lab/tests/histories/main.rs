@@ -148,13 +148,9 @@ fn transition() {
 #[test]
 fn granular() {
     let run = run("granular");
+    #[rustfmt::skip]
     let releases = [
-        "proposal",
-        "block-2",
-        "vmalloc-2",
-        "radix-2",
-        "luo-6",
-        "luo-5-backport",
+        "proposal", "block-2", "vmalloc-2", "radix-2", "luo-6", "luo-5-backport",
     ];
     assert_eq!(run.releases, releases);
     check(

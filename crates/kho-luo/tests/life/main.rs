@@ -440,11 +440,7 @@ fn lines(calls: &[&str]) -> Vec<String> {
     calls.iter().map(|call| (*call).to_owned()).collect()
 }
 
+#[rustfmt::skip]
 const CALLS: [&str; 6] = [
-    "preserve",
-    "FLB preserve",
-    "freeze",
-    "retrieve",
-    "FLB retrieve",
-    "can_finish",
+    "preserve", "FLB preserve", "freeze", "retrieve", "FLB retrieve", "can_finish",
 ];
