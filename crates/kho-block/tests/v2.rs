@@ -1,10 +1,7 @@
 //! Version 2 of the format: bytes written by hand, versions that meet, and headers that lie.
 #![cfg(feature = "experimental-v2")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_block::{BlockSet, Format, OutgoingBlockSet, v2};
 use kho_compat::{
@@ -236,6 +233,7 @@ fn sets_of_every_length_read_back_in_order() {
 fn a_header_that_lies_is_damage() {
     // Two blocks: 509 entries and 1.
     type Case = (u64, &'static [u8], Defect, &'static str);
+    #[rustfmt::skip]
     let cases: &[Case] = &[
         (
             16,
@@ -243,44 +241,14 @@ fn a_header_that_lies_is_damage() {
             Defect::BadValue,
             "entry_size has an impossible value",
         ),
-        (
-            16,
-            &[7, 0, 0, 0],
-            Defect::BadValue,
-            "found 7 bytes, expected 8 bytes",
-        ),
-        (
-            16,
-            &[9, 0, 0, 0],
-            Defect::BadValue,
-            "found 9 bytes, expected 8 bytes",
-        ),
-        (
-            16,
-            &[8, 0, 0, 0x80],
-            Defect::BadValue,
-            "found 2147483656 bytes",
-        ),
+        (16, &[7, 0, 0, 0], Defect::BadValue, "found 7 bytes, expected 8 bytes"),
+        (16, &[9, 0, 0, 0], Defect::BadValue, "found 9 bytes, expected 8 bytes"),
+        (16, &[8, 0, 0, 0x80], Defect::BadValue, "found 2147483656 bytes"),
         (16, &[0xff; 4], Defect::BadValue, "found 4294967295 bytes"),
-        (
-            20,
-            &[1, 0, 0, 0],
-            Defect::BadValue,
-            "reserved has an impossible value",
-        ),
-        (
-            20,
-            &[0, 0, 0, 0x80],
-            Defect::BadValue,
-            "found 0x80000000, expected 0",
-        ),
+        (20, &[1, 0, 0, 0], Defect::BadValue, "reserved has an impossible value"),
+        (20, &[0, 0, 0, 0x80], Defect::BadValue, "found 0x80000000, expected 0"),
         (8, &[0; 8], Defect::BadCount, "found 0"),
-        (
-            8,
-            &[0xfe, 1, 0, 0, 0, 0, 0, 0],
-            Defect::BadCount,
-            "found 510",
-        ),
+        (8, &[0xfe, 1, 0, 0, 0, 0, 0, 0], Defect::BadCount, "found 510"),
         (
             8,
             &[0xff; 8],

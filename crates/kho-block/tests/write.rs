@@ -1,10 +1,7 @@
 //! Sets that are made, against a plain vector, hand-made bytes and the reader, with every failure
 //! undone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

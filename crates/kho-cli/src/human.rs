@@ -15,7 +15,7 @@ use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
-const GREEN: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// Sessions, files of a session, and the like that are shown without `--all`.

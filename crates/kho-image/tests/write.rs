@@ -1,11 +1,6 @@
 //! What is written is read back as the same memory, and takes no more of a disk than it must.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! What versions cost: bytes in memory, and edits of others.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use kho_compat::{Ability, Carrier, Features, Manifest, Side, Writing, policy};
 use kho_lab::{forced_edits, version_bytes};
@@ -66,14 +66,9 @@ fn bytes_are_those_of_the_formats() {
     // kho-v4;radix-v1;vmalloc-v1 and its NUL take 28, luo-v5;block-v1 16.
     assert_eq!(bytes(Writing::COMPOSITE), 28 + 16 + 48 + 4);
     // Per property 12, the value, the name and its NUL; the node 8 and its name.
+    #[rustfmt::skip]
     let names = [
-        "kho",
-        "radix",
-        "vmalloc",
-        "luo",
-        "block",
-        "memfd",
-        "kexec-metadata",
+        "kho", "radix", "vmalloc", "luo", "block", "memfd", "kexec-metadata",
     ];
     let names: u64 = names.iter().map(|name| name.len() as u64 + 1).sum();
     assert_eq!(

@@ -1,5 +1,5 @@
 //! The figures in docs/policies.md are the laboratory's.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::fmt::Write;
 use std::path::Path;
@@ -56,10 +56,8 @@ fn the_figures_in_the_documentation_are_true() {
         std::fs::write(&path, format!("{head}{begin}{figures}{end}{tail}")).unwrap();
         return;
     }
-    let differs = found
-        .lines()
-        .zip(figures.lines())
-        .find(|(one, other)| one != other);
+    let mut differs = found.lines().zip(figures.lines());
+    let differs = differs.find(|(one, other)| one != other);
     assert_eq!(differs, None, "write them anew with BLESS_FIGURES=1");
     assert_eq!(found.len(), figures.len());
 }

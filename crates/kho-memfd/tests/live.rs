@@ -1,9 +1,6 @@
 //! A whole update inside one process: preserved, frozen, taken over, retrieved, finished, again.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::sync::Arc;
 

@@ -1,10 +1,6 @@
 //! Handovers of 4, 16 and 64 KiB pages, built byte by byte: each reads as what it holds.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_compat::{Manifest, Registry, policy};
 use kho_core::{Entry, Handover, Memblock};

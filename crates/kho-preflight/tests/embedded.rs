@@ -1,10 +1,5 @@
 //! What a host agent sees: ends opened, moves judged, errors as data, and a callback that stops it all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::Path;
@@ -111,10 +106,8 @@ fn the_running_system_is_where_it_is_said_to_be() {
     )
     .unwrap();
     let end = open(&options).unwrap();
-    assert_eq!(
-        (end.kind, end.title.as_str()),
-        (EndKind::Running, "Linux 9.9.9-somewhere")
-    );
+    assert_eq!(end.kind, EndKind::Running);
+    assert_eq!(end.title.as_str(), "Linux 9.9.9-somewhere");
     let report = preflight().judge(&end, &end, &policy::SemverRange).unwrap();
     assert_eq!(report.decision, Decision::Accept);
     assert!(report.findings.is_empty() && !report.remarks.is_empty());

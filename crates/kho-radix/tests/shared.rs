@@ -1,11 +1,8 @@
 //! The tracker that many threads fill, and the leaves that many threads read, against those for one thread.
 //! What no thread can be made to do on purpose is in `tests/loom`.
 #![cfg(not(loom))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
 //! Surveys of a capture: whole, interrupted, and where the handover is known.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -1,9 +1,6 @@
 //! Areas that are written, against hand-made bytes and the reader, with every failure undone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_mem::{Arena, ArenaConfig, Link, Located, Order, PageRun, PhysAddr, PhysMemExt};
 use kho_radix::{Claims, Preserved, Preserver, Reading};

@@ -80,13 +80,9 @@ fn what_is_in_use_is_listed() {
 
     let pages = kho.arena().alloc_pages(1).unwrap();
     kho.reserve_mem("log", pages).unwrap();
+    #[rustfmt::skip]
     let with_regions = [
-        "kexec-metadata",
-        "kho",
-        "memblock",
-        "radix",
-        "reserve-mem",
-        "vmalloc",
+        "kexec-metadata", "kho", "memblock", "radix", "reserve-mem", "vmalloc",
     ];
     assert_eq!(names(&listed(&kho)), with_regions);
 

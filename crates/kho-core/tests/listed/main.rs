@@ -1,10 +1,7 @@
 //! The version table and the feature masks in the root FDT, against hand-made bytes: written, read,
 //! damaged, and taken back where the page is full.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::FileExt;
 

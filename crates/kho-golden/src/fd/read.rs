@@ -110,6 +110,7 @@ pub(crate) fn states() -> Result<Text, Failure> {
     let sock = 0o140_000;
     let right = || of(7, sock, dev, ino);
     let (_, others) = inode(&other)?;
+    #[rustfmt::skip]
     let states = [
         ("as written", right()),
         ("once more, in another entry", right()),
@@ -124,34 +125,10 @@ pub(crate) fn states() -> Result<Text, Failure> {
         ("kind: 0", of(7, 0, dev, ino)),
         ("device: another", of(7, sock, dev ^ 1 << 40, ino)),
         ("inode: another", of(7, sock, dev, ino ^ 1 << 40)),
-        (
-            "data: 0",
-            State {
-                offset: None,
-                ..right()
-            },
-        ),
-        (
-            "data: unaligned",
-            State {
-                offset: Some(8),
-                ..right()
-            },
-        ),
-        (
-            "data: not preserved",
-            State {
-                offset: Some(1 << 40),
-                ..right()
-            },
-        ),
-        (
-            "data: a folio of order 1",
-            State {
-                size: 8192,
-                ..right()
-            },
-        ),
+        ("data: 0", State { offset: None, ..right() }),
+        ("data: unaligned", State { offset: Some(8), ..right() }),
+        ("data: not preserved", State { offset: Some(1 << 40), ..right() }),
+        ("data: a folio of order 1", State { size: 8192, ..right() }),
         (
             "more behind it",
             State {

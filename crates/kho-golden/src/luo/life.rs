@@ -141,11 +141,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
             if is_finished { ", the end" } else { "" }
         );
     };
-    let names = incoming
-        .sessions()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
+    let names = incoming.sessions();
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
     say(
         "sessions",
         Ok(format!("{}, update {}", names.join(" "), incoming.number())),
@@ -159,7 +156,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
         "session three",
         incoming.session("three").map(|_| "there".to_owned()),
     );
-    say("tokens of one", Ok(format!("{:?}", one.tokens())));
+    let tokens: Vec<_> = one.tokens().into_iter().map(|token| token.get()).collect();
+    say("tokens of one", Ok(format!("{tokens:?}")));
     let data = |file: Result<FileRef, IncomingError>| {
         let file = file.map(|file| file.downcast::<File>());
         file.map(|file| file.map_or("no file".to_owned(), |file| format!("{:#x}", file.data)))

@@ -24,6 +24,7 @@ fn layouts_of_the_newest_releases() {
         ("kho_scratch", 16),
         ("kho_kexec_metadata", 73),
     ];
+    #[rustfmt::skip]
     let offsets: [(&str, Fields); 6] = [
         (
             "memfd_luo_ser",
@@ -54,22 +55,13 @@ fn layouts_of_the_newest_releases() {
             &[("name", 0, 48), ("data", 48, 8), ("count", 56, 8)],
         ),
         ("kho_block_header_ser", &[("next", 0, 8), ("count", 8, 8)]),
-        (
-            "kho_kexec_metadata",
-            &[
-                ("version", 0, 4),
-                ("previous_release", 4, 65),
-                ("kexec_count", 69, 4),
-            ],
-        ),
+        ("kho_kexec_metadata", &[("version", 0, 4), ("previous_release", 4, 65), ("kexec_count", 69, 4)]),
     ];
     for (name, release) in [("linux", "7.3"), ("granular", "proposal")] {
         let history = history(name);
         let release = &history.releases[history.find(release).unwrap()];
-        let layouts = release
-            .layouts
-            .values()
-            .map(|known| &history.layouts[&known.own]);
+        let layouts = release.layouts.values();
+        let layouts = layouts.map(|known| &history.layouts[&known.own]);
         let structs: Vec<_> = layouts.flat_map(|layout| &layout.structs).collect();
         let mut found: Vec<_> = structs.iter().map(|(name, _)| name.as_str()).collect();
         found.sort_unstable();

@@ -65,14 +65,10 @@ fn a_failed_retrieve_keeps_failing_with_the_same_error() {
     );
     let file = retrieved(&there.session, 1);
     let arena = there.incoming.finish().unwrap();
+    #[rustfmt::skip]
     let expected = [
-        "retrieve 11",
-        "can_finish 11",
-        "can_finish nobody's",
-        "finish 12 unretrieved",
-        "finish 11",
-        "FLB finish alone-v1 unretrieved",
-        "FLB finish shared-v1 unretrieved",
+        "retrieve 11", "can_finish 11", "can_finish nobody's", "finish 12 unretrieved", "finish 11",
+        "FLB finish alone-v1 unretrieved", "FLB finish shared-v1 unretrieved",
     ];
     assert_eq!(there.stage.calls(), lines(&expected));
     assert!(file.is_own() && file.is_whole());

@@ -1,13 +1,8 @@
 //! The life of sessions, files and FLBs over an update, with handlers that note every call and fail
 //! when told to: against a plain model, with every failure undone byte by byte, and up to the
 //! format's limits.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
@@ -445,11 +440,7 @@ fn lines(calls: &[&str]) -> Vec<String> {
     calls.iter().map(|call| (*call).to_owned()).collect()
 }
 
+#[rustfmt::skip]
 const CALLS: [&str; 6] = [
-    "preserve",
-    "FLB preserve",
-    "freeze",
-    "retrieve",
-    "FLB retrieve",
-    "can_finish",
+    "preserve", "FLB preserve", "freeze", "retrieve", "FLB retrieve", "can_finish",
 ];

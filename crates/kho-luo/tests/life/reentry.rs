@@ -177,13 +177,9 @@ fn no_step_of_the_outgoing_side_begins_another() {
         one.preserve(1, Arc::new(1u64)).unwrap();
         luo.freeze().unwrap().unfreeze();
         drop(one);
+        #[rustfmt::skip]
         let expected = [
-            "FLB preserve",
-            "preserve",
-            "freeze",
-            "unfreeze",
-            "unpreserve",
-            "FLB unpreserve",
+            "FLB preserve", "preserve", "freeze", "unfreeze", "unpreserve", "FLB unpreserve",
         ];
         assert_eq!(steps(&seen), lines(&expected));
         caller.unhook();
@@ -285,13 +281,9 @@ fn no_step_of_the_incoming_side_begins_another() {
         assert_eq!(*session.retrieve::<u64>(1).unwrap(), 1);
         incoming.flb::<()>("object-v1").unwrap();
         incoming.finish().unwrap();
+        #[rustfmt::skip]
         let expected = [
-            "retrieve",
-            "FLB retrieve",
-            "can_finish",
-            "can_finish",
-            "finish",
-            "finish",
+            "retrieve", "FLB retrieve", "can_finish", "can_finish", "finish", "finish",
             "FLB finish",
         ];
         assert_eq!(steps(&seen), lines(&expected));

@@ -52,33 +52,16 @@ fn blocks_are_read_as_the_version_that_is_said() {
     let two_is_unknown = "block-v2 was not admitted: the verdict covers no version of it";
     type More = fn(&mut Builder);
     type Read = Result<u32, &'static str>;
+    #[rustfmt::skip]
     let cases: &[(u32, &str, More, Read, Read)] = &[
         (1, "luo-v5", nothing, Ok(1), Ok(1)),
         (1, "luo-v5;block-v1", nothing, Ok(1), Ok(1)),
         (2, "luo-v5;block-v2", nothing, Ok(2), Err(two_is_unknown)),
-        (
-            2,
-            "luo-v5",
-            |b| b.table("block", 2, 0),
-            Ok(2),
-            Err(two_is_unknown),
-        ),
+        (2, "luo-v5", |b| b.table("block", 2, 0), Ok(2), Err(two_is_unknown)),
         // The string is nearer than the table.
-        (
-            1,
-            "luo-v5;block-v1",
-            |b| b.table("block", 2, 0),
-            Ok(1),
-            Ok(1),
-        ),
+        (1, "luo-v5;block-v1", |b| b.table("block", 2, 0), Ok(1), Ok(1)),
         // Masks say no number.
-        (
-            1,
-            "luo-v5",
-            |b| b.features("block", [3, 3, 3]),
-            Ok(1),
-            Ok(1),
-        ),
+        (1, "luo-v5", |b| b.features("block", [3, 3, 3]), Ok(1), Ok(1)),
     ];
     for (version, luo, more, by_new, by_old) in cases {
         let built = built(*version, luo, more);

@@ -1,12 +1,7 @@
 //! Versions that meet: upgrades and downgrades between registries, what a handover says of them in
 //! each dialect, and what is lost of a handover whose optional parts nobody here restores.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
