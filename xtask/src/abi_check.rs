@@ -7,7 +7,7 @@ use anstream::{AutoStream, ColorChoice};
 use kho_abi_check::{Format, Options, Project, kernel, rules};
 use kho_golden::components;
 
-use crate::root;
+use crate::{exit, root};
 
 /// Compare every component's format with the history of its versions and with a real kernel's types.
 ///
@@ -44,13 +44,7 @@ pub struct Args {
 /// Runs the check and says what it found.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    match check(args) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            eprintln!("abi-check: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit("abi-check", check(args))
 }
 
 /// This workspace as the check takes it.

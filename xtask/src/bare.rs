@@ -1,11 +1,10 @@
 //! `cargo xtask bare`: do the crates that say they are `no_std` build where there is no system.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use serde_json::Value;
-use xtask::root;
+use xtask::{cargo, exit, metadata};
 
 /// Build the no_std crates for a target that has no operating system.
 ///
@@ -37,29 +36,14 @@ pub(crate) struct Args {
     target: String,
 }
 
-/// A member of the workspace.
-#[derive(PartialEq, Eq, Debug)]
-struct Member {
-    name: String,
-    // Whether its manifest says that it is no_std.
-    no_std: bool,
-}
-
 /// Builds the crates and prints the result of each.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match build_all(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bare: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit("bare", build_all(args).map(|built| u8::from(!built)))
 }
 
 fn build_all(args: &Args) -> Result<bool, String> {
     let all = members(&metadata()?)?.into_iter();
-    let mut names: Vec<_> = all.filter(|all| all.no_std).map(|all| all.name).collect();
+    let mut names: Vec<_> = all.filter(|all| all.1).map(|all| all.0).collect();
     names.sort_unstable();
     if let Some(other) = args.crates.iter().find(|name| !names.contains(name)) {
         return Err(format!(
@@ -96,44 +80,25 @@ fn build_all(args: &Args) -> Result<bool, String> {
     Ok(failed == 0)
 }
 
-fn cargo() -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.current_dir(root());
-    command
-}
-
-/// What `cargo metadata` prints of the workspace.
-fn metadata() -> Result<Value, String> {
-    let output = cargo()
-        .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])
-        .output()
-        .map_err(|error| format!("cargo: {error}"))?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo metadata: {}", error.trim_end()));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
-}
-
-/// The members of the workspace that `metadata` describes.
-fn members(metadata: &Value) -> Result<Vec<Member>, String> {
+/// The members of the workspace that `metadata` describes: name, and whether its manifest says no_std.
+fn members(metadata: &Value) -> Result<Vec<(String, bool)>, String> {
     let packages = metadata.get("packages").and_then(Value::as_array);
     let packages = packages.ok_or("cargo metadata: expected `packages`")?;
     let member = |package: &Value| {
         let name = package.get("name").and_then(Value::as_str);
         let no_std = package.pointer("/metadata/kho/no-std");
-        Ok(Member {
-            name: name.ok_or("cargo metadata: expected `name`")?.to_owned(),
-            no_std: no_std.and_then(Value::as_bool).unwrap_or(false),
-        })
+        let no_std = no_std.and_then(Value::as_bool).unwrap_or(false);
+        Ok((
+            name.ok_or("cargo metadata: expected `name`")?.into(),
+            no_std,
+        ))
     };
     packages.iter().map(member).collect()
 }
 
 /// Adds the target `target` to the toolchain, unless it is there.
 fn add_target(target: &str) -> Result<(), String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let libdir = Command::new(rustc)
         .args(["--print", "target-libdir", "--target", target])
         .output()
@@ -172,18 +137,13 @@ mod tests {
             { "name": "says-no", "metadata": { "kho": { "no-std": false } } },
             { "name": "says-yes", "metadata": { "kho": { "no-std": true } } },
         ]});
-        let member = |name: &str, no_std| Member {
-            name: name.to_owned(),
-            no_std,
-        };
-        assert_eq!(
-            members(&metadata).unwrap(),
-            [
-                member("says-nothing", false),
-                member("says-no", false),
-                member("says-yes", true)
-            ]
-        );
+        let expected = [
+            ("says-nothing", false),
+            ("says-no", false),
+            ("says-yes", true),
+        ];
+        let expected = expected.map(|(name, no_std)| (name.to_owned(), no_std));
+        assert_eq!(members(&metadata).unwrap(), expected);
         assert!(members(&serde_json::json!({})).is_err());
     }
 
@@ -193,14 +153,14 @@ mod tests {
         let metadata = metadata().unwrap();
         let members = members(&metadata).unwrap();
         let packages = metadata.get("packages").unwrap().as_array().unwrap();
-        for (package, member) in packages.iter().zip(members) {
+        for (package, (name, said)) in packages.iter().zip(members) {
             let manifest = package.get("manifest_path").unwrap().as_str().unwrap();
             let lib = Path::new(manifest).with_file_name("src").join("lib.rs");
             let lib = std::fs::read_to_string(lib).unwrap_or_default();
             let no_std = lib
                 .lines()
                 .any(|line| line.starts_with("#![") && line.contains("no_std"));
-            assert_eq!(member.no_std, no_std, "{}", member.name);
+            assert_eq!(said, no_std, "{name}");
         }
     }
 }

@@ -2,25 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use crate::root;
+use crate::{cargo, root};
 
 /// The table, from the root.
 const TABLE: &str = "docs/dependencies.md";
 
 /// Crates that users depend on one by one.
-const CRATES: [&str; 9] = [
-    "kho-mem",
-    "kho-compat",
-    "kho-radix",
-    "kho-vmalloc",
-    "kho-block",
-    "kho-core",
-    "kho-luo",
-    "kho-memfd",
-    "kho-fd",
-];
+const CRATES: &str =
+    "kho-mem kho-compat kho-radix kho-vmalloc kho-block kho-core kho-luo kho-memfd kho-fd";
 
 /// Check docs/dependencies.md: which crates each component crate pulls in.
 ///
@@ -76,15 +67,13 @@ fn table() -> Result<String, String> {
          `cargo tree -e normal`.\nWritten by `cargo xtask dependencies --bless`.\n\n\
          | crate | pulls | of this family | others |\n|---|---|---|---|\n",
     );
-    for name in CRATES {
+    for name in CRATES.split(' ') {
         let all = pulled(name)?;
-        let (ours, others): (Vec<_>, Vec<_>) =
-            all.iter().partition(|other| other.starts_with("kho-"));
-        let join = |names: Vec<&String>| {
-            let names: Vec<_> = names.into_iter().map(String::as_str).collect();
-            names.join(", ")
-        };
-        let (count, ours, others) = (all.len(), join(ours), join(others));
+        let (ours, others): (Vec<&str>, Vec<&str>) = all
+            .iter()
+            .map(String::as_str)
+            .partition(|other| other.starts_with("kho-"));
+        let (count, ours, others) = (all.len(), ours.join(", "), others.join(", "));
         let _ = writeln!(text, "| {name} | {count} | {ours} | {others} |");
     }
     Ok(text)
@@ -92,11 +81,9 @@ fn table() -> Result<String, String> {
 
 /// The names of the crates that `name` pulls in, itself left out.
 fn pulled(name: &str) -> Result<BTreeSet<String>, String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let output = cargo()
         .args(["tree", "--locked", "--edges", "normal", "--prefix", "none"])
         .args(["--target", "x86_64-unknown-linux-gnu", "--package", name])
-        .current_dir(root())
         .output()
         .map_err(|error| format!("cargo tree: {error}"))?;
     if !output.status.success() {

@@ -6,4 +6,4 @@ pub mod mutations;
 mod workspace;
 
 pub use kho_abi_check::kernel::{KernelTypes, compare};
-pub use workspace::root;
+pub use workspace::{cargo, executable, exit, metadata, root};

@@ -1,8 +1,8 @@
 //! `cargo xtask loom`: does the tracker that threads share hold in every order of its steps.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use xtask::root;
+use xtask::{cargo, exit};
 
 /// Run the tests of what threads share under loom, which tries every order in which they may take turns.
 ///
@@ -25,28 +25,19 @@ pub(crate) struct Args {
 
 /// Runs the tests.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let root = root();
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
+    let status = cargo()
         .args(["test", "--release", "--locked", "--package", "kho-radix"])
-        .args(["--test", "loom", "--target-dir"])
-        .arg(root.join("target/loom"))
-        .arg("--")
+        .args(["--test", "loom", "--target-dir", "target/loom", "--"])
         .args(&args.filters)
         .env("RUSTFLAGS", format!("{flags} --cfg loom"))
-        .current_dir(root);
-    match cargo.status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
+        .status();
+    let done = status.map_err(|error| error.to_string());
+    let done = done.and_then(|status| match status.code() {
+        Some(0) => Ok(0),
         // What cargo ends with where a test fails or does not compile.
-        Ok(status) if status.code() == Some(101) => ExitCode::FAILURE,
-        Ok(status) => {
-            eprintln!("loom: cargo: {status}");
-            ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("loom: cargo: {error}");
-            ExitCode::from(2)
-        }
-    }
+        Some(101) => Ok(1),
+        _ => Err(status.to_string()),
+    });
+    exit("loom", done.map_err(|error| format!("cargo: {error}")))
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use xtask::root;
+use xtask::{cargo, executable, exit};
 
 /// Upgrade the example store under load, and see that nothing is lost.
 ///
@@ -74,6 +74,10 @@ enum Failure {
     Failed(String),
 }
 
+fn failed<T>(text: impl Into<String>) -> Result<T, Failure> {
+    Err(Failure::Failed(text.into()))
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
@@ -82,24 +86,22 @@ impl From<std::io::Error> for Failure {
 
 /// Runs the load and says what came of it.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match load(args) {
+    let done = match load(args) {
         Ok(0) => {
             println!("store-load: passed");
-            ExitCode::SUCCESS
+            Ok(0)
         }
         Ok(failures) => {
             println!("store-load: {failures} failures");
-            ExitCode::from(1)
+            Ok(1)
         }
         Err(Failure::Failed(error)) => {
             eprintln!("store-load: {error}");
-            ExitCode::from(1)
+            Ok(1)
         }
-        Err(Failure::CanNot(error)) => {
-            eprintln!("store-load: {error}");
-            ExitCode::from(2)
-        }
-    }
+        Err(Failure::CanNot(error)) => Err(error),
+    };
+    exit("store-load", done)
 }
 
 fn load(args: &Args) -> Result<usize, Failure> {
@@ -120,10 +122,10 @@ fn load(args: &Args) -> Result<usize, Failure> {
     println!("load: {each} requests of each of {}", args.tests);
 
     let (mut failures, stop) = (Vec::new(), AtomicBool::new(false));
-    let probe = Probe::new(store.port)?;
+    let probe = Client::connect(store.port)?;
     let mut running = benchmark(args, store.port, each)?;
     let (probed, upgrades, result) = thread::scope(|scope| {
-        let probe = scope.spawn(|| probe.run(&stop));
+        let probe = scope.spawn(|| Probed::write(probe, &stop));
         let upgrades = upgrade(args, &store, &mut running);
         if upgrades.is_err() {
             running.end();
@@ -156,38 +158,30 @@ fn load(args: &Args) -> Result<usize, Failure> {
     println!("{:<24}{lost:>12} of {written}", "lost keys");
     println!("{:<24}{keys:>12}", "keys in the store");
     let (within, aside) = probed.longest(&upgrades);
-    println!(
-        "{:<24}{:>9} ms",
-        "longest request",
-        millis(within.max(aside))
-    );
-    println!("{:<24}{:>9} ms", "  around an upgrade", millis(within));
-    println!("{:<24}{:>9} ms", "  at other times", millis(aside));
-    let pauses: Vec<u64> = said.iter().filter_map(|line| pause_of(line)).collect();
-    let shown: Vec<_> = pauses
-        .iter()
-        .map(|us| millis(Duration::from_micros(*us)))
-        .collect();
+    for (what, longest) in [
+        ("longest request", within.max(aside)),
+        ("  around an upgrade", within),
+        ("  at other times", aside),
+    ] {
+        println!("{what:<24}{:>9} ms", millis(longest));
+    }
+    let pauses: Vec<_> = said.iter().filter_map(|line| pause_of(line)).collect();
+    let shown = pauses.iter().map(|us| millis(Duration::from_micros(*us)));
+    let shown: Vec<_> = shown.collect();
     println!("pauses, as the store says {} ms", shown.join(" "));
 
-    let mut fails = |fails: bool, what: String| {
-        if fails {
-            failures.push(what);
-        }
-    };
-    fails(
-        probed.failed > 0,
-        format!("{} requests failed", probed.failed),
-    );
-    fails(lost > 0, format!("{lost} keys are lost"));
-    let wanted = usize::try_from(args.upgrades).unwrap_or(0);
-    fails(
-        counted != u64::from(args.upgrades) || pauses.len() != wanted,
-        format!(
-            "{counted} upgrades and {} pauses for {wanted} signals",
-            pauses.len()
-        ),
-    );
+    let (failed, paused) = (probed.failed, pauses.len() as u64);
+    let wanted = u64::from(args.upgrades);
+    if failed > 0 {
+        failures.push(format!("{failed} requests failed"));
+    }
+    if lost > 0 {
+        failures.push(format!("{lost} keys are lost"));
+    }
+    if (counted, paused) != (wanted, wanted) {
+        let text = format!("{counted} upgrades and {paused} pauses for {wanted} signals");
+        failures.push(text);
+    }
     for failure in &failures {
         println!("failed: {failure}");
     }
@@ -196,26 +190,10 @@ fn load(args: &Args) -> Result<usize, Failure> {
 
 /// Builds the example; returns where it is.
 fn build() -> Result<PathBuf, Failure> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--release", "--locked"])
-        .args(["--package", "kho-exec", "--example", "store"])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root())
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !built.status.success() {
-        return Err(Failure::CanNot("the example is not built".to_owned()));
-    }
-    let text = String::from_utf8_lossy(&built.stdout);
-    let messages = text.lines().rev().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let name = message.get("target")?.get("name")?.as_str()?;
-        let path = message.get("executable")?.as_str()?;
-        (name == "store").then(|| PathBuf::from(path))
-    });
-    let nowhere = || Failure::CanNot("cargo does not say where the example is".to_owned());
-    messages.into_iter().next().ok_or_else(nowhere)
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--release", "--locked"]);
+    cargo.args(["--package", "kho-exec", "--example", "store"]);
+    executable(&mut cargo, "store").map_err(Failure::CanNot)
 }
 
 /// A store that runs. Dropped, it is ended.
@@ -244,13 +222,11 @@ impl Store {
         if let Some(out) = out {
             BufReader::new(out).read_line(&mut line)?;
         }
-        let port = line
-            .trim()
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
-        let silent = || Failure::Failed(format!("the store said \"{}\"", line.trim()));
-        this.port = port.ok_or_else(silent)?;
+        let line = line.trim();
+        match line.rsplit(':').next().and_then(|port| port.parse().ok()) {
+            Some(port) => this.port = port,
+            None => return failed(format!("the store said \"{line}\"")),
+        }
         Ok(this)
     }
 
@@ -263,13 +239,13 @@ impl Store {
         if sent.success() {
             return Ok(());
         }
-        Err(Failure::Failed(format!("process {process} is gone")))
+        failed(format!("process {process} is gone"))
     }
 
     /// Ends it; returns what it said on standard error.
     fn end(mut self) -> Result<Vec<String>, Failure> {
         if let Some(status) = self.child.try_wait()? {
-            return Err(Failure::Failed(format!("the store ended: {status}")));
+            return failed(format!("the store ended: {status}"));
         }
         self.child.kill()?;
         let said = self.said.take().and_then(|said| said.join().ok());
@@ -292,23 +268,17 @@ struct Running {
 }
 
 fn benchmark(args: &Args, port: u16, each: u64) -> Result<Running, Failure> {
+    let numbers = [
+        ("-p", u64::from(port)),
+        ("-n", each),
+        ("-c", args.clients.into()),
+        ("-P", args.pipeline.into()),
+        ("-r", args.keys.into()),
+    ];
+    let numbers = numbers.map(|(name, number)| [name.to_owned(), number.to_string()]);
     let mut child = Command::new("redis-benchmark")
-        .args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-            "-t",
-            &args.tests,
-        ])
-        .args(["-n", &each.to_string(), "-c", &args.clients.to_string()])
-        .args([
-            "-P",
-            &args.pipeline.to_string(),
-            "-r",
-            &args.keys.to_string(),
-        ])
-        .arg("--csv")
+        .args(["-h", "127.0.0.1", "-t", &args.tests, "--csv"])
+        .args(numbers.as_flattened())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -341,19 +311,16 @@ impl Running {
         let text = |lines: Option<JoinHandle<String>>| lines.and_then(|lines| lines.join().ok());
         let out = text(self.out.take()).unwrap_or_default();
         let errors = text(self.errors.take()).unwrap_or_default();
-        let wrong = out
-            .lines()
-            .chain(errors.lines())
-            .find(|line| line.to_ascii_lowercase().contains("err"));
-        match wrong {
-            Some(line) => Err(Failure::Failed(format!("redis-benchmark: {line}"))),
-            None if !status.success() => Err(Failure::Failed(format!("redis-benchmark: {status}"))),
-            None => match rates(&out) {
-                rates if rates.is_empty() => Err(Failure::Failed(
-                    "redis-benchmark measured nothing".to_owned(),
-                )),
-                rates => Ok(rates),
-            },
+        let mut lines = out.lines().chain(errors.lines());
+        if let Some(line) = lines.find(|line| line.to_ascii_lowercase().contains("err")) {
+            return failed(format!("redis-benchmark: {line}"));
+        }
+        if !status.success() {
+            return failed(format!("redis-benchmark: {status}"));
+        }
+        match rates(&out) {
+            rates if rates.is_empty() => failed("redis-benchmark measured nothing"),
+            rates => Ok(rates),
         }
     }
 }
@@ -397,14 +364,13 @@ fn upgrade(
         let due = start + Duration::from_secs_f64(between * f64::from(count));
         thread::sleep(due.saturating_duration_since(Instant::now()));
         if running.has_ended()? {
-            let text = format!("redis-benchmark ended before upgrade {count}");
-            return Err(Failure::Failed(text));
+            return failed(format!("redis-benchmark ended before upgrade {count}"));
         }
         let sent = Instant::now();
         store.hang_up()?;
         while client.number("UPGRADES")? < u64::from(count) {
             if sent.elapsed() > LONG {
-                return Err(Failure::Failed(format!("upgrade {count} did not come")));
+                return failed(format!("upgrade {count} did not come"));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -455,19 +421,16 @@ impl Client {
 
     fn number(&mut self, request: &str) -> Result<u64, Failure> {
         let answer = self.ask(request)?.unwrap_or_default();
-        let number = answer
-            .strip_prefix(':')
-            .and_then(|number| number.parse().ok());
-        number.ok_or_else(|| Failure::Failed(format!("{request} is answered with {answer}")))
+        let number = answer.strip_prefix(':').map(str::parse);
+        match number {
+            Some(Ok(number)) => Ok(number),
+            _ => failed(format!("{request} is answered with {answer}")),
+        }
     }
 }
 
-/// The client that writes unique keys.
-struct Probe {
-    client: Client,
-}
-
-/// What it did.
+/// What the client that writes unique keys did.
+#[derive(Default)]
 struct Probed {
     written: Vec<u64>,
     failed: u64,
@@ -479,26 +442,17 @@ fn value_of(key: u64) -> String {
     format!("value:{:016x}", key.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-impl Probe {
-    fn new(port: u16) -> Result<Self, Failure> {
-        Ok(Self {
-            client: Client::connect(port)?,
-        })
-    }
-
-    fn run(mut self, stop: &AtomicBool) -> Probed {
-        let mut probed = Probed {
-            written: Vec::new(),
-            failed: 0,
-            took: Vec::new(),
-        };
+impl Probed {
+    /// Writes until it is to stop.
+    fn write(mut client: Client, stop: &AtomicBool) -> Self {
+        let mut probed = Self::default();
         for key in 0.. {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             let request = format!("SET probe:{key} {}", value_of(key));
             let sent = Instant::now();
-            let answer = self.client.ask(&request);
+            let answer = client.ask(&request);
             probed.took.push((sent, sent.elapsed()));
             match answer {
                 Ok(Some(answer)) if answer == "+OK" => probed.written.push(key),
@@ -513,18 +467,15 @@ impl Probe {
         }
         probed
     }
-}
 
-impl Probed {
     /// How many of the keys that were written are not there, or not as they were written.
     fn verify(&self, port: u16) -> Result<u64, Failure> {
         let (mut client, mut lost) = (Client::connect(port)?, 0);
         for keys in self.written.chunks(200) {
-            let requests: String = keys
-                .iter()
-                .map(|key| format!("GET probe:{key}\r\n"))
-                .collect();
-            client.stream.write_all(requests.as_bytes())?;
+            let requests = keys.iter().map(|key| format!("GET probe:{key}\r\n"));
+            client
+                .stream
+                .write_all(requests.collect::<String>().as_bytes())?;
             for key in keys {
                 lost += u64::from(client.answer()? != Some(value_of(*key)));
             }
@@ -559,10 +510,8 @@ mod tests {
             \"test\",\"rps\",\"avg_latency_ms\"\n\"SET\",\"1041666.69\",\"0.711\"\n\
             \"MSET (10 keys)\",\"174703.00\",\"4.487\"\n";
         let wanted = [("SET", 1_041_666.69), ("MSET (10 keys)", 174_703.0)];
-        assert_eq!(
-            rates(csv),
-            wanted.map(|(test, rate)| (test.to_owned(), rate))
-        );
+        let wanted = wanted.map(|(test, rate)| (test.to_owned(), rate));
+        assert_eq!(rates(csv), wanted);
         let line = "store: upgrade 3: pause 2005 us (until freeze 60); 1 keys, 1 clients";
         assert_eq!(pause_of(line), Some(2005));
         assert_eq!(pause_of("store: not upgraded: no such file"), None);

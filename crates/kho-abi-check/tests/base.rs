@@ -5,26 +5,24 @@ mod common;
 
 use std::process::Command;
 
-use common::{Fake, expect, kept, leak};
+use common::{Fake, expect, holds, kept, leak};
 use kho_abi_check::{Options, Project, check};
-use kho_compat::{Component, Generation, constant};
+use kho_compat::{Component, Constant, Generation, constant};
 
 const ONE: u64 = 1;
 const TWO: u64 = 2;
 const SOURCE: &str = "pub const ONE: u64 = 1;\n";
 
+fn of(generation: Generation) -> [&'static Component; 1] {
+    [leak(Component::new("one", kept([generation])))]
+}
+
 fn one() -> [&'static Component; 1] {
-    [leak(Component::new(
-        "one",
-        kept([Generation::new(1).constants(&[constant!(ONE)])]),
-    ))]
+    of(Generation::new(1).constants(&[constant!(ONE)]))
 }
 
 fn two() -> [&'static Component; 1] {
-    [leak(Component::new(
-        "one",
-        kept([Generation::new(1).constants(&[|| kho_compat::Constant::new("ONE", &TWO)])]),
-    ))]
+    of(Generation::new(1).constants(&[|| Constant::new("ONE", &TWO)]))
 }
 
 #[test]
@@ -69,33 +67,19 @@ fn the_base_is_where_the_branch_left_main() {
     fake.git(&["checkout", "-q", "change"]);
     expect(&fake.check(&one()), 0, &[]);
     // A change that is committed is one against main all the same.
-    fake.write(
-        "abi-snapshots/one/v1.snap",
-        &fake.read("abi-snapshots/one/v1.snap").replace("= 1", "= 2"),
-    );
+    fake.edit("abi-snapshots/one/v1.snap", "= 1", "= 2");
     fake.commit("edited");
-    expect(
-        &fake.check(&two()),
-        1,
-        &["error abi-changed-constant", "error history-edited"],
-    );
+    let edited = &["error abi-changed-constant", "error history-edited"];
+    expect(&fake.check(&two()), 1, edited);
     let by_revision = |name: &str| fake.check_with(&two(), &Options::default().base(name));
-    expect(
-        &by_revision("main").unwrap(),
-        1,
-        &["error abi-changed-constant", "error history-edited"],
-    );
+    expect(&by_revision("main").unwrap(), 1, edited);
     expect(&by_revision("HEAD").unwrap(), 0, &[]);
     let error = by_revision("nowhere").unwrap_err().to_string();
     assert_eq!(error, "there is no revision `nowhere` here");
     assert!(by_revision("--all").is_err());
     // On a detached head.
     fake.git(&["checkout", "-q", "--detach"]);
-    expect(
-        &fake.check(&two()),
-        1,
-        &["error abi-changed-constant", "error history-edited"],
-    );
+    expect(&fake.check(&two()), 1, edited);
 }
 
 fn clone(fake: &Fake, args: &[&str]) -> tempfile::TempDir {
@@ -132,10 +116,8 @@ fn clones_are_clean_whatever_they_lack() {
     // Without any branch.
     let dir = clone(&fake, &[]);
     let git = |args: &[&str]| {
-        let status = Command::new("git")
-            .current_dir(dir.path())
-            .args(args)
-            .status();
+        let mut git = Command::new("git");
+        let status = git.current_dir(dir.path()).args(args).status();
         assert!(status.unwrap().success(), "{args:?}");
     };
     git(&["checkout", "-q", "--detach"]);
@@ -166,15 +148,9 @@ fn a_project_may_lie_below_the_repository_s_root() {
     let report = run(two(), false);
     expect(&report, 1, &["error abi-changed-constant"]);
     let text = report.render(kho_abi_check::Format::Github);
-    assert!(
-        text.contains("::error file=tools/inner/src/abi.rs,line=1,"),
-        "{text}"
-    );
+    holds(&text, "::error file=tools/inner/src/abi.rs,line=1,");
     let text = report.render(kho_abi_check::Format::Sarif);
-    assert!(
-        text.contains("\"uri\": \"tools/inner/src/abi.rs\""),
-        "{text}"
-    );
+    holds(&text, "\"uri\": \"tools/inner/src/abi.rs\"");
 }
 
 #[test]
@@ -182,12 +158,8 @@ fn components_of_other_projects_are_not_this_one_s_to_check() {
     static OTHER: Component = Component::new("other", &[Generation::new(7)]).of_crate("elsewhere");
     let fake = Fake::bare(SOURCE);
     fake.init();
-    let user = leak(Component::new(
-        "one",
-        kept([Generation::new(1)
-            .needs(&[("other", 1)])
-            .constants(&[constant!(ONE)])]),
-    ));
+    let user = Generation::new(1).needs(&[("other", 1)]);
+    let [user] = of(user.constants(&[constant!(ONE)]));
     fake.bless(&[user, &OTHER]);
     fake.commit("first");
     expect(&fake.check(&[user, &OTHER]), 0, &[]);

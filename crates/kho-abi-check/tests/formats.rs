@@ -8,69 +8,41 @@
 
 mod common;
 
-use common::{Fake, kept, leak};
+use common::{ABI, Fake, holds, kept, leak, structs};
 use kho_abi_check::{Format, Report, rules::RULES};
-use kho_compat::{AbiLayout, Component, Generation};
+use kho_compat::{AbiLayout as _, Component, Generation};
 use serde_json::Value;
 use zerocopy::little_endian::U64;
 
 mod old {
-    use super::{AbiLayout, U64};
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[allow(dead_code)]
-    pub(super) struct Ser {
-        pos: U64,
-        size: U64,
-    }
+    use super::*;
+    structs! { "ser" Ser { pos: U64, size: U64 } }
 }
 
 mod new {
-    use super::{AbiLayout, U64};
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[allow(dead_code)]
-    pub(super) struct Ser {
-        size: U64,
-        pos: U64,
-        more: U64,
-    }
+    use super::*;
+    structs! { "ser" Ser { size: U64, pos: U64, more: U64 } }
 }
 
 const SOURCE: &str = "pub const LIMIT: u64 = 1;\n#[derive(AbiLayout)]\n#[repr(C)]\npub struct Ser { pos: U64, size: U64 }\nconst _: () = assert!(size_of::<Ser>() == 16);\n";
 
 /// Reports with an error, with a proper change, and clean; titles hold what forms must escape.
 fn reports() -> [Report; 3] {
-    let before = leak(Component::new(
-        "one",
-        kept([Generation::new(1).layouts(&[old::Ser::layout])]),
-    ));
+    let one = |generation: Generation| Component::new("one", kept([generation]));
+    let before = leak(one(Generation::new(1).layouts(&[old::Ser::layout])));
     let fake = Fake::new(SOURCE, &[before]);
-    let broken = leak(Component::new(
-        "one",
-        kept([Generation::new(1).layouts(&[new::Ser::layout])]),
-    ));
-    fake.write(
-        "abi-allow.toml",
-        "[[allow]]\nrule = \"grammar\"\ncomponent = \"50%, a: b|<c>\\r\\n::error::x\"\nreason = \"r\"\nexpires = \"2999-01-01\"\n",
-    );
+    let broken = leak(one(Generation::new(1).layouts(&[new::Ser::layout])));
+    let component = r"50%, a: b|<c>\r\n::error::x";
+    fake.allow("grammar", component, "r", "2999-01-01");
     let broken = fake.check(&[broken]);
     fake.remove("abi-allow.toml");
     fake.release("0.2.0");
-    let bumped = leak(
-        Component::new(
-            "one",
-            kept([Generation::new(2).layouts(&[new::Ser::layout])]),
-        )
-        .carried_in(kho_compat::Carrier::Luo),
-    );
+    let bumped = one(Generation::new(2).layouts(&[new::Ser::layout]));
+    let bumped = leak(bumped.carried_in(kho_compat::Carrier::Luo));
     let allowed = fake.bless(&[bumped]);
     fake.git(&["checkout", "-q", "-f", "main"]);
     fake.git(&["clean", "-fdq"]);
-    fake.write(
-        "crates/fmt/src/abi.rs",
-        &SOURCE.replace("pub const", "const"),
-    );
+    fake.write(ABI, &SOURCE.replace("pub const", "const"));
     let clean = fake.check(&[before]);
     assert_eq!(
         [broken.exit_code(), allowed.exit_code(), clean.exit_code()],
@@ -92,14 +64,10 @@ fn json_says_all_that_was_found() {
         }
         if report.exit_code() == 1 {
             let rows = findings[0]["structs"][0]["rows"].as_array().unwrap();
-            let row = rows
-                .iter()
-                .find(|row| row["new"]["name"] == "size")
-                .unwrap();
-            assert_eq!(
-                (&row["old"]["offset"], &row["new"]["offset"]),
-                (&8.into(), &0.into())
-            );
+            let mut rows = rows.iter();
+            let row = rows.find(|row| row["new"]["name"] == "size").unwrap();
+            let offsets = (&row["old"]["offset"], &row["new"]["offset"]);
+            assert_eq!(offsets, (&8.into(), &0.into()));
             assert_eq!(row["new"]["type"], "u64");
             assert_eq!(findings[0]["severity"], "error");
         }
@@ -134,15 +102,13 @@ fn github_reads_one_annotation_a_line() {
             assert!(["error", "warning", "notice"].contains(&name.as_str()));
             assert!(message.starts_with(&finding.title), "{message}");
             let get = |key: &str| {
-                properties
-                    .iter()
-                    .find(|(k, _)| k == key)
-                    .map(|(_, v)| v.clone())
+                let found = properties.iter().find(|(k, _)| k == key);
+                found.unwrap().1.clone()
             };
             let place = finding.place.as_ref().unwrap();
-            assert_eq!(get("file").unwrap(), place.file);
-            assert_eq!(get("line").unwrap(), place.line.to_string());
-            assert!(get("title").unwrap().ends_with(finding.rule));
+            assert_eq!(get("file"), place.file);
+            assert_eq!(get("line"), place.line.to_string());
+            assert!(get("title").ends_with(finding.rule));
         }
         assert!(lines.last().unwrap().2.starts_with(&report.summary()));
     }
@@ -153,24 +119,16 @@ fn sarif_has_the_members_that_its_schema_requires() {
     for report in reports() {
         let value: Value = serde_json::from_str(&report.render(Format::Sarif)).unwrap();
         assert_eq!(value["version"], "2.1.0");
-        assert!(
-            value["$schema"]
-                .as_str()
-                .unwrap()
-                .ends_with("sarif-schema-2.1.0.json")
-        );
+        let schema = value["$schema"].as_str().unwrap();
+        assert!(schema.ends_with("sarif-schema-2.1.0.json"));
         let run = &value["runs"][0];
         let driver = &run["tool"]["driver"];
         assert_eq!(driver["name"], "abi-check");
         let rules = driver["rules"].as_array().unwrap();
         assert_eq!(rules.len(), RULES.len());
         for rule in rules {
-            assert!(
-                !rule["shortDescription"]["text"]
-                    .as_str()
-                    .unwrap()
-                    .is_empty()
-            );
+            let text = rule["shortDescription"]["text"].as_str();
+            assert!(!text.unwrap().is_empty());
             let level = rule["defaultConfiguration"]["level"].as_str().unwrap();
             assert!(["none", "note", "warning", "error"].contains(&level));
         }
@@ -197,27 +155,17 @@ fn markdown_shows_the_fields_in_a_table_and_escapes_the_rest() {
         text.starts_with("<!-- abi-check -->\n## ❌ ABI check: broken\n"),
         "{text}"
     );
-    assert!(
-        text.contains("| **changed** | `size` | 8 | 8 | `u64` | 0 | 8 | `u64` |"),
-        "{text}"
+    holds(
+        &text,
+        "| **changed** | `size` | 8 | 8 | `u64` | 0 | 8 | `u64` |",
     );
-    assert!(
-        text.contains("| added | `more` | | | | 16 | 8 | `u64` |"),
-        "{text}"
-    );
+    holds(&text, "| added | `more` | | | | 16 | 8 | `u64` |");
     let table = text.lines().filter(|line| line.starts_with('|'));
     let columns: Vec<_> = table.map(|line| line.matches('|').count()).collect();
     assert!(columns.iter().all(|count| *count == 9), "{text}");
-    assert!(
-        allowed
-            .render(Format::Markdown)
-            .contains("## ☑️ ABI check: changed properly")
-    );
-    assert!(
-        clean
-            .render(Format::Markdown)
-            .contains("## ✅ ABI check: clean")
-    );
+    let text = allowed.render(Format::Markdown);
+    holds(&text, "## ☑️ ABI check: changed properly");
+    holds(&clean.render(Format::Markdown), "## ✅ ABI check: clean");
 }
 
 #[test]

@@ -62,10 +62,8 @@ fn what_is_taken_apart_renders_the_same() {
         assert_eq!(abi.render(), text);
     }
     let abi = Abi::parse(&describe(&FULL).unwrap()).unwrap();
-    assert_eq!(
-        (abi.structs.len(), abi.vectors.len(), abi.constants.len()),
-        (2, 2, 2)
-    );
+    let counts = [abi.structs.len(), abi.vectors.len(), abi.constants.len()];
+    assert_eq!(counts, [2; 3]);
     let inner = abi.structs.iter().find(|s| s.name == "Inner").unwrap();
     assert_eq!(inner.fields.last().unwrap().bits, Some((52, 64)));
 }
@@ -95,37 +93,28 @@ fn no_altered_line_is_passed_over() {
     let text = describe(&FULL).unwrap();
     let all: Vec<&str> = text.trim_end().lines().collect();
     let mut told = 0;
-    let mut check = |altered: Vec<String>, what: &str| {
+    let mut check = |what: &str, alter: &dyn Fn(&mut Vec<String>)| {
+        let mut altered: Vec<String> = all.iter().map(|line| (*line).to_owned()).collect();
+        alter(&mut altered);
         let altered = altered.join("\n");
         if altered.trim_end() == text.trim_end() || altered.lines().next() != text.lines().next() {
             return;
         }
         let changes = Changes::of(&text, &altered);
-        assert!(
-            !changes.is_empty() || !changes.added.is_empty(),
-            "{what}:\n{altered}"
-        );
+        let is_told = !changes.is_empty() || !changes.added.is_empty();
+        assert!(is_told, "{what}:\n{altered}");
         told += 1;
     };
-    let owned: Vec<String> = all.iter().map(|line| (*line).to_owned()).collect();
-    for index in 1..all.len() {
-        let mut without = owned.clone();
-        without.remove(index);
-        check(without, "dropped");
-        let mut twice = owned.clone();
-        twice.insert(index, owned[index].clone());
-        check(twice, "doubled");
-        let mut swapped = owned.clone();
-        swapped.swap(index - 1, index);
-        check(swapped, "moved");
-        for (at, c) in owned[index]
-            .char_indices()
-            .filter(|(_, c)| !c.is_whitespace())
-        {
-            let mut altered = owned.clone();
+    for (index, line) in all.iter().enumerate().skip(1) {
+        check("dropped", &|lines| drop(lines.remove(index)));
+        check("doubled", &|lines| lines.insert(index, (*line).to_owned()));
+        check("moved", &|lines| lines.swap(index - 1, index));
+        for (at, c) in line.char_indices().filter(|(_, c)| !c.is_whitespace()) {
             let to = if c == '1' { "2" } else { "1" };
-            altered[index].replace_range(at..at + c.len_utf8(), to);
-            check(altered, "altered");
+            let at = at..at + c.len_utf8();
+            check("altered", &|lines| {
+                lines[index].replace_range(at.clone(), to)
+            });
         }
     }
     assert!(told > 400, "{told}");

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Fake, expect, kept, leak, one, words};
+use common::{ABI, Fake, expect, holds, kept, leak, one, structs, title, told};
 use kho_abi_check::{Failure, Format, Report, Text, Vector, Vectors, vectors};
-use kho_compat::{AbiLayout, Carrier, Component, Generation, Layout};
+use kho_compat::{AbiLayout as _, Carrier, Component, Generation, Layout};
 use zerocopy::little_endian::{U32, U64};
 
 /// A component `before` in the base, `after` now; released and blessed if `proper`.
@@ -71,6 +71,7 @@ fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
     let fixed = Vectors {
         component: "kho",
         generation: None,
+        variant: None,
         vectors: &[Vector {
             name: "tree depth by page size",
             make: depths_fixed,
@@ -78,37 +79,26 @@ fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
     };
     let report = Fake::new("", &[kho]).check_vectors(&[kho], &[fixed]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
-    let text = words(&report, "abi-changed-behaviour");
-    assert!(text.contains("- 16384: 4\n    + 16384: 5"), "{text}");
+    told(
+        &report,
+        "abi-changed-behaviour",
+        "- 16384: 4\n    + 16384: 5",
+    );
 }
 
 mod memfd_v1 {
-    use super::{AbiLayout, U64};
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "memfd_luo_ser")]
-    #[allow(dead_code)]
-    pub(super) struct MemfdSer {
-        pos: U64,
-        size: U64,
-        nr_folios: U64,
-        folios: [U64; 2],
+    use super::*;
+    structs! {
+        "memfd_luo_ser" MemfdSer { pos: U64, size: U64, nr_folios: U64, folios: [U64; 2] }
     }
 }
 
 mod memfd_v2 {
-    use super::{AbiLayout, U32, U64};
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "memfd_luo_ser")]
-    #[allow(dead_code)]
-    pub(super) struct MemfdSer {
-        pos: U64,
-        size: U64,
-        seals: U32,
-        flags: U32,
-        nr_folios: U64,
-        folios: [U64; 2],
+    use super::*;
+    structs! {
+        "memfd_luo_ser" MemfdSer {
+            pos: U64, size: U64, seals: U32, flags: U32, nr_folios: U64, folios: [U64; 2]
+        }
     }
 }
 
@@ -123,13 +113,13 @@ fn memfd_v1_became_v2_with_seals() {
     );
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
     assert_eq!(
-        one(&report, "version-bumped").title,
+        title(&report, "version-bumped"),
         "memfd-v1 -> memfd-v2: struct MemfdSer grew from 40 to 48 bytes (`seals`, `flags` added; `nr_folios`, \
          `folios` moved or changed). fmt 0.1.0 -> 0.2.0 carries it. Earlier releases refuse memfd-v2. \
          This one no longer restores memfd-v1."
     );
     let text = report.render(Format::Human);
-    assert!(text.contains("every open of /dev/liveupdate"), "{text}");
+    holds(&text, "every open of /dev/liveupdate");
 }
 
 fn session_header() -> Layout {
@@ -182,7 +172,7 @@ fn luo_v1_became_v5_over_versions_of_development_trees() {
     }
     let report = fake.bless(&[after]);
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
-    let title = &one(&report, "version-bumped").title;
+    let title = &title(&report, "version-bumped");
     assert!(
         title.starts_with("luo-v1 -> luo-v5: struct SessionHeader was removed"),
         "{title}"
@@ -200,7 +190,7 @@ fn a_comment_that_lies_is_told() {
          pub const COMPONENT: Component = Component::new(\"kho\", &[Generation::new(VERSION)]);\n",
         &[kho],
     );
-    fake.edit("crates/fmt/src/abi.rs", "kho-v4", "kho-v3");
+    fake.edit(ABI, "kho-v4", "kho-v3");
     let report = fake.check(&[kho]);
     expect(&report, 0, &["warning comment-contradicts"]);
     let finding = one(&report, "comment-contradicts");
@@ -209,7 +199,7 @@ fn a_comment_that_lies_is_told() {
         "the comment says kho-v3, the constant kho-v4"
     );
     // One that names the version too tells the history.
-    fake.edit("crates/fmt/src/abi.rs", "kho-v3", "kho-v4`, after `kho-v3");
+    fake.edit(ABI, "kho-v3", "kho-v4`, after `kho-v3");
     expect(&fake.check(&[kho]), 0, &[]);
 }
 

@@ -21,10 +21,6 @@ const LEAST: u64 = 64 << 20;
 const NAME: &str = "entries";
 
 /// An empty set in an arena that holds `count` entries.
-///
-/// # Errors
-///
-/// There is not that much memory.
 pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
     let pages = count / OutgoingBlockSet::<Entry>::PER_BLOCK as u64 + 64;
     let size = (pages * PAGE_SIZE_U64 * 9 / 8).max(LEAST);
@@ -35,11 +31,14 @@ pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
     Ok((arena, preserver, set))
 }
 
+/// The same with room for all of them.
+pub fn grown(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
+    let (arena, preserver, mut set) = set(count)?;
+    set.grow(usize::try_from(count)?)?;
+    Ok((arena, preserver, set))
+}
+
 /// Grows the set by one entry, `count` times.
-///
-/// # Errors
-///
-/// No page is left, or the format's limit is reached.
 pub fn grow_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let count = usize::try_from(count)?;
     for have in 1..=count {
@@ -49,28 +48,18 @@ pub fn grow_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
 }
 
 /// Writes `count` entries, one call each.
-///
-/// # Errors
-///
-/// The blocks are full.
 pub fn write_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     for index in 0..count {
-        let to = set.reserve_entry()?;
-        *to = entry(index).map(U64::new);
+        *set.reserve_entry()? = entry(index).map(U64::new);
     }
     Ok(())
 }
 
 /// Writes `count` entries, block after block.
-///
-/// # Errors
-///
-/// The blocks are full.
 pub fn write_slices(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let mut index = 0;
     while index < count {
-        let entries = set.reserve_entries(usize::try_from(count - index)?)?;
-        for to in entries {
+        for to in set.reserve_entries(usize::try_from(count - index)?)? {
             *to = entry(index).map(U64::new);
             index += 1;
         }
@@ -88,13 +77,8 @@ pub struct Written {
 
 impl Written {
     /// A set of `count` entries.
-    ///
-    /// # Errors
-    ///
-    /// There is not that much memory, or the format's limit is reached.
     pub fn new(count: u64) -> Result<Self> {
-        let (arena, preserver, mut set) = set(count)?;
-        set.grow(usize::try_from(count)?)?;
+        let (arena, preserver, mut set) = grown(count)?;
         write_each(&mut set, count)?;
         let head = set.head();
         set.hand_over();
@@ -112,10 +96,6 @@ impl Written {
 
     /// Restores the set, with every check: each block is a preserved page of its own, in use nowhere
     /// else, and full before the last.
-    ///
-    /// # Errors
-    ///
-    /// It is damaged.
     pub fn restore(&mut self) -> Result<BlockSet<'_, Entry>> {
         let mut reading = Reading::lent(&self.handed, &mut self.claims);
         Ok(BlockSet::read(&mut reading, Link::given(self.head, NAME))?)
@@ -128,10 +108,6 @@ impl Written {
 }
 
 /// Reads every entry of a set; returns how many there are.
-///
-/// # Errors
-///
-/// Memory does not keep its word.
 pub fn read_each(set: &BlockSet<'_, Entry>) -> Result<u64> {
     let (mut sum, mut count) = (0u64, 0);
     for entry in set.iter() {
@@ -161,36 +137,27 @@ fn read(written: &mut Written, entries: u64) -> Result<Duration> {
 pub(crate) fn workloads(data: Data) -> Vec<Workload> {
     let count = data.entries;
     let work = Work::Entries(count, count * size_of::<Entry>() as u64);
+    let made = move || Written::new(count);
+    let written = |name, write: fn(&mut OutgoingBlockSet<Entry>, u64) -> Result<()>| {
+        Workload::new(name, work, move || {
+            let (_arena, _preserver, mut set) = grown(count)?;
+            timed(|| write(&mut set, count))
+        })
+    };
     vec![
         Workload::new("block_grow_per_entry", work, move || {
             let (_arena, _preserver, mut set) = set(count)?;
             timed(|| grow_each(&mut set, count))
         }),
-        Workload::new("block_write_32B", work, move || {
-            let (_arena, _preserver, mut set) = set(count)?;
-            set.grow(usize::try_from(count)?)?;
-            timed(|| write_each(&mut set, count))
+        written("block_write_32B", write_each),
+        written("block_write_32B_slices", write_slices),
+        Workload::on("block_restore", work, made, |written| {
+            let took = timed(|| written.restore().map(|set| set.len()))?;
+            written.forget();
+            Ok(took)
         }),
-        Workload::new("block_write_32B_slices", work, move || {
-            let (_arena, _preserver, mut set) = set(count)?;
-            set.grow(usize::try_from(count)?)?;
-            timed(|| write_slices(&mut set, count))
+        Workload::on("block_read_32B", work, made, move |written| {
+            read(written, count)
         }),
-        Workload::on(
-            "block_restore",
-            work,
-            move || Written::new(count),
-            |written| {
-                let took = timed(|| written.restore().map(|set| set.len()))?;
-                written.forget();
-                Ok(took)
-            },
-        ),
-        Workload::on(
-            "block_read_32B",
-            work,
-            move || Written::new(count),
-            move |written| read(written, count),
-        ),
     ]
 }

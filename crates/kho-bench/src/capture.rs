@@ -20,10 +20,6 @@ const CAPTURE: &str = "tests/captures/files.core.zst";
 
 /// Opens a dump, finds the handover in it, checks all of it, and judges it: what `kho inspect` does
 /// before it prints. Returns the files and what the handover says of itself.
-///
-/// # Errors
-///
-/// It can not be read, is damaged, or is refused.
 pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
     let image = Image::open(path, &ImageOptions::default(), &mut |_, _| true)?;
     let registry = kho_compat::Registry::linked().map_err(Clone::clone)?;
@@ -45,10 +41,6 @@ pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
 }
 
 /// What the capture says of itself.
-///
-/// # Errors
-///
-/// As [`inspect`].
 pub fn manifest() -> Result<Manifest> {
     inspect(&root().join(CAPTURE)).map(|(_, manifest)| manifest)
 }

@@ -18,10 +18,6 @@ pub fn verdict(manifest: &Manifest, side: &Side) -> usize {
 }
 
 /// Checks this workspace's formats against their history.
-///
-/// # Errors
-///
-/// It can not be checked.
 pub fn abi_check() -> Result<bool> {
     components()?;
     let project = Project::new(root()).docs("docs/abi.md");

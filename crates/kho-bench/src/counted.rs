@@ -25,14 +25,12 @@ pub struct Counted {
     make: fn(u64) -> Result<Ready>,
 }
 
-impl std::fmt::Debug for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Counted({} of {})", self.count, self.name)
-    }
-}
-
 const fn counted(name: &'static str, count: u64, make: fn(u64) -> Result<Ready>) -> Counted {
     Counted { name, count, make }
+}
+
+fn ready<T>(mut work: impl FnMut() -> Result<T> + 'static) -> Result<Ready> {
+    Ok(Box::new(move || work().map(|done| drop(black_box(done)))))
 }
 
 const KEYS: u64 = 1 << 18;
@@ -44,101 +42,78 @@ const NINE: Order = Data::standard().order;
 pub const ALL: &[Counted] = &[
     counted("radix_add_contig", KEYS, |count| {
         let mut tracker = radix::tracker(count, 1)?;
-        Ok(Box::new(move || {
-            radix::add_each(&mut tracker, count, Order::ZERO)
-        }))
+        ready(move || radix::add_each(&mut tracker, count, Order::ZERO))
     }),
     counted("radix_add_random", RANDOM, |count| {
         let data = random(count);
         let (mut tracker, pages) = (radix::tracker(count, 1 << 8)?, data.random_pages());
-        Ok(Box::new(move || {
-            black_box(radix::add_pages(&mut tracker, &pages));
-            Ok(())
-        }))
+        ready(move || Ok(radix::add_pages(&mut tracker, &pages)))
     }),
     counted("radix_del_contig", KEYS, |count| {
-        let mut tracker = radix::tracker(count, 1)?;
-        tracker.add_folios(radix::run(count, Order::ZERO))?;
-        Ok(Box::new(move || {
-            radix::remove_each(&mut tracker, count, Order::ZERO)
-        }))
+        let mut tracker = radix::filled(count, Order::ZERO)?;
+        ready(move || radix::remove_each(&mut tracker, count, Order::ZERO))
     }),
     counted("radix_walk_dense", KEYS, |count| {
         let nodes = radix::dense(count, Order::ZERO)?;
-        Ok(Box::new(move || radix::walk_keys(&nodes).map(drop)))
+        ready(move || radix::walk_keys(&nodes))
     }),
     counted("radix_walk_sparse", RANDOM, |count| {
         let nodes = radix::sparse(&random(count))?;
-        Ok(Box::new(move || radix::walk_keys(&nodes).map(drop)))
+        ready(move || radix::walk_keys(&nodes))
     }),
     counted("radix_add_2M", KEYS, |count| {
         let mut tracker = radix::tracker(count, 1)?;
-        Ok(Box::new(move || radix::add_each(&mut tracker, count, NINE)))
+        ready(move || radix::add_each(&mut tracker, count, NINE))
     }),
     counted("radix_walk_2M", KEYS, |count| {
         let nodes = radix::dense(count, NINE)?;
-        Ok(Box::new(move || radix::walk_keys(&nodes).map(drop)))
+        ready(move || radix::walk_keys(&nodes))
     }),
     counted("radix_add_bulk", 1 << 22, |count| {
         let mut tracker = radix::tracker(count, 1)?;
-        Ok(Box::new(move || {
-            Ok(tracker.add_folios(radix::run(count, Order::ZERO))?)
-        }))
+        ready(move || Ok(tracker.add_folios(radix::run(count, Order::ZERO))?))
     }),
     counted("radix_walk_bulk", 1 << 22, |count| {
         let nodes = radix::dense(count, Order::ZERO)?;
-        Ok(Box::new(move || radix::walk_runs(&nodes).map(drop)))
+        ready(move || radix::walk_runs(&nodes))
     }),
     counted("radix_preserved_sparse", RANDOM, |count| {
         let nodes = radix::sparse(&random(count))?;
-        Ok(Box::new(move || radix::preserved(&nodes).map(drop)))
+        ready(move || radix::preserved(&nodes))
     }),
     counted("radix_walk_runs_sparse", RANDOM, |count| {
         let nodes = radix::sparse(&random(count))?;
-        Ok(Box::new(move || radix::walk_runs(&nodes).map(drop)))
+        ready(move || radix::walk_runs(&nodes))
     }),
     counted("block_grow", ENTRIES, |count| {
-        let (arena, preserver, mut set) = block::set(count)?;
-        Ok(Box::new(move || {
-            black_box((&arena, &preserver));
-            block::grow_each(&mut set, count)
-        }))
+        let mut set = block::set(count)?;
+        ready(move || block::grow_each(&mut set.2, count))
     }),
     counted("block_write", ENTRIES, |count| {
-        let (arena, preserver, mut set) = block::set(count)?;
-        set.grow(usize::try_from(count)?)?;
-        Ok(Box::new(move || {
-            black_box((&arena, &preserver));
-            block::write_each(&mut set, count)
-        }))
+        let mut set = block::grown(count)?;
+        ready(move || block::write_each(&mut set.2, count))
     }),
     counted("block_write_slices", ENTRIES, |count| {
-        let (arena, preserver, mut set) = block::set(count)?;
-        set.grow(usize::try_from(count)?)?;
-        Ok(Box::new(move || {
-            black_box((&arena, &preserver));
-            block::write_slices(&mut set, count)
-        }))
+        let mut set = block::grown(count)?;
+        ready(move || block::write_slices(&mut set.2, count))
     }),
     counted("block_restore", ENTRIES, |count| {
         let mut written = block::Written::new(count)?;
-        Ok(Box::new(move || written.restore().map(drop)))
+        ready(move || written.restore().map(drop))
     }),
     counted("block_read", ENTRIES, |count| {
         let mut written = block::Written::new(count)?;
-        Ok(Box::new(move || {
-            // Restoring is a fiftieth of it.
-            block::read_each(&written.restore()?).map(drop)
-        }))
+        // Restoring is a fiftieth of it.
+        ready(move || block::read_each(&written.restore()?))
     }),
     counted("compat_verdict", 100, |count| {
         let (manifest, side) = (capture::manifest()?, kho_golden::components()?.side());
-        Ok(Box::new(move || {
+        ready(move || {
             for _ in 0..count {
                 black_box(compat::verdict(black_box(&manifest), side));
             }
             Ok(())
-        }))
+        })
     }),
 ];
 
@@ -152,20 +127,12 @@ fn random(count: u64) -> Data {
 }
 
 /// Where instructions are counted.
-///
-/// # Errors
-///
-/// Those of the work.
 #[inline(never)]
 pub fn counted_region(work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     work()
 }
 
 /// Does the work `name`, of which there is `count`, or as much as there is of it.
-///
-/// # Errors
-///
-/// There is no such work, or it failed.
 pub fn run(name: &str, count: Option<u64>) -> Result<u64> {
     let work = ALL.iter().find(|work| work.name == name);
     let work = work.ok_or_else(|| format!("nothing is called `{name}`"))?;
@@ -182,7 +149,7 @@ mod tests {
     #[test]
     fn everything_that_is_counted_runs() {
         for work in ALL {
-            assert!(run(work.name, Some(100)).is_ok(), "{work:?}");
+            assert!(run(work.name, Some(100)).is_ok(), "{}", work.name);
         }
         assert!(run("nothing", None).is_err());
     }

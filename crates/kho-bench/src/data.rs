@@ -89,6 +89,12 @@ impl Data {
         data.scaled(number("KHO_BENCH_PERCENT").unwrap_or(100))
     }
 
+    /// How many pages the random ones are one from the other, on average and at most.
+    #[must_use]
+    pub const fn apart(&self) -> u64 {
+        self.span / if self.random == 0 { 1 } else { self.random } + 1
+    }
+
     /// The numbers of random pages, in the order of their making. Some come twice.
     #[must_use]
     pub fn random_pages(&self) -> Vec<u64> {

@@ -18,10 +18,6 @@ const CHUNK: u64 = 4 << 20;
 /// Hands a file of `size` bytes over to this program again, which is to come back here. There it is
 /// retrieved, and read from; the times of each step are returned, in nanoseconds of the monotonic clock,
 /// with the blackout: from the freeze to the first byte read.
-///
-/// # Errors
-///
-/// There is not that much memory, or the handover failed.
 pub fn run(size: u64) -> Result<Value> {
     let arena = size + size / 64 + (64 << 20);
     let config = Config::new().arena(BASE, arena.next_multiple_of(ARENA_ALIGN));

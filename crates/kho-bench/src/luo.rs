@@ -61,31 +61,23 @@ impl FileHandler for Numbers {
     fn finish(&self, _attached: &mut Attached, _data: u64, _file: Option<Arc<Number>>) {}
 }
 
-/// What each part of the life of many files took.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    /// Making the sessions and preserving every file, one call each.
-    pub preserve: Duration,
-    /// Freezing them and writing them down.
-    pub freeze: Duration,
-    /// Opening the handover: checked, judged, every session and file known.
-    pub deserialize: Duration,
-    /// Retrieving every session and every file, one call each.
-    pub retrieve: Duration,
-    /// Finishing.
-    pub finish: Duration,
-}
+/// The parts of the life of many files, as JSON and plots call them: making the sessions and preserving every
+/// file, one call each; freezing them and writing them down; opening the handover, which is checked and judged
+/// until every session and file is known; retrieving every session and every file, one call each; finishing.
+pub const PARTS: [(&str, &str); 5] = [
+    ("preserve_ns", "preserved"),
+    ("freeze_ns", "frozen"),
+    ("deserialize_ns", "opened, checked"),
+    ("retrieve_ns", "retrieved"),
+    ("finish_ns", "finished"),
+];
 
 fn name(session: u64) -> String {
     format!("session-{session}")
 }
 
-/// `files` files over `sessions` sessions, from the first call to the last.
-///
-/// # Errors
-///
-/// There is not that much memory, or the format's limits are reached.
-pub fn life(files: u64, sessions: u64) -> Result<Life> {
+/// What each part takes of `files` files over `sessions` sessions.
+pub fn life(files: u64, sessions: u64) -> Result<[Duration; 5]> {
     let linked = kho_golden::components()?.components();
     let registry = Registry::new(linked.chain([&COMPONENT]))?;
     let handlers = || Handlers::new().with(Numbers);
@@ -139,14 +131,7 @@ pub fn life(files: u64, sessions: u64) -> Result<Life> {
 
     let start = Instant::now();
     incoming.finish()?;
-    let finish = start.elapsed();
-    Ok(Life {
-        preserve,
-        freeze,
-        deserialize,
-        retrieve,
-        finish,
-    })
+    Ok([preserve, freeze, deserialize, retrieve, start.elapsed()])
 }
 
 #[cfg(test)]

@@ -47,10 +47,6 @@ fn compute(threads: usize) -> Result<Duration> {
 }
 
 /// Copies `from` to `to`, which is as long.
-///
-/// # Errors
-///
-/// None.
 pub fn copy(to: &mut [u8], from: &[u8]) -> Result<Duration> {
     let start = Instant::now();
     to.copy_from_slice(black_box(from));

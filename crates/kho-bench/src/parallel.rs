@@ -15,10 +15,6 @@ pub fn threads() -> usize {
 }
 
 /// An empty tracker for the keys of order 0 of the first `pages` pages, which `threads` threads fill.
-///
-/// # Errors
-///
-/// There is not that much memory.
 fn tracker(pages: u64, threads: usize) -> Result<SharedTracker> {
     let run = PageRun { pfn: 0, pages };
     let nodes = SharedTracker::nodes_for(run, Order::ZERO) + threads;
@@ -31,52 +27,43 @@ fn put(handle: &mut Handle<'_>, pfn: u64) -> bool {
     key.is_some_and(|key| handle.add(key).is_ok())
 }
 
-/// Puts `count` pages in that follow each other, each thread its part of them, one call each. Returns how
-/// many were put in.
-fn add_contiguous(tracker: &SharedTracker, count: u64, threads: usize) -> u64 {
-    let part = count.div_ceil(threads.max(1) as u64).max(1);
-    let work = |from: u64| {
+/// Puts pages in, each thread a part of them, one call each. Returns how many were put in.
+fn add<I: Iterator<Item = u64> + Send>(
+    tracker: &SharedTracker,
+    parts: impl Iterator<Item = I>,
+) -> u64 {
+    let work = &|pages: I| -> u64 {
         let mut handle = tracker.handle();
-        let pages = from..count.min(from + part);
-        pages
-            .map(|pfn| u64::from(put(&mut handle, pfn)))
-            .sum::<u64>()
-    };
-    let parts = (0..threads as u64).map(|thread| thread * part);
-    thread::scope(|scope| {
-        let threads: Vec<_> = parts.map(|from| scope.spawn(move || work(from))).collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .sum()
-    })
-}
-
-/// Puts pages in that are named one by one, each thread its part of them.
-fn add_pages(tracker: &SharedTracker, pages: &[u64], threads: usize) -> u64 {
-    let part = pages.len().div_ceil(threads.max(1)).max(1);
-    let work = |pages: &[u64]| {
-        let mut handle = tracker.handle();
-        pages
-            .iter()
-            .map(|pfn| u64::from(put(&mut handle, *pfn)))
-            .sum::<u64>()
+        pages.map(|pfn| u64::from(put(&mut handle, pfn))).sum()
     };
     thread::scope(|scope| {
-        let parts = pages.chunks(part);
         let threads: Vec<_> = parts
             .map(|pages| scope.spawn(move || work(pages)))
             .collect();
-        threads
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .sum()
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.flatten().sum()
     })
+}
+
+/// Puts `count` pages in that follow each other.
+fn add_contiguous(tracker: &SharedTracker, count: u64, threads: usize) -> u64 {
+    let part = count.div_ceil(threads.max(1) as u64).max(1);
+    let parts = (0..threads as u64).map(|thread| thread * part);
+    add(tracker, parts.map(|from| from..count.min(from + part)))
+}
+
+/// Puts pages in that are named one by one.
+fn add_pages(tracker: &SharedTracker, pages: &[u64], threads: usize) -> u64 {
+    let part = pages.len().div_ceil(threads.max(1)).max(1);
+    add(
+        tracker,
+        pages.chunks(part).map(|pages| pages.iter().copied()),
+    )
 }
 
 /// Goes through a tree that was handed over, each thread its part of the leaves. Returns the keys.
 fn walk(nodes: &Nodes, threads: usize) -> Result<u64> {
-    let leaves = Leaves::read(nodes, Link::given(nodes.root(), "root"))?;
+    let leaves = Leaves::read(nodes, Link::given(nodes.root, "root"))?;
     let leaves = &leaves;
     let work = |part| {
         let mut sum = 0u64;
@@ -98,43 +85,31 @@ fn walk(nodes: &Nodes, threads: usize) -> Result<u64> {
 pub(crate) fn workloads(data: Data) -> Vec<Workload> {
     let (count, span) = (data.contiguous, data.span);
     let (keys, random) = (Work::Keys(count), Work::Keys(data.random));
-    let contiguous = move |threads| {
-        let tracker = tracker(count, threads)?;
-        timed(|| all_of(add_contiguous(&tracker, count, threads), count))
+    let contiguous = move |name, threads| {
+        Workload::new(name, keys, move || {
+            let tracker = tracker(count, threads)?;
+            timed(|| all_of(add_contiguous(&tracker, count, threads), count))
+        })
     };
-    let chosen = move |pages: &[u64], threads| {
-        let tracker = tracker(span, threads)?;
-        timed(|| Ok(add_pages(&tracker, pages, threads)))
+    let chosen = move |name, threads| {
+        let pages = move || Ok(data.random_pages());
+        Workload::on(name, random, pages, move |pages| {
+            let tracker = tracker(span, threads)?;
+            timed(|| Ok(add_pages(&tracker, pages, threads)))
+        })
     };
-    let pages = move || Ok(data.random_pages());
+    let dense = move || radix::dense(count, Order::ZERO);
+    let sparse = move || radix::sparse(&data);
     vec![
-        Workload::new("radix_shared_add_contig_o0", keys, move || contiguous(1)),
-        Workload::new("radix_shared_add_contig_o0_threads", keys, move || {
-            contiguous(threads())
+        contiguous("radix_shared_add_contig_o0", 1),
+        contiguous("radix_shared_add_contig_o0_threads", threads()),
+        chosen("radix_shared_add_random_1Tspan", 1),
+        chosen("radix_shared_add_random_1Tspan_threads", threads()),
+        Workload::on("radix_walk_dense_threads", keys, dense, move |nodes| {
+            timed(|| all_of(walk(nodes, threads())?, count))
         }),
-        Workload::on(
-            "radix_shared_add_random_1Tspan",
-            random,
-            pages,
-            move |pages| chosen(pages, 1),
-        ),
-        Workload::on(
-            "radix_shared_add_random_1Tspan_threads",
-            random,
-            pages,
-            move |pages| chosen(pages, threads()),
-        ),
-        Workload::on(
-            "radix_walk_dense_threads",
-            keys,
-            move || radix::dense(count, Order::ZERO),
-            move |nodes| timed(|| all_of(walk(nodes, threads())?, count)),
-        ),
-        Workload::on(
-            "radix_walk_sparse_threads",
-            random,
-            move || radix::sparse(&data),
-            |nodes| timed(|| walk(nodes, threads())),
-        ),
+        Workload::on("radix_walk_sparse_threads", random, sparse, |nodes| {
+            timed(|| walk(nodes, threads()))
+        }),
     ]
 }

@@ -100,9 +100,18 @@ fn walk<S: Set>(set: &S) -> u64 {
 fn sets<S: Set>(data: Data) -> Vec<Workload> {
     let (small, large) = (first(Order::ZERO), first(data.order));
     let (count, folios) = (data.contiguous, data.folios);
-    let keys = Work::Keys(count);
-    let huge = Work::Keys(folios);
-    let random = Work::Keys(data.random);
+    let (keys, random) = (Work::Keys(count), Work::Keys(data.random));
+    let made = |name, first, count| {
+        Workload::new(name, Work::Keys(count), move || {
+            timed(|| Ok(filled::<S>(first, count)))
+        })
+    };
+    let walked = |name, first, count| {
+        let make = move || Ok(filled::<S>(first, count));
+        Workload::on(name, Work::Keys(count), make, |set| timed(|| Ok(walk(set))))
+    };
+    let pages = move || Ok(data.random_pages());
+    let sparse = move || Ok(chosen::<S>(small, &data.random_pages()));
     let all = vec![
         Workload::new("radix_add_contig_o0", keys, move || {
             let mut set = S::default();
@@ -120,62 +129,25 @@ fn sets<S: Set>(data: Data) -> Vec<Workload> {
                 Ok(())
             })
         }),
-        Workload::on(
-            "radix_walk_dense",
-            keys,
-            move || Ok(filled::<S>(small, count)),
-            |set| timed(|| Ok(walk(set))),
-        ),
-        Workload::on(
-            "radix_add_random_1Tspan",
-            random,
-            move || Ok(data.random_pages()),
-            move |pages| {
-                let mut set = None;
-                timed(|| {
-                    set = Some(chosen::<S>(small, pages));
-                    black_box(&set);
-                    Ok(())
-                })
-            },
-        ),
-        Workload::on(
-            "radix_walk_sparse",
-            random,
-            move || Ok(chosen::<S>(small, &data.random_pages())),
-            |set| timed(|| Ok(walk(set))),
-        ),
-        Workload::new("radix_add_1TiB_as_2M", huge, move || {
-            let mut set = None;
-            timed(|| {
-                set = Some(filled::<S>(large, folios));
-                black_box(&set);
-                Ok(())
-            })
+        walked("radix_walk_dense", small, count),
+        Workload::on("radix_add_random_1Tspan", random, pages, move |pages| {
+            timed(|| Ok(chosen::<S>(small, pages)))
         }),
-        Workload::on(
-            "radix_walk_1TiB_as_2M",
-            huge,
-            move || Ok(filled::<S>(large, folios)),
-            |set| timed(|| Ok(walk(set))),
-        ),
-        Workload::new("radix_preserve_range_dense", keys, move || {
-            let mut set = None;
-            timed(|| {
-                set = Some(filled::<S>(small, count));
-                black_box(&set);
-                Ok(())
-            })
+        Workload::on("radix_walk_sparse", random, sparse, |set| {
+            timed(|| Ok(walk(set)))
         }),
+        made("radix_add_1TiB_as_2M", large, folios),
+        walked("radix_walk_1TiB_as_2M", large, folios),
+        made("radix_preserve_range_dense", small, count),
     ];
-    all.into_iter()
-        .map(|workload| workload.by(S::NAME))
-        .collect()
+    let all = all.into_iter();
+    all.map(|workload| workload.by(S::NAME)).collect()
 }
 
 /// Times of writing and reading `$records`, of which `$record` is looked at as said.
 macro_rules! times {
     ($type:ty, $records:expr, $record:ident => $look:expr) => {{
+        let sum = |sum: u64, look: u64| sum.wrapping_add(look);
         let records: &$type = $records;
         // Room for it, as a writer has that knows how much there is.
         let room = size_of_val(records.as_slice()) + 64;
@@ -187,9 +159,7 @@ macro_rules! times {
         })?;
         let read = timed(|| {
             let records = rkyv::access::<rkyv::Archived<$type>, RkyvError>(&bytes)?;
-            Ok(records
-                .iter()
-                .fold(0u64, |sum, $record| sum.wrapping_add($look)))
+            Ok(records.iter().map(|$record| $look).fold(0, sum))
         })?;
         let rkyv = ("rkyv", [write, read]);
         let mut bytes = Vec::new();
@@ -200,9 +170,7 @@ macro_rules! times {
         })?;
         let read = timed(|| {
             let (records, _): ($type, _) = bincode::decode_from_slice(&bytes, bincode())?;
-            Ok(records
-                .iter()
-                .fold(0u64, |sum, $record| sum.wrapping_add($look)))
+            Ok(records.iter().map(|$record| $look).fold(0, sum))
         })?;
         Ok(vec![rkyv, ("bincode", [write, read])])
     }};
@@ -246,6 +214,8 @@ fn serialisers(data: Data) -> Vec<Workload> {
     // What the formats add.
     let room = usize::try_from(bytes).unwrap_or(0) + 64;
     let make = move || Ok(records(count));
+    let of_rkyv = move || with_rkyv(&records(count), room);
+    let of_bincode = move || with_bincode(&records(count), room);
     vec![
         Workload::on("block_write_32B", work, make, move |records| {
             timed(|| with_bincode(records, room))
@@ -255,37 +225,19 @@ fn serialisers(data: Data) -> Vec<Workload> {
             timed(|| with_rkyv(records, room))
         })
         .by("rkyv"),
-        Workload::on(
-            "block_restore",
-            work,
-            move || with_rkyv(&records(count), room),
-            |bytes| timed(|| Ok(rkyv::access::<Archived, RkyvError>(bytes)?.len())),
-        )
+        Workload::on("block_restore", work, of_rkyv, |bytes| {
+            timed(|| Ok(rkyv::access::<Archived, RkyvError>(bytes)?.len()))
+        })
         .by("rkyv"),
-        Workload::on(
-            "block_restore",
-            work,
-            move || with_bincode(&records(count), room),
-            |bytes| {
-                timed(|| {
-                    let (records, _): (Records, _) = bincode::decode_from_slice(bytes, bincode())?;
-                    Ok(records)
-                })
-            },
-        )
+        Workload::on("block_restore", work, of_bincode, |bytes| {
+            timed(|| Ok(bincode::decode_from_slice::<Records, _>(bytes, bincode())?.0))
+        })
         .by("bincode"),
-        Workload::on(
-            "block_read_32B",
-            work,
-            move || with_rkyv(&records(count), room),
-            |bytes| {
-                let records = rkyv::access::<Archived, RkyvError>(bytes)?;
-                let records = records
-                    .iter()
-                    .map(|words| words.map(|word| word.to_native()));
-                timed(|| Ok(sum(records)))
-            },
-        )
+        Workload::on("block_read_32B", work, of_rkyv, |bytes| {
+            let records = rkyv::access::<Archived, RkyvError>(bytes)?.iter();
+            let records = records.map(|words| words.map(|word| word.to_native()));
+            timed(|| Ok(sum(records)))
+        })
         .by("rkyv"),
         Workload::on("block_read_32B", work, make, |records| {
             timed(|| Ok(sum(black_box(records).iter().copied())))
@@ -319,10 +271,6 @@ fn file_records(count: u64) -> Vec<FileRecord> {
 pub type Times = Vec<(&'static str, [Duration; 2])>;
 
 /// What it takes to write `count` entries of four words, and to read them again.
-///
-/// # Errors
-///
-/// A peer refuses.
 // What rkyv reads is converted, what bincode reads need not be.
 #[allow(clippy::useless_conversion)]
 pub fn entry_times(count: u64) -> Result<Times> {
@@ -331,10 +279,6 @@ pub fn entry_times(count: u64) -> Result<Times> {
 }
 
 /// What it takes to write `count` file records, and to read them again.
-///
-/// # Errors
-///
-/// A peer refuses.
 // As above.
 #[allow(clippy::useless_conversion)]
 pub fn file_times(count: u64) -> Result<Times> {

@@ -21,10 +21,6 @@ const LEAST: u64 = 64 << 20;
 
 /// An arena for the nodes of a tree of `keys` keys of one order, `apart` keys or fewer one from the
 /// other on average.
-///
-/// # Errors
-///
-/// There is not that much memory.
 pub fn arena(keys: u64, apart: u64) -> Result<Arena> {
     let leaves = (keys.saturating_mul(apart) >> LEAF_BITS).min(keys) + 1;
     // Tables above them, and what an allocator rounds up.
@@ -35,10 +31,6 @@ pub fn arena(keys: u64, apart: u64) -> Result<Arena> {
 }
 
 /// An empty tracker for `data`'s random pages, which are the most nodes.
-///
-/// # Errors
-///
-/// There is not that much memory.
 pub fn tracker(keys: u64, apart: u64) -> Result<Tracker> {
     Ok(Tracker::new(arena(keys, apart)?)?)
 }
@@ -47,14 +39,7 @@ pub fn tracker(keys: u64, apart: u64) -> Result<Tracker> {
 #[derive(Debug)]
 pub struct Nodes {
     handed: Handed,
-    root: PhysAddr,
-}
-
-impl Nodes {
-    /// The root's address.
-    pub(crate) const fn root(&self) -> PhysAddr {
-        self.root
-    }
+    pub(crate) root: PhysAddr,
 }
 
 impl PhysMem for Nodes {
@@ -69,10 +54,6 @@ impl PhysMem for Nodes {
 }
 
 /// What `tracker` is to the next kernel.
-///
-/// # Errors
-///
-/// Somebody else has the arena.
 pub fn handed_over(tracker: Tracker, arena: Arena) -> Result<Nodes> {
     let root = tracker.root();
     tracker.hand_over();
@@ -86,30 +67,18 @@ fn key(pfn: u64, order: Order) -> Option<Key> {
 }
 
 /// Puts `count` keys of one order in that follow each other, one call each.
-///
-/// # Errors
-///
-/// No page is left for a node, or one was there.
 pub fn add_each(tracker: &mut Tracker, count: u64, order: Order) -> Result<()> {
     for index in 0..count {
-        let Some(key) = key(index << order.get(), order) else {
-            return Err("no key".into());
-        };
+        let key = key(index << order.get(), order).ok_or("no key")?;
         tracker.add(key)?;
     }
     Ok(())
 }
 
 /// Takes them out, one call each.
-///
-/// # Errors
-///
-/// One was not there.
 pub fn remove_each(tracker: &mut Tracker, count: u64, order: Order) -> Result<()> {
     for index in 0..count {
-        let Some(key) = key(index << order.get(), order) else {
-            return Err("no key".into());
-        };
+        let key = key(index << order.get(), order).ok_or("no key")?;
         tracker.remove(key)?;
     }
     Ok(())
@@ -129,19 +98,12 @@ pub fn add_pages(tracker: &mut Tracker, pages: &[u64]) -> u64 {
 /// The one run of `count` keys of one order from page 0 on.
 #[must_use]
 pub const fn run(count: u64, order: Order) -> KeyRun {
-    KeyRun {
-        pfn: 0,
-        keys: count,
-        order,
-    }
+    let (pfn, keys) = (0, count);
+    KeyRun { pfn, keys, order }
 }
 
 /// Goes through a tree that was handed over, key by key, with the checks of a walk. Returns the keys. Each
 /// of them is really had: what a compiler knows of numbers in a row is of no use to it.
-///
-/// # Errors
-///
-/// It is damaged.
 pub fn walk_keys(nodes: &Nodes) -> Result<u64> {
     let mut sum = 0u64;
     let keys = kho_radix::walk_keys(nodes, Link::given(nodes.root, "root"), |key| {
@@ -152,10 +114,6 @@ pub fn walk_keys(nodes: &Nodes) -> Result<u64> {
 }
 
 /// The same, run by run.
-///
-/// # Errors
-///
-/// It is damaged.
 pub fn walk_runs(nodes: &Nodes) -> Result<u64> {
     let mut sum = 0u64;
     let keys = kho_radix::walk_runs(nodes, Link::given(nodes.root, "root"), |run| {
@@ -167,10 +125,6 @@ pub fn walk_runs(nodes: &Nodes) -> Result<u64> {
 
 /// Reads a whole tree with every check there is, in order of address and ready for lookups: what opening a
 /// handover does. Returns the keys.
-///
-/// # Errors
-///
-/// It is damaged.
 pub fn preserved(nodes: &Nodes) -> Result<u64> {
     let preserved = Preserved::read(nodes, Link::given(nodes.root, "root"))?;
     Ok(preserved.keys() as u64)
@@ -203,6 +157,13 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
     Ok(took)
 }
 
+/// A tree of `count` keys of one order.
+pub(crate) fn filled(count: u64, order: Order) -> Result<Tracker> {
+    let mut tracker = tracker(count, 1)?;
+    tracker.add_folios(run(count, order))?;
+    Ok(tracker)
+}
+
 /// The tree of `count` keys of one order, handed over.
 pub(crate) fn dense(count: u64, order: Order) -> Result<Nodes> {
     let arena = arena(count, 1)?;
@@ -213,7 +174,7 @@ pub(crate) fn dense(count: u64, order: Order) -> Result<Nodes> {
 
 /// The tree of `data`'s random pages, handed over.
 pub(crate) fn sparse(data: &Data) -> Result<Nodes> {
-    let arena = arena(data.random, data.span / data.random.max(1) + 1)?;
+    let arena = arena(data.random, data.apart())?;
     let mut tracker = Tracker::new(arena.clone())?;
     let _ = add_pages(&mut tracker, &data.random_pages());
     handed_over(tracker, arena)
@@ -228,117 +189,65 @@ pub(crate) fn all_of(walked: u64, keys: u64) -> Result<()> {
 }
 
 pub(crate) fn workloads(data: Data) -> Vec<Workload> {
+    type Walk = fn(&Nodes) -> Result<u64>;
     let zero = Order::ZERO;
     let (count, folios, order) = (data.contiguous, data.folios, data.order);
-    let apart = data.span / data.random.max(1) + 1;
-    let keys = Work::Keys(count);
-    let empty = move || tracker(count, 1);
-    let own = move || {
-        let mut tracker = tracker(count, 1)?;
-        tracker.add_folios(run(count, zero))?;
-        Ok(tracker)
+    let (keys, random) = (Work::Keys(count), Work::Keys(data.random));
+    let added = |name, count, order| {
+        Workload::new(name, Work::Keys(count), move || {
+            let mut tracker = tracker(count, 1)?;
+            timed(|| add_each(&mut tracker, count, order))
+        })
     };
+    let added_at_once = |name, count, order| {
+        Workload::new(name, Work::Keys(count), move || {
+            let mut tracker = tracker(count, 1)?;
+            timed(|| Ok(tracker.add_folios(run(count, order))?))
+        })
+    };
+    let walked = |name, count, order, walk: Walk| {
+        let run = move |nodes: &mut Nodes| timed(|| all_of(walk(nodes)?, count));
+        Workload::on(name, Work::Keys(count), move || dense(count, order), run)
+    };
+    let walked_sparse = |name, walk: Walk| {
+        let run = move |nodes: &mut Nodes| timed(|| walk(nodes));
+        Workload::on(name, random, move || sparse(&data), run)
+    };
+    let iterated = |name, count, order| {
+        let run = move |tracker: &mut Tracker| timed(|| all_of(iterate(tracker), count));
+        Workload::on(name, Work::Keys(count), move || filled(count, order), run)
+    };
+    let pages = move || Ok(data.random_pages());
     let own_sparse = move || {
-        let mut tracker = tracker(data.random, apart)?;
+        let mut tracker = tracker(data.random, data.apart())?;
         let _ = add_pages(&mut tracker, &data.random_pages());
         Ok(tracker)
     };
-    let own_folios = move || {
-        let mut tracker = tracker(folios, 1)?;
-        tracker.add_folios(run(folios, order))?;
-        Ok(tracker)
-    };
-    let huge = Work::Keys(folios);
-    let random = Work::Keys(data.random);
     vec![
-        Workload::new("radix_add_contig_o0", keys, move || {
-            let mut tracker = empty()?;
-            timed(|| add_each(&mut tracker, count, zero))
-        }),
+        added("radix_add_contig_o0", count, zero),
         Workload::new("radix_del_contig_o0", keys, move || {
-            let mut tracker = own()?;
+            let mut tracker = filled(count, zero)?;
             timed(|| remove_each(&mut tracker, count, zero))
         }),
-        Workload::on(
-            "radix_walk_dense",
-            keys,
-            move || dense(count, zero),
-            move |nodes| timed(|| all_of(walk_keys(nodes)?, count)),
-        ),
-        Workload::on("radix_iterate_dense", keys, own, move |tracker| {
-            timed(|| all_of(iterate(tracker), count))
+        walked("radix_walk_dense", count, zero, walk_keys),
+        iterated("radix_iterate_dense", count, zero),
+        Workload::on("radix_add_random_1Tspan", random, pages, move |pages| {
+            let mut tracker = tracker(data.random, data.apart())?;
+            timed(|| Ok(add_pages(&mut tracker, pages)))
         }),
-        Workload::on(
-            "radix_add_random_1Tspan",
-            random,
-            move || Ok(data.random_pages()),
-            move |pages| {
-                let mut tracker = tracker(data.random, apart)?;
-                timed(|| Ok(add_pages(&mut tracker, pages)))
-            },
-        ),
-        Workload::on(
-            "radix_preserved_dense",
-            keys,
-            move || dense(count, zero),
-            move |nodes| timed(|| all_of(preserved(nodes)?, count)),
-        ),
-        Workload::on(
-            "radix_preserved_sparse",
-            random,
-            move || sparse(&data),
-            |nodes| timed(|| preserved(nodes)),
-        ),
-        Workload::on(
-            "radix_walk_sparse",
-            random,
-            move || sparse(&data),
-            |nodes| timed(|| walk_keys(nodes)),
-        ),
-        Workload::on(
-            "radix_walk_runs_sparse",
-            random,
-            move || sparse(&data),
-            |nodes| timed(|| walk_runs(nodes)),
-        ),
+        walked("radix_preserved_dense", count, zero, preserved),
+        walked_sparse("radix_preserved_sparse", preserved),
+        walked_sparse("radix_walk_sparse", walk_keys),
+        walked_sparse("radix_walk_runs_sparse", walk_runs),
         Workload::on("radix_iterate_sparse", random, own_sparse, |tracker| {
             timed(|| Ok(iterate(tracker)))
         }),
-        Workload::new("radix_add_1TiB_as_2M", huge, move || {
-            let mut tracker = tracker(folios, 1)?;
-            timed(|| Ok(tracker.add_folios(run(folios, order))?))
-        }),
-        Workload::new("radix_add_1TiB_as_2M_each", huge, move || {
-            let mut tracker = tracker(folios, 1)?;
-            timed(|| add_each(&mut tracker, folios, order))
-        }),
-        Workload::on(
-            "radix_walk_1TiB_as_2M",
-            huge,
-            move || dense(folios, order),
-            move |nodes| timed(|| all_of(walk_runs(nodes)?, folios)),
-        ),
-        Workload::on(
-            "radix_walk_1TiB_as_2M_each",
-            huge,
-            move || dense(folios, order),
-            move |nodes| timed(|| all_of(walk_keys(nodes)?, folios)),
-        ),
-        Workload::on(
-            "radix_iterate_1TiB_as_2M",
-            huge,
-            own_folios,
-            move |tracker| timed(|| all_of(iterate(tracker), folios)),
-        ),
-        Workload::new("radix_preserve_range_dense", keys, move || {
-            let mut tracker = empty()?;
-            timed(|| Ok(tracker.add_folios(run(count, zero))?))
-        }),
-        Workload::on(
-            "radix_walk_runs_dense",
-            keys,
-            move || dense(count, zero),
-            move |nodes| timed(|| all_of(walk_runs(nodes)?, count)),
-        ),
+        added_at_once("radix_add_1TiB_as_2M", folios, order),
+        added("radix_add_1TiB_as_2M_each", folios, order),
+        walked("radix_walk_1TiB_as_2M", folios, order, walk_runs),
+        walked("radix_walk_1TiB_as_2M_each", folios, order, walk_keys),
+        iterated("radix_iterate_1TiB_as_2M", folios, order),
+        added_at_once("radix_preserve_range_dense", count, zero),
+        walked("radix_walk_runs_dense", count, zero, walk_runs),
     ]
 }

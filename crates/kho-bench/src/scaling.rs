@@ -11,19 +11,6 @@ use crate::data::{Data, SEED};
 use crate::radix::{self, timed};
 use crate::{Result, block, luo, memory, peers};
 
-/// One thing that was measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Point {
-    /// What was done.
-    pub series: &'static str,
-    /// Who did it: `kho`, or a peer.
-    pub by: &'static str,
-    /// How much of it.
-    pub size: u64,
-    /// What it took, at best.
-    pub took: Duration,
-}
-
 /// Measures at one size.
 type Measure = fn(u64, &mut Best) -> Result<()>;
 
@@ -40,9 +27,18 @@ pub struct Scaling {
     measure: Measure,
 }
 
-impl std::fmt::Debug for Scaling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Scaling({}, {} to {})", self.name, self.from, self.to)
+const fn scaling(
+    name: &'static str,
+    (from, to): (u64, u64),
+    bytes: u64,
+    measure: Measure,
+) -> Scaling {
+    Scaling {
+        name,
+        from,
+        to,
+        bytes,
+        measure,
     }
 }
 
@@ -74,48 +70,12 @@ impl Best {
 
 /// All that is measured over many sizes.
 pub const ALL: &[Scaling] = &[
-    Scaling {
-        name: "keys-contiguous",
-        from: 1000,
-        to: 100_000_000,
-        bytes: 16,
-        measure: contiguous,
-    },
-    Scaling {
-        name: "keys-random",
-        from: 1000,
-        to: 100_000_000,
-        bytes: 40,
-        measure: random,
-    },
-    Scaling {
-        name: "entries",
-        from: 100,
-        to: 1_270_000,
-        bytes: 200,
-        measure: entries,
-    },
-    Scaling {
-        name: "files",
-        from: 100,
-        to: 1_000_000,
-        bytes: 1000,
-        measure: files,
-    },
-    Scaling {
-        name: "sessions",
-        from: 100,
-        to: 500_000,
-        bytes: 12_000,
-        measure: sessions,
-    },
-    Scaling {
-        name: "copies",
-        from: 64 << 20,
-        to: 1 << 30,
-        bytes: 2,
-        measure: copies,
-    },
+    scaling("keys-contiguous", (1000, 100_000_000), 16, contiguous),
+    scaling("keys-random", (1000, 100_000_000), 40, random),
+    scaling("entries", (100, 1_270_000), 200, entries),
+    scaling("files", (100, 1_000_000), 1000, files),
+    scaling("sessions", (100, 500_000), 12_000, sessions),
+    scaling("copies", (64 << 20, 1 << 30), 2, copies),
 ];
 
 /// The sizes of `scaling`: a power of ten and three times it, or powers of four.
@@ -136,16 +96,12 @@ fn sizes(scaling: &Scaling) -> Vec<u64> {
 }
 
 /// Runs at each size for about `budget`, sizes that take more memory than `memory` left out. Tells `each`
-/// what came of it.
-///
-/// # Errors
-///
-/// Something could not be measured.
+/// what was done, who did it (`kho`, or a peer), how much of it, and what it took at best.
 pub fn run(
     scaling: &Scaling,
     budget: Duration,
     memory: u64,
-    each: &mut dyn FnMut(Point),
+    each: &mut dyn FnMut(&str, &str, u64, Duration),
 ) -> Result<()> {
     for size in sizes(scaling) {
         if size.saturating_mul(scaling.bytes) > memory {
@@ -159,12 +115,7 @@ pub fn run(
             }
         }
         for (series, by, took) in best.0 {
-            each(Point {
-                series,
-                by,
-                size,
-                took,
-            });
+            each(series, by, size, took);
         }
     }
     Ok(())
@@ -277,12 +228,10 @@ fn entries(count: u64, best: &mut Best) -> Result<()> {
     Ok(())
 }
 
-fn note(life: luo::Life, best: &mut Best) {
-    best.note("preserved", "kho", life.preserve);
-    best.note("frozen", "kho", life.freeze);
-    best.note("opened, checked", "kho", life.deserialize);
-    best.note("retrieved", "kho", life.retrieve);
-    best.note("finished", "kho", life.finish);
+fn note(life: [Duration; 5], best: &mut Best) {
+    for ((_, part), took) in luo::PARTS.into_iter().zip(life) {
+        best.note(part, "kho", took);
+    }
 }
 
 fn files(count: u64, best: &mut Best) -> Result<()> {
@@ -313,15 +262,7 @@ mod tests {
 
     #[test]
     fn sizes_are_round_and_end_where_they_are_to() {
-        let of = |from, to| {
-            sizes(&Scaling {
-                name: "",
-                from,
-                to,
-                bytes: 1,
-                measure: copies,
-            })
-        };
+        let of = |from, to| sizes(&scaling("", (from, to), 1, copies));
         assert_eq!(of(1000, 100_000), [1000, 3000, 10_000, 30_000, 100_000]);
         assert_eq!(of(100, 500), [100, 300, 500]);
         assert_eq!(of(64 << 20, 1 << 30), [64 << 20, 256 << 20, 1 << 30]);
@@ -335,14 +276,12 @@ mod tests {
                 ..*scaling
             };
             let mut points = 0;
-            let run = run(&smallest, Duration::ZERO, u64::MAX, &mut |point| {
-                assert_eq!(point.size, scaling.from);
+            let run = run(&smallest, Duration::ZERO, u64::MAX, &mut |_, _, size, _| {
+                assert_eq!(size, scaling.from);
                 points += 1;
             });
-            assert!(
-                run.is_ok() && points >= 5,
-                "{scaling:?}: {points} points, {run:?}"
-            );
+            let name = scaling.name;
+            assert!(run.is_ok() && points >= 5, "{name}: {points}, {run:?}");
         }
     }
 }

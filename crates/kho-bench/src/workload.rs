@@ -73,19 +73,6 @@ impl Workload {
         self.by = peer;
         self
     }
-
-    /// The same, which takes microseconds.
-    #[must_use]
-    pub fn short(mut self) -> Self {
-        self.short = true;
-        self
-    }
-}
-
-impl std::fmt::Debug for Workload {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Workload({}/{}, {:?})", self.name, self.by, self.work)
-    }
 }
 
 /// All workloads that are timed inside one process, on `data`.
@@ -111,14 +98,12 @@ mod tests {
     fn every_workload_runs_and_has_a_name_of_its_own() {
         let mut names = BTreeSet::new();
         for mut workload in all(Data::standard().scaled(0)) {
-            assert!(
-                names.insert((workload.name, workload.by)),
-                "{workload:?} comes twice"
-            );
+            let name = (workload.name, workload.by);
+            assert!(names.insert(name), "{name:?} comes twice");
             // These need what is not there in a packaged or shallow tree, or gigabytes.
             if !matches!(workload.name, "abi_check" | "memcpy" | "memset") {
                 let took = (workload.run)(1);
-                assert!(took.is_ok(), "{workload:?}: {took:?}");
+                assert!(took.is_ok(), "{name:?}: {took:?}");
             }
         }
     }

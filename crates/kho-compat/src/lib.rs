@@ -68,7 +68,7 @@ pub use component::{Component, Presence};
 pub use consequence::Consequence;
 pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;
-pub use generation::{Generation, Role};
+pub use generation::{Generation, Role, Variant};
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;

@@ -1,7 +1,7 @@
 //! The component's ABI as released: changing it takes a new version and a new snapshot.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use kho_abi_check::{describe, vectors_of};
+use kho_abi_check::{describe, describe_variant, vectors_of};
 use kho_core::{COMPONENT, MEMBLOCK, METADATA, REGION};
 use kho_golden as _; // Links the vectors.
 
@@ -14,6 +14,24 @@ fn kho_is_as_released() {
     }, {
         insta::assert_snapshot!("v4", describe(&COMPONENT).unwrap());
     });
+}
+
+#[test]
+fn what_differs_by_page_size_is_as_released() {
+    let generation = COMPONENT.written();
+    let labels: Vec<_> = generation.variants.iter().map(|one| one.label).collect();
+    assert_eq!(labels, ["16k", "64k"]);
+    for variant in generation.variants {
+        insta::with_settings!({
+            snapshot_path => "../../../abi-snapshots/kho",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            snapshot_suffix => variant.label,
+        }, {
+            let text = describe_variant(&COMPONENT, generation, variant).unwrap();
+            insta::assert_snapshot!("v4", text);
+        });
+    }
 }
 
 #[test]

@@ -23,62 +23,33 @@ const STARTS: [&str; 4] = ["WARNING:", "BUG:", "Oops", "Kernel panic"];
 /// The kernel's weight of a warning; lighter is heavier.
 pub(crate) const WARNING: u8 = 4;
 
-/// A message of weight, and why it may stand there.
-struct Explained {
-    text: &'static str,
-    why: &'static str,
-}
-
-/// What a kernel says on these machines with nothing wrong.
-const EXPLAINED: &[Explained] = &[
-    Explained {
-        text: "tsc: ",
-        why: TIME,
-    },
-    Explained {
-        text: "clocksource: ",
-        why: TIME,
-    },
-    Explained {
-        text: "APIC calibration",
-        why: TIME,
-    },
-    Explained {
-        text: "hrtimer: interrupt took",
-        why: TIME,
-    },
-    Explained {
-        text: "8254 timer not connected to IO-APIC",
-        why: TIME,
-    },
-    Explained {
-        text: "Spurious LAPIC timer interrupt",
-        why: "a timer that the kernel before had set runs out in the one that it started",
-    },
+/// What a kernel says on these machines with nothing wrong, and why.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("tsc: ", TIME),
+    ("clocksource: ", TIME),
+    ("APIC calibration", TIME),
+    ("hrtimer: interrupt took", TIME),
+    ("8254 timer not connected to IO-APIC", TIME),
+    (
+        "Spurious LAPIC timer interrupt",
+        "a timer that the kernel before had set runs out in the one that it started",
+    ),
 ];
 const TIME: &str = "a guest's time does not run evenly where the machine has other things to do";
 
-/// Something that the kernel said and should not have.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
-pub(crate) struct Complaint {
-    /// What it said.
-    pub(crate) text: String,
-}
-
 /// What the kernel complained about: its messages of weight, and the alarms in the console's log. Each is
 /// given once.
-pub(crate) fn complaints(facts: &[Fact], log: &str) -> Vec<Complaint> {
+pub(crate) fn complaints(facts: &[Fact], log: &str) -> Vec<String> {
     let heavy = facts.iter().filter_map(|fact| match fact {
         Fact::Kernel { level, text } if *level <= WARNING => Some(text.as_str()),
         _ => None,
     });
-    let alarms = Heads::of(lines(log)).filter(|line| is_alarm(line));
-    let mut all: Vec<Complaint> = Vec::new();
-    for text in Heads::of(heavy).chain(alarms) {
+    let alarms = heads(lines(log)).filter(|line| is_alarm(line));
+    let mut all: Vec<String> = Vec::new();
+    for text in heads(heavy).chain(alarms) {
         let text = text.trim_end();
-        if explained(text).is_none() && !all.iter().any(|known| known.text == text) {
-            let text = text.to_owned();
-            all.push(Complaint { text });
+        if explained(text).is_none() && !all.iter().any(|known| known == text) {
+            all.push(text.to_owned());
         }
     }
     all
@@ -89,40 +60,23 @@ fn is_alarm(line: &str) -> bool {
 }
 
 /// Messages without what follows an alarm: registers and calls, up to the end of the trace.
-struct Heads<I> {
-    messages: I,
-    in_trace: bool,
-}
-
-impl<I> Heads<I> {
-    const fn of(messages: I) -> Self {
-        Self {
-            messages,
-            in_trace: false,
+fn heads<'l>(messages: impl Iterator<Item = &'l str>) -> impl Iterator<Item = &'l str> {
+    let mut in_trace = false;
+    messages.filter(move |message| {
+        let is_head = !in_trace && !message.contains("[ cut here ]");
+        if in_trace {
+            in_trace = !message.contains("---[ end trace");
+        } else if is_head {
+            in_trace = STARTS.iter().any(|start| message.contains(start));
         }
-    }
-}
-
-impl<'l, I: Iterator<Item = &'l str>> Iterator for Heads<I> {
-    type Item = &'l str;
-
-    fn next(&mut self) -> Option<&'l str> {
-        loop {
-            let message = self.messages.next()?;
-            if self.in_trace {
-                self.in_trace = !message.contains("---[ end trace");
-            } else if !message.contains("[ cut here ]") {
-                self.in_trace = STARTS.iter().any(|start| message.contains(start));
-                return Some(message);
-            }
-        }
-    }
+        is_head
+    })
 }
 
 /// Why the message may stand there; `None` where nothing is known.
 fn explained(text: &str) -> Option<&'static str> {
-    let known = EXPLAINED.iter().find(|known| text.contains(known.text))?;
-    Some(known.why)
+    let (_, why) = EXPLAINED.iter().find(|(known, _)| text.contains(known))?;
+    Some(why)
 }
 
 /// The lines of a console's log.
@@ -143,16 +97,12 @@ pub(crate) fn tail(log: &str) -> String {
 mod tests {
     use super::*;
 
-    fn complaints_of(facts: &[Fact], log: &str) -> Vec<String> {
-        let all = complaints(facts, log);
-        all.into_iter().map(|complaint| complaint.text).collect()
-    }
-
     fn kernel(level: u8, text: &str) -> Fact {
         let text = text.to_owned();
         Fact::Kernel { level, text }
     }
 
+    const WARN: &str = "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x1b/0x70";
     const LOG: &str = "Linux version 7.3.4\r
 Warning: not an alarm by itself\r
 ------------[ cut here ]------------\r
@@ -168,21 +118,17 @@ Kernel panic - not syncing: luo\r
 
     #[test]
     fn a_trace_is_one_complaint() {
-        let expected = [
-            "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x1b/0x70",
-            "Kernel panic - not syncing: luo",
-        ];
-        assert_eq!(complaints_of(&[], LOG), expected);
+        assert_eq!(
+            complaints(&[], LOG),
+            [WARN, "Kernel panic - not syncing: luo"]
+        );
     }
 
     #[test]
     fn messages_of_weight_are_complaints_once() {
         let facts = [
             kernel(4, "refcount_t: underflow; use-after-free."),
-            kernel(
-                4,
-                "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x1b/0x70",
-            ),
+            kernel(4, WARN),
             kernel(4, "RAX: 0"),
             kernel(4, "---[ end trace 0 ]---"),
             kernel(3, "luo: failed"),
@@ -191,18 +137,18 @@ Kernel panic - not syncing: luo\r
         ];
         let expected = [
             "refcount_t: underflow; use-after-free.",
-            "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x1b/0x70",
+            WARN,
             "luo: failed",
             "Kernel panic - not syncing: luo",
         ];
-        assert_eq!(complaints_of(&facts, LOG), expected);
-        assert_eq!(complaints_of(&facts[5..], "quiet"), [""; 0]);
+        assert_eq!(complaints(&facts, LOG), expected);
+        assert_eq!(complaints(&facts[5..], "quiet"), [""; 0]);
     }
 
     #[test]
     fn what_is_explained_says_why() {
-        for known in EXPLAINED {
-            assert!(!known.why.is_empty() && explained(known.text) == Some(known.why));
+        for (known, why) in EXPLAINED {
+            assert!(!why.is_empty() && explained(known) == Some(why));
         }
     }
 

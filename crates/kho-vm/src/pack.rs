@@ -1,6 +1,5 @@
 //! A directory of files as a handover, by `kho pack`.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,22 +10,19 @@ use crate::command::run;
 use crate::failure::{Failure, of_file};
 use crate::place;
 
-/// An object bound to the life of files, as a kernel expects it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Flb {
-    pub(crate) name: String,
-    pub(crate) data: u64,
-}
+/// An object bound to the life of files, as a kernel expects it: its name and its data.
+pub(crate) type Flb = (String, u64);
 
 /// What a kernel with CONFIG_LIVEUPDATE_TEST binds to every memfd, and looks for in a handover that has
 /// one: the data is a number that it knows, and one more for each.
 pub(crate) fn test_flbs() -> Vec<Flb> {
-    (0..3)
-        .map(|n| Flb {
-            name: format!("liveupdate-test-flb-v{n}"),
-            data: 0xfeed_f00d_cafe_bee0 + n,
-        })
-        .collect()
+    let flb = |n: u64| {
+        (
+            format!("liveupdate-test-flb-v{n}"),
+            0xfeed_f00d_cafe_bee0 + n,
+        )
+    };
+    (0..3).map(flb).collect()
 }
 
 const MANIFEST: &str = "manifest.json";
@@ -56,20 +52,17 @@ pub(crate) fn pack(
 
 /// Restores the handover in `image` to the directory `into`.
 pub(crate) fn restore(image: &Path, into: &Path) -> Result<(), Failure> {
-    let beside = beside(image).ok();
-    let base = beside
-        .as_ref()
-        .and_then(|beside| beside.get("base")?.as_u64());
+    // What `kho pack` wrote beside it.
+    let mut beside = image.as_os_str().to_owned();
+    beside.push(".json");
+    let beside = fs::read(beside)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    let base = beside.and_then(|beside: Value| beside.get("base")?.as_u64());
     let base = base.unwrap_or_default().to_string();
-    let words: [&OsStr; 6] = [
-        "restore".as_ref(),
-        image.as_os_str(),
-        "--base".as_ref(),
-        base.as_ref(),
-        "--out".as_ref(),
-        into.as_os_str(),
-    ];
-    kho(words.into_iter(), into)
+    kho("restore", into, |kho| {
+        kho.arg(image).args(["--base", &base, "--out"]).arg(into);
+    })
 }
 
 /// Adds `flbs`, of all files, to the manifest of `dir`.
@@ -79,11 +72,8 @@ fn add(dir: &Path, flbs: &[Flb]) -> Result<(), Failure> {
         return Err(Failure::Failed(text));
     };
     let sessions = manifest.get("sessions").and_then(Value::as_array);
-    let count: usize = sessions
-        .into_iter()
-        .flatten()
-        .map(|s| files(s, "files"))
-        .sum();
+    let sessions = sessions.into_iter().flatten();
+    let count: usize = sessions.map(|session| files(session, "files")).sum();
     if count > 0
         && let Some(object) = manifest.as_object_mut()
     {
@@ -95,16 +85,13 @@ fn add(dir: &Path, flbs: &[Flb]) -> Result<(), Failure> {
 
 /// `flbs` of `count` files, as a manifest lists them.
 pub(crate) fn flbs_json(flbs: &[Flb], count: usize) -> Value {
-    let flbs = flbs.iter();
-    flbs.map(|flb| json!({ "name": flb.name, "data": flb.data, "count": count }))
-        .collect()
+    let flb = |(name, data): &Flb| json!({ "name": name, "data": data, "count": count });
+    flbs.iter().map(flb).collect()
 }
 
 fn files(value: &Value, list: &str) -> usize {
-    value
-        .get(list)
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len)
+    let list = value.get(list).and_then(Value::as_array);
+    list.map_or(0, Vec::len)
 }
 
 /// The manifest of `dir`.
@@ -113,35 +100,15 @@ pub(crate) fn manifest(dir: &Path) -> Option<Value> {
     serde_json::from_slice(&text).ok()
 }
 
-/// What `kho pack` wrote beside `image`.
-fn beside(image: &Path) -> Result<Value, Failure> {
-    let mut path = image.as_os_str().to_owned();
-    path.push(".json");
-    let path = PathBuf::from(path);
-    let text = fs::read(&path).map_err(of_file(&path))?;
-    serde_json::from_slice(&text).map_err(|error| Failure::of(path.display(), error))
-}
-
 fn packed(dir: &Path, dialect: Option<&str>, image: &Path) -> Result<(), Failure> {
-    let words: [&OsStr; 6] = [
-        "pack".as_ref(),
-        dir.as_os_str(),
-        "--format".as_ref(),
-        "raw".as_ref(),
-        "--out".as_ref(),
-        image.as_os_str(),
-    ];
-    let dialect = dialect
-        .into_iter()
-        .flat_map(|dialect| ["--dialect", dialect]);
-    kho(words.into_iter().chain(dialect.map(OsStr::new)), image)
+    kho("pack", image, |kho| {
+        kho.arg(dir).args(["--format", "raw", "--out"]).arg(image);
+        dialect.map(|dialect| kho.args(["--dialect", dialect]));
+    })
 }
 
-fn kho<'w>(words: impl Iterator<Item = &'w OsStr>, into: &Path) -> Result<(), Failure> {
-    let words: Vec<_> = words.collect();
-    let verb = words.first().map(|word| word.display().to_string());
+fn kho(verb: &str, into: &Path, words: impl FnOnce(&mut Command)) -> Result<(), Failure> {
     let mut command = Command::new(place::kho()?);
-    command.args(&words);
-    let what = format!("kho {}", verb.unwrap_or_default());
-    run(command, &what, &into.with_extension("log"))
+    words(command.arg(verb));
+    run(command, &format!("kho {verb}"), &into.with_extension("log"))
 }

@@ -34,10 +34,14 @@ fn absolute(path: std::ffi::OsString) -> PathBuf {
     std::path::absolute(&path).unwrap_or_else(|_| path.into())
 }
 
-/// Builds the `kho` command; returns where it is.
+/// Builds the `kho` command, once; returns where it is.
 pub(crate) fn kho() -> Result<PathBuf, Failure> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    once(&BUILT, build_kho)
+    once(&BUILT, || {
+        let mut command = cargo();
+        command.args(["--package", "kho-cli", "--bin", "kho"]);
+        build(&mut command, &target(), "kho")
+    })
 }
 
 /// What `build` builds, which a run builds once.
@@ -52,43 +56,24 @@ fn once(
     Ok(built.get_or_init(|| path).clone())
 }
 
-fn build_kho() -> Result<PathBuf, Failure> {
-    build(
-        cargo().args(["--package", "kho-cli", "--bin", "kho"]),
-        &target(),
-        "kho",
-    )
-}
-
-/// Builds the guest's init, a static program; returns where it is.
+/// Builds the guest's init, a static program, once; returns where it is.
 pub(crate) fn guest_init() -> Result<PathBuf, Failure> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    once(&BUILT, build_guest_init)
-}
-
-fn build_guest_init() -> Result<PathBuf, Failure> {
-    // One that is built otherwise than the rest has its own directory, or each build would undo the
-    // other.
-    let dir = dir()?.join("guest");
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut command = cargo();
-    command
-        .args([
-            "--package",
-            "kho-guest",
-            "--bin",
-            "kho-guest",
-            "--target",
-            &target,
-        ])
-        .arg("--target-dir")
-        .arg(&dir)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C strip=symbols",
-        );
-    build(&mut command, &dir.join(target), "kho-guest")
+    once(&BUILT, || {
+        // One that is built otherwise than the rest has its own directory, or each build would undo the
+        // other.
+        let dir = dir()?.join("guest");
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        let flags = "-C target-feature=+crt-static -C strip=symbols";
+        let mut command = cargo();
+        command
+            .args(["--package", "kho-guest", "--bin", "kho-guest"])
+            .args(["--target", &target, "--target-dir"])
+            .arg(&dir)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", flags);
+        build(&mut command, &dir.join(target), "kho-guest")
+    })
 }
 
 fn cargo() -> Command {
@@ -102,20 +87,17 @@ fn cargo() -> Command {
 
 fn build(command: &mut Command, target: &Path, program: &str) -> Result<PathBuf, Failure> {
     // cargo shows its own progress.
-    let status = command.status();
-    match status {
-        Ok(status) if status.success() => Ok(target.join("release").join(program)),
-        Ok(status) => Err(Failure::CanNot(format!(
-            "cargo build of {program}: {status}"
-        ))),
-        Err(error) => Err(Failure::CanNot(format!("cargo does not start: {error}"))),
-    }
+    let text = match command.status() {
+        Ok(status) if status.success() => return Ok(target.join("release").join(program)),
+        Ok(status) => format!("cargo build of {program}: {status}"),
+        Err(error) => format!("cargo does not start: {error}"),
+    };
+    Err(Failure::CanNot(text))
 }
 
 /// Looks for the program `name` where programs are.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    let mut paths = std::env::split_paths(&paths).map(|dir| dir.join(name));
+    paths.find(|path| path.is_file())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use kho_guest::Fact;
 
 use crate::failure::{Failure, of_file};
-use crate::journal::{self, Complaint};
+use crate::journal;
 use crate::options::Vm;
 use crate::qemu::{Event, Guest, Machine};
 
@@ -43,14 +43,14 @@ impl Outcome {
     }
 
     /// What the kernel complained about.
-    pub(crate) fn complaints(&self) -> Vec<Complaint> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         journal::complaints(&self.facts, &self.log)
     }
 
     /// The same, as what is wrong.
     pub(crate) fn kernel_says(&self) -> impl Iterator<Item = String> + use<> {
         let complaints = self.complaints().into_iter();
-        complaints.map(|complaint| format!("the kernel says: {}", complaint.text))
+        complaints.map(|text| format!("the kernel says: {text}"))
     }
 
     /// Writes the log to `path`, where one was asked for.

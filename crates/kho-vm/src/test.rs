@@ -97,19 +97,14 @@ impl Tests<'_> {
         self.test("inject: a handover that is made up", made)?;
         self.test("inject: what a real kernel handed over", again)?;
         self.client()?;
-        self.test("capture: memfds of single pages", |vm| {
-            captured(vm, Folios::Small, "")
-        })?;
-        self.test("capture: memfds of mixed orders", |vm| {
-            captured(vm, Folios::Mixed, "")
-        })?;
-        self.test("capture: reserved memory", |vm| {
-            captured(
-                vm,
-                Folios::Small,
-                "reserve_mem=2M:4096:one reserve_mem=5000:8:two",
-            )
-        })?;
+        const RESERVE: &str = "reserve_mem=2M:4096:one reserve_mem=5000:8:two";
+        for (name, folios, arguments) in [
+            ("capture: memfds of single pages", Folios::Small, ""),
+            ("capture: memfds of mixed orders", Folios::Mixed, ""),
+            ("capture: reserved memory", Folios::Small, RESERVE),
+        ] {
+            self.test(name, |vm| captured(vm, folios, arguments))?;
+        }
         self.test("chain: three kernels", |vm| {
             let dir = tempdir()?;
             let image = MADE.pack(dir.path())?;
@@ -168,13 +163,10 @@ impl Tests<'_> {
             }
         }
         let mut wrong = inject::compare(&reading.sessions, &outcome.facts);
-        let complaints = outcome.complaints();
-        wrong.extend(complaints.into_iter().map(|it| it.text));
+        wrong.extend(outcome.complaints());
         self.note(format!("{WHOLE}nothing is lost by that"), wrong, took);
-        let wrong = root_of(&outcome.facts, &reading)
-            .err()
-            .into_iter()
-            .collect();
+        let wrong = root_of(&outcome.facts, &reading).err();
+        let wrong = wrong.into_iter().collect();
         let name = format!("{WHOLE}debugfs shows the root that was handed over");
         self.note(name, wrong, Duration::ZERO);
         Ok(())
@@ -200,22 +192,16 @@ impl Tests<'_> {
         // Only of all rows there is a table to compare with.
         if all.len() == ROWS.len() {
             let wrong = found(mismatch::check_if_of(&all).map(|()| Vec::new()))?;
-            self.note(
-                "mismatch: the document says so".to_owned(),
-                wrong,
-                Duration::ZERO,
-            );
+            let name = "mismatch: the document says so".to_owned();
+            self.note(name, wrong, Duration::ZERO);
         }
         Ok(())
     }
 
     /// Says how many passed and failed. Returns whether none failed, and some passed.
     fn finish(&self) -> bool {
-        let failed = self
-            .done
-            .iter()
-            .filter(|test| !test.wrong.is_empty())
-            .count();
+        let failed = self.done.iter().filter(|test| !test.wrong.is_empty());
+        let failed = failed.count();
         let passed = self.done.len() - failed;
         if self.json {
             println!("{:#}", self.json(passed, failed));
@@ -278,9 +264,8 @@ fn captured(vm: &Vm, folios: Folios, arguments: &str) -> Found {
     let captured = wanted.capture(vm, &dir.path().join("capture.core.zst"))?;
     let mut wrong = captured.wrong;
     let by_order = captured.reading.facts.pointer("/preserved/by_order");
-    let orders = by_order
-        .and_then(Value::as_object)
-        .map_or(0, serde_json::Map::len);
+    let orders = by_order.and_then(Value::as_object);
+    let orders = orders.map_or(0, serde_json::Map::len);
     if folios == Folios::Mixed && orders < 5 {
         wrong.push(format!("the kernel took folios of {orders} orders only"));
     }
@@ -306,9 +291,8 @@ fn client(vm: &Vm) -> Result<(Outcome, Reading), Failure> {
 fn client_plan(reading: &Reading) -> Plan {
     let mut steps = vec![Step::Debugfs];
     let mut rest = inject::retrieve_all(&reading.sessions).steps;
-    let finish = rest
-        .iter()
-        .position(|step| matches!(step, Step::Finish { .. }));
+    let is_finish = |step: &Step| matches!(step, Step::Finish { .. });
+    let finish = rest.iter().position(is_finish);
     let finish = rest.split_off(finish.unwrap_or(rest.len()));
     steps.extend(rest);
     for session in reading
@@ -337,11 +321,8 @@ fn root_of(facts: &[Fact], reading: &Reading) -> Result<(), String> {
     });
     let shown = bytes.ok_or("kho/in/fdt is not there")?;
     // Of the page that was handed over it shows what the tree takes.
-    let whole: String = reading
-        .root
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digits = reading.root.iter().map(|byte| format!("{byte:02x}"));
+    let whole: String = digits.collect();
     if shown.is_empty() || !whole.starts_with(shown) {
         return Err("kho/in/fdt is not the root FDT that was handed over".to_owned());
     }

@@ -31,6 +31,19 @@ struct Count {
     instructions: u64,
 }
 
+/// What `kho-bench counted` says there is.
+#[derive(Deserialize)]
+struct Known {
+    region: String,
+    all: Vec<Work>,
+}
+
+#[derive(Deserialize)]
+struct Work {
+    name: String,
+    count: u64,
+}
+
 /// What this machine's counts are of.
 fn of() -> String {
     let libc = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
@@ -56,10 +69,8 @@ fn judge(before: Option<Count>, now: Count) -> (f64, Verdict) {
     #[allow(clippy::cast_precision_loss)]
     let more = (now.instructions as f64 / before.instructions.max(1) as f64 - 1.0) * 100.0;
     // In whole instructions: at the limit itself nothing is rounded.
-    let (now, before) = (
-        u128::from(now.instructions) * 100,
-        u128::from(before.instructions),
-    );
+    let [now, before] = [now, before].map(|count| u128::from(count.instructions));
+    let now = now * 100;
     let verdict = if now > before * (100 + MORE) {
         Verdict::More
     } else if now < before * (100 - MORE) {
@@ -85,13 +96,11 @@ pub(super) fn run(
         return Err("valgrind is not there; on Debian: apt-get install valgrind".to_owned());
     }
     let path = root.join(BASELINE);
-    let text = std::fs::read_to_string(&path);
-    let baseline = match text {
-        Ok(text) => {
-            Some(serde_json::from_str::<Baseline>(&text).map_err(|e| format!("{BASELINE}: {e}"))?)
-        }
-        Err(_) => None,
-    };
+    let text = std::fs::read_to_string(&path).ok();
+    let baseline = text.map(|text| serde_json::from_str::<Baseline>(&text));
+    let baseline = baseline
+        .transpose()
+        .map_err(|e| format!("{BASELINE}: {e}"))?;
     let (of, counts) = (of(), counts(program, only)?);
     let same = baseline.as_ref().is_none_or(|baseline| baseline.of == of);
     let before = |name: &str| baseline.as_ref()?.instructions.get(name).copied();
@@ -113,13 +122,11 @@ pub(super) fn run(
         println!("\n{BASELINE} is written");
         return Ok(true);
     }
-    let more = rows
-        .iter()
-        .filter(|(_, _, (_, verdict))| *verdict == Verdict::More)
+    let verdicts = || rows.iter().map(|(_, _, (_, verdict))| *verdict);
+    let more = verdicts()
+        .filter(|verdict| *verdict == Verdict::More)
         .count();
-    let less = rows
-        .iter()
-        .any(|(_, _, (_, verdict))| matches!(verdict, Verdict::Less | Verdict::New));
+    let less = verdicts().any(|verdict| matches!(verdict, Verdict::Less | Verdict::New));
     let bless = "cargo xtask bench --check --bless";
     match &baseline {
         None => println!("\nthere is no {BASELINE}: {bless} writes it"),
@@ -144,51 +151,34 @@ pub(super) fn run(
 /// What each operation takes, in instructions.
 fn counts(program: &Path, only: Option<&str>) -> Result<BTreeMap<String, Count>, String> {
     let known = process::json(program, &["counted"])?;
-    let region = known
-        .get("region")
-        .and_then(|region| region.as_str())
-        .unwrap_or_default();
-    let names = known
-        .get("all")
-        .and_then(|all| all.as_array())
-        .into_iter()
-        .flatten();
-    let names =
-        names.filter_map(|work| Some((work.get("name")?.as_str()?, work.get("count")?.as_u64()?)));
-    let names: Vec<_> = names
-        .filter(|(name, _)| only.is_none_or(|only| name.contains(only)))
-        .collect();
-    if names.is_empty() {
+    let mut known: Known = serde_json::from_value(known).map_err(|e| e.to_string())?;
+    let all = &mut known.all;
+    all.retain(|work| only.is_none_or(|only| work.name.contains(only)));
+    if all.is_empty() {
         return Err("nothing that is counted has such a name".to_owned());
     }
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let left = Mutex::new(names.iter());
-    let next = || left.lock().ok()?.next().copied();
+    let left = Mutex::new(all.iter());
+    let next = || left.lock().ok()?.next();
     let some = || -> Result<Vec<(String, Count)>, String> {
         let mut some = Vec::new();
-        while let Some((name, count)) = next() {
+        while let Some(Work { name, count }) = next() {
             let out = dir.path().join(name);
-            let instructions = collect(program, name, region, &out)?;
-            some.push((
-                name.to_owned(),
-                Count {
-                    count,
-                    instructions,
-                },
-            ));
+            let (count, instructions) = (*count, collect(program, name, &known.region, &out)?);
+            let counted = Count {
+                count,
+                instructions,
+            };
+            some.push((name.clone(), counted));
         }
         Ok(some)
     };
-    let threads = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(4);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
     let all: Result<Vec<_>, String> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
-        let ended = |_| "a thread ended".to_owned();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().map_err(ended)?)
-            .collect()
+        let threads: Vec<_> = (0..threads.min(4)).map(|_| scope.spawn(some)).collect();
+        let threads = threads.into_iter();
+        let joined = threads.map(|thread| thread.join().map_err(|_| "a thread ended")?);
+        joined.collect()
     });
     Ok(all?.into_iter().flatten().collect())
 }
@@ -197,11 +187,8 @@ fn counts(program: &Path, only: Option<&str>) -> Result<BTreeMap<String, Count>,
 fn collect(program: &Path, name: &str, region: &str, out: &Path) -> Result<u64, String> {
     let file = format!("--callgrind-out-file={}", out.display());
     let done = Command::new("valgrind")
-        .args([
-            "--tool=callgrind",
-            &file,
-            &format!("--toggle-collect={region}"),
-        ])
+        .args(["--tool=callgrind", &file])
+        .arg(format!("--toggle-collect={region}"))
         .arg(program)
         .args(["counted", name])
         .env("GLIBC_TUNABLES", TUNABLES)
@@ -235,12 +222,7 @@ fn table(rows: &[(&str, Count, (f64, Verdict))], before: impl Fn(&str) -> Option
     table.set_header(["operation", "instructions each", "baseline", "", ""]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     #[allow(clippy::cast_precision_loss)]
-    let each = |count: Count| {
-        format!(
-            "{:.4}",
-            count.instructions as f64 / count.count.max(1) as f64
-        )
-    };
+    let each = |of: Count| format!("{:.4}", of.instructions as f64 / of.count.max(1) as f64);
     for (name, now, (more, verdict)) in rows {
         let mark = match verdict {
             Verdict::New => Cell::new("new"),
@@ -273,18 +255,15 @@ mod tests {
 
     #[test]
     fn three_percent_are_let_pass() {
-        let count = |instructions| Count {
-            count: 10,
+        let of = |count, instructions| Count {
+            count,
             instructions,
         };
+        let count = |instructions| of(10, instructions);
         let verdict = |now| judge(Some(count(1000)), count(now)).1;
         assert_eq!([970, 1030].map(verdict), [Verdict::Same; 2]);
         assert_eq!([1031, 969].map(verdict), [Verdict::More, Verdict::Less]);
-        let other = Count {
-            count: 20,
-            instructions: 1000,
-        };
-        assert_eq!(judge(Some(other), count(1000)).1, Verdict::New);
+        assert_eq!(judge(Some(of(20, 1000)), count(1000)).1, Verdict::New);
         assert_eq!(judge(None, count(1)).1, Verdict::New);
     }
 }

@@ -55,10 +55,8 @@ impl Measured {
 /// Adds another round to `all`: the best of each counts, and so does the better median.
 pub(super) fn merge(all: &mut Vec<Measured>, round: Vec<Measured>) {
     for new in round {
-        match all
-            .iter_mut()
-            .find(|old| old.name == new.name && old.by == new.by)
-        {
+        let same = |old: &&mut Measured| old.name == new.name && old.by == new.by;
+        match all.iter_mut().find(same) {
             Some(old) => {
                 old.best = old.best.min(new.best);
                 old.median = old.median.min(new.median);
@@ -106,8 +104,8 @@ fn parse(benchmark: &str, sample: &str) -> Result<Measured, String> {
     let benchmark: Benchmark = serde_json::from_str(benchmark).map_err(|e| e.to_string())?;
     let sample: Sample = serde_json::from_str(sample).map_err(|e| e.to_string())?;
     let runs = sample.times.iter().zip(&sample.iters);
-    let runs =
-        runs.filter_map(|(time, iters)| Duration::try_from_secs_f64(time / iters / 1e9).ok());
+    let each = |(time, iters)| Duration::try_from_secs_f64(time / iters / 1e9).ok();
+    let runs = runs.filter_map(each);
     let by = benchmark.function_id.as_deref().unwrap_or("kho");
     Measured::of(&benchmark.group_id, by, benchmark.work(), runs.collect())
         .ok_or_else(|| format!("no samples of {}", benchmark.group_id))
@@ -148,14 +146,9 @@ mod tests {
         let benchmark = r#"{"group_id":"block_read_32B","function_id":"rkyv","value_str":null,
             "throughput":{"ElementsAndBytes":{"elements":10,"bytes":320}},"full_id":"block_read_32B/rkyv"}"#;
         let measured = parse(benchmark, SAMPLE).unwrap();
-        assert_eq!(
-            (measured.name.as_str(), measured.by.as_str()),
-            ("block_read_32B", "rkyv")
-        );
-        assert_eq!(
-            (measured.best.as_nanos(), measured.median.as_nanos()),
-            (1500, 1800)
-        );
+        assert_eq!([&*measured.name, &*measured.by], ["block_read_32B", "rkyv"]);
+        let times = [measured.best, measured.median];
+        assert_eq!(times, [1500, 1800].map(Duration::from_nanos));
         assert_eq!((measured.runs, measured.work.bytes), (3, 320));
         assert!((measured.best(Unit::MegaEntries) - 6.666).abs() < 0.01);
     }
@@ -169,10 +162,9 @@ mod tests {
         let mut all = Vec::new();
         merge(&mut all, vec![of([5, 9])]);
         merge(&mut all, vec![of([4, 20])]);
-        let best = all
-            .first()
-            .map(|one| (one.best.as_nanos(), one.median.as_nanos(), one.runs));
-        assert_eq!((all.len(), best), (1, Some((4, 9, 4))));
+        let one = all.pop().unwrap();
+        let times = (one.best.as_nanos(), one.median.as_nanos());
+        assert_eq!((all.len(), times, one.runs), (0, (4, 9), 4));
     }
 
     #[test]

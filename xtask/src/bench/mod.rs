@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use xtask::root;
+use xtask::{exit, root};
 
 use build::Built;
 use measured::Measured;
@@ -93,11 +93,9 @@ pub(crate) struct Args {
 
 /// A part, in percent.
 fn percent_of(text: &str) -> Result<u64, String> {
-    let part: f64 = text
-        .parse()
-        .map_err(|_| "a number is asked for".to_owned())?;
+    let part: f64 = text.parse().map_err(|_| "a number is asked for")?;
     if !(0.01..=100.0).contains(&part) {
-        return Err("0.01 to 100 are possible".to_owned());
+        return Err("0.01 to 100 are possible".into());
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let percent = (part * 100.0).round() as u64;
@@ -112,49 +110,38 @@ const FILES: u64 = 1_000_000;
 /// Measures and prints.
 pub(crate) fn run(args: &Args) -> ExitCode {
     let done = if args.check {
-        count(args)
+        count(args).map(|same| u8::from(!same))
     } else if args.plots {
-        plot(args).map(|()| true)
+        plot(args).map(|()| 0)
     } else {
-        measure(args).map(|()| true)
+        measure(args).map(|()| 0)
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::from(2)
-        }
-    }
+    exit("bench", done)
 }
 
 fn count(args: &Args) -> Result<bool, String> {
-    let root = root();
-    let built = build::program(&root, false)?;
-    check::run(&root, &built, args.bless, args.only.as_deref())
+    check::run(
+        &root(),
+        &build::program()?,
+        args.bless,
+        args.only.as_deref(),
+    )
 }
 
 fn plot(args: &Args) -> Result<(), String> {
-    let root = root();
-    let program = if args.redraw {
-        None
-    } else {
-        Some(build::program(&root, false)?)
-    };
-    plots::run(&root, program.as_deref(), args.only.as_deref())
+    let program = (!args.redraw).then(build::program).transpose()?;
+    plots::run(&root(), program.as_deref(), args.only.as_deref())
 }
 
 fn measure(args: &Args) -> Result<(), String> {
     let root = root();
-    let script = match &args.peer {
-        Some(source) => Some((peer::script(args.peer_script.as_deref(), &root)?, source)),
-        None => None,
-    };
-    let yardstick = || match &script {
+    let script = || peer::script(args.peer_script.as_deref(), &root);
+    let script = args.peer.as_ref().map(|_| script()).transpose()?;
+    let yardstick = || match script.as_ref().zip(args.peer.as_ref()) {
         Some((script, source)) => peer::run(script, source),
         None => Ok(Vec::new()),
     };
-    let built = build::build(&root, args.native)?;
+    let built = build::build(args.native)?;
     // Rounds, so that what disturbs one does not disturb all; and the C in the same minutes.
     let rounds = if args.quick { 1 } else { ROUNDS };
     let (mut yardsticks, mut measured) = (vec![yardstick()?], Vec::new());
@@ -164,16 +151,19 @@ fn measure(args: &Args) -> Result<(), String> {
     }
     let (rows, more) = processes(args, &built)?;
     measured.extend(more);
-    if let Some(only) = args.only.as_deref()
-        && !measured
+    let names = || {
+        measured
             .iter()
-            .any(|one| format!("{}/{}", one.name, one.by).contains(only))
+            .map(|one| format!("{}/{}", one.name, one.by))
+    };
+    if let Some(only) = &args.only
+        && !names().any(|name| name.contains(only))
     {
         let mut all: Vec<_> = ROWS.iter().map(|row| row.name.to_owned()).collect();
         all.extend(process::names(files(args)));
+        let all = all.join(", ");
         return Err(format!(
-            "no workload has `{only}` in its name: there are {}",
-            all.join(", ")
+            "no workload has `{only}` in its name: there are {all}"
         ));
     }
     let is_rate = |name: &str| {
@@ -220,10 +210,8 @@ fn command() -> String {
         let path = matches!(argument.as_str(), "--peer" | "--peer-script");
         words.push(argument);
         if path && let Some(path) = arguments.next() {
-            let name = Path::new(&path)
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            words.push(name.unwrap_or(path));
+            let name = Path::new(&path).file_name();
+            words.push(name.map_or(path.clone(), |name| name.to_string_lossy().into()));
         }
     }
     words.join(" ")
@@ -316,14 +304,9 @@ fn spinner() -> ProgressBar {
 
 /// A regular expression for `text` itself.
 fn literal(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        if !c.is_alphanumeric() && c != '_' {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
+    let special = |c: char| !c.is_alphanumeric() && c != '_';
+    let escaped = |c| special(c).then_some('\\').into_iter().chain([c]);
+    text.chars().flat_map(escaped).collect()
 }
 
 #[cfg(test)]

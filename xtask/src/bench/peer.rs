@@ -27,12 +27,8 @@ pub(super) fn run(script: &Path, source: &Path) -> Result<Figures, String> {
         .map_err(|error| format!("{}: {error}", script.display()))?;
     let figures = parse(&String::from_utf8_lossy(&done.stdout));
     if !done.status.success() || figures.is_empty() {
-        return Err(format!(
-            "{}: {}, {} figures",
-            script.display(),
-            done.status,
-            figures.len()
-        ));
+        let (script, status, count) = (script.display(), done.status, figures.len());
+        return Err(format!("{script}: {status}, {count} figures"));
     }
     Ok(figures)
 }
@@ -52,15 +48,9 @@ pub(super) fn parse(text: &str) -> Figures {
 pub(super) fn best(runs: Vec<Figures>, is_rate: impl Fn(&str) -> bool) -> Figures {
     let mut best = Figures::new();
     for (name, value) in runs.into_iter().flatten() {
-        let better = |old: f64| {
-            if is_rate(&name) {
-                value.max(old)
-            } else {
-                value.min(old)
-            }
-        };
         match best.iter_mut().find(|(other, _)| *other == name) {
-            Some((_, old)) => *old = better(*old),
+            Some((_, old)) if is_rate(&name) => *old = value.max(*old),
+            Some((_, old)) => *old = value.min(*old),
             None => best.push((name, value)),
         }
     }
@@ -85,10 +75,8 @@ mod tests {
             ("radix_add_1TiB_as_2M", 1.628),
             ("radix_walk_sparse", 87.11),
         ];
-        assert_eq!(
-            figures,
-            wanted.map(|(name, value)| (name.to_owned(), value))
-        );
+        let wanted = wanted.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(figures, wanted);
     }
 
     #[test]

@@ -19,43 +19,23 @@ const BUDGET: Duration = Duration::from_millis(300);
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// What is plotted: the name of its files and of what is measured, what it shows, and what its sizes are.
-struct About {
-    name: &'static str,
-    title: &'static str,
-    sizes: &'static str,
-}
+type About = (&'static str, &'static str, &'static str);
 
 const PLOTS: &[About] = &[
-    About {
-        name: "keys-contiguous",
-        title: "Contiguous pages in the tracker",
-        sizes: "keys of order 0",
-    },
-    About {
-        name: "keys-random",
-        title: "Random pages of 1 TiB in the tracker",
-        sizes: "keys of order 0",
-    },
-    About {
-        name: "entries",
-        title: "Entries of 32 bytes in linked blocks",
-        sizes: "entries",
-    },
-    About {
-        name: "files",
-        title: "Files over two sessions",
-        sizes: "files",
-    },
-    About {
-        name: "sessions",
-        title: "Sessions of one file each",
-        sizes: "sessions",
-    },
-    About {
-        name: MEMORY,
-        title: "A handover by exec",
-        sizes: "bytes preserved",
-    },
+    (
+        "keys-contiguous",
+        "Contiguous pages in the tracker",
+        "keys of order 0",
+    ),
+    (
+        "keys-random",
+        "Random pages of 1 TiB in the tracker",
+        "keys of order 0",
+    ),
+    ("entries", "Entries of 32 bytes in linked blocks", "entries"),
+    ("files", "Files over two sessions", "files"),
+    ("sessions", "Sessions of one file each", "sessions"),
+    (MEMORY, "A handover by exec", "bytes preserved"),
 ];
 
 /// The plot whose sizes are bytes.
@@ -106,46 +86,31 @@ pub(super) fn run(root: &Path, program: Option<&Path>, only: Option<&str>) -> Re
     let dir = root.join(DIR);
     std::fs::create_dir_all(&dir).map_err(|error| format!("{DIR}: {error}"))?;
     let start = Instant::now();
-    let mut plots = PLOTS
-        .iter()
-        .filter(|about| only.is_none_or(|only| about.name.contains(only)))
-        .peekable();
-    if plots.peek().is_none() {
-        let all: Vec<_> = PLOTS.iter().map(|about| about.name).collect();
-        return Err(format!(
-            "no plot has such a name: there are {}",
-            all.join(", ")
-        ));
+    let mut plots = PLOTS.to_vec();
+    plots.retain(|(name, ..)| only.is_none_or(|only| name.contains(only)));
+    if plots.is_empty() {
+        let all: Vec<_> = PLOTS.iter().map(|(name, ..)| *name).collect();
+        let all = all.join(", ");
+        return Err(format!("no plot has such a name: there are {all}"));
     }
-    for about in plots {
-        let figures = dir.join(format!("{}.json", about.name));
+    for about @ (name, ..) in plots {
+        let figures = dir.join(format!("{name}.json"));
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", figures.display());
         if let Some(program) = program {
             if start.elapsed() > LIMIT {
-                println!(
-                    "{}: left as it is: {} s are over",
-                    about.name,
-                    LIMIT.as_secs()
-                );
+                println!("{name}: left as it is: {} s are over", LIMIT.as_secs());
                 continue;
             }
             let plot = measure(program, about)?;
             let text = serde_json::to_string(&plot).map_err(|error| error.to_string())?;
-            write(
-                &figures,
-                &format!("{}\n", text.replace("{\"name\"", "\n{\"name\"")),
-            )?;
+            let text = text.replace("{\"name\"", "\n{\"name\"");
+            write(&figures, &format!("{text}\n"))?;
         }
-        let text = std::fs::read_to_string(&figures);
-        let text = text.map_err(|error| format!("{}: {error}", figures.display()))?;
-        let plot: Plot =
-            serde_json::from_str(&text).map_err(|e| format!("{}: {e}", figures.display()))?;
+        let text = std::fs::read_to_string(&figures).map_err(|error| failed(&error))?;
+        let plot: Plot = serde_json::from_str(&text).map_err(|error| failed(&error))?;
         write(&figures.with_extension("svg"), &svg::draw(&plot))?;
-        println!(
-            "{DIR}/{}.svg: {} series, {} s",
-            about.name,
-            plot.series.len(),
-            start.elapsed().as_secs()
-        );
+        let (series, seconds) = (plot.series.len(), start.elapsed().as_secs());
+        println!("{DIR}/{name}.svg: {series} series, {seconds} s");
     }
     Ok(())
 }
@@ -154,19 +119,19 @@ fn write(path: &PathBuf, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn measure(program: &Path, about: &About) -> Result<Plot, String> {
+fn measure(program: &Path, (name, title, sizes): About) -> Result<Plot, String> {
     let mut plot = Plot {
-        title: about.title.to_owned(),
-        sizes: about.sizes.to_owned(),
+        title: title.to_owned(),
+        sizes: sizes.to_owned(),
         machine: machine::describe(false),
-        command: format!("cargo xtask bench --plots --only {}", about.name),
+        command: format!("cargo xtask bench --plots --only {name}"),
         series: Vec::new(),
     };
-    if about.name == MEMORY {
+    if name == MEMORY {
         handovers(program, &mut plot)?;
         scaling(program, "copies", &mut plot)?;
     } else {
-        scaling(program, about.name, &mut plot)?;
+        scaling(program, name, &mut plot)?;
     }
     // Ours first.
     plot.series.sort_by_key(|series| series.by != "kho");
@@ -199,11 +164,8 @@ fn scaling(program: &Path, name: &str, plot: &mut Plot) -> Result<(), String> {
     }
     bar.finish_and_clear();
     let status = child.wait().map_err(|error| error.to_string())?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("scaling {name}: {status}"))
-    }
+    let failed = || format!("scaling {name}: {status}");
+    status.success().then_some(()).ok_or_else(failed)
 }
 
 /// A line of what it prints.
@@ -252,11 +214,10 @@ fn handovers(program: &Path, plot: &mut Plot) -> Result<(), String> {
         if let Some((blackout, value)) = best {
             let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             plot.add("blackout", "kho", size, nanos(blackout));
+            let until = |mark: &&str| process::nanos(&value, &format!("/until_ns/{mark}"));
             for (marks, name) in STEPS {
-                let parts = marks
-                    .iter()
-                    .filter_map(|mark| process::nanos(&value, &format!("/until_ns/{mark}")));
-                plot.add(name, "kho", size, nanos(parts.sum()));
+                let parts = marks.iter().filter_map(until).sum();
+                plot.add(name, "kho", size, nanos(parts));
             }
         }
     }
@@ -271,10 +232,8 @@ mod tests {
     #[test]
     fn lines_are_points() {
         let line = r#"{"series":"put in","by":"roaring","size":300,"ns":41}"#;
-        assert_eq!(
-            point(line),
-            Some(("put in".to_owned(), "roaring".to_owned(), 300, 41))
-        );
+        let expected = ("put in".to_owned(), "roaring".to_owned(), 300, 41);
+        assert_eq!(point(line), Some(expected));
         assert_eq!(point(r#"{"points":80}"#), None);
         assert_eq!(point("no JSON"), None);
     }
@@ -289,21 +248,14 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_drawn() {
-        let dir = root().join(DIR);
-        for about in PLOTS {
-            let path = dir.join(format!("{}.json", about.name));
+        let dir = xtask::root().join(DIR);
+        for (name, ..) in PLOTS {
+            let path = dir.join(format!("{name}.json"));
             let text = std::fs::read_to_string(&path).unwrap();
             let plot: Plot = serde_json::from_str(&text).unwrap();
             let drawn = std::fs::read_to_string(path.with_extension("svg")).unwrap();
-            let stale = format!(
-                "{} is stale: cargo xtask bench --plots --redraw",
-                about.name
-            );
-            assert!(svg::draw(&plot) == drawn, "{stale}");
+            let stale = "is stale: cargo xtask bench --plots --redraw";
+            assert!(svg::draw(&plot) == drawn, "{name} {stale}");
         }
-    }
-
-    fn root() -> PathBuf {
-        xtask::root()
     }
 }

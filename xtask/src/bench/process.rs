@@ -17,6 +17,7 @@ const INDEPENDENT: f64 = 1.5;
 
 /// Runs `kho-bench` with `arguments`: a line of JSON.
 pub(super) fn json(program: &Path, arguments: &[&str]) -> Result<Value, String> {
+    let words = arguments.join(" ");
     let said = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -24,14 +25,9 @@ pub(super) fn json(program: &Path, arguments: &[&str]) -> Result<Value, String> 
         .map_err(|error| format!("{}: {error}", program.display()))?;
     if !said.status.success() {
         let error = String::from_utf8_lossy(&said.stderr);
-        return Err(format!(
-            "{}: {}: {}",
-            arguments.join(" "),
-            said.status,
-            error.trim()
-        ));
+        return Err(format!("{words}: {}: {}", said.status, error.trim()));
     }
-    serde_json::from_slice(&said.stdout).map_err(|e| format!("{}: {e}", arguments.join(" ")))
+    serde_json::from_slice(&said.stdout).map_err(|error| format!("{words}: {error}"))
 }
 
 pub(super) fn nanos(value: &Value, pointer: &str) -> Option<Duration> {
@@ -90,26 +86,18 @@ pub(super) fn lives(
     if !PARTS.iter().any(|part| wanted(only, &name(part))) {
         return Ok((Vec::new(), Vec::new()));
     }
-    let life = |files: u64| {
-        json(
-            program,
-            &["luo", "--files", &files.to_string(), "--sessions", "2"],
-        )
+    let lives = |files: u64| {
+        let files = files.to_string();
+        let words = ["luo", "--files", &files, "--sessions", "2"];
+        let lives = (0..plan.runs).map(|_| json(program, &words));
+        lives.collect::<Result<Vec<_>, _>>()
     };
-    let all = (0..plan.runs)
-        .map(|_| life(plan.files))
-        .collect::<Result<Vec<_>, _>>()?;
-    let tenth = (0..plan.runs)
-        .map(|_| life(plan.files / 10))
-        .collect::<Result<Vec<_>, _>>()?;
-    let work = Work {
-        elements: plan.files,
-        bytes: 0,
-    };
+    let (all, tenth) = (lives(plan.files)?, lives(plan.files / 10)?);
+    let (elements, bytes) = (plan.files, 0);
+    let work = Work { elements, bytes };
     let of = |all: &[Value], pointer: &str| -> Vec<Duration> {
-        all.iter()
-            .filter_map(|value| nanos(value, pointer))
-            .collect()
+        let times = all.iter().filter_map(|value| nanos(value, pointer));
+        times.collect()
     };
     let (mut rows, mut measured) = (Vec::new(), Vec::new());
     for part in PARTS {
@@ -150,35 +138,26 @@ pub(super) fn blackouts(
         if !wanted(only, name) {
             continue;
         }
-        let (needed, available) = (
-            size + size / 4,
-            meminfo("MemAvailable:").unwrap_or(u64::MAX),
-        );
+        let needed = size + size / 4;
+        let available = meminfo("MemAvailable:").unwrap_or(u64::MAX);
         if available < needed {
-            let gib = |bytes: u64| bytes >> 30;
+            let (needed, available) = (needed >> 30, available >> 30);
             eprintln!(
-                "bench: {name} is left out: it takes {} GiB, and {} are available",
-                gib(needed),
-                gib(available)
+                "bench: {name} is left out: it takes {needed} GiB, and {available} are available"
             );
             continue;
         }
-        let runs = if index == 0 {
-            plan.runs.max(10)
-        } else {
-            plan.large_runs
+        let runs = match index {
+            0 => plan.runs.max(10),
+            _ => plan.large_runs,
         };
         let handover = || {
             let value = json(program, &["handover", "--size", &size.to_string()])?;
             nanos(&value, "/blackout_ns").ok_or_else(|| format!("{name}: no blackout"))
         };
-        let runs = (0..runs)
-            .map(|_| handover())
-            .collect::<Result<Vec<_>, _>>()?;
-        let work = Work {
-            elements: 0,
-            bytes: *size,
-        };
+        let runs = (0..runs).map(|_| handover()).collect::<Result<_, _>>()?;
+        let (elements, bytes) = (0, *size);
+        let work = Work { elements, bytes };
         measured.extend(Measured::of(name, "kho", work, runs));
         let reach = match SIZES.first() {
             Some((first, _)) if index > 0 => Reach::Row(first, INDEPENDENT),

@@ -76,131 +76,59 @@ const fn row(name: &'static str, unit: Unit, reach: Reach) -> Row {
     Row { name, unit, reach }
 }
 
+/// A row that is to reach so many times the C of its own name.
+const fn own(name: &'static str, unit: Unit, times: f64) -> Row {
+    row(name, unit, Reach::Yardstick(name, times))
+}
+
 /// The workloads that are timed inside one process, in the table's order.
 pub(super) const ROWS: &[Row] = &{
     use Reach::{None, Over, Yardstick, YardstickAndCopy};
     use Unit::{GigaBytes, MegaEntries, MegaKeys, Micros, Millis};
+    const DENSE: Reach = Yardstick("radix_walk_dense", 1.0);
+    const SPARSE: Reach = Yardstick("radix_walk_sparse", 1.3);
+    const ADD: Reach = Yardstick("radix_add_1TiB_as_2M", 1.0);
+    const WALK: Reach = Yardstick("radix_walk_1TiB_as_2M", 1.0);
+    const SHARED: Reach = Over("radix_shared_add_contig_o0", 1.5);
+    const RANDOM: Reach = Over("radix_shared_add_random_1Tspan", 1.5);
+    const WRITE: Reach = YardstickAndCopy("block_write_32B", 1.0, 0.8);
+    const RANGE: Reach = Yardstick("radix_add_contig_o0", 50.0);
+    const RUNS: Reach = Yardstick("radix_walk_dense", 50.0);
+    const ALL_DENSE: Reach = Over("radix_walk_dense", 1.5);
+    const ALL_SPARSE: Reach = Over("radix_walk_sparse", 1.5);
     [
         row("memcpy", GigaBytes, None),
         row("memset", GigaBytes, None),
         row("compute", Millis, None),
         row("compute_threads", Millis, Over("compute", 1.5)),
-        row(
-            "radix_add_contig_o0",
-            MegaKeys,
-            Yardstick("radix_add_contig_o0", 1.0),
-        ),
-        row(
-            "radix_del_contig_o0",
-            MegaKeys,
-            Yardstick("radix_del_contig_o0", 1.0),
-        ),
-        row(
-            "radix_walk_dense",
-            MegaKeys,
-            Yardstick("radix_walk_dense", 1.0),
-        ),
-        row(
-            "radix_iterate_dense",
-            MegaKeys,
-            Yardstick("radix_walk_dense", 1.0),
-        ),
-        row(
-            "radix_add_random_1Tspan",
-            MegaKeys,
-            Yardstick("radix_add_random_1Tspan", 1.2),
-        ),
-        row(
-            "radix_walk_sparse",
-            MegaKeys,
-            Yardstick("radix_walk_sparse", 1.3),
-        ),
+        own("radix_add_contig_o0", MegaKeys, 1.0),
+        own("radix_del_contig_o0", MegaKeys, 1.0),
+        own("radix_walk_dense", MegaKeys, 1.0),
+        row("radix_iterate_dense", MegaKeys, DENSE),
+        own("radix_add_random_1Tspan", MegaKeys, 1.2),
+        row("radix_walk_sparse", MegaKeys, SPARSE),
         row("radix_walk_runs_sparse", MegaKeys, None),
-        row(
-            "radix_iterate_sparse",
-            MegaKeys,
-            Yardstick("radix_walk_sparse", 1.3),
-        ),
+        row("radix_iterate_sparse", MegaKeys, SPARSE),
         row("radix_preserved_dense", MegaKeys, None),
         row("radix_preserved_sparse", MegaKeys, None),
-        row(
-            "radix_add_1TiB_as_2M",
-            Millis,
-            Yardstick("radix_add_1TiB_as_2M", 5.0),
-        ),
-        row(
-            "radix_add_1TiB_as_2M_each",
-            Millis,
-            Yardstick("radix_add_1TiB_as_2M", 1.0),
-        ),
-        row(
-            "radix_walk_1TiB_as_2M",
-            Millis,
-            Yardstick("radix_walk_1TiB_as_2M", 5.0),
-        ),
-        row(
-            "radix_walk_1TiB_as_2M_each",
-            Millis,
-            Yardstick("radix_walk_1TiB_as_2M", 1.0),
-        ),
-        row(
-            "radix_iterate_1TiB_as_2M",
-            Millis,
-            Yardstick("radix_walk_1TiB_as_2M", 1.0),
-        ),
-        row(
-            "radix_preserve_range_dense",
-            MegaKeys,
-            Yardstick("radix_add_contig_o0", 50.0),
-        ),
-        row(
-            "radix_walk_runs_dense",
-            MegaKeys,
-            Yardstick("radix_walk_dense", 50.0),
-        ),
+        own("radix_add_1TiB_as_2M", Millis, 5.0),
+        row("radix_add_1TiB_as_2M_each", Millis, ADD),
+        own("radix_walk_1TiB_as_2M", Millis, 5.0),
+        row("radix_walk_1TiB_as_2M_each", Millis, WALK),
+        row("radix_iterate_1TiB_as_2M", Millis, WALK),
+        row("radix_preserve_range_dense", MegaKeys, RANGE),
+        row("radix_walk_runs_dense", MegaKeys, RUNS),
         row("radix_shared_add_contig_o0", MegaKeys, None),
-        row(
-            "radix_shared_add_contig_o0_threads",
-            MegaKeys,
-            Over("radix_shared_add_contig_o0", 1.5),
-        ),
+        row("radix_shared_add_contig_o0_threads", MegaKeys, SHARED),
         row("radix_shared_add_random_1Tspan", MegaKeys, None),
-        row(
-            "radix_shared_add_random_1Tspan_threads",
-            MegaKeys,
-            Over("radix_shared_add_random_1Tspan", 1.5),
-        ),
-        row(
-            "radix_walk_dense_threads",
-            MegaKeys,
-            Over("radix_walk_dense", 1.5),
-        ),
-        row(
-            "radix_walk_sparse_threads",
-            MegaKeys,
-            Over("radix_walk_sparse", 1.5),
-        ),
-        row(
-            "block_grow_per_entry",
-            MegaEntries,
-            Yardstick("block_grow_per_entry", 1.0),
-        ),
-        row(
-            "block_write_32B",
-            MegaEntries,
-            YardstickAndCopy("block_write_32B", 1.0, 0.8),
-        ),
-        row(
-            "block_write_32B_slices",
-            MegaEntries,
-            YardstickAndCopy("block_write_32B", 1.0, 0.8),
-        ),
-        row(
-            "block_read_32B",
-            MegaEntries,
-            Yardstick("block_read_32B", 1.0),
-        ),
-        row("block_restore", Millis, Yardstick("block_restore", 1.0)),
+        row("radix_shared_add_random_1Tspan_threads", MegaKeys, RANDOM),
+        row("radix_walk_dense_threads", MegaKeys, ALL_DENSE),
+        row("radix_walk_sparse_threads", MegaKeys, ALL_SPARSE),
+        own("block_grow_per_entry", MegaEntries, 1.0),
+        row("block_write_32B", MegaEntries, WRITE),
+        row("block_write_32B_slices", MegaEntries, WRITE),
+        own("block_read_32B", MegaEntries, 1.0),
+        own("block_restore", Millis, 1.0),
         row("inspect_capture", Millis, None),
         row("abi_check", Millis, None),
         row("compat_verdict", Micros, None),
@@ -225,82 +153,61 @@ pub(super) struct Others<'a> {
 }
 
 impl Others<'_> {
-    fn yardstick(&self, name: &str) -> Option<f64> {
-        let mut all = self.yardstick.iter();
-        all.find(|(other, _)| other == name)
-            .map(|(_, value)| *value)
+    /// What the peer has of this name.
+    pub(super) fn yardstick(&self, name: &str) -> Option<f64> {
+        let found = self.yardstick.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| *value)
     }
 
     fn own(&self, name: &str) -> Option<&Measured> {
-        self.measured
-            .iter()
-            .find(|m| m.name == name && m.by == "kho")
-    }
-
-    /// The yardstick's own figure, where it is of the row's name.
-    pub(super) fn yardstick_of(&self, row: &Row) -> Option<f64> {
-        self.yardstick(row.name)
+        let mut all = self.measured.iter();
+        all.find(|m| m.name == name && m.by == "kho")
     }
 
     /// How `measured` does, as far as there is something to compare with.
     pub(super) fn reached(&self, row: &Row, measured: &Measured) -> Option<Reached> {
         let own = measured.best(row.unit);
-        let ratio = |name| {
-            let other = self.yardstick(name)?;
-            Some(if row.unit.is_rate() {
+        let ratio = |other: f64| {
+            if row.unit.is_rate() {
                 own / other
             } else {
                 other / own
-            })
+            }
         };
-        match row.reach {
-            Reach::None => None,
-            Reach::Yardstick(name, times) => ratio(name).map(|is| Reached {
-                is: times_of(is),
-                asked: times_of(times),
-                reached: is >= times,
-            }),
+        let of_c = |name| self.yardstick(name).map(ratio);
+        let (is, asked, reached) = match row.reach {
+            Reach::None => return None,
+            Reach::Yardstick(name, times) => {
+                let is = of_c(name)?;
+                (times_of(is), times_of(times), is >= times)
+            }
             Reach::YardstickAndCopy(name, times, part) => {
-                let copy = self.own("memcpy")?.best(Unit::GigaBytes);
-                let of_copy = measured.best(Unit::GigaBytes) / copy;
-                let is = ratio(name);
+                let of_copy = measured.best(Unit::GigaBytes);
+                let of_copy = of_copy / self.own("memcpy")?.best(Unit::GigaBytes);
+                let is = of_c(name);
                 let with = |c: Option<f64>, copy: f64| match c {
                     Some(c) => format!("{}, {copy:.2} memcpy", times_of(c)),
                     None => format!("{copy:.2} memcpy"),
                 };
-                Some(Reached {
-                    is: with(is, of_copy),
-                    asked: with(is.map(|_| times), part),
-                    reached: of_copy >= part && is.is_none_or(|is| is >= times),
-                })
+                let reached = of_copy >= part && is.is_none_or(|is| is >= times);
+                (with(is, of_copy), with(is.map(|_| times), part), reached)
             }
-            Reach::Linear(most) => measured.exponent.map(|is| Reached {
-                is: format!("n^{is:.2}"),
-                asked: format!("n^{most:.2}"),
-                reached: is <= most,
-            }),
+            Reach::Linear(most) => {
+                let is = measured.exponent?;
+                (format!("n^{is:.2}"), format!("n^{most:.2}"), is <= most)
+            }
             Reach::Over(name, least) => {
-                let one = self.own(name)?.best(row.unit);
-                let is = if row.unit.is_rate() {
-                    own / one
-                } else {
-                    one / own
-                };
-                Some(Reached {
-                    is: format!("{} one thread", times_of(is)),
-                    asked: times_of(least),
-                    reached: is >= least,
-                })
+                let is = ratio(self.own(name)?.best(row.unit));
+                let shown = format!("{} one thread", times_of(is));
+                (shown, times_of(least), is >= least)
             }
             Reach::Row(name, most) => {
                 let is = own / self.own(name)?.best(row.unit);
-                Some(Reached {
-                    is: format!("{} the cost", times_of(is)),
-                    asked: format!("{} at most", times_of(most)),
-                    reached: is <= most,
-                })
+                let asked = format!("{} at most", times_of(most));
+                (format!("{} the cost", times_of(is)), asked, is <= most)
             }
-        }
+        };
+        Some(Reached { is, asked, reached })
     }
 }
 
@@ -351,18 +258,10 @@ mod tests {
             measured("radix_walk_sparse", 10_000, 1000, 0),
         ];
         let of = |name| reached(name, &all, &yardstick).unwrap();
-        assert_eq!(
-            (
-                of("radix_add_1TiB_as_2M").is,
-                of("radix_add_1TiB_as_2M").reached
-            ),
-            ("10.00x".to_owned(), true)
-        );
-        let sparse = of("radix_walk_sparse");
-        assert_eq!(
-            (sparse.is.as_str(), sparse.asked.as_str(), sparse.reached),
-            ("1.25x", "1.30x", false)
-        );
+        let add = of("radix_add_1TiB_as_2M");
+        assert_eq!((add.is.as_str(), add.reached), ("10.00x", true));
+        let Reached { is, asked, reached } = of("radix_walk_sparse");
+        assert_eq!((&*is, &*asked, reached), ("1.25x", "1.30x", false));
     }
 
     #[test]
@@ -374,14 +273,8 @@ mod tests {
         ];
         let yardstick = [("block_write_32B".to_owned(), 400.0)];
         let both = reached("block_write_32B", &all, &yardstick).unwrap();
-        assert_eq!(
-            (both.is.as_str(), both.reached),
-            ("1.25x, 0.80 memcpy", true)
-        );
+        assert_eq!((&*both.is, both.reached), ("1.25x, 0.80 memcpy", true));
         let alone = reached("block_write_32B", &all, &[]).unwrap();
-        assert_eq!(
-            (alone.is.as_str(), alone.asked.as_str()),
-            ("0.80 memcpy", "0.80 memcpy")
-        );
+        assert_eq!([alone.is, alone.asked], ["0.80 memcpy"; 2]);
     }
 }

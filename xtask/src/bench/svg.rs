@@ -41,51 +41,42 @@ struct Style {
 }
 
 fn pick<T: Copy>(from: &[T], index: usize, other: T) -> T {
-    from.get(index % from.len().max(1))
-        .copied()
-        .unwrap_or(other)
+    let index = index % from.len().max(1);
+    from.get(index).copied().unwrap_or(other)
 }
 
 /// How each line looks: ours by number, a peer by its name and how often it came before.
 fn styles(series: &[Series]) -> Vec<Style> {
-    let peers: Vec<&str> = series
-        .iter()
-        .filter(|s| s.by != "kho")
-        .map(|s| s.by.as_str())
-        .collect();
     let mut names: Vec<&str> = Vec::new();
-    for peer in peers {
-        if !names.contains(&peer) {
-            names.push(peer);
-        }
-    }
-    let mut styles = Vec::new();
-    for (index, line) in series.iter().enumerate() {
-        let before = series
-            .iter()
-            .take(index)
-            .filter(|other| other.by == line.by)
-            .count();
-        styles.push(if line.by == "kho" {
-            Style {
-                colour: pick(&OURS, before, INK),
-                dash: "none",
-                width: 2.2,
-                ours: true,
-            }
-        } else {
-            let name = names.iter().position(|name| *name == line.by).unwrap_or(0);
-            let (colour, _) = pick(&PEERS, name, (FAINT, ""));
-            let (_, dash) = pick(&PEERS, before, (FAINT, "7 4"));
-            Style {
+    let styles = series.iter().enumerate().map(|(index, line)| {
+        let before = series.iter().take(index);
+        let before = before.filter(|other| other.by == line.by).count();
+        if line.by == "kho" {
+            let colour = pick(&OURS, before, INK);
+            let (dash, width, ours) = ("none", 2.2, true);
+            return Style {
                 colour,
                 dash,
-                width: 1.6,
-                ours: false,
-            }
+                width,
+                ours,
+            };
+        }
+        let known = names.iter().position(|name| *name == line.by);
+        let name = known.unwrap_or_else(|| {
+            names.push(&line.by);
+            names.len() - 1
         });
-    }
-    styles
+        let (colour, _) = pick(&PEERS, name, (FAINT, ""));
+        let (_, dash) = pick(&PEERS, before, (FAINT, "7 4"));
+        let (width, ours) = (1.6, false);
+        Style {
+            colour,
+            dash,
+            width,
+            ours,
+        }
+    });
+    styles.collect()
 }
 
 /// A logarithmic axis: values from `from` to `to`, in pixels from `start` to `end`.
@@ -101,14 +92,10 @@ impl Axis {
     fn around(
         values: impl Iterator<Item = f64> + Clone,
         whole: bool,
-        start: f64,
-        end: f64,
+        (start, end): (f64, f64),
     ) -> Self {
-        let least = values
-            .clone()
-            .fold(f64::INFINITY, f64::min)
-            .max(1.0)
-            .log10();
+        let least = values.clone().fold(f64::INFINITY, f64::min);
+        let least = least.max(1.0).log10();
         let most = values.fold(1.0, f64::max).log10().max(least);
         let (from, to) = if whole {
             (least.floor(), most.ceil().max(least.floor() + 1.0))
@@ -132,13 +119,9 @@ impl Axis {
     /// Powers of `base` on it.
     fn ticks(&self, base: f64) -> Vec<f64> {
         let (from, to) = (self.from / base.log10(), self.to / base.log10());
-        let mut power = (from - 1e-9).ceil();
-        let mut ticks = Vec::new();
-        while power <= to + 1e-9 {
-            ticks.push(base.powf(power).round());
-            power += 1.0;
-        }
-        ticks
+        let powers = std::iter::successors(Some((from - 1e-9).ceil()), |power| Some(power + 1.0));
+        let powers = powers.take_while(|power| *power <= to + 1e-9);
+        powers.map(|power| base.powf(power).round()).collect()
     }
 }
 
@@ -149,9 +132,8 @@ fn px(value: f64) -> String {
         .map_or(text.clone(), ToOwned::to_owned)
 }
 
-/// A number of things: 1, 10, 100, 1 k...
-fn amount(value: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+/// A value in the largest of the units that it has one of.
+fn scaled(value: f64, units: &[(f64, &str)]) -> String {
     let unit = units.iter().find(|(unit, _)| value >= *unit);
     unit.map_or_else(
         || px(value),
@@ -159,42 +141,38 @@ fn amount(value: f64) -> String {
     )
 }
 
+/// A number of things: 1, 10, 100, 1 k...
+fn amount(value: f64) -> String {
+    scaled(value, &[(1e9, "G"), (1e6, "M"), (1e3, "k")])
+}
+
 fn bytes(value: f64) -> String {
-    let units = [
-        (1_073_741_824.0, "GiB"),
-        (1_048_576.0, "MiB"),
-        (1024.0, "KiB"),
-    ];
-    let unit = units.iter().find(|(unit, _)| value >= *unit);
-    unit.map_or_else(
-        || px(value),
-        |(unit, name)| format!("{} {name}", px(value / unit)),
+    const KIB: f64 = 1024.0;
+    scaled(
+        value,
+        &[
+            (KIB * KIB * KIB, " GiB"),
+            (KIB * KIB, " MiB"),
+            (KIB, " KiB"),
+        ],
     )
 }
 
 /// A time of so many nanoseconds.
 fn time(value: f64) -> String {
-    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "us"), (1.0, "ns")];
-    let unit = units.iter().find(|(unit, _)| value >= *unit);
-    unit.map_or_else(
-        || px(value),
-        |(unit, name)| format!("{} {name}", px(value / unit)),
+    scaled(
+        value,
+        &[(1e9, " s"), (1e6, " ms"), (1e3, " us"), (1.0, " ns")],
     )
 }
 
 /// `text` in lines.
 fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = vec![String::new()];
+    let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
-        let last = lines.last().map_or(0, String::len);
-        if last > 0 && last + 1 + word.len() > CHARS {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= CHARS => *line += &format!(" {word}"),
+            _ => lines.push(word.to_owned()),
         }
     }
     lines
@@ -222,8 +200,12 @@ fn text(x: f64, y: f64, size: u32, colour: &str, anchor: &str, text: &str) -> Ma
 /// `plot` as an SVG file.
 pub(super) fn draw(plot: &Plot) -> String {
     let points = || plot.series.iter().flat_map(|series| &series.points);
-    let x = Axis::around(points().map(|(size, _)| float(*size)), false, LEFT, RIGHT);
-    let y = Axis::around(points().map(|(_, nanos)| float(*nanos)), true, BOTTOM, TOP);
+    let x = Axis::around(points().map(|(size, _)| float(*size)), false, (LEFT, RIGHT));
+    let y = Axis::around(
+        points().map(|(_, nanos)| float(*nanos)),
+        true,
+        (BOTTOM, TOP),
+    );
     let styles = styles(&plot.series);
     let in_bytes = plot.in_bytes();
     let footer: Vec<_> = [&plot.machine, &plot.command]
@@ -287,16 +269,12 @@ pub(super) fn draw(plot: &Plot) -> String {
 }
 
 fn path(points: &[(u64, u64)], x: &Axis, y: &Axis) -> String {
-    let mut path = String::new();
-    for (size, nanos) in points {
-        let step = if path.is_empty() { 'M' } else { 'L' };
-        path.push_str(&format!(
-            "{step}{} {}",
-            px(x.at(float(*size))),
-            px(y.at(float(*nanos)))
-        ));
-    }
-    path
+    let steps = std::iter::once('M').chain(std::iter::repeat('L'));
+    let step = |((size, nanos), step): (&(u64, u64), char)| {
+        let (x, y) = (px(x.at(float(*size))), px(y.at(float(*nanos))));
+        format!("{step}{x} {y}")
+    };
+    points.iter().zip(steps).map(step).collect()
 }
 
 /// A line of a cost in proportion to the work, through the middle of our first series; none where the cost
@@ -309,13 +287,10 @@ fn guide(plot: &Plot, x: &Axis, y: &Axis) -> Option<String> {
     // As far as both axes go.
     let from = x.from.max(y.from - nanos + size);
     let to = x.to.min(y.to - nanos + size);
+    let value = |log: f64| 10f64.powf(log);
     let end = |at: f64| {
-        let value = |log: f64| 10f64.powf(log);
-        format!(
-            "{} {}",
-            px(x.at(value(at))),
-            px(y.at(value(nanos + at - size)))
-        )
+        let (x, y) = (x.at(value(at)), y.at(value(nanos + at - size)));
+        format!("{} {}", px(x), px(y))
     };
     (from < to).then(|| format!("M{}L{}", end(from), end(to)))
 }
@@ -326,7 +301,7 @@ mod tests {
 
     #[test]
     fn ticks_are_whole_and_labelled() {
-        let axis = Axis::around([1000.0, 3e6].into_iter(), false, 0.0, 100.0);
+        let axis = Axis::around([1000.0, 3e6].into_iter(), false, (0.0, 100.0));
         assert_eq!(axis.ticks(10.0), [1e3, 1e4, 1e5, 1e6]);
         assert_eq!([1e3, 3e4, 1e8].map(amount), ["1k", "30k", "100M"]);
         assert_eq!(
@@ -350,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_decade_is_the_least() {
-        let axis = Axis::around([5.0, 7.0].into_iter(), true, 100.0, 0.0);
+        let axis = Axis::around([5.0, 7.0].into_iter(), true, (100.0, 0.0));
         assert!((axis.at(1.0) - 100.0).abs() < 0.01 && axis.at(10.0).abs() < 0.01);
     }
 }

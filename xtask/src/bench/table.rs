@@ -54,7 +54,7 @@ impl<'a> Report<'a> {
                 median: own.median(row.unit),
                 bytes: (row.unit == Unit::MegaEntries).then(|| own.best(Unit::GigaBytes)),
                 runs: own.runs,
-                yardstick: self.others.yardstick_of(row),
+                yardstick: self.others.yardstick(row.name),
                 reached: self.others.reached(row, own),
                 peers,
             })
@@ -77,31 +77,13 @@ impl<'a> Report<'a> {
             "workload", "best", "median", "", "C", "ours/C", "asked", "", "peers",
         ]);
         for line in self.lines() {
-            let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
-            let (is, asked, mark) = match &line.reached {
-                Some(reached) if reached.reached => (
-                    reached.is.clone(),
-                    reached.asked.clone(),
-                    Cell::new("yes").fg(Color::Green),
-                ),
-                Some(reached) => (
-                    reached.is.clone(),
-                    reached.asked.clone(),
-                    Cell::new("NO").fg(Color::Red),
-                ),
-                None => (String::new(), String::new(), Cell::new("")),
-            };
-            table.add_row([
-                Cell::new(line.row.name),
-                right(number(line.best)),
-                right(number(line.median)),
-                Cell::new(line.unit()),
-                right(line.yardstick.map(number).unwrap_or_default()),
-                Cell::new(is),
-                Cell::new(asked),
-                mark,
-                Cell::new(line.peers()),
-            ]);
+            let cells = line.cells("NO").into_iter().enumerate();
+            table.add_row(cells.map(|(column, text)| match (column, &line.reached) {
+                (1 | 2 | 4, _) => Cell::new(text).set_alignment(CellAlignment::Right),
+                (7, Some(Reached { reached: true, .. })) => Cell::new(text).fg(Color::Green),
+                (7, Some(_)) => Cell::new(text).fg(Color::Red),
+                _ => Cell::new(text),
+            }));
         }
         for column in table.column_iter_mut() {
             column.set_padding((0, 1));
@@ -145,26 +127,8 @@ impl<'a> Report<'a> {
         text.push_str("| workload | best | median | unit | C | ours/C | asked | | peers |\n");
         text.push_str("|---|--:|--:|---|--:|---|---|---|---|\n");
         for line in self.lines() {
-            let empty = || (String::new(), String::new(), "");
-            let (is, asked, mark) = line.reached.as_ref().map_or_else(empty, |reached| {
-                (
-                    reached.is.clone(),
-                    reached.asked.clone(),
-                    if reached.reached { "yes" } else { "**no**" },
-                )
-            });
-            let cells = [
-                &format!("`{}`", line.row.name),
-                &number(line.best),
-                &number(line.median),
-                &line.unit(),
-                &line.yardstick.map(number).unwrap_or_default(),
-                &is,
-                &asked,
-                mark,
-                &line.peers(),
-            ];
-            text.push_str(&format!("| {} |\n", cells.join(" | ")));
+            let [name, cells @ ..] = line.cells("**no**");
+            text.push_str(&format!("| `{name}` | {} |\n", cells.join(" | ")));
         }
         text
     }
@@ -178,11 +142,24 @@ impl Line<'_> {
         }
     }
 
-    fn peers(&self) -> String {
-        let peers = self
-            .peers
-            .iter()
-            .map(|(name, value)| format!("{name} {}", number(*value)));
-        peers.collect::<Vec<_>>().join(", ")
+    /// What stands in each column; `no` where it is not reached.
+    fn cells(&self, no: &str) -> [String; 9] {
+        let (is, asked, mark) = self.reached.as_ref().map_or(("", "", ""), |reached| {
+            let mark = if reached.reached { "yes" } else { no };
+            (&reached.is, &reached.asked, mark)
+        });
+        let peers = self.peers.iter();
+        let peers = peers.map(|(name, value)| format!("{name} {}", number(*value)));
+        [
+            self.row.name.to_owned(),
+            number(self.best),
+            number(self.median),
+            self.unit(),
+            self.yardstick.map(number).unwrap_or_default(),
+            is.to_owned(),
+            asked.to_owned(),
+            mark.to_owned(),
+            peers.collect::<Vec<_>>().join(", "),
+        ]
     }
 }

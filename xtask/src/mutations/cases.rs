@@ -10,7 +10,7 @@ use super::edit::Edit;
 use super::files::Files;
 
 /// A change to the workspace, and what the check must say of it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Case {
     /// What is done, in a line.
@@ -94,12 +94,8 @@ impl Case {
 
 /// The cases of all files in `dir`, in the order of their names.
 pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
-    let says = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
-    let entries = fs::read_dir(dir).map_err(|error| says(&error))?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths = paths
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| says(&error))?;
+    let paths = fs::read_dir(dir).and_then(|all| all.map(|one| Ok(one?.path())).collect());
+    let mut paths: Vec<_> = paths.map_err(|error| format!("{}: {error}", dir.display()))?;
     paths.retain(|path| path.extension().is_some_and(|is| is == "toml"));
     paths.sort();
     let mut cases: Vec<Case> = Vec::new();
@@ -107,23 +103,24 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
         let says = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = fs::read_to_string(&path).map_err(|error| says(&error))?;
         let file: File = toml::from_str(&text).map_err(|error| says(&error))?;
-        for (component, kinds) in file.cases {
-            let kinds = kinds.into_iter();
-            for (kind, name, mut case) in kinds.flat_map(|(kind, cases)| {
-                let cases = cases.into_iter();
-                cases.map(move |(name, case)| (kind.clone(), name, case))
-            }) {
+        for (component, kinds) in &file.cases {
+            let all = kinds
+                .iter()
+                .flat_map(|(kind, of)| of.iter().zip(std::iter::repeat(kind)));
+            for ((name, case), kind) in all {
+                let mut case = case.clone();
                 if case.expect == Expect::default() {
-                    case.expect = file.expect.get(&component).cloned().unwrap_or_default();
+                    case.expect = file.expect.get(component).cloned().unwrap_or_default();
                 }
                 check(&case).map_err(|error| says(&format!("`{name}`: {error}")))?;
-                let component = component.clone();
-                cases.push(Case {
-                    name,
-                    kind,
-                    component,
-                    ..case
-                });
+                for (to, from) in [
+                    (&mut case.name, name),
+                    (&mut case.kind, kind),
+                    (&mut case.component, component),
+                ] {
+                    to.clone_from(from);
+                }
+                cases.push(case);
             }
         }
     }
@@ -134,10 +131,8 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Case>, String> {
 fn check(case: &Case) -> Result<(), String> {
     let expect = &case.expect;
     let rules = expect.rules.iter().chain(&expect.any);
-    if let Some(rule) = rules
-        .clone()
-        .find(|rule| kho_abi_check::rules::find(rule).is_none())
-    {
+    let unknown = |rule: &&String| kho_abi_check::rules::find(rule).is_none();
+    if let Some(rule) = rules.clone().find(unknown) {
         return Err(format!("there is no rule `{rule}`"));
     }
     if expect.exit != 0 && rules.count() == 0 {

@@ -41,42 +41,44 @@ fn ok(command: &mut Command) -> Result<Vec<u8>, String> {
     Err(format!("{command:?}: {}: {words}", output.status))
 }
 
+/// An error of the file `path`.
+fn of(path: &Path) -> impl Fn(std::io::Error) -> String + '_ {
+    move |error| format!("{}: {error}", path.display())
+}
+
 impl Copy {
     /// Brings the copy up to the workspace at `root`, as it lies there. Files that are the same are left
     /// alone: they need not be built again.
     pub(super) fn make(root: &Path) -> Result<Self, String> {
         let dir = root.join("target/mutations");
         let (tree, target) = (dir.join("tree"), dir.join("target"));
-        let says =
-            |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        fs::create_dir_all(&tree).map_err(|error| says(&tree, &error))?;
+        fs::create_dir_all(&tree).map_err(of(&tree))?;
         let copy = Self { tree, target };
-        let list = [
+        let mut list = Command::new("git");
+        list.args([
             "ls-files",
             "-z",
             "--cached",
             "--others",
             "--exclude-standard",
-        ];
-        let files = ok(Command::new("git").args(list).current_dir(root))?;
+        ]);
+        let files = ok(list.current_dir(root))?;
         let files = String::from_utf8(files).map_err(|_| "a file's name is no text".to_owned())?;
         let files: BTreeSet<_> = files.split('\0').filter(|name| !name.is_empty()).collect();
         for name in &files {
             // Deleted, but not yet in the index.
-            let Ok(content) = fs::read(root.join(name)) else {
-                continue;
-            };
-            copy.put(name, &content)?;
+            if let Ok(content) = fs::read(root.join(name)) {
+                copy.put(name, &content)?;
+            }
         }
         for name in copy.files("")? {
             if !files.contains(name.as_str()) || !root.join(&name).exists() {
-                fs::remove_file(copy.tree.join(&name))
-                    .map_err(|error| says(Path::new(&name), &error))?;
+                fs::remove_file(copy.tree.join(&name)).map_err(of(Path::new(&name)))?;
             }
         }
         let git = copy.tree.join(".git");
         if git.exists() {
-            fs::remove_dir_all(&git).map_err(|error| says(&git, &error))?;
+            fs::remove_dir_all(&git).map_err(of(&git))?;
         }
         copy.git(&["init", "--quiet", "--initial-branch=main"])?;
         copy.git(&["add", "--all", "--force"])?;
@@ -88,19 +90,17 @@ impl Copy {
     fn files(&self, dir: &str) -> Result<Vec<String>, String> {
         let mut out = Vec::new();
         let path = self.tree.join(dir);
-        let says = |error: std::io::Error| format!("{}: {error}", path.display());
-        for entry in fs::read_dir(&path).map_err(says)? {
-            let entry = entry.map_err(says)?;
+        for entry in fs::read_dir(&path).map_err(of(&path))? {
+            let entry = entry.map_err(of(&path))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let name = if dir.is_empty() {
-                name
-            } else {
-                format!("{dir}/{name}")
+            let name = match dir {
+                "" => name,
+                dir => format!("{dir}/{name}"),
             };
             if name == ".git" {
                 continue;
             }
-            if entry.file_type().map_err(says)?.is_dir() {
+            if entry.file_type().map_err(of(&path))?.is_dir() {
                 out.extend(self.files(&name)?);
             } else {
                 out.push(name);
@@ -110,20 +110,15 @@ impl Copy {
     }
 
     fn git(&self, args: &[&str]) -> Result<(), String> {
-        let who = [
+        let mut git = Command::new("git");
+        git.args([
             "-c",
             "user.name=mutations",
             "-c",
             "user.email=mutations@localhost",
-        ];
-        let config = ["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"];
-        let mut git = Command::new("git");
-        ok(git
-            .args(who)
-            .args(config)
-            .args(args)
-            .current_dir(&self.tree))
-        .map(drop)
+        ]);
+        git.args(["-c", "commit.gpgsign=false", "-c", "core.autocrlf=false"]);
+        ok(git.args(args).current_dir(&self.tree)).map(drop)
     }
 
     /// Writes a file, if that changes it.
@@ -132,15 +127,14 @@ impl Copy {
         if fs::read(&path).is_ok_and(|old| old == content) {
             return Ok(());
         }
-        let says = |error: std::io::Error| format!("{}: {error}", path.display());
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(says)?;
+            fs::create_dir_all(dir).map_err(of(&path))?;
         }
-        fs::write(&path, content).map_err(says)
+        fs::write(&path, content).map_err(of(&path))
     }
 
     fn cargo(&self) -> Command {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let mut cargo = crate::cargo();
         cargo
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.target)
@@ -162,11 +156,10 @@ impl Copy {
         let first = errors.next().unwrap_or("error: without a word");
         // The next lines say which assertion it was.
         let detail = text.lines().find(|line| line.contains("assertion failed"));
-        let words = detail.map_or_else(
-            || first.to_owned(),
-            |detail| format!("{first}: {}", detail.trim()),
-        );
-        Ok(Built::Refused(words))
+        Ok(Built::Refused(match detail {
+            Some(detail) => format!("{first}: {}", detail.trim()),
+            None => first.to_owned(),
+        }))
     }
 
     /// Runs the check against the commit.
@@ -193,13 +186,8 @@ impl Copy {
             return Err(format!("the source does not compile as it is: {words}"));
         }
         let report = self.check(false)?;
-        match report.exit {
-            0 => Ok(()),
-            _ => Err(format!(
-                "the source is not clean as it is: {}",
-                report.words()
-            )),
-        }
+        let words = || format!("the source is not clean as it is: {}", report.words());
+        (report.exit == 0).then_some(()).ok_or_else(words)
     }
 
     /// Makes the edits of a case.
@@ -209,10 +197,7 @@ impl Copy {
         for (name, content) in &files.edited {
             match content {
                 Some(content) => self.put(name, content.as_bytes())?,
-                None => {
-                    let path = self.tree.join(name);
-                    fs::remove_file(&path).map_err(|error| format!("{name}: {error}"))?;
-                }
+                None => fs::remove_file(self.tree.join(name)).map_err(of(Path::new(name)))?,
             }
         }
         Ok(())

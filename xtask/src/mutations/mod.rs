@@ -57,14 +57,7 @@ pub struct Args {
 /// Runs the cases and prints the table.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
-    match all(args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("mutations: {error}");
-            ExitCode::from(2)
-        }
-    }
+    crate::exit("mutations", all(args).map(|right| u8::from(!right)))
 }
 
 fn all(args: &Args) -> Result<bool, String> {

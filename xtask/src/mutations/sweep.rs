@@ -50,8 +50,6 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
             name,
             kind: kind.to_owned(),
             component: krate.to_owned(),
-            quick: false,
-            bless: false,
             expect: Expect {
                 exit: 1,
                 any: STOPS.map(str::to_owned).into(),
@@ -62,6 +60,7 @@ fn of_file(krate: &str, file: &CrateFile, out: &mut Vec<Case>) {
                 krate: Some(krate.to_owned()),
                 ..edit
             }],
+            ..Case::default()
         });
     };
     let entries = file.source.entries.iter();

@@ -3,6 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::json;
 
+use super::cases::Case;
 use super::verdict::{Row, Verdict};
 
 /// What the rows come to.
@@ -50,6 +51,17 @@ pub(super) fn outcome(row: &Row) -> String {
     }
 }
 
+fn cells(row: &Row) -> [String; 5] {
+    let Case {
+        kind,
+        component,
+        name,
+        ..
+    } = &row.case;
+    let [kind, component, name] = [kind, component, name].map(String::clone);
+    [kind, component, name, row.said(), outcome(row)]
+}
+
 /// For a terminal.
 pub(super) fn human(rows: &[Row]) -> String {
     let mut table = Table::new();
@@ -58,14 +70,7 @@ pub(super) fn human(rows: &[Row]) -> String {
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(["kind", "whose", "change", "said", "outcome"]);
     for row in rows {
-        let case = &row.case;
-        table.add_row([
-            &case.kind,
-            &case.component,
-            &case.name,
-            &row.said(),
-            &outcome(row),
-        ]);
+        table.add_row(cells(row));
     }
     format!("{table}\n\n{}\n", Sum::of(rows).words())
 }
@@ -75,15 +80,7 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     let mut text =
         String::from("| kind | whose | change | said | outcome |\n|---|---|---|---|---|\n");
     for row in rows {
-        let case = &row.case;
-        let cells = [
-            &case.kind,
-            &case.component,
-            &case.name,
-            &row.said(),
-            &outcome(row),
-        ];
-        let cells = cells.map(|cell| cell.replace('|', "\\|"));
+        let cells = cells(row).map(|cell| cell.replace('|', "\\|"));
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     format!("{text}\n{}\n", Sum::of(rows).words())

@@ -4,59 +4,40 @@ use serde_json::Value;
 
 use super::cases::Case;
 
-/// A finding, as far as it matters here.
-#[derive(Clone, Debug)]
-pub(super) struct Finding {
-    pub(super) rule: String,
-    pub(super) severity: String,
-    pub(super) text: String,
-}
-
 /// What the check said.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) exit: u8,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Value>,
+}
+
+/// A member of a finding.
+fn member<'f>(finding: &'f Value, key: &str) -> &'f str {
+    finding.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 impl Report {
     pub(super) fn new(exit: Option<i32>, json: &Value) -> Result<Self, String> {
         let exit = exit.and_then(|code| u8::try_from(code).ok());
         let exit = exit.ok_or("the check was ended by a signal")?;
-        let listed = json.get("findings").and_then(Value::as_array);
-        let findings = listed.ok_or("the check's JSON has no findings")?.iter();
-        let text = |finding: &Value, key: &str| {
-            let value = finding.get(key).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
-        };
-        let findings = findings.map(|finding| Finding {
-            rule: text(finding, "rule"),
-            severity: text(finding, "severity"),
-            text: finding.to_string(),
-        });
-        Ok(Self {
-            exit,
-            findings: findings.collect(),
-        })
+        let findings = json.get("findings").and_then(Value::as_array);
+        let findings = findings.ok_or("the check's JSON has no findings")?.clone();
+        Ok(Self { exit, findings })
     }
 
     /// The rules that found something, each once.
-    pub(super) fn rules(&self) -> Vec<String> {
+    pub(super) fn rules(&self) -> Vec<&str> {
         let mut rules = Vec::new();
-        for finding in &self.findings {
-            if !rules.contains(&finding.rule) {
-                rules.push(finding.rule.clone());
+        for rule in self.findings.iter().map(|finding| member(finding, "rule")) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
             }
         }
         rules
     }
 
     pub(super) fn words(&self) -> String {
-        let texts: Vec<_> = self
-            .findings
-            .iter()
-            .map(|finding| finding.text.as_str())
-            .collect();
+        let texts: Vec<_> = self.findings.iter().map(Value::to_string).collect();
         texts.join("; ")
     }
 }
@@ -127,24 +108,22 @@ fn wrong(case: &Case, verdict: &Verdict) -> Option<String> {
     if report.exit != expect.exit {
         return Some(format!("exit {}, not {}", report.exit, expect.exit));
     }
-    let has = |rule: &String| report.findings.iter().any(|finding| finding.rule == *rule);
+    let found = report.rules();
+    let has = |rule: &String| found.contains(&rule.as_str());
     if let Some(rule) = expect.rules.iter().find(|rule| !has(rule)) {
         return Some(format!("`{rule}` found nothing"));
     }
     if !expect.any.is_empty() && !expect.any.iter().any(has) {
         return Some(format!("none of {} found anything", expect.any.join(", ")));
     }
-    if let Some(word) = expect
-        .words
-        .iter()
-        .find(|word| !report.words().contains(word.as_str()))
-    {
+    let said = report.words();
+    let mut words = expect.words.iter();
+    if let Some(word) = words.find(|word| !said.contains(word.as_str())) {
         return Some(format!("{word:?} is not said"));
     }
-    let finding = report.findings.first();
-    finding
-        .filter(|_| expect.is_silence())
-        .map(|finding| format!("{}: {}", finding.severity, finding.rule))
+    let finding = report.findings.first().filter(|_| expect.is_silence())?;
+    let [severity, rule] = ["severity", "rule"].map(|key| member(finding, key));
+    Some(format!("{severity}: {rule}"))
 }
 
 #[cfg(test)]
@@ -156,23 +135,9 @@ mod tests {
     use super::*;
     use crate::mutations::cases::Expect;
 
-    fn case(expect: Expect) -> Case {
-        Case {
-            name: "a case".to_owned(),
-            kind: "kind".to_owned(),
-            component: "-".to_owned(),
-            quick: false,
-            bless: false,
-            expect,
-            edits: Vec::new(),
-        }
-    }
-
     fn said(exit: i32, rules: &[&str]) -> Verdict {
-        let findings: Vec<_> = rules
-            .iter()
-            .map(|rule| json!({"rule": rule, "severity": "error", "title": "pos at 8"}))
-            .collect();
+        let finding = |rule| json!({"rule": rule, "severity": "error", "title": "pos at 8"});
+        let findings: Vec<_> = rules.iter().map(finding).collect();
         Verdict::Said(Report::new(Some(exit), &json!({ "findings": findings })).unwrap())
     }
 
@@ -186,21 +151,25 @@ mod tests {
 
     #[test]
     fn a_row_is_right_only_if_all_that_must_be_said_is_said() {
-        let layout = expect(1, &["abi-changed-layout"]);
-        let is_right =
-            |expect: &Expect, verdict| Row::new(case(expect.clone()), verdict).is_right();
-        assert!(is_right(
-            &layout,
-            said(1, &["abi-changed-layout", "dependents"])
-        ));
+        let is_right = |expect: &Expect, verdict| {
+            let expect = expect.clone();
+            let case = Case {
+                expect,
+                ..Case::default()
+            };
+            Row::new(case, verdict).is_right()
+        };
+        let not_compiled = |words: &str| Verdict::NotCompiled(words.to_owned());
+        let mut layout = expect(1, &["abi-changed-layout"]);
+        let both = ["abi-changed-layout", "dependents"];
+        assert!(is_right(&layout, said(1, &both)));
         assert!(!is_right(&layout, said(1, &["abi-changed-constant"])));
         assert!(!is_right(&layout, said(3, &["abi-changed-layout"])));
-        assert!(!is_right(&layout, Verdict::NotCompiled("error".to_owned())));
-        let mut words = layout.clone();
-        words.words.push("pos at 8".to_owned());
-        assert!(is_right(&words, said(1, &["abi-changed-layout"])));
-        words.words.push("pos at 9".to_owned());
-        assert!(!is_right(&words, said(1, &["abi-changed-layout"])));
+        assert!(!is_right(&layout, not_compiled("error")));
+        layout.words.push("pos at 8".to_owned());
+        assert!(is_right(&layout, said(1, &["abi-changed-layout"])));
+        layout.words.push("pos at 9".to_owned());
+        assert!(!is_right(&layout, said(1, &["abi-changed-layout"])));
         let silence = expect(0, &[]);
         assert!(is_right(&silence, said(0, &[])));
         // A warning alone is a false alarm, though the exit code is 0.
@@ -209,14 +178,8 @@ mod tests {
             compiler: Some("size_of".to_owned()),
             ..Expect::default()
         };
-        assert!(is_right(
-            &compiler,
-            Verdict::NotCompiled("error: size_of".to_owned())
-        ));
-        assert!(!is_right(
-            &compiler,
-            Verdict::NotCompiled("error: other".to_owned())
-        ));
+        assert!(is_right(&compiler, not_compiled("error: size_of")));
+        assert!(!is_right(&compiler, not_compiled("error: other")));
         assert!(!is_right(&compiler, said(0, &[])));
     }
 }

@@ -1,6 +1,8 @@
 //! A project that is made up, in a directory and a repository of its own.
 #![allow(
     dead_code,
+    unused_imports,
+    unused_macros,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -8,6 +10,7 @@
     unreachable_pub
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -115,6 +118,24 @@ impl Fake {
         self.git(&["commit", "-q", "-m", message]);
     }
 
+    /// Commits what is there, and has the main branch have it.
+    pub fn land(&self, message: &str) {
+        self.commit(message);
+        self.git(&["branch", "-f", "main", "change"]);
+    }
+
+    /// Writes the allow-list, with one entry.
+    pub fn allow(&self, rule: &str, component: &str, reason: &str, expires: &str) {
+        let entry = [
+            ("rule", rule),
+            ("component", component),
+            ("reason", reason),
+            ("expires", expires),
+        ];
+        let entry = entry.map(|(key, value)| format!("{key} = \"{value}\"\n"));
+        self.write("abi-allow.toml", &format!("[[allow]]\n{}", entry.concat()));
+    }
+
     pub fn project(&self) -> Project {
         Project::new(self.root())
     }
@@ -143,6 +164,21 @@ impl Fake {
     }
 }
 
+/// Structs of a format: the name in C, the name here, the fields; with constants where they have any.
+macro_rules! structs {
+    ($($c:literal $([$($constant:ident),*])? $name:ident { $($field:ident: $type:ty),* $(,)? })*) => { $(
+        #[derive(kho_compat::AbiLayout)]
+        #[repr(C)]
+        #[abi(c_name = $c $(, constants($($constant),*))?)]
+        #[allow(dead_code)]
+        pub(crate) struct $name { $($field: $type),* }
+    )* };
+}
+pub(crate) use structs;
+
+/// The source of the format.
+pub const ABI: &str = "crates/fmt/src/abi.rs";
+
 /// The one finding of `rule`.
 pub fn one<'a>(report: &'a Report, rule: &str) -> &'a Finding {
     let found: Vec<_> = report.findings.iter().filter(|f| f.rule == rule).collect();
@@ -161,16 +197,39 @@ pub fn words(report: &Report, rule: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Whether something of `rule` was found, with its severity before it.
+pub fn has(report: &Report, rule: &str) -> bool {
+    rules(report).iter().any(|found| found == rule)
+}
+
+/// Asserts that what `rule` found has this text in it.
+#[track_caller]
+pub fn told(report: &Report, rule: &str, text: &str) {
+    let found = words(report, rule);
+    assert!(found.contains(text), "{found}");
+}
+
+/// Asserts that `text` has this in it.
+#[track_caller]
+pub fn holds(text: &str, part: &str) {
+    assert!(text.contains(part), "{text}");
+}
+
+/// The title of the one finding of `rule`.
+pub fn title<'a>(report: &'a Report, rule: &str) -> &'a str {
+    &one(report, rule).title
+}
+
+/// Where the one finding of `rule` stands.
+pub fn place(report: &Report, rule: &str) -> String {
+    one(report, rule).place.as_ref().unwrap().to_string()
+}
+
 /// The ids of what was found, with their severities, each once, in order.
 pub fn rules(report: &Report) -> Vec<String> {
-    let mut out: Vec<_> = report
-        .findings
-        .iter()
-        .map(|f| format!("{} {}", f.severity.id(), f.rule))
-        .collect();
-    out.sort();
-    out.dedup();
-    out
+    let found = report.findings.iter();
+    let found = found.map(|f| format!("{} {}", f.severity.id(), f.rule));
+    found.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Asserts what was found, and the exit code.

@@ -4,22 +4,19 @@ use super::*;
 use crate::btf::Btf;
 use crate::compared::differences;
 
-/// A test of one file that is none of a kernel's types, and what is said of it.
+/// Tests of one file each that is none of a kernel's types, and what is said of it.
 macro_rules! refused {
-    ($name:ident, $bytes:expr, $text:expr) => {
+    ($($name:ident: $bytes:expr => $text:literal;)*) => { $(
         #[test]
         fn $name() {
             let dir = TempDir::new().unwrap();
             let path = dir.path().join("file");
             fs::write(&path, &$bytes).unwrap();
             let error = String::from(open(&path).unwrap_err());
-            assert!(
-                error.starts_with(&format!("{}: ", path.display())),
-                "{error}"
-            );
-            assert!(error.contains($text), "{error}");
+            let start = format!("{}: ", path.display());
+            assert!(error.starts_with(&start) && error.contains($text), "{error}");
         }
-    };
+    )* };
 }
 
 fn boot_image() -> Vec<u8> {
@@ -39,17 +36,19 @@ fn big_endian() -> Vec<u8> {
     object
 }
 
-refused!(nothing, b"", "neither a facts file");
-refused!(a_struct_in_c, b"struct luo_ser {\n", "neither a facts file");
-refused!(facts_and_more, b"{}{", "trailing characters");
-refused!(facts_without_a_size, b"{\"a\": 1}", "a: no size");
-refused!(gzip, b"\x1f\x8b\x08\0", "decompress it first");
-refused!(zstd, b"\x28\xb5\x2f\xfd\0", "decompress it first");
-refused!(a_boot_image, boot_image(), "a boot image");
-refused!(an_elf_magic, b"\x7fELF", "ELF: ");
-refused!(big_endian_btf, b"\xeb\x9f\x01\0", "big-endian");
-refused!(big_endian_elf, big_endian(), "ELF: ");
-refused!(no_debug_information, stripped(), "no DWARF and no BTF");
+refused! {
+    nothing: b"" => "neither a facts file";
+    a_struct_in_c: b"struct luo_ser {\n" => "neither a facts file";
+    facts_and_more: b"{}{" => "trailing characters";
+    facts_without_a_size: b"{\"a\": 1}" => "a: no size";
+    gzip: b"\x1f\x8b\x08\0" => "decompress it first";
+    zstd: b"\x28\xb5\x2f\xfd\0" => "decompress it first";
+    a_boot_image: boot_image() => "a boot image";
+    an_elf_magic: b"\x7fELF" => "ELF: ";
+    big_endian_btf: b"\xeb\x9f\x01\0" => "big-endian";
+    big_endian_elf: big_endian() => "ELF: ";
+    no_debug_information: stripped() => "no DWARF and no BTF";
+}
 
 #[test]
 fn what_is_no_file() {
@@ -90,22 +89,21 @@ start: .2byte 4; .4byte 0; .byte 8
 .uleb128 1
 ";
 
-/// A test of debug information that no compiler writes, as assembly: the entries behind the unit's, and the error,
+/// Tests of debug information that no compiler writes, as assembly: the entries behind the unit's, and the error,
 /// if that is not a kernel with one struct.
 macro_rules! dwarf {
-    ($name:ident, $entries:expr, $error:expr) => {
+    ($($name:ident: $entries:expr => $error:expr;)*) => { $(
         #[test]
         fn $name() {
             hostile_dwarf($entries, $error);
         }
-    };
+    )* };
 }
 
 fn hostile_dwarf(entries: &str, expected: Option<&str>) {
     let assembly = format!("{ABBREVIATIONS}{entries}\n.byte 0\nend:\n");
-    let lines = assembly
-        .lines()
-        .map(|line| format!("\"{}\\n\"\n", line.replace('"', "\\\"")));
+    let quoted = |line: &str| format!("\"{}\\n\"\n", line.replace('"', "\\\""));
+    let lines = assembly.lines().map(quoted);
     let source = format!("__asm__({}\".text\");", lines.collect::<String>());
     let object = compiled(&source, &["-c", "-g0"]).unwrap();
     let start = Instant::now();
@@ -118,82 +116,49 @@ fn hostile_dwarf(entries: &str, expected: Option<&str>) {
     }
 }
 
-dwarf!(
-    fine,
-    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
-     t: .uleb128 5; .asciz \"int\"; .byte 4",
-    None
-);
-dwarf!(
-    a_typedef_of_itself,
-    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
-     t: .uleb128 4; .asciz \"t\"; .4byte t - unit",
-    Some("struct a: a type that never ends")
-);
-dwarf!(
-    a_type_outside,
-    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte 99999; .byte 0",
-    Some("struct a: ")
-);
-dwarf!(
-    an_array_of_itself,
-    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
-     a: .uleb128 7; .4byte a - unit
-     .uleb128 8; .4byte 0xffffffff; .byte 0",
-    Some("never ends")
-);
-dwarf!(
-    an_array_too_long,
-    ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
-     a: .uleb128 7; .4byte t - unit
-     .rept 4; .uleb128 8; .4byte 0xffffffff; .endr; .byte 0
-     t: .uleb128 5; .asciz \"int\"; .byte 4",
-    Some("struct a: an array too long for memory")
-);
-dwarf!(
-    too_many_attributes,
-    ".uleb128 6",
-    Some("too many attributes")
-);
-dwarf!(
-    an_abbreviation_that_is_not_there,
-    ".uleb128 77",
-    Some("DWARF: ")
-);
-dwarf!(
-    too_many_members,
-    ".uleb128 2; .asciz \"a\"; .byte 4
-     .rept 1025; .uleb128 3; .asciz \"m\"; .4byte t - unit; .endr; .byte 0
-     t: .uleb128 5; .asciz \"int\"; .byte 4",
-    Some("more than 1024 members")
-);
-dwarf!(
-    a_name_too_long,
-    &format!(
-        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"{}\"
-     .4byte t - unit; .byte 0
-     t: .uleb128 5; .asciz \"int\"; .byte 4",
-        "x".repeat(300)
-    ),
-    Some("a name is damaged, too long")
-);
-dwarf!(
-    a_long_type_often,
-    ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
-     .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0; .endr
-     t: .uleb128 9; .asciz \"int\"; .byte 4; .fill 1000000, 1, 0x78; .byte 0",
-    Some("too many references to the same types")
-);
-dwarf!(
-    an_array_of_an_array_often,
-    ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
-     .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0; .endr
-     a: .uleb128 7; .4byte t - unit
-     .rept 10; .uleb128 8; .4byte 1; .endr; .byte 0
-     t: .uleb128 4; .asciz \"t\"; .4byte i - unit
-     i: .uleb128 5; .asciz \"int\"; .byte 4",
-    None
-);
+dwarf! {
+    fine:
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
+         t: .uleb128 5; .asciz \"int\"; .byte 4" => None;
+    a_typedef_of_itself:
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0
+         t: .uleb128 4; .asciz \"t\"; .4byte t - unit" => Some("struct a: a type that never ends");
+    a_type_outside:
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte 99999; .byte 0"
+        => Some("struct a: ");
+    an_array_of_itself:
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
+         a: .uleb128 7; .4byte a - unit
+         .uleb128 8; .4byte 0xffffffff; .byte 0" => Some("never ends");
+    an_array_too_long:
+        ".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0
+         a: .uleb128 7; .4byte t - unit
+         .rept 4; .uleb128 8; .4byte 0xffffffff; .endr; .byte 0
+         t: .uleb128 5; .asciz \"int\"; .byte 4" => Some("struct a: an array too long for memory");
+    too_many_attributes: ".uleb128 6" => Some("too many attributes");
+    an_abbreviation_that_is_not_there: ".uleb128 77" => Some("DWARF: ");
+    too_many_members:
+        ".uleb128 2; .asciz \"a\"; .byte 4
+         .rept 1025; .uleb128 3; .asciz \"m\"; .4byte t - unit; .endr; .byte 0
+         t: .uleb128 5; .asciz \"int\"; .byte 4" => Some("more than 1024 members");
+    a_name_too_long:
+        &format!(".uleb128 2; .asciz \"a\"; .byte 4; .uleb128 3; .asciz \"{}\"
+         .4byte t - unit; .byte 0
+         t: .uleb128 5; .asciz \"int\"; .byte 4", "x".repeat(300))
+        => Some("a name is damaged, too long");
+    a_long_type_often:
+        ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
+         .uleb128 3; .asciz \"m\"; .4byte t - unit; .byte 0; .endr
+         t: .uleb128 9; .asciz \"int\"; .byte 4; .fill 1000000, 1, 0x78; .byte 0"
+        => Some("too many references to the same types");
+    an_array_of_an_array_often:
+        ".rept 50000; .uleb128 2; .asciz \"a\"; .byte 4
+         .uleb128 3; .asciz \"m\"; .4byte a - unit; .byte 0; .endr
+         a: .uleb128 7; .4byte t - unit
+         .rept 10; .uleb128 8; .4byte 1; .endr; .byte 0
+         t: .uleb128 4; .asciz \"t\"; .4byte i - unit
+         i: .uleb128 5; .asciz \"int\"; .byte 4" => None;
+}
 
 /// A section that says that it is much longer than what it is compressed from.
 #[test]
@@ -202,10 +167,8 @@ fn a_section_that_grows_beyond_belief() {
         return;
     };
     let file = object::File::parse(&*object).unwrap();
-    let (at, _) = file
-        .section_by_name(".debug_info")
-        .and_then(|s| s.file_range())
-        .unwrap();
+    let section = file.section_by_name(".debug_info").unwrap();
+    let (at, _) = section.file_range().unwrap();
     // The header: a type, zero, the size.
     let at = at as usize + 8;
     let size = u64::from_le_bytes(object[at..at + 8].try_into().unwrap());
@@ -296,12 +259,8 @@ fn damaged_object_files() {
 fn damaged_btf() {
     let facts = facts();
     let blob = Btf::of(&facts).bytes();
-    damaged(
-        &blob,
-        &names(&facts),
-        4000,
-        &[(0, 24), (24, blob.len() - 24), (0, blob.len())],
-    );
+    let ranges = [(0, 24), (24, blob.len() - 24), (0, blob.len())];
+    damaged(&blob, &names(&facts), 4000, &ranges);
 }
 
 #[test]

@@ -103,32 +103,6 @@ struct liveupdate_session_retrieve_fd {
 struct liveupdate_session_finish { __u32 size; __u32 reserved; };
 struct liveupdate_session_get_name { __u32 size; __u32 reserved; __u8 name[64]; };
 
-#define USE(name) struct name use_of_##name
-USE(kho_vmalloc_hdr);
-USE(kho_vmalloc_chunk);
-USE(kho_vmalloc);
-USE(kho_radix_node);
-USE(kho_radix_leaf);
-USE(kho_kexec_metadata);
-USE(kho_block_header_ser);
-USE(luo_ser);
-USE(luo_file_ser);
-USE(luo_file_set_ser);
-USE(luo_session_ser);
-USE(luo_flb_header_ser);
-USE(luo_flb_ser);
-USE(memfd_luo_folio_ser);
-USE(memfd_luo_ser);
-USE(kho_scratch);
-USE(kho_data);
-USE(setup_data);
-USE(liveupdate_ioctl_create_session);
-USE(liveupdate_ioctl_retrieve_session);
-USE(liveupdate_session_preserve_fd);
-USE(liveupdate_session_retrieve_fd);
-USE(liveupdate_session_finish);
-USE(liveupdate_session_get_name);
-
 int unrelated(int argument)
 {
     struct of_a_function { char of_a_function; } local = { 1 };
@@ -139,19 +113,15 @@ int unrelated(int argument)
 /// The facts file. The program that wrote it down lost a member that has an attribute; its bytes
 /// show in the struct's size.
 fn facts() -> serde_json::Value {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/facts/linux-7.3.4-layouts.json");
-    let mut facts: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    for name in [
-        "liveupdate_session_preserve_fd",
-        "liveupdate_session_retrieve_fd",
-    ] {
+    let path = "../../tests/facts/linux-7.3.4-layouts.json";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let mut facts: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let token = serde_json::json!({"name": "token", "type": "__u64", "offset": 8, "size": 8});
+    for call in ["preserve", "retrieve"] {
+        let name = format!("liveupdate_session_{call}_fd");
         let members = facts[name]["members"].as_array_mut().unwrap();
         if members.len() == 2 {
-            members.push(
-                serde_json::json!({"name": "token", "type": "__u64", "offset": 8, "size": 8}),
-            );
+            members.push(token.clone());
         }
     }
     facts
@@ -183,7 +153,8 @@ fn compile(dir: &TempDir, source: &str, flags: &[&str]) -> Option<PathBuf> {
     let object = dir.path().join("types.o");
     fs::write(&c, source).unwrap();
     let out = Command::new("cc")
-        .args(["-w", "-o"])
+        // Types that nothing uses are described as well.
+        .args(["-w", "-fno-eliminate-unused-debug-types", "-o"])
         .arg(&object)
         .args(flags)
         .arg(&c)
@@ -252,9 +223,8 @@ struct shapes {
     u64 wide:40;
     unsigned char none[0];
     u64 tail[];
-} use_of_shapes;
-struct crossing { unsigned char first; u64 over:60; u64 rest:4; } __attribute__((packed))
-    use_of_crossing;
+};
+struct crossing { unsigned char first; u64 over:60; u64 rest:4; } __attribute__((packed));
 ";
 
 /// The same as a facts file.

@@ -3,18 +3,10 @@
 use super::*;
 
 mod limit {
-    use super::{AbiLayout, U32, U64};
+    use super::*;
     pub(super) const MAX: u64 = 20_000;
-
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "memfd_ser", constants(MAX))]
-    #[allow(dead_code)]
-    pub(super) struct MemfdSer {
-        pos: U64,
-        seals: U32,
-        flags: U32,
-        count: U64,
+    structs! {
+        "memfd_ser" [MAX] MemfdSer { pos: U64, seals: U32, flags: U32, count: U64 }
     }
 }
 
@@ -34,13 +26,9 @@ fn nothing_changed() {
 #[test]
 fn harmless_edits_are_no_findings() {
     let fake = project();
+    fake.edit(ABI, "/// A limit.", "// Moved, and\n/// said otherwise.");
     fake.edit(
-        "crates/fmt/src/abi.rs",
-        "/// A limit.",
-        "// Moved, and\n/// said otherwise.",
-    );
-    fake.edit(
-        "crates/fmt/src/abi.rs",
+        ABI,
         "#[derive(AbiLayout)]",
         "#[derive(AbiLayout, Clone, Debug)]",
     );
@@ -50,8 +38,8 @@ fn harmless_edits_are_no_findings() {
     );
     expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
     // The file moves, the crate's directory does.
-    let text = fake.read("crates/fmt/src/abi.rs");
-    fake.remove("crates/fmt/src/abi.rs");
+    let text = fake.read(ABI);
+    fake.remove(ABI);
     fake.write("crates/fmt/src/format/abi.rs", &text);
     expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
     fake.git(&["add", "-A"]);
@@ -62,13 +50,13 @@ fn harmless_edits_are_no_findings() {
 #[test]
 fn a_layout_that_changes_without_a_version_stops_with_the_mend() {
     let fake = project();
-    let report = fake.check(&with(memfd([
-        generation(2).layouts(&[grown::MemfdSer::layout])
-    ])));
+    let report = fake.check(&with_grown(2));
     expect(&report, 1, &["error abi-changed-layout"]);
     let finding = one(&report, "abi-changed-layout");
-    let place = finding.place.as_ref().unwrap().to_string();
-    assert_eq!(place, "crates/fmt/src/abi.rs:18");
+    assert_eq!(
+        place(&report, "abi-changed-layout"),
+        "crates/fmt/src/abi.rs:18"
+    );
     assert_eq!(
         finding.details,
         [
@@ -93,13 +81,10 @@ fn a_layout_that_changes_without_a_version_stops_with_the_mend() {
     ] {
         assert!(text.contains(line), "{text}");
     }
+    let last = text.trim_end().lines().last().unwrap();
     assert!(
-        text.trim_end()
-            .lines()
-            .last()
-            .unwrap()
-            .starts_with("abi-check: broken: 1 error, against main ("),
-        "{text}"
+        last.starts_with("abi-check: broken: 1 error, against main ("),
+        "{last}"
     );
 }
 
@@ -109,14 +94,15 @@ fn swapped_fields_of_one_size_are_told() {
         generation(2).layouts(&[swapped::MemfdSer::layout])
     ])));
     expect(&report, 1, &["error abi-changed-layout"]);
-    let text = words(&report, "abi-changed-layout");
-    assert!(
-        text.contains("field `flags` of struct MemfdSer moved: offset 12 -> 8"),
-        "{text}"
+    told(
+        &report,
+        "abi-changed-layout",
+        "field `flags` of struct MemfdSer moved: offset 12 -> 8",
     );
-    assert!(
-        text.contains("field `seals` of struct MemfdSer moved: offset 8 -> 12"),
-        "{text}"
+    told(
+        &report,
+        "abi-changed-layout",
+        "field `seals` of struct MemfdSer moved: offset 8 -> 12",
     );
 }
 
@@ -124,12 +110,12 @@ fn swapped_fields_of_one_size_are_told() {
 fn a_layout_that_changes_properly_reads_as_one_paragraph() {
     let fake = project();
     fake.edit(
-        "crates/fmt/src/abi.rs",
+        ABI,
         "`memfd-v2`.\npub const VERSION: u32 = 2",
         "`memfd-v3`.\npub const VERSION: u32 = 3",
     );
     fake.release("0.2.0");
-    let next = with(memfd([generation(3).layouts(&[grown::MemfdSer::layout])]));
+    let next = with_grown(3);
     let before = fake.check(&next);
     assert_eq!(
         one(&before, "snapshot-missing").mend.as_deref(),
@@ -146,7 +132,7 @@ fn a_layout_that_changes_properly_reads_as_one_paragraph() {
     );
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
     assert_eq!(
-        one(&report, "version-bumped").title,
+        title(&report, "version-bumped"),
         "memfd-v2 -> memfd-v3: struct MemfdSer grew from 24 to 32 bytes (`owner` added; `seals`, `flags`, \
          `count` moved or changed). fmt 0.1.0 -> 0.2.0 carries it. Earlier releases refuse memfd-v3. \
          This one no longer restores memfd-v2."
@@ -180,7 +166,7 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
         ["constant MAX of struct MemfdSer: 10000 (0x2710) -> 20000 (0x4e20)"]
     );
     assert_eq!(
-        finding.place.as_ref().unwrap().to_string(),
+        place(&report, "abi-changed-constant"),
         "crates/fmt/src/abi.rs:10"
     );
 
@@ -197,7 +183,7 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
     );
 
     let report = fake.check(&with(memfd([generation(2).needs(&[])])));
-    assert!(rules(&report).contains(&"error needs-changed".to_owned()));
+    assert!(has(&report, "error needs-changed"));
     assert_eq!(
         one(&report, "needs-changed").details,
         ["no longer needs `vmalloc` (vmalloc -> nothing)"]
@@ -206,14 +192,14 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
     let report = fake.check(&with(memfd([generation(2)]).subtree("MEMFD")));
     expect(&report, 1, &["error abi-changed-constant"]);
     let report = fake.check(&with(memfd([generation(2)]).features(Features::of(3, 3))));
-    assert!(rules(&report).contains(&"error abi-changed-constant".to_owned()));
+    assert!(has(&report, "error abi-changed-constant"));
     // What is no longer guarded.
     let report = fake.check_vectors(&[&MEMFD, &VMALLOC], &[]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
     let report = fake.check(&with(memfd([generation(2).constants(&[])])));
-    assert!(rules(&report).contains(&"error abi-changed-constant".to_owned()));
+    assert!(has(&report, "error abi-changed-constant"));
     let report = fake.check(&with(memfd([generation(2).layouts(&[])])));
-    assert!(rules(&report).contains(&"error abi-changed-layout".to_owned()));
+    assert!(has(&report, "error abi-changed-layout"));
 }
 
 #[test]
@@ -234,11 +220,7 @@ fn more_of_the_same_may_be_guarded() {
     // A constant that the base's source had already, and one that it had not.
     const LIMIT: u64 = 8;
     fake.git(&["checkout", "-q", "-f", "main"]);
-    fake.edit(
-        "crates/fmt/src/abi.rs",
-        "/// Bytes.",
-        "pub const LIMIT: u64 = 8;\n/// Bytes.",
-    );
+    fake.edit(ABI, "/// Bytes.", "pub const LIMIT: u64 = 8;\n/// Bytes.");
     let listed = with(memfd([
         generation(2).constants(&[constant!(BYTES), constant!(LIMIT)])
     ]));
@@ -252,6 +234,6 @@ fn more_of_the_same_may_be_guarded() {
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     expect(&report, 0, &["warning constant-unguarded"]);
     expect(&fake.check(&listed), 1, &["error snapshot-stale"]);
-    fake.edit("crates/fmt/src/abi.rs", "LIMIT: u64 = 8", "LIMIT: u64 = 9");
+    fake.edit(ABI, "LIMIT: u64 = 8", "LIMIT: u64 = 9");
     expect(&fake.check(&listed), 1, &["error abi-changed-constant"]);
 }

@@ -10,17 +10,16 @@ fn a_component_is_added_removed_renamed() {
             .summary("PCI devices");
     let fake = project();
     let all = [&MEMFD, &VMALLOC, &NEW];
-    assert!(rules(&fake.check(&all)).contains(&"error snapshot-missing".to_owned()));
+    assert!(has(&fake.check(&all), "error snapshot-missing"));
     expect(&fake.bless(&all), 3, &["allowed component-added"]);
-    fake.commit("pci");
-    fake.git(&["branch", "-f", "main", "change"]);
+    fake.land("pci");
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     expect(
         &report,
         1,
         &["error component-removed", "error composites-stale"],
     );
-    assert_eq!(one(&report, "component-removed").title, "`pci` is gone");
+    assert_eq!(title(&report, "component-removed"), "`pci` is gone");
     static RENAMED: Component =
         Component::new("pcie", &[Generation::new(1).constants(&[constant!(MAX)])]).of_crate("fmt");
     let report = fake.bless(&[&MEMFD, &VMALLOC, &RENAMED]);
@@ -30,22 +29,18 @@ fn a_component_is_added_removed_renamed() {
         &["allowed component-added", "error component-removed"],
     );
     assert_eq!(
-        one(&report, "component-removed").title,
+        title(&report, "component-removed"),
         "`pci` is gone, and `pcie` looks the same: renamed"
     );
     // Removed with a reason; its history stays, and is asked for when that has landed too.
-    fake.write(
-        "abi-allow.toml",
-        "[[allow]]\nrule = \"component-removed\"\ncomponent = \"pci\"\nreason = \"never released\"\nexpires = \"2999-01-31\"\n",
-    );
+    fake.allow("component-removed", "pci", "never released", "2999-01-31");
     expect(
         &fake.check(&[&MEMFD, &VMALLOC, &RENAMED]),
         3,
         &["allowed component-added", "allowed component-removed"],
     );
     fake.remove("abi-allow.toml");
-    fake.commit("renamed");
-    fake.git(&["branch", "-f", "main", "change"]);
+    fake.land("renamed");
     expect(&fake.check(&[&MEMFD, &VMALLOC, &RENAMED]), 0, &[]);
     fake.remove("abi-snapshots/pci/v1.snap");
     expect(
@@ -74,14 +69,9 @@ fn what_components_say_together_is_checked() {
         Component::new("mute", &[Generation::new(2).read_only()]).of_crate("fmt");
     let fake = project();
     let check = |extra: &[&'static Component], rule: &str, text: &str| {
-        let all: Vec<_> = [&MEMFD, &VMALLOC]
-            .into_iter()
-            .chain(extra.iter().copied())
-            .collect();
-        let report = fake.check(&all);
+        let report = fake.check(&[&[&MEMFD, &VMALLOC], extra].concat());
         assert_eq!(report.exit_code(), 1);
-        let found = words(&report, rule);
-        assert!(found.contains(text), "{}", report.render(Format::Human));
+        told(&report, rule, text);
     };
     check(
         &[&TWICE],
@@ -111,11 +101,11 @@ fn what_components_say_together_is_checked() {
 fn what_is_restored_is_written_down() {
     let fake = project();
     let report = fake.check(&with(memfd([generation(1).read_only(), generation(2)])));
-    assert!(rules(&report).contains(&"error snapshot-missing".to_owned()));
-    let text = words(&report, "snapshot-missing");
-    assert!(
-        text.contains("abi-snapshots/memfd/v1.snap is missing"),
-        "{text}"
+    assert!(has(&report, "error snapshot-missing"));
+    told(
+        &report,
+        "snapshot-missing",
+        "abi-snapshots/memfd/v1.snap is missing",
     );
     // What is backed is information.
     fake.release("0.2.0");
@@ -130,11 +120,8 @@ fn what_is_restored_is_written_down() {
             .title
             .contains("This one still restores memfd-v2.")
     );
-    fake.commit("grown");
-    fake.git(&["branch", "-f", "main", "change"]);
-    let report = fake.bless(&with(memfd([
-        generation(3).layouts(&[grown::MemfdSer::layout])
-    ])));
+    fake.land("grown");
+    let report = fake.bless(&with_grown(3));
     expect(&report, 3, &["info restores-changed"]);
     assert_eq!(
         one(&report, "restores-changed").details,
@@ -154,7 +141,7 @@ fn who_needs_what_changed_is_told() {
         )),
     ];
     let stale = fake.check(&next);
-    assert!(rules(&stale).contains(&"error composites-stale".to_owned()));
+    assert!(has(&stale, "error composites-stale"));
     let report = fake.bless(&next);
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
     let finding = one(&report, "dependents");

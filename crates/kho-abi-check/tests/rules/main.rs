@@ -13,42 +13,34 @@ mod components;
 mod releases;
 mod source;
 
-use common::{Fake, expect, kept, leak, one, rules, words};
+use common::{ABI, Fake, expect, has, holds, kept, leak, one, place, rules, structs, title, told};
 use kho_abi_check::{
     Failure, Format, Options, Text, Vector, Vectors, describe, rules as all, vectors,
 };
-use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, constant};
+use kho_compat::{AbiLayout as _, Carrier, Component, Features, Generation, constant};
 use zerocopy::little_endian::{U32, U64};
 
 const MAX: u64 = 10_000;
 
 const BYTES: usize = 4096;
 
-#[derive(AbiLayout)]
-#[repr(C)]
-#[abi(c_name = "memfd_ser", constants(MAX))]
-#[allow(dead_code)]
-struct MemfdSer {
-    pos: U64,
-    seals: U32,
-    flags: U32,
-    count: U64,
+structs! {
+    "memfd_ser" [MAX] MemfdSer { pos: U64, seals: U32, flags: U32, count: U64 }
 }
 
 /// The struct with a field more, as the next version has it.
 mod grown {
-    use super::{AbiLayout, MAX, U32, U64};
+    use super::*;
+    structs! {
+        "memfd_ser" [MAX] MemfdSer { pos: U64, owner: U64, seals: U32, flags: U32, count: U64 }
+    }
+}
 
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "memfd_ser", constants(MAX))]
-    #[allow(dead_code)]
-    pub(super) struct MemfdSer {
-        pos: U64,
-        owner: U64,
-        seals: U32,
-        flags: U32,
-        count: U64,
+/// The struct with two fields swapped.
+mod swapped {
+    use super::*;
+    structs! {
+        "memfd_ser" [MAX] MemfdSer { pos: U64, flags: U32, seals: U32, count: U64 }
     }
 }
 
@@ -100,6 +92,7 @@ fn of_memfd(vectors: &'static [Vector]) -> [Vectors; 1] {
     [Vectors {
         component: "memfd",
         generation: None,
+        variant: None,
         vectors,
     }]
 }
@@ -135,6 +128,13 @@ fn project() -> Fake {
     Fake::new(SOURCE, &[&MEMFD, &VMALLOC])
 }
 
+/// The project with the struct grown, in version `number`.
+fn with_grown(number: u32) -> [&'static Component; 2] {
+    with(memfd([
+        generation(number).layouts(&[grown::MemfdSer::layout])
+    ]))
+}
+
 /// The project with what is registered in `memfd`'s place.
 fn with(memfd: Component) -> [&'static Component; 2] {
     [leak(memfd), &VMALLOC]
@@ -148,7 +148,8 @@ fn every_rule_is_tested_and_explained() {
         include_str!("releases.rs"),
         include_str!("source.rs"),
         include_str!("../generations.rs"),
-        include_str!("../upstream.rs")
+        include_str!("../upstream.rs"),
+        include_str!("../variants.rs")
     );
     for rule in all::RULES {
         assert!(
@@ -163,20 +164,4 @@ fn every_rule_is_tested_and_explained() {
         );
     }
     assert!(all::find("no-such-rule").is_none());
-}
-
-/// The struct with two fields swapped.
-mod swapped {
-    use super::{AbiLayout, MAX, U32, U64};
-
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "memfd_ser", constants(MAX))]
-    #[allow(dead_code)]
-    pub(super) struct MemfdSer {
-        pos: U64,
-        flags: U32,
-        seals: U32,
-        count: U64,
-    }
 }

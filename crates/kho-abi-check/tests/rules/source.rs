@@ -8,11 +8,7 @@ use super::*;
 #[track_caller]
 fn with_source(more: &str, found: &[&str]) -> Report {
     let fake = project();
-    fake.edit(
-        "crates/fmt/src/abi.rs",
-        "/// A memfd.",
-        &format!("{more}\n/// A memfd."),
-    );
+    fake.edit(ABI, "/// A memfd.", &format!("{more}\n/// A memfd."));
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     let code = u8::from(found.iter().any(|rule| rule.starts_with("error")));
     expect(&report, code, found);
@@ -48,9 +44,9 @@ fn a_structs_size_is_asserted() {
     );
 }
 
-/// A test of a field whose type can not stand in a format, and why.
-macro_rules! bad_field {
-    ($name:ident, $field:expr, $reason:expr) => {
+/// Tests of a field each whose type can not stand in a format, and why.
+macro_rules! bad_fields {
+    ($($name:ident: $field:literal => $reason:literal;)*) => { $(
         #[test]
         fn $name() {
             let report = with_struct(
@@ -58,34 +54,26 @@ macro_rules! bad_field {
                 concat!("a: ", $field),
                 &["error bad-field-type", "error no-derive"],
             );
-            let text = words(&report, "bad-field-type");
-            assert!(text.contains($reason), "{text}");
-            let place = one(&report, "bad-field-type").place.as_ref();
-            assert_eq!(place.unwrap().line, 16);
+            told(&report, "bad-field-type", $reason);
+            assert_eq!(place(&report, "bad-field-type"), "crates/fmt/src/abi.rs:16");
         }
-    };
+    )* };
 }
 
-bad_field!(
-    a_field_of_the_machines_size,
-    "usize",
-    "depends on the machine"
-);
-bad_field!(a_pointer, "*const u8", "a pointer");
-bad_field!(a_reference, "&'static u8", "a pointer");
-bad_field!(
-    an_array_of_truths,
-    "[bool; 4]",
-    "only two of its 256 values"
-);
-bad_field!(an_enum, "Kind", "an enum");
+bad_fields! {
+    a_field_of_the_machines_size: "usize" => "depends on the machine";
+    a_pointer: "*const u8" => "a pointer";
+    a_reference: "&'static u8" => "a pointer";
+    an_array_of_truths: "[bool; 4]" => "only two of its 256 values";
+    an_enum: "Kind" => "an enum";
+}
 
 #[test]
 fn padding_before_a_field() {
     let found = &["error implicit-padding", "error no-derive"];
     let report = with_struct("", "a: U32, b: U64", found);
     assert_eq!(
-        one(&report, "implicit-padding").title,
+        title(&report, "implicit-padding"),
         "C pads struct A before `b`"
     );
 }
@@ -95,7 +83,7 @@ fn padding_at_the_end() {
     let found = &["error implicit-padding", "error no-derive"];
     let report = with_struct("", "a: U64, b: [u8; 3]", found);
     assert_eq!(
-        one(&report, "implicit-padding").title,
+        title(&report, "implicit-padding"),
         "C pads struct A at its end"
     );
 }
@@ -109,8 +97,10 @@ fn a_struct_without_padding() {
 #[test]
 fn a_constant_is_guarded() {
     let report = with_source("pub const LIMIT: u64 = 3;", &["warning constant-unguarded"]);
-    let place = one(&report, "constant-unguarded").place.as_ref();
-    assert_eq!(place.unwrap().to_string(), "crates/fmt/src/abi.rs:14");
+    assert_eq!(
+        place(&report, "constant-unguarded"),
+        "crates/fmt/src/abi.rs:14"
+    );
 }
 
 #[test]
@@ -129,12 +119,11 @@ fn a_struct_of_tests() {
 #[test]
 fn the_allow_list_needs_a_reason_and_a_date() {
     let fake = project();
-    let changed = with(memfd([generation(2).layouts(&[grown::MemfdSer::layout])]));
+    let changed = with_grown(2);
+    const LIST: &str = "abi-allow.toml";
     let allow = |rule: &str, component: &str| {
-        fake.write(
-            "abi-allow.toml",
-            &format!("# Exceptions.\n\n[[allow]]\nrule = \"{rule}\"\ncomponent = \"{component}\"\nreason = \"a test\"\nexpires = \"2027-01-31\"\n"),
-        );
+        fake.allow(rule, component, "a test", "2027-01-31");
+        fake.write(LIST, &format!("# Exceptions.\n\n{}", fake.read(LIST)));
     };
     let on = |day: &str| {
         let options = Options::default().today(day.parse().unwrap());
@@ -153,14 +142,7 @@ fn the_allow_list_needs_a_reason_and_a_date() {
         1,
         &["error abi-changed-layout", "error allow-expired"],
     );
-    assert_eq!(
-        one(&report, "allow-expired")
-            .place
-            .as_ref()
-            .unwrap()
-            .to_string(),
-        "abi-allow.toml:3"
-    );
+    assert_eq!(place(&report, "allow-expired"), "abi-allow.toml:3");
     allow("abi-changed-layout", "vmalloc");
     expect(
         &on("2027-01-01"),
@@ -169,19 +151,23 @@ fn the_allow_list_needs_a_reason_and_a_date() {
     );
     allow("abi-changed-layout", "*");
     expect(&on("2027-01-01"), 3, &["allowed abi-changed-layout"]);
-    for bad in [
-        "[[allow]]\nrule = \"no-such\"\ncomponent = \"a\"\nreason = \"b\"\nexpires = \"2027-01-31\"\n",
-        "[[allow]]\nrule = \"grammar\"\ncomponent = \"a\"\nreason = \" \"\nexpires = \"2027-01-31\"\n",
-        "[[allow]]\nrule = \"grammar\"\ncomponent = \"a\"\nreason = \"b\"\nexpires = \"some day\"\n",
-        "[[allow]]\nrule = \"grammar\"\ncomponent = \"a\"\nreason = \"b\"\n",
-        "[[alow]]\n",
+    let refused = || {
+        let report = fake.check_with(&changed, &Options::default());
+        assert!(report.is_err(), "{}", fake.read(LIST));
+    };
+    for (rule, reason, expires) in [
+        ("no-such", "b", "2027-01-31"),
+        ("grammar", " ", "2027-01-31"),
+        ("grammar", "b", "some day"),
     ] {
-        fake.write("abi-allow.toml", bad);
-        assert!(
-            fake.check_with(&changed, &Options::default()).is_err(),
-            "{bad}"
-        );
+        fake.allow(rule, "a", reason, expires);
+        refused();
     }
+    fake.allow("grammar", "a", "b", "2027-01-31");
+    fake.edit(LIST, "expires = \"2027-01-31\"\n", "");
+    refused();
+    fake.write(LIST, "[[alow]]\n");
+    refused();
 }
 
 #[test]
@@ -201,7 +187,7 @@ fn generated_documents_are_kept_current() {
     expect(&run(false), 0, &[]);
     expect(&alone(), 0, &[]);
     let text = fake.read("docs/abi.md");
-    assert!(text.contains("| 16 | 8 | `count` | `u64` |"), "{text}");
+    holds(&text, "| 16 | 8 | `count` | `u64` |");
     assert!(
         text.contains("| `no-derive` | error |") && text.contains("\nBy hand.\n"),
         "{text}"
@@ -246,7 +232,7 @@ fn a_new_version_leaves_the_kernel_behind() {
         { "name": "count", "type": "u64", "offset": 16, "size": 8 } ] } }"#;
     std::fs::write(&path, facts).unwrap();
     let types = kho_abi_check::kernel::open(&path).unwrap();
-    let next = with(memfd([generation(3).layouts(&[grown::MemfdSer::layout])]));
+    let next = with_grown(3);
     fake.release("0.2.0");
     fake.bless(&next);
     let options = Options::default().kernel(&types);
@@ -261,11 +247,10 @@ fn a_new_version_leaves_the_kernel_behind() {
         ],
     );
     assert_eq!(
-        one(&report, "kernel-differs").title,
+        title(&report, "kernel-differs"),
         "struct MemfdSer of memfd-v3 is not the kernel's, which has that of memfd-v2"
     );
-    fake.commit("grown");
-    fake.git(&["branch", "-f", "main", "change"]);
+    fake.land("grown");
     expect(&fake.check_with(&next, &options).unwrap(), 0, &[]);
 }
 
@@ -292,15 +277,9 @@ fn a_vector_that_fails_is_no_snapshot() {
     );
     let options = Options::default().vectors(&failed).bless(true);
     let report = fake.check_with(&next, &options).unwrap();
-    let found = rules(&report);
-    assert!(
-        found.contains(&"error vector-failed".to_owned()),
-        "{found:?}"
-    );
-    assert!(
-        found.contains(&"error snapshot-missing".to_owned()),
-        "{found:?}"
-    );
+    for rule in ["error vector-failed", "error snapshot-missing"] {
+        assert!(has(&report, rule), "{:?}", rules(&report));
+    }
     let failed = report.findings.iter().filter(|f| f.rule == "vector-failed");
     let failed: Vec<_> = failed
         .map(|f| (f.title.as_str(), f.details[0].text.as_str()))
@@ -328,7 +307,7 @@ fn tests_and_comments_are_no_format() {
     expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
     let tests = "\n#[cfg(test)]\n#[repr(C)]\nstruct Odd {\n    a: usize,\n}\n\n#[cfg(all(feature = \"std\", test))]\nfn f() {\n    \
                  #[repr(C)]\n    struct Odder {\n        a: bool,\n    }\n}\n";
-    let abi = fake.read("crates/fmt/src/abi.rs");
-    fake.write("crates/fmt/src/abi.rs", &format!("{abi}{tests}"));
+    let abi = fake.read(ABI);
+    fake.write(ABI, &format!("{abi}{tests}"));
     expect(&fake.check(&[&MEMFD, &VMALLOC]), 0, &[]);
 }

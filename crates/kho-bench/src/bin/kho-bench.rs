@@ -56,15 +56,9 @@ fn run(task: &Task) -> Result<Value> {
     match *task {
         Task::Luo { files, sessions } => {
             let life = luo::life(files, sessions)?;
-            let mut out = Map::new();
-            let parts = [
-                ("preserve_ns", life.preserve),
-                ("freeze_ns", life.freeze),
-                ("deserialize_ns", life.deserialize),
-                ("retrieve_ns", life.retrieve),
-                ("finish_ns", life.finish),
-            ];
-            out.extend(parts.map(|(name, took)| (name.to_owned(), nanos(took).into())));
+            let parts = luo::PARTS.into_iter().zip(life);
+            let parts = parts.map(|((name, _), took)| (name.to_owned(), nanos(took).into()));
+            let mut out: Map<_, _> = parts.collect();
             for (peer, [write, read]) in kho_bench::peers::file_times(files)? {
                 let times = json!({ "write_ns": nanos(write), "read_ns": nanos(read) });
                 out.insert(peer.to_owned(), times);
@@ -91,19 +85,16 @@ fn run(task: &Task) -> Result<Value> {
             let found = found.ok_or_else(|| format!("nothing is called `{name}`"))?;
             let budget = Duration::from_millis(budget);
             let mut points = 0u64;
-            scaling::run(found, budget, memory, &mut |point| {
+            scaling::run(found, budget, memory, &mut |series, by, size, took| {
                 points += 1;
-                let took = nanos(point.took);
-                println!(
-                    "{}",
-                    json!({ "series": point.series, "by": point.by, "size": point.size, "ns": took })
-                );
+                let took = nanos(took);
+                let point = json!({ "series": series, "by": by, "size": size, "ns": took });
+                println!("{point}");
             })?;
             Ok(json!({ "points": points }))
         }
         Task::Scaling { name: None, .. } => {
-            let all = scaling::ALL.iter();
-            Ok(all.map(|scaling| scaling.name).collect())
+            Ok(scaling::ALL.iter().map(|scaling| scaling.name).collect())
         }
         Task::Handover { size } => handover::run(size),
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use kho_abi_check::{Failure, Text};
 use kho_block::{BlockError, Format, OutgoingBlockSet};
 use kho_core::Preserver;
-use kho_mem::PhysAddr;
+use kho_mem::{PageSize, PhysAddr};
 use zerocopy::little_endian::U64;
 
 use crate::dump::{Dump, arena, number};
@@ -158,12 +158,29 @@ pub(crate) fn packed() -> Result<Text, Failure> {
 
 /// How many entries fit a block.
 pub(crate) fn capacity() -> Result<Text, Failure> {
-    let mut text = String::new();
-    for size in [1, 8, 64, 80, 4080, 4081] {
-        let count = Format::V1.count_per_block(size);
-        let _ = writeln!(text, "{size} bytes: {count}");
-    }
-    Ok(text.into())
+    let sizes = [1, 8, 64, 80, 4080, 4081];
+    Ok(counts(&sizes, |size| Format::V1.count_per_block(size)))
+}
+
+pub(crate) fn capacity_16k() -> Result<Text, Failure> {
+    let sizes = [1, 8, 64, 80, 16368, 16369];
+    Ok(counts(&sizes, |size| {
+        Format::V1.count_per_page(PageSize::K16, size)
+    }))
+}
+
+pub(crate) fn capacity_64k() -> Result<Text, Failure> {
+    let sizes = [1, 8, 64, 80, 65520, 65521];
+    Ok(counts(&sizes, |size| {
+        Format::V1.count_per_page(PageSize::K64, size)
+    }))
+}
+
+fn counts(sizes: &[usize], count: impl Fn(usize) -> usize) -> Text {
+    let lines = sizes
+        .iter()
+        .map(|size| format!("{size} bytes: {}", count(*size)));
+    lines.collect::<Vec<_>>().join("\n").into()
 }
 
 /// The largest set.

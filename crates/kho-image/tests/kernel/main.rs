@@ -24,6 +24,10 @@ mod packed;
 mod sections;
 mod strings;
 
+// Components whose strings a kernel has: the linker drops what nothing refers to.
+use kho_fd as _;
+use kho_luo as _;
+use kho_memfd as _;
 use std::fs;
 use std::io::Write;
 use std::path::Path;

@@ -8,7 +8,6 @@ mod table;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kho_guest::Fact;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -194,11 +193,12 @@ fn json(seen: &[Seen]) -> Value {
 
 impl Outcome {
     /// A guest of which nothing is known but that it did not end.
-    fn hung(log: String) -> Self {
+    pub(super) fn hung(log: String) -> Self {
+        let (facts, seconds) = (Vec::new(), 0.0);
         Self {
-            facts: Vec::<Fact>::new(),
+            facts,
             log,
-            seconds: 0.0,
+            seconds,
         }
     }
 }

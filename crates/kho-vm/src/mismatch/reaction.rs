@@ -29,48 +29,42 @@ pub(crate) enum Reaction {
 }
 
 impl Reaction {
-    pub(crate) const fn id(self) -> &'static str {
+    /// The reaction as programs see it, and in words, with ` and ** around what is marked.
+    const fn shown(self) -> [&'static str; 2] {
         match self {
-            Self::Restored => "restored",
-            Self::RestoredWithWarning => "restored-with-warning",
-            Self::Partly => "partly",
-            Self::Ignored => "ignored",
-            Self::OpenFails => "open-fails",
-            Self::Panic => "panic",
-            Self::Hangs => "hangs",
+            Self::Restored => ["restored", "everything is restored"],
+            Self::RestoredWithWarning => [
+                "restored-with-warning",
+                "everything is restored, with a complaint",
+            ],
+            Self::Partly => ["partly", "a part is lost"],
+            Self::Ignored => [
+                "ignored",
+                "it boots as if nothing had been handed over: everything is lost",
+            ],
+            Self::OpenFails => [
+                "open-fails",
+                "open of `/dev/liveupdate` fails: every session is lost",
+            ],
+            Self::Panic => ["panic", "**kernel panic**: the whole machine is lost"],
+            Self::Hangs => ["hangs", "it hangs: the whole machine is lost"],
         }
     }
-}
 
-impl Reaction {
-    /// The reaction in words, with `code` and `strong` around what is marked.
-    fn words(self, code: &str, strong: &str) -> String {
-        match self {
-            Self::Restored => "everything is restored".to_owned(),
-            Self::RestoredWithWarning => "everything is restored, with a complaint".to_owned(),
-            Self::Partly => "a part is lost".to_owned(),
-            Self::Ignored => {
-                "it boots as if nothing had been handed over: everything is lost".to_owned()
-            }
-            Self::OpenFails => {
-                format!("open of {code}/dev/liveupdate{code} fails: every session is lost")
-            }
-            Self::Panic => {
-                format!("{strong}kernel panic{strong}: the whole machine is lost")
-            }
-            Self::Hangs => "it hangs: the whole machine is lost".to_owned(),
-        }
+    pub(crate) const fn id(self) -> &'static str {
+        let [id, _] = self.shown();
+        id
     }
 
     /// The reaction as plain text; as Markdown it is displayed.
     pub(crate) fn plain(self) -> String {
-        self.words("", "")
+        self.to_string().replace(['`', '*'], "")
     }
 }
 
 impl fmt::Display for Reaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words("`", "**"))
+        f.write_str(self.shown()[1])
     }
 }
 
@@ -124,12 +118,12 @@ fn judge(sessions: &[SessionRead], outcome: &Outcome, says: bool) -> (Reaction, 
     if !compare(sessions, &outcome.facts).is_empty() {
         return (Reaction::Partly, lost(sessions, &outcome.facts));
     }
-    let reaction = if says {
-        Reaction::RestoredWithWarning
+    let complained = (Reaction::RestoredWithWarning, String::new());
+    if says {
+        complained
     } else {
-        Reaction::Restored
-    };
-    (reaction, String::new())
+        (Reaction::Restored, String::new())
+    }
 }
 
 /// What is lost, by how many and by which errors.
@@ -144,20 +138,15 @@ fn lost(sessions: &[SessionRead], facts: &[Fact]) -> String {
         }
     };
     for fact in facts {
-        match fact {
-            Fact::Session { wrong: None, .. } => opened += 1,
-            Fact::Session {
-                wrong: Some(wrong), ..
-            } => note("retrieving a session", wrong),
-            Fact::Retrieved { wrong: None, .. } => back += 1,
-            Fact::Retrieved {
-                wrong: Some(wrong), ..
-            } => note("retrieving a file", wrong),
-            Fact::Finished { wrong: None, .. } => finished += 1,
-            Fact::Finished {
-                wrong: Some(wrong), ..
-            } => note("finishing a session", wrong),
-            _ => {}
+        let (count, what, wrong) = match fact {
+            Fact::Session { wrong, .. } => (&mut opened, "retrieving a session", wrong),
+            Fact::Retrieved { wrong, .. } => (&mut back, "retrieving a file", wrong),
+            Fact::Finished { wrong, .. } => (&mut finished, "finishing a session", wrong),
+            _ => continue,
+        };
+        match wrong {
+            Some(wrong) => note(what, wrong),
+            None => *count += 1,
         }
     }
     let all = sessions.len();
@@ -199,7 +188,7 @@ fn errno(wrong: &Wrong) -> String {
 /// What the kernel said of it; numbers that differ from build to build are left out.
 fn said(outcome: &Outcome) -> Vec<String> {
     let complaints = outcome.complaints();
-    let mut says: Vec<_> = complaints.iter().map(|it| plain(&it.text)).collect();
+    let mut says: Vec<_> = complaints.iter().map(|it| plain(it)).collect();
     // A kernel that panics says before why, and nobody was left to report how weighty that was.
     let mut before = "";
     for line in journal::lines(&outcome.log) {
@@ -246,51 +235,33 @@ mod tests {
 
     #[test]
     fn a_reaction_is_marked_up_for_the_document_alone() {
-        let cases = [
-            (Reaction::Panic, "kernel panic: the whole machine is lost"),
-            (
-                Reaction::OpenFails,
-                "open of /dev/liveupdate fails: every session is lost",
-            ),
-            (Reaction::Partly, "a part is lost"),
-        ];
-        for (reaction, plain) in cases {
-            assert_eq!(reaction.plain(), plain);
+        let panic = "**kernel panic**: the whole machine is lost";
+        let open = "open of `/dev/liveupdate` fails: every session is lost";
+        for (reaction, marked, plain) in [
+            (Reaction::Panic, panic, &panic.replace('*', "")),
+            (Reaction::OpenFails, open, &open.replace('`', "")),
+        ] {
+            assert_eq!((&*reaction.to_string(), &reaction.plain()), (marked, plain));
         }
-        let marked = Reaction::Panic.to_string();
-        assert_eq!(marked, "**kernel panic**: the whole machine is lost");
-        let marked = Reaction::OpenFails.to_string();
-        assert_eq!(
-            marked,
-            "open of `/dev/liveupdate` fails: every session is lost"
-        );
     }
 
     #[test]
     fn what_differs_from_build_to_build_is_left_out() {
         let text = "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0x1b/0x70, CPU#0: init/1";
-        assert_eq!(
-            plain(text),
-            "WARNING: lib/refcount.c at refcount_warn_saturate"
-        );
+        let expected = "WARNING: lib/refcount.c at refcount_warn_saturate";
+        assert_eq!(plain(text), expected);
         assert_eq!(plain("luo: bad"), "luo: bad");
     }
 
     #[test]
     fn a_panic_is_told_with_what_came_before() {
-        let outcome = Outcome {
-            facts: Vec::new(),
-            log:
-                "Linux version 7.3.4 (x)\r\nluo: incompatible\r\nKernel panic - not syncing: no\r\n"
-                    .to_owned(),
-            seconds: 0.0,
-        };
-        let observed = Observed::of(&[], &outcome);
+        let said = ["luo: incompatible", "Kernel panic - not syncing: no"];
+        let log = ["Linux version 7.3.4 (x)", said[0], said[1], ""].join("\r\n");
+        let observed = Observed::of(&[], &Outcome::hung(log));
         assert_eq!(observed.reaction, Reaction::Panic);
-        assert_eq!(observed.release, "7.3.4");
         assert_eq!(
-            observed.says,
-            ["luo: incompatible", "Kernel panic - not syncing: no"]
+            (&*observed.release, &*observed.says),
+            ("7.3.4", &said.map(str::to_owned)[..])
         );
     }
 }

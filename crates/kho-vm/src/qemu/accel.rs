@@ -57,23 +57,17 @@ pub(crate) fn choose(choice: Choice, program: &Path, kernel: &Path) -> Result<Ac
         Choice::Tcg => return Ok(Accel::Tcg),
         Choice::Auto => {}
     }
-    if fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    let mut open = fs::OpenOptions::new();
+    if open.read(true).write(true).open("/dev/kvm").is_err() {
         return Ok(Accel::Tcg);
     }
     // Whether it works does not change until the machine is started again.
     let noted = noted();
-    let known = noted
-        .as_ref()
-        .and_then(|path| fs::read_to_string(path).ok());
-    match known.as_deref() {
-        Some("kvm") => return Ok(Accel::Kvm),
-        Some("tcg") => return Ok(Accel::Tcg),
-        _ => {}
+    let known = noted.as_ref().map(fs::read_to_string);
+    let known = known.and_then(Result::ok).unwrap_or_default();
+    let mut all = [Accel::Kvm, Accel::Tcg].into_iter();
+    if let Some(accel) = all.find(|accel| accel.name() == known) {
+        return Ok(accel);
     }
     let accel = if boots_with_kvm(program, kernel)? {
         Accel::Kvm

@@ -1,18 +1,15 @@
 //! The debugger's end of QEMU's remote protocol: enough of it to stop at an address.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use super::is_timeout;
+use super::socket::Socket;
 use crate::failure::Failure;
-use crate::wait::{self, TICK};
+use crate::wait;
 
 /// A debugger that is connected.
 pub(crate) struct Gdb {
-    stream: UnixStream,
-    packets: Packets,
+    socket: Socket,
     end: Instant,
 }
 
@@ -29,21 +26,12 @@ pub(crate) struct Registers {
 impl Gdb {
     /// Connects to the socket `path`, which stops the machine.
     pub(crate) fn connect(path: &Path, end: Instant) -> Result<Self, Failure> {
-        let stream = UnixStream::connect(path)
-            .and_then(|stream| stream.set_read_timeout(Some(TICK)).map(|()| stream));
-        let stream = stream.map_err(|error| Failure::of("QEMU's debugger", error))?;
-        let mut gdb = Self {
-            stream,
-            packets: Packets::default(),
-            end,
-        };
-        let stopped = gdb.ask("?", |answer| {
-            answer.starts_with('T') || answer.starts_with('S')
-        })?;
-        if stopped.is_none() {
-            return Err(gdb.refused("?"));
+        let socket = Socket::connect(path, "QEMU's debugger")?;
+        let mut gdb = Self { socket, end };
+        match gdb.ask("?", says_stopped)? {
+            Some(_) => Ok(gdb),
+            None => Err(gdb.refused("?")),
         }
-        Ok(gdb)
     }
 
     /// Has the machine stop when it comes to the instruction at `addr`.
@@ -64,7 +52,7 @@ impl Gdb {
     /// Whether it has stopped; looks for a moment.
     pub(crate) fn has_stopped(&mut self) -> Result<bool, Failure> {
         let answer = self.receive()?;
-        Ok(answer.is_some_and(|answer| answer.starts_with('T') || answer.starts_with('S')))
+        Ok(answer.is_some_and(|answer| says_stopped(&answer)))
     }
 
     /// The registers of the machine, which has stopped.
@@ -91,30 +79,22 @@ impl Gdb {
     }
 
     fn send(&mut self, command: &str) -> Result<(), Failure> {
-        let sent = self.stream.write_all(&packet(command));
-        sent.map_err(|error| Failure::of("QEMU's debugger", error))
+        self.socket.send(&packet(command))
     }
 
     /// The next answer, where one comes within a moment.
     fn receive(&mut self) -> Result<Option<String>, Failure> {
-        let mut bytes = [0; 4096];
-        if let Some(answer) = self.packets.next() {
+        if let Some(answer) = next(&mut self.socket.rest) {
             return Ok(Some(answer));
         }
-        match self.stream.read(&mut bytes) {
-            Ok(0) => Err(Failure::Failed("QEMU's debugger has gone".to_owned())),
-            Ok(len) => {
-                self.packets.push(bytes.get(..len).unwrap_or_default());
-                let answer = self.packets.next();
-                if answer.is_some() {
-                    let sent = self.stream.write_all(b"+");
-                    sent.map_err(|error| Failure::of("QEMU's debugger", error))?;
-                }
-                Ok(answer)
-            }
-            Err(error) if is_timeout(&error) => Ok(None),
-            Err(error) => Err(Failure::of("QEMU's debugger", error)),
+        if !self.socket.receive()? {
+            return Err(Failure::Failed("QEMU's debugger has gone".to_owned()));
         }
+        let answer = next(&mut self.socket.rest);
+        if answer.is_some() {
+            self.socket.send(b"+")?;
+        }
+        Ok(answer)
     }
 
     fn refused(&self, command: &str) -> Failure {
@@ -146,40 +126,27 @@ fn packet(text: &str) -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> u8 {
-    bytes
-        .iter()
-        .fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
+    let bytes = bytes.iter();
+    bytes.fold(0, |sum: u8, byte| sum.wrapping_add(*byte))
 }
 
-/// Finds packets in a stream that comes in pieces.
-#[derive(Debug, Default)]
-struct Packets {
-    rest: Vec<u8>,
+/// Whether an answer says that the machine has stopped.
+fn says_stopped(answer: &str) -> bool {
+    answer.starts_with(['T', 'S'])
 }
 
-impl Packets {
-    fn push(&mut self, bytes: &[u8]) {
-        self.rest.extend_from_slice(bytes);
-    }
-
-    /// The next whole packet's text; a packet whose checksum is wrong is none.
-    fn next(&mut self) -> Option<String> {
-        loop {
-            let start = self.rest.iter().position(|byte| *byte == b'$')?;
-            let len = self
-                .rest
-                .get(start..)?
-                .iter()
-                .position(|byte| *byte == b'#')?;
-            let end = start + len;
-            let digits = self.rest.get(end + 1..end + 3)?;
-            let expected = str::from_utf8(digits).ok();
-            let expected = expected.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            let body = self.rest.get(start + 1..end)?.to_vec();
-            self.rest.drain(..end + 3);
-            if expected == Some(sum(&body)) {
-                return Some(unescaped(&body));
-            }
+/// The next whole packet's text in what came so far; a packet whose checksum is wrong is none.
+fn next(rest: &mut Vec<u8>) -> Option<String> {
+    loop {
+        let start = rest.iter().position(|byte| *byte == b'$')?;
+        let len = rest.get(start..)?.iter().position(|byte| *byte == b'#')?;
+        let end = start + len;
+        let digits = str::from_utf8(rest.get(end + 1..end + 3)?).ok();
+        let expected = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let body = rest.get(start + 1..end)?.to_vec();
+        rest.drain(..end + 3);
+        if expected == Some(sum(&body)) {
+            return Some(unescaped(&body));
         }
     }
 }
@@ -193,11 +160,8 @@ fn unescaped(body: &[u8]) -> String {
             b'}' => out.extend(rest.next().map(|byte| byte ^ 0x20)),
             b'*' => {
                 let count = rest.next().map_or(0, |byte| byte.saturating_sub(29));
-                let last = out.last().copied();
-                out.extend(
-                    last.into_iter()
-                        .flat_map(|last| vec![last; usize::from(count)]),
-                );
+                let last = out.last().copied().into_iter();
+                out.extend(last.flat_map(|last| vec![last; usize::from(count)]));
             }
             byte => out.push(byte),
         }
@@ -212,23 +176,18 @@ mod tests {
     #[test]
     fn a_packet_has_its_sum() {
         assert_eq!(packet("?"), b"$?#3f");
-        assert_eq!(
-            packet("Z1,ffffffff81234567,1"),
-            b"$Z1,ffffffff81234567,1#e8"
-        );
+        let stop = packet("Z1,ffffffff81234567,1");
+        assert_eq!(stop, b"$Z1,ffffffff81234567,1#e8");
     }
 
     #[test]
     fn packets_come_in_pieces() {
         let stream = b"+$OK#9a++$T05thread:01;#07$bad#00$S05#b8";
         for size in [1, 3, 100] {
-            let mut packets = Packets::default();
-            let mut found = Vec::new();
+            let (mut rest, mut found) = (Vec::new(), Vec::new());
             for bytes in stream.chunks(size) {
-                packets.push(bytes);
-                while let Some(text) = packets.next() {
-                    found.push(text);
-                }
+                rest.extend(bytes);
+                found.extend(std::iter::from_fn(|| next(&mut rest)));
             }
             assert_eq!(found, ["OK", "T05thread:01;", "S05"], "{size}");
         }
@@ -244,11 +203,8 @@ mod tests {
     #[test]
     fn registers_by_their_place() {
         let words: Vec<u64> = (0..20).map(|n| 0x1_0000_0000 + n).collect();
-        let digits: String = words
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+        let digits: String = bytes.map(|byte| format!("{byte:02x}")).collect();
         let expected = Registers {
             rcx: 0x1_0000_0002,
             rdx: 0x1_0000_0003,

@@ -4,6 +4,7 @@ mod accel;
 mod gdb;
 mod process;
 mod qmp;
+mod socket;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use kho_guest::{Fact, PARAM_PLAN, PARAM_PORT};
 use tempfile::TempDir;
 
 use crate::failure::{Failure, of_file};
+use crate::inject::tempdir;
 use crate::journal;
 use crate::wait::{Spinner, TICK};
 
@@ -93,8 +95,7 @@ pub(crate) struct Guest {
 impl Machine {
     /// Starts the machine.
     pub(crate) fn start(&self, qemu: &Qemu, what: &str) -> Result<Guest, Failure> {
-        let dir = tempfile::Builder::new().prefix("kho-vm-").tempdir();
-        let dir = dir.map_err(|error| Failure::of("a temporary directory", error))?;
+        let dir = tempdir()?;
         let errors = dir.path().join("qemu.err");
         let stderr = File::create(&errors).map_err(of_file(&errors))?;
         let mut process = Process::start(&qemu.program, |command| {
@@ -133,10 +134,8 @@ impl Machine {
         say("-initrd", self.initramfs.clone().into());
         say("-append", command_line(0, &self.arguments).into());
         // The first port is the kernel's console, the second the guest's report.
-        say(
-            "-chardev",
-            format!("file,id=log,path={}", quoted(&dir.join(LOG))).into(),
-        );
+        let log = format!("file,id=log,path={}", quoted(&dir.join(LOG)));
+        say("-chardev", log.into());
         say("-serial", "chardev:log".into());
         say("-chardev", socket("port", PORT, "on"));
         say("-serial", "chardev:port".into());
@@ -146,10 +145,8 @@ impl Machine {
         say("-gdb", "chardev:gdb".into());
         for (file, addr) in &self.loaded {
             let file = quoted(file);
-            say(
-                "-device",
-                format!("loader,force-raw=on,file={file},addr={addr:#x}").into(),
-            );
+            let device = format!("loader,force-raw=on,file={file},addr={addr:#x}");
+            say("-device", device.into());
         }
         words.extend(["-nodefaults".into(), "-no-reboot".into()]);
         words
@@ -170,17 +167,15 @@ impl Guest {
                 return Ok(Event::Fact(fact));
             }
             match self.port.read(&mut bytes) {
-                Ok(0) => {
-                    self.wait_for_end()?;
-                    return Ok(Event::Ended);
-                }
-                Ok(len) => self.take(bytes.get(..len).unwrap_or_default())?,
+                Ok(len) if len > 0 => self.take(bytes.get(..len).unwrap_or_default())?,
                 Err(error) if is_timeout(&error) => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                    return Err(Failure::of("the guest's port", error));
+                }
+                _ => {
                     self.wait_for_end()?;
                     return Ok(Event::Ended);
                 }
-                Err(error) => return Err(Failure::of("the guest's port", error)),
             }
             self.tick()?;
         }
@@ -190,9 +185,7 @@ impl Guest {
         for line in self.frames.push(bytes) {
             let report = match line {
                 Line::Report(report) => report,
-                Line::Torn(text) => {
-                    return Err(self.failed(&format!("a report is torn: {text}")));
-                }
+                Line::Torn(text) => return Err(self.failed(&format!("a report is torn: {text}"))),
             };
             // Each kernel's init counts from 0.
             if matches!(report.fact, Fact::Boot { .. }) {
