@@ -159,7 +159,16 @@ pub(crate) fn life() -> Result<Text, Failure> {
         "session three",
         incoming.session("three").map(|_| "there".to_owned()),
     );
-    say("tokens of one", Ok(format!("{:?}", one.tokens().iter().map(|token| token.get()).collect::<Vec<_>>())));
+    say(
+        "tokens of one",
+        Ok(format!(
+            "{:?}",
+            one.tokens()
+                .iter()
+                .map(|token| token.get())
+                .collect::<Vec<_>>()
+        )),
+    );
     let data = |file: Result<FileRef, IncomingError>| {
         let file = file.map(|file| file.downcast::<File>());
         file.map(|file| file.map_or("no file".to_owned(), |file| format!("{:#x}", file.data)))
