@@ -79,15 +79,15 @@ mod tests {
     fn a_node_byte_by_byte() {
         let entry =
             Entry::new(PhysAddr::new(0x2000_2000)).with_scratch(PhysAddr::new(0x2000_1000), 32);
-        let mut expected = Vec::new();
-        expected.extend([0; 8]); // no next one
-        expected.extend([10, 0, 0, 0]); // a handover
-        expected.extend([32, 0, 0, 0]); // bytes that follow
-        expected.extend([0, 0x20, 0, 0x20, 0, 0, 0, 0]); // root FDT
-        expected.extend([0, 0x10, 0, 0, 0, 0, 0, 0]); // a page
-        expected.extend([0, 0x10, 0, 0x20, 0, 0, 0, 0]); // scratch table
-        expected.extend([32, 0, 0, 0, 0, 0, 0, 0]); // two areas
-        assert_eq!(node(entry), expected);
+        let expected = [
+            [0; 8],                         // no next one
+            [10, 0, 0, 0, 32, 0, 0, 0],     // a handover; bytes that follow
+            [0, 0x20, 0, 0x20, 0, 0, 0, 0], // root FDT
+            [0, 0x10, 0, 0, 0, 0, 0, 0],    // a page
+            [0, 0x10, 0, 0x20, 0, 0, 0, 0], // scratch table
+            [32, 0, 0, 0, 0, 0, 0, 0],      // two areas
+        ];
+        assert_eq!(node(entry), expected.concat());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::boot::BzImage;
 use crate::cut;
 use crate::failure::{Failure, of_file};
 use crate::guest;
-use crate::inject::{compare_preserved, say_wrong, seconds, tempdir};
+use crate::inject::{compare_preserved, say, seconds, tempdir};
 use crate::options::{Options, Vm};
 use crate::qemu::{Machine, command_line};
 use crate::reading::{self, Reading};
@@ -87,16 +87,11 @@ pub(crate) enum Folios {
 
 /// A number of bytes.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) if text.ends_with('K') => (digits, 1 << 10),
-        Some(digits) if text.ends_with('M') => (digits, 1 << 20),
-        Some(digits) => (digits, 1 << 30),
-        None => (text, 1u64),
-    };
-    let number = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit));
+    let units = [('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30)].into_iter();
+    let mut units = units.filter_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)));
+    let (digits, unit) = units.next().unwrap_or((text, 1u64));
+    let number = digits.parse::<u64>().ok();
+    let number = number.and_then(|number| number.checked_mul(unit));
     number.ok_or_else(|| format!("`{text}`: expected a number of bytes, like 5000, 40K or 2M"))
 }
 
@@ -109,10 +104,11 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
         }
         None => args.plan()?,
     };
+    let (arguments, memory) = (args.arguments(), args.memory);
     let wanted = Wanted {
         plan,
-        arguments: args.arguments(),
-        memory: args.memory,
+        arguments,
+        memory,
     };
     let captured = wanted.capture(&vm, &args.out)?;
     captured.outcome.write_log(args.log.as_deref())?;
@@ -122,13 +118,10 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
 
 impl Args {
     fn arguments(&self) -> String {
-        let reserved = self
-            .reserve_mem
-            .iter()
-            .map(|it| format!("reserve_mem={it}"));
-        let mut words: Vec<_> = reserved.collect();
-        words.push(self.command_line.clone());
-        words.join(" ").trim().to_owned()
+        let reserved = self.reserve_mem.iter();
+        let reserved = reserved.map(|it| format!("reserve_mem={it} "));
+        let reserved: String = reserved.collect();
+        format!("{reserved}{}", self.command_line).trim().to_owned()
     }
 
     fn plan(&self) -> Result<Plan, Failure> {
@@ -197,23 +190,20 @@ impl Folios {
     /// The steps that have the kernel do so. A kernel without huge pages has no such knobs.
     pub(crate) fn knobs(self) -> Vec<Step> {
         let dir = "/sys/kernel/mm/transparent_hugepage";
-        let write = |path: String, text: &str| Step::Write {
-            path,
-            text: text.to_owned(),
+        let write = |name: &str, text: &str| {
+            let (path, text) = (format!("{dir}/{name}shmem_enabled"), text.to_owned());
+            Step::Write { path, text }
         };
         let all = match self {
             Self::Small => return Vec::new(),
             Self::Huge => "always",
             Self::Mixed => "within_size",
         };
-        let mut steps = vec![write(format!("{dir}/shmem_enabled"), all)];
+        let mut steps = vec![write("", all)];
         for size in SIZES {
             let inherit = self == Self::Mixed || size == 2048;
             let text = if inherit { "inherit" } else { "never" };
-            steps.push(write(
-                format!("{dir}/hugepages-{size}kB/shmem_enabled"),
-                text,
-            ));
+            steps.push(write(&format!("hugepages-{size}kB/"), text));
         }
         steps
     }
@@ -275,7 +265,7 @@ impl Wanted {
 
 impl Captured {
     fn json(&self, accel: &str) -> Value {
-        let symbol = self.outcome.facts.iter().find_map(|fact| match fact {
+        let symbol = self.outcome.find(|fact| match fact {
             Fact::Symbol { addr, .. } => Some(*addr),
             _ => None,
         });
@@ -307,10 +297,7 @@ impl Captured {
         if let Some(by_order) = self.reading.facts.pointer("/preserved/by_order") {
             println!("preserved ranges by order: {by_order}");
         }
-        say_wrong(&self.wrong);
-        if self.wrong.is_empty() {
-            println!("what is read from it is what the guest put in");
-        }
+        say(&self.wrong, "what is read from it is what the guest put in");
     }
 }
 
@@ -320,10 +307,12 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        assert_eq!(bytes("5000"), Ok(5000));
-        assert_eq!(bytes("40K"), Ok(40 << 10));
-        assert_eq!(bytes("2M"), Ok(2 << 20));
-        assert_eq!(bytes("3G"), Ok(3 << 30));
-        assert!(bytes("K").is_err() && bytes("1T").is_err() && bytes("99999999999G").is_err());
+        let read = ["5000", "40K", "2M", "3G"].map(|text| bytes(text).unwrap());
+        assert_eq!(read, [5000, 40 << 10, 2 << 20, 3 << 30]);
+        assert!(
+            ["K", "1T", "99999999999G"]
+                .iter()
+                .all(|text| bytes(text).is_err())
+        );
     }
 }

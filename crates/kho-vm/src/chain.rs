@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cut;
 use crate::failure::Failure;
 use crate::image::Placed;
-use crate::inject::{Tally, compare, compare_preserved, retrieve_all, say_wrong, seconds, tempdir};
+use crate::inject::{Tally, compare, compare_preserved, retrieve_all, say, seconds, tempdir};
 use crate::made::Made;
 use crate::options::{Options, Vm};
 use crate::pack;
@@ -106,23 +106,16 @@ pub(crate) fn chain(
     let mut wrong = Vec::new();
     let of_kernels = by_kernel(&outcome.facts);
     for (owner, facts) in (1..).zip(&of_kernels) {
-        let own = compare(&first.sessions, facts)
-            .into_iter()
-            .chain(compare_preserved(&first.sessions, facts));
+        let own = compare(&first.sessions, facts).into_iter();
+        let own = own.chain(compare_preserved(&first.sessions, facts));
         wrong.extend(own.map(|it| format!("kernel {owner}: {it}")));
     }
-    if of_kernels.len() as u64 != u64::from(owners) {
-        wrong.push(format!(
-            "{} kernels came as far as init, not {owners}",
-            of_kernels.len()
-        ));
+    let count = of_kernels.len();
+    if count as u64 != u64::from(owners) {
+        wrong.push(format!("{count} kernels came as far as init, not {owners}"));
     }
-    let differences = reading::differences(&first.sessions, &last.sessions);
-    wrong.extend(
-        differences
-            .into_iter()
-            .map(|it| format!("in the end: {it}")),
-    );
+    let differences = reading::differences(&first.sessions, &last.sessions).into_iter();
+    wrong.extend(differences.map(|it| format!("in the end: {it}")));
     wrong.extend(outcome.kernel_says());
     Ok(Report {
         tally: Tally::of(&first.sessions),
@@ -157,10 +150,8 @@ fn by_kernel(facts: &[Fact]) -> Vec<&[Fact]> {
     let starts = starts.filter(|(_, fact)| matches!(fact, Fact::Boot { .. }));
     let mut starts: Vec<_> = starts.map(|(index, _)| index).collect();
     starts.push(facts.len());
-    let pairs = starts.windows(2);
-    pairs
-        .filter_map(|pair| facts.get(*pair.first()?..*pair.last()?))
-        .collect()
+    let kernel = |pair: &[usize]| facts.get(*pair.first()?..*pair.last()?);
+    starts.windows(2).filter_map(kernel).collect()
 }
 
 impl Report {
@@ -192,10 +183,8 @@ impl Report {
             self.tally.bytes,
             self.kernels,
         );
-        say_wrong(&self.wrong);
-        if self.wrong.is_empty() {
-            println!("every file is as it was at the start, at each kernel and in the end");
-        }
+        let good = "every file is as it was at the start, at each kernel and in the end";
+        say(&self.wrong, good);
     }
 }
 

@@ -5,11 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kho_core::{Entry, Handover};
-use kho_image::{Image, ImageOptions, write_elf};
+use kho_image::{ImageOptions, write_elf};
 use kho_mem::{PageRun, PhysMem};
 use serde_json::Value;
 
 use crate::failure::{Failure, of_file};
+use crate::image::open;
 use crate::reading;
 
 /// As small as is worth the time.
@@ -34,14 +35,12 @@ pub(crate) fn write(
     write_elf(&core, memory, &runs, &mut |_, _| true)
         .map_err(|error| Failure::of(out.display(), error))?;
     let compressed = out.extension().is_some_and(|ext| ext == "zst");
-    let image = if compressed {
-        compress(&core, &staged.path().join("zst"))?
-    } else {
-        core
+    let image = match compressed {
+        true => compress(&core, &staged.path().join("zst"))?,
+        false => core,
     };
     // What was cut is the same handover.
-    let cut = Image::open(&image, &ImageOptions::default(), &mut |_, _| true);
-    let cut = cut.map_err(|error| Failure::Failed(error.to_string()))?;
+    let cut = open(&image, &ImageOptions::default())?;
     if reading::read(&cut, entry)?.facts != *facts {
         let text = "what was cut out of memory reads otherwise than the memory".to_owned();
         return Err(Failure::Failed(text));
@@ -80,10 +79,9 @@ fn compress(core: &Path, to: &Path) -> Result<PathBuf, Failure> {
 
 /// The pages that the handover reaches.
 fn reached(memory: &dyn PhysMem, entry: Entry) -> Result<Vec<PageRun>, Failure> {
-    match Handover::open(memory, entry) {
-        Ok(handover) => Ok(handover.page_runs()),
-        Err(error) => Err(Failure::Failed(error.to_string())),
-    }
+    let handover = Handover::open(memory, entry);
+    let handover = handover.map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(handover.page_runs())
 }
 
 #[cfg(test)]

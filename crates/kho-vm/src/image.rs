@@ -44,8 +44,7 @@ impl Placed {
             base: PhysAddr::new(base.unwrap_or_default()),
             ..ImageOptions::default()
         };
-        let memory = Image::open(image, &options, &mut |_, _| true);
-        let memory = memory.map_err(|error| Failure::Failed(error.to_string()))?;
+        let memory = open(image, &options)?;
         let entry = match known.as_ref().and_then(entry_of) {
             Some(entry) => entry,
             None => {
@@ -67,10 +66,7 @@ impl Placed {
         let base = runs.first().map_or(0, |run| run.addr().get());
         let written = write_raw(&raw, PhysAddr::new(base), &memory, &runs, &mut |_, _| true);
         let written = written.map_err(|error| Failure::of(image.display(), error))?;
-        let mut end = base + written.len;
-        for area in scratch(&memory, entry)? {
-            end = end.max(area);
-        }
+        let end = scratch(&memory, entry)?.max(base + written.len);
         Ok(Self {
             raw,
             base,
@@ -85,8 +81,7 @@ impl Placed {
             base: PhysAddr::new(self.base),
             ..ImageOptions::default()
         };
-        let memory = Image::open(&self.raw, &options, &mut |_, _| true);
-        memory.map_err(|error| Failure::Failed(error.to_string()))
+        open(&self.raw, &options)
     }
 
     /// A machine whose kernel finds the handover, and whose init follows the plans; with its kernel's own
@@ -111,10 +106,8 @@ impl Placed {
         }
         let memory = self.end.max(LEAST).next_multiple_of(1 << 20) + ROOM;
         if memory > MEMORY_LIMIT {
-            let text = format!(
-                "the handover ends at {:#x}: a guest has no memory there",
-                self.end
-            );
+            let end = self.end;
+            let text = format!("the handover ends at {end:#x}: a guest has no memory there");
             return Err(Failure::CanNot(text));
         }
         let write = |name: &str, bytes: &[u8]| {
@@ -136,19 +129,23 @@ impl Placed {
     }
 }
 
-/// The ends of the scratch areas.
-fn scratch(memory: &dyn PhysMem, entry: Entry) -> Result<Vec<u64>, Failure> {
+/// Opens an image.
+pub(crate) fn open(path: &Path, options: &ImageOptions) -> Result<Image, Failure> {
+    let image = Image::open(path, options, &mut |_, _| true);
+    image.map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// The end of the scratch areas.
+fn scratch(memory: &dyn PhysMem, entry: Entry) -> Result<u64, Failure> {
     let Some((at, size)) = entry.scratch else {
         let text = "nothing says where the scratch table is: no kernel starts without";
         return Err(Failure::CanNot(text.to_owned()));
     };
     let table = kho_core::ScratchTable::read(memory, at, size);
     let table = table.map_err(|damage| Failure::Failed(damage.to_string()))?;
-    let ends = table
-        .areas()
-        .iter()
-        .map(|area| area.start().get() + area.len());
-    Ok(ends.collect())
+    let areas = table.areas().iter();
+    let ends = areas.map(|area| area.start().get() + area.len());
+    Ok(ends.max().unwrap_or_default())
 }
 
 /// What was written beside the image: by `kho pack`, or as a capture's facts.

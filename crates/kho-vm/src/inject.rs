@@ -57,11 +57,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
     let vm = args.options.vm()?;
     let dir = tempdir()?;
-    let flbs = if args.no_flbs {
-        Vec::new()
-    } else {
-        pack::test_flbs()
-    };
+    let mut flbs = pack::test_flbs();
+    flbs.retain(|_| !args.no_flbs);
     let (image, from) = match (&args.what, args.made) {
         (_, Some(made)) => {
             let from = dir.path().join("made");
@@ -121,10 +118,8 @@ pub(crate) fn inject(vm: &Vm, image: &Path, from: Option<&Path>) -> Result<Repor
     let dir = tempdir()?;
     let placed = Placed::open(image, dir.path())?;
     let reading = reading::read(&placed.memory()?, placed.entry)?;
-    let mut wrong = match from {
-        Some(from) => against(from, &reading)?,
-        None => Vec::new(),
-    };
+    let wrong = from.map(|from| against(from, &reading)).transpose()?;
+    let mut wrong = wrong.unwrap_or_default();
     let plan = retrieve_all(&reading.sessions);
     let machine = placed.machine(vm, &[plan], false, &dir)?;
     let outcome = machine.run(vm, "handing over")?;
@@ -142,18 +137,16 @@ pub(crate) fn inject(vm: &Vm, image: &Path, from: Option<&Path>) -> Result<Repor
 
 /// Every session, retrieved and finished.
 pub(crate) fn retrieve_all(sessions: &[SessionRead]) -> Plan {
-    let mut steps = Vec::new();
-    for session in sessions {
-        steps.push(Step::Retrieve {
-            session: session.name,
-            tokens: session.files.iter().map(|file| file.token).collect(),
-        });
-    }
+    let retrieve = |session: &SessionRead| Step::Retrieve {
+        session: session.name,
+        tokens: session.files.iter().map(|file| file.token).collect(),
+    };
     let finish = |session: &SessionRead| Step::Finish {
         session: session.name,
     };
-    steps.extend(sessions.iter().map(finish));
-    steps.push(Step::Journal);
+    let all = sessions.iter().map(retrieve);
+    let all = all.chain(sessions.iter().map(finish));
+    let steps = all.chain([Step::Journal]).collect();
     Plan { steps }
 }
 
@@ -192,10 +185,10 @@ pub(crate) fn compare_preserved(sessions: &[SessionRead], facts: &[Fact]) -> Vec
     }
     wrong.extend(compare_files(sessions, &files, "preserved"));
     let read: usize = sessions.iter().map(|session| session.files.len()).sum();
-    if files.len() > read {
+    let preserved = files.len();
+    if preserved > read {
         wrong.push(format!(
-            "{} files were preserved, and {read} are there",
-            files.len()
+            "{preserved} files were preserved, and {read} are there"
         ));
     }
     wrong
@@ -281,9 +274,9 @@ fn against(dir: &Path, reading: &Reading) -> Result<Vec<String>, Failure> {
         let mut read: Vec<_> = files.map(|file| file.sha256.clone()).collect();
         read.sort_unstable();
         if session.is_none() || hashes != read {
+            let path = path.display();
             wrong.push(format!(
-                "session `{name}` of the image is not what {} holds",
-                path.display()
+                "session `{name}` of the image is not what {path} holds"
             ));
         }
     }
@@ -295,7 +288,7 @@ fn directories(dir: &Path) -> Result<Vec<(PathBuf, SessionName)>, Failure> {
     let manifest = pack::manifest(dir);
     let listed = manifest
         .as_ref()
-        .and_then(|manifest| manifest.get("sessions")?.as_array());
+        .and_then(|of| of.get("sessions")?.as_array());
     let Some(listed) = listed else {
         let mut all = Vec::new();
         for path in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
@@ -322,10 +315,8 @@ fn directories(dir: &Path) -> Result<Vec<(PathBuf, SessionName)>, Failure> {
 }
 
 fn bytes_of(digits: &str) -> Option<Vec<u8>> {
-    let pairs = digits.as_bytes().chunks(2);
-    pairs
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(byte).collect()
 }
 
 /// What is in a directory and does not begin with a dot, in order of names.
@@ -377,12 +368,8 @@ impl Report {
             "Linux {release} ({accel}, {:.1} s): {sessions} sessions, {files} files, {bytes} bytes handed over",
             self.outcome.seconds
         );
-        say_wrong(&self.wrong);
-        if self.is_good() {
-            println!(
-                "every session was retrieved and finished: contents, sizes, positions and seals are equal"
-            );
-        }
+        let good = "every session was retrieved and finished: contents, sizes, positions and seals are equal";
+        say(&self.wrong, good);
     }
 }
 
@@ -391,9 +378,12 @@ pub(crate) fn seconds(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
 }
 
-/// Prints what is not as it must be, as far as anybody reads it.
-pub(crate) fn say_wrong(wrong: &[String]) {
+/// Prints what is not as it must be, as far as anybody reads it; where nothing is, that it is `good`.
+pub(crate) fn say(wrong: &[String], good: &str) {
     const SHOWN: usize = 30;
+    if wrong.is_empty() {
+        println!("{good}");
+    }
     for wrong in wrong.iter().take(SHOWN) {
         println!("wrong: {wrong}");
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -94,11 +95,7 @@ impl Made {
         }
         sessions.push(json!({ "name": "no-files", "files": [] }));
         let count = usize::try_from(self.files).unwrap_or(usize::MAX);
-        let flbs = if count == 0 {
-            json!([])
-        } else {
-            flbs_json(flbs, count)
-        };
+        let flbs = flbs_json(if count == 0 { &[] } else { flbs }, count);
         let manifest = json!({
             "format": "kho-restore-v1",
             "compatible": "kho-v4",
@@ -119,12 +116,7 @@ impl Made {
         pack::pack(&from, &[], None, dir)
     }
 
-    fn session(
-        &self,
-        dir: &Path,
-        index: u64,
-        files: std::ops::Range<u64>,
-    ) -> Result<Value, Failure> {
+    fn session(&self, dir: &Path, index: u64, files: Range<u64>) -> Result<Value, Failure> {
         let name = format!("made-{index}");
         let at = dir.join(index.to_string());
         fs::create_dir(&at).map_err(of_file(&at))?;
@@ -154,14 +146,16 @@ impl Made {
         while folios > 0 {
             let order = large.take().unwrap_or_else(|| order(self.order));
             let len = 1 << order;
+            let folio = if pages % len == 0 {
+                (order, 1)
+            } else {
+                (0, len)
+            };
             if order == 1 && !index.is_multiple_of(3) {
                 // A hole, a page each.
                 orders.push((None, len));
-            } else if pages % len == 0 {
-                orders.push((Some(order), 1));
-                data.push((pages, pages + len));
             } else {
-                orders.push((Some(0), len));
+                orders.push((Some(folio.0), folio.1));
                 data.push((pages, pages + len));
             }
             pages += len;
@@ -200,11 +194,6 @@ impl Made {
 impl Shaped {
     fn json(&self, path: &str) -> Value {
         let spec = &self.spec;
-        let orders: Vec<_> = self
-            .orders
-            .iter()
-            .map(|(order, n)| json!([order, n]))
-            .collect();
         json!({
             "token": spec.token,
             "path": path,
@@ -212,7 +201,7 @@ impl Shaped {
             "size": spec.size,
             "pos": spec.pos,
             "seals": spec.seals,
-            "folio_orders": orders,
+            "folio_orders": self.orders,
             "sha256": spec.sha256(),
         })
     }
@@ -223,10 +212,9 @@ fn write(spec: &FileSpec, path: &Path) -> Result<(), Failure> {
     let failed = of_file(path);
     let mut file = fs::File::create_new(path).map_err(&failed)?;
     for (from, to) in &spec.data {
-        let written = file
-            .seek(SeekFrom::Start(from * PAGE_SIZE_U64))
-            .and_then(|_| file.write_all(&spec.pages(*from, *to)));
-        written.map_err(&failed)?;
+        let at = SeekFrom::Start(from * PAGE_SIZE_U64);
+        file.seek(at).map_err(&failed)?;
+        file.write_all(&spec.pages(*from, *to)).map_err(&failed)?;
     }
     file.set_len(spec.size).map_err(&failed)
 }
@@ -239,9 +227,8 @@ mod tests {
     fn what_is_asked_for() {
         let made: Made = "sessions=200,files=5000".parse().unwrap();
         assert_eq!((made.sessions, made.files, made.order), (200, 5000, 9));
-        assert!("sessions".parse::<Made>().is_err());
-        assert!("order=11".parse::<Made>().is_err());
-        assert!("colour=1".parse::<Made>().is_err());
+        let refused = |text: &&str| text.parse::<Made>().is_err();
+        assert!(["sessions", "order=11", "colour=1"].iter().all(refused));
     }
 
     #[test]

@@ -51,20 +51,20 @@ pub(crate) struct FileRead {
 impl FileRead {
     /// How what a guest found differs from it.
     pub(crate) fn difference(&self, found: &Found) -> Option<String> {
-        let mut all = Vec::new();
-        let mut compare = |what: &str, here: String, there: String| {
-            if here != there {
-                all.push(format!("{what} {there} instead of {here}"));
-            }
+        let shown = |of: &Found| {
+            let seals = format!("{:#x}", of.seals);
+            [
+                of.size.to_string(),
+                of.pos.to_string(),
+                seals,
+                of.sha256.clone(),
+            ]
         };
-        compare("size", self.size.to_string(), found.size.to_string());
-        compare("position", self.pos.to_string(), found.pos.to_string());
-        compare(
-            "seals",
-            format!("{:#x}", self.seals),
-            format!("{:#x}", found.seals),
-        );
-        compare("sha256", self.sha256.clone(), found.sha256.clone());
+        let names = ["size", "position", "seals", "sha256"].into_iter();
+        let both = shown(&self.found()).into_iter().zip(shown(found));
+        let differ = names.zip(both).filter(|(_, (here, there))| here != there);
+        let all = differ.map(|(what, (here, there))| format!("{what} {there} instead of {here}"));
+        let all: Vec<_> = all.collect();
         (!all.is_empty()).then(|| all.join(", "))
     }
 }
@@ -80,13 +80,7 @@ pub(crate) struct Places {
 }
 
 /// What of a survey is none of the handover's facts.
-const NO_FACTS: [&str; 5] = [
-    "scratch_source",
-    "dialect",
-    "listed",
-    "unclaimed",
-    "verdict",
-];
+const NO_FACTS: &str = "scratch_source dialect listed unclaimed verdict";
 
 /// Why the handover was not read.
 fn failed(error: impl std::fmt::Display) -> Failure {
@@ -132,7 +126,7 @@ pub(crate) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
     let root = memory.bytes(entry.fdt_addr, kho_mem::PAGE_SIZE);
     let root = root.map_err(failed)?.into_owned();
     let mut facts = survey.json(&|_| None);
-    facts.retain(|name, _| !NO_FACTS.contains(&name.as_str()));
+    facts.retain(|name, _| !NO_FACTS.split(' ').any(|none| none == name));
     Ok(Reading {
         sessions,
         facts: facts.into(),
@@ -187,17 +181,14 @@ pub(crate) fn differences(one: &[SessionRead], two: &[SessionRead]) -> Vec<Strin
             match tokens.get(&file.token) {
                 None => all.push(format!("{what} is missing")),
                 Some(other) => {
-                    let found = other.found();
-                    let found = file.difference(&found);
+                    let found = file.difference(&other.found());
                     all.extend(found.map(|difference| format!("{what}: {difference}")));
                 }
             }
         }
         if session.files.len() < other.files.len() {
-            all.push(format!(
-                "session `{}` has more files than before",
-                session.name
-            ));
+            let name = &session.name;
+            all.push(format!("session `{name}` has more files than before"));
         }
     }
     if one.len() < two.len() {

@@ -62,11 +62,16 @@ impl Outcome {
 
     /// The release of the kernel; empty where it did not come as far as init.
     pub(crate) fn release(&self) -> String {
-        let release = self.facts.iter().find_map(|fact| match fact {
+        let release = self.find(|fact| match fact {
             Fact::Boot { release, .. } => Some(release.clone()),
             _ => None,
         });
         release.unwrap_or_default()
+    }
+
+    /// The first fact that is `wanted`.
+    pub(crate) fn find<'f, T>(&'f self, wanted: impl FnMut(&'f Fact) -> Option<T>) -> Option<T> {
+        self.facts.iter().find_map(wanted)
     }
 
     /// An error unless the guest's plan came to its end.

@@ -9,6 +9,7 @@ use kho_image::{Image, ImageOptions};
 use kho_mem::PhysAddr;
 
 use crate::failure::Failure;
+use crate::image::open;
 use crate::options::Vm;
 use crate::qemu::{Event, Guest, Machine};
 use crate::run::Outcome;
@@ -25,8 +26,7 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// The machine's memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        let memory = Image::open(&self.raw, &ImageOptions::default(), &mut |_, _| true);
-        memory.map_err(|error| Failure::Failed(error.to_string()))
+        open(&self.raw, &ImageOptions::default())
     }
 }
 
@@ -43,19 +43,14 @@ impl Machine {
         let mut guest = self.start(&vm.qemu, what)?;
         let (mut facts, mut populate) = (Vec::new(), None);
         loop {
-            match guest.next()? {
-                Event::Fact(fact) => {
-                    if let Fact::Symbol { addr, .. } = &fact {
-                        populate = Some(*addr);
-                    }
-                    facts.push(fact);
-                }
-                Event::Ended => {
-                    let outcome = Outcome::new(facts, &guest, since);
-                    outcome.finished()?;
-                    return Err(guest.failed("the guest ended without a next kernel"));
-                }
+            let Event::Fact(fact) = guest.next()? else {
+                Outcome::new(facts, &guest, since).finished()?;
+                return Err(guest.failed("the guest ended without a next kernel"));
+            };
+            if let Fact::Symbol { addr, .. } = &fact {
+                populate = Some(*addr);
             }
+            facts.push(fact);
             if matches!(facts.last(), Some(Fact::Ready)) {
                 break;
             }
@@ -90,11 +85,9 @@ fn stop(guest: &mut Guest, populate: u64) -> Result<Entry, Failure> {
         }
     }
     let registers = gdb.registers()?;
-    if registers.rip != populate {
-        let text = format!(
-            "the guest stopped at {:#x}, not at kho_populate",
-            registers.rip
-        );
+    let at = registers.rip;
+    if at != populate {
+        let text = format!("the guest stopped at {at:#x}, not at kho_populate");
         return Err(guest.failed(&text));
     }
     let mut entry = Entry::new(PhysAddr::new(registers.rdi));

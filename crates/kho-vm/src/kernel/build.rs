@@ -4,16 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use super::{Wanted, kernels};
 use crate::command::run;
 use crate::failure::{Failure, of_file};
 
 /// Builds `source` as it is `wanted`.
 pub(crate) fn build(source: &Path, wanted: &Wanted) -> Result<(), Failure> {
-    let out = tempfile::Builder::new()
-        .prefix("build-")
-        .tempdir_in(kernels()?);
-    let out = out.map_err(|error| Failure::of("a directory for the build", error))?;
+    let out = directory("build")?;
     let options = out.path().join("options");
     fs::write(&options, &wanted.config).map_err(of_file(&options))?;
     let make = |targets: &[&str]| {
@@ -36,11 +35,8 @@ pub(crate) fn build(source: &Path, wanted: &Wanted) -> Result<(), Failure> {
         eprintln!("vm kernel: this source does not take {option}");
     }
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    step(
-        make(&[&format!("-j{jobs}"), "bzImage"]),
-        "building",
-        "build",
-    )?;
+    let image = make(&[&format!("-j{jobs}"), "bzImage"]);
+    step(image, "building", "build")?;
     fs::create_dir_all(&wanted.dir).map_err(of_file(&wanted.dir))?;
     if wanted.debug_info {
         keep(&out.path().join("vmlinux"), &wanted.dir.join("vmlinux"))?;
@@ -48,6 +44,15 @@ pub(crate) fn build(source: &Path, wanted: &Wanted) -> Result<(), Failure> {
     keep(&out.path().join(".config"), &wanted.dir.join("config"))?;
     // Last of all: it says that the rest is there.
     keep(&out.path().join("arch/x86/boot/bzImage"), &wanted.image())
+}
+
+/// A directory for something large: it is not in the system's temporary directory.
+pub(super) fn directory(what: &str) -> Result<TempDir, Failure> {
+    let prefix = format!("{what}-");
+    let dir = tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir_in(kernels()?);
+    dir.map_err(|error| Failure::of(format!("a directory for the {what}"), error))
 }
 
 /// Copies a file, which is there as a whole or not at all.

@@ -4,7 +4,6 @@ mod build;
 mod source;
 mod tools;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -190,11 +189,8 @@ fn kernels() -> Result<PathBuf, Failure> {
 /// A short name for `text`.
 fn hash(text: &str) -> String {
     let sum = Sha256::digest(text.as_bytes());
-    sum.iter().take(6).fold(String::new(), |mut out, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let bytes = sum.iter().take(6);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A kernel that is there already, and where it comes from.
@@ -210,9 +206,8 @@ fn there() -> Result<Option<(PathBuf, String)>, Failure> {
     }
     let path = place::root().join(CONFIG);
     let config = fs::read_to_string(&path).map_err(of_file(&path))?;
-    let usual = kernels()?
-        .join(format!("{VERSION}-{}", hash(&config)))
-        .join("bzImage");
+    let usual = format!("{VERSION}-{}/bzImage", hash(&config));
+    let usual = kernels()?.join(usual);
     if usual.is_file() {
         return Ok(Some((usual, "built here".to_owned())));
     }
@@ -222,9 +217,8 @@ fn there() -> Result<Option<(PathBuf, String)>, Failure> {
 /// The newest kernel by name that stands beside this repository.
 fn beside() -> Option<PathBuf> {
     let dir = place::root().parent()?.join("shared").join("kernel");
-    let names = fs::read_dir(dir)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()));
+    let names = fs::read_dir(dir).ok()?;
+    let names = names.filter_map(|entry| Some(entry.ok()?.path()));
     let is_image = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with("bzImage") && path.is_file()
@@ -237,10 +231,7 @@ pub(crate) fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    match there()? {
-        Some((path, _)) => Ok(path),
-        None => Err(Failure::CanNot(
-            "there is no kernel; this builds one: cargo xtask vm kernel".to_owned(),
-        )),
-    }
+    let none = "there is no kernel; this builds one: cargo xtask vm kernel";
+    let (path, _) = there()?.ok_or_else(|| Failure::CanNot(none.to_owned()))?;
+    Ok(path)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::build::step;
+use super::build::{directory, step};
 use super::kernels;
 use crate::failure::{Failure, of_file};
 
@@ -20,11 +20,7 @@ pub(crate) fn unpacked(version: &str, suite: &str) -> Result<TempDir, Failure> {
     if !kept.is_file() {
         fetch(&package, suite, &kept)?;
     }
-    // Not in the system's temporary directory: it is large.
-    let dir = tempfile::Builder::new()
-        .prefix("source-")
-        .tempdir_in(kernels()?);
-    let dir = dir.map_err(|error| Failure::of("a directory for the source", error))?;
+    let dir = directory("source")?;
     let mut tar = Command::new("tar");
     tar.arg("-C")
         .arg(dir.path())
@@ -36,16 +32,10 @@ pub(crate) fn unpacked(version: &str, suite: &str) -> Result<TempDir, Failure> {
 
 /// Puts the archive that is in `package` to `kept`.
 fn fetch(package: &str, suite: &str, kept: &Path) -> Result<(), Failure> {
-    let dir = tempfile::Builder::new()
-        .prefix("package-")
-        .tempdir_in(kernels()?);
-    let dir = dir.map_err(|error| Failure::of("a directory for the package", error))?;
+    let dir = directory("package")?;
     let apt = Apt::new(dir.path(), suite)?;
-    step(
-        apt.command(&["update"]),
-        "reading the mirror's list",
-        "update",
-    )?;
+    let list = "reading the mirror's list";
+    step(apt.command(&["update"]), list, "update")?;
     let what = format!("fetching {package}");
     step(apt.command(&["download", package]), &what, "download")?;
     let deb = only_file(dir.path(), ".deb")?;
@@ -95,9 +85,8 @@ impl Apt {
 /// The mirror that apt takes this system's packages from.
 fn mirror() -> Result<String, Failure> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let mut lines = release.lines();
+    let codename = lines.find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let codename = codename.unwrap_or_default().trim_matches('"');
     let output = Command::new("apt-get")
         .args(["indextargets", "--format"])
@@ -130,10 +119,10 @@ fn only_file(dir: &Path, end: &str) -> Result<PathBuf, Failure> {
         .filter(|path| path.to_string_lossy().ends_with(end));
     match (files.next(), files.next()) {
         (Some(file), None) => Ok(file),
-        _ => {
-            let text = format!("{}: expected one file *{end}", dir.display());
-            Err(Failure::Failed(text))
-        }
+        _ => Err(Failure::of(
+            dir.display(),
+            format!("expected one file *{end}"),
+        )),
     }
 }
 

@@ -49,16 +49,10 @@ fn head(seen: &[Seen]) -> String {
 fn markdown(seen: &[Seen]) -> String {
     let mut out = format!("{}\n|---|---|---|\n", head(seen));
     for seen in seen {
-        let says: Vec<_> = seen
-            .observed
-            .says
-            .iter()
-            .map(|it| format!("`{it}`"))
-            .collect();
-        let says = if says.is_empty() {
-            "nothing".to_owned()
-        } else {
-            says.join("<br>")
+        let says = seen.observed.says.iter().map(|it| format!("`{it}`"));
+        let says = match says.collect::<Vec<_>>().join("<br>") {
+            says if says.is_empty() => "nothing".to_owned(),
+            says => says,
         };
         // Writing to a String does not fail.
         let does = does(seen, seen.observed.reaction.to_string());
@@ -106,9 +100,8 @@ pub(crate) fn check(seen: &[Seen]) -> Result<(), Failure> {
     if text == new {
         return Ok(());
     }
-    let differs = new
-        .lines()
-        .find(|line| !text.lines().any(|old| old == *line));
+    let is_new = |line: &&str| !text.lines().any(|old| old == *line);
+    let differs = new.lines().find(is_new);
     let text = format!(
         "docs/real-kernel.md is not what happens: {}\nThis mends it: {COMMAND}",
         differs.unwrap_or("its table has more rows")
