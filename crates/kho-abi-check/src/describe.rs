@@ -242,13 +242,8 @@ pub(crate) fn all(
     (described, failed)
 }
 
-/// What a generation lists. The version that a plain string stands for is shown unless it is 1.
 fn needs(generation: &Generation) -> String {
-    let shown = |(need, version)| match version {
-        1 => String::from(need),
-        _ => Version::new(version, 0).token(need),
-    };
-    let needs: Vec<_> = generation.listed().map(shown).collect();
+    let needs: Vec<_> = generation.listed().map(|(need, _)| need).collect();
     if needs.is_empty() {
         return "nothing".to_owned();
     }

@@ -210,12 +210,19 @@ fn a_variant_is_not_dropped_in_silence() {
     assert!(rules(&report).contains(&"allowed variant-removed".to_owned()));
 }
 
+/// list-v2, which has a constant more.
+fn more(variants: &'static [Variant]) -> Generation {
+    const MORE: &[fn() -> kho_compat::Constant] =
+        &[constant!(SIZE), constant!(MAX), constant!(MORE = 1_u8)];
+    generation(2, variants).constants(MORE)
+}
+
 #[test]
 fn another_version_says_what_changed_in_its_variants() {
     const CHANGED: Variant = LARGE.layouts(&[chunk::<14>]);
     let fake = both();
     fake.release("0.2.0");
-    let next = list(generation(2, &[CHANGED]).constants(&[constant!(SIZE)]));
+    let next = list(more(&[CHANGED]));
     let report = fake.bless(&next);
     expect(&report, 3, &["allowed version-bumped"]);
     let bumped = report
@@ -229,7 +236,7 @@ fn another_version_says_what_changed_in_its_variants() {
         "{titles:?}"
     );
     // What is as it was is not told.
-    let next = list(generation(2, &[LARGE]).constants(&[constant!(SIZE)]));
+    let next = list(more(&[LARGE]));
     fake.remove("abi-snapshots/list/v2@128.snap");
     one(&fake.bless(&next), "version-bumped");
 }
