@@ -1,8 +1,8 @@
 //! What a component is now, as snapshots keep it.
 
-use kho_compat::{Component, Constant, Generation, Layout, Role};
+use kho_compat::{Component, Constant, Generation, Layout, Role, Variant};
 
-use crate::history::{EXPERIMENT, ROLE, Version};
+use crate::history::{EXPERIMENT, ROLE, Version, series};
 use crate::snapshot::{Abi, Field, Struct};
 use crate::vector::{self, FailedVector, Vectors};
 
@@ -27,17 +27,37 @@ pub fn describe_generation(
     generation: &Generation,
 ) -> Result<String, FailedVector> {
     let (abi, failed) = abi(component, generation, None);
+    done(&abi, failed)
+}
+
+/// As [`describe_generation`], of what differs in a variant of it.
+///
+/// # Errors
+///
+/// A vector could not be made.
+pub fn describe_variant(
+    component: &Component,
+    generation: &Generation,
+    variant: &Variant,
+) -> Result<String, FailedVector> {
+    let (whole, _) = abi(component, generation, None);
+    let (abi, failed) = differing(&whole, component, generation, variant, None);
+    done(&abi, failed)
+}
+
+fn done(abi: &Abi, failed: Vec<FailedVector>) -> Result<String, FailedVector> {
     match failed.into_iter().next() {
         Some(failed) => Err(failed),
         None => Ok(abi.render()),
     }
 }
 
-/// A generation of a component, with its description.
+/// A generation of a component, or what differs in a variant of it, with its description.
 #[derive(Clone, Debug)]
 pub(crate) struct Described {
     pub(crate) component: &'static Component,
     pub(crate) generation: &'static Generation,
+    pub(crate) variant: Option<&'static Variant>,
     text: String,
 }
 
@@ -49,9 +69,14 @@ impl Described {
         Version::new(self.generation.number, self.generation.minor)
     }
 
-    /// The token of the generation: `memfd-v2`, or `memfd-v2.1`.
+    /// The series of its snapshots.
+    pub(crate) fn series(&self) -> String {
+        series(self.component.name, self.variant)
+    }
+
+    /// The token of the generation: `memfd-v2`, or `memfd-v2.1`; of a variant `radix-v1@16k`.
     pub(crate) fn token(&self) -> String {
-        self.version().token(self.component.name)
+        self.version().token(&self.series())
     }
 
     /// Whether it is what the component writes by default.
@@ -124,9 +149,51 @@ fn abi(
         structs: generation.all_layouts().into_iter().map(of).collect(),
         vectors: Vec::new(),
     };
+    let failed = add_vectors(&mut abi, component, generation, None, vectors);
+    (abi, failed)
+}
+
+/// As [`abi`], of a variant: what differs from `whole`, the generation's own.
+fn differing(
+    whole: &Abi,
+    component: &Component,
+    generation: &Generation,
+    variant: &Variant,
+    vectors: Option<&[Vectors]>,
+) -> (Abi, Vec<FailedVector>) {
+    let version = Version::new(generation.number, generation.minor);
+    let mut head = vec![(variant.of.to_owned(), variant.label.to_owned())];
+    head.extend(whole.head.iter().filter(|(key, _)| key == ROLE).cloned());
+    let constants = variant.constants.iter().map(|constant| pair(constant()));
+    let mut abi = Abi {
+        token: version.token(&series(component.name, Some(variant))),
+        head,
+        constants: constants.collect(),
+        structs: variant.all_layouts().into_iter().map(of).collect(),
+        vectors: Vec::new(),
+    };
+    let failed = add_vectors(&mut abi, component, generation, Some(variant), vectors);
+    abi.constants.retain(|one| !whole.constants.contains(one));
+    abi.structs.retain(|one| !whole.structs.contains(one));
+    abi.vectors.retain(|one| !whole.vectors.contains(one));
+    (abi, failed)
+}
+
+/// Makes the vectors of a generation, or of a variant of it; returns which failed.
+fn add_vectors(
+    abi: &mut Abi,
+    component: &Component,
+    generation: &Generation,
+    variant: Option<&Variant>,
+    vectors: Option<&[Vectors]>,
+) -> Vec<FailedVector> {
+    let number = generation.number;
     let is_default = generation.role == Role::Written && number == component.major();
     let mut failed = Vec::new();
-    let is_its = |of: Option<u32>| of.map_or(is_default, |of| of == number);
+    let is_its = |of: &Vectors| {
+        of.generation.map_or(is_default, |of| of == number)
+            && of.variant == variant.map(|variant| variant.label)
+    };
     for vector in vector::of(component.name, vectors, is_its) {
         let text = match vector.make() {
             Ok(text) => text.to_string(),
@@ -139,11 +206,11 @@ fn abi(
         let lines = text.lines().map(str::to_owned).collect();
         abi.vectors.push((vector.name.to_owned(), lines));
     }
-    (abi, failed)
+    failed
 }
 
-/// Describes each generation of `components` with its vectors, which are linked if none are given; and what
-/// failed, by the component's name.
+/// Describes each generation of `components` and the variants that differ from it, with their vectors, which
+/// are linked if none are given; and what failed, by the component's name.
 pub(crate) fn all(
     components: &[&'static Component],
     vectors: Option<&[Vectors]>,
@@ -151,13 +218,25 @@ pub(crate) fn all(
     let (mut described, mut failed) = (Vec::new(), Vec::new());
     for component in components {
         for generation in component.generations {
-            let (abi, errors) = abi(component, generation, vectors);
-            described.push(Described {
-                component,
-                generation,
-                text: abi.render().trim_end().to_owned(),
-            });
-            failed.extend(errors.into_iter().map(|error| (component.name, error)));
+            let mut add = |variant, abi: &Abi, errors: Vec<FailedVector>| {
+                described.push(Described {
+                    component,
+                    generation,
+                    variant,
+                    text: abi.render().trim_end().to_owned(),
+                });
+                failed.extend(errors.into_iter().map(|error| (component.name, error)));
+            };
+            let (whole, errors) = abi(component, generation, vectors);
+            add(None, &whole, errors);
+            for variant in generation.variants {
+                let (abi, errors) = differing(&whole, component, generation, variant, vectors);
+                let is_same =
+                    abi.constants.is_empty() && abi.structs.is_empty() && abi.vectors.is_empty();
+                if !is_same {
+                    add(Some(variant), &abi, errors);
+                }
+            }
         }
     }
     (described, failed)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kho_compat::Variant;
+
 use crate::snapshot::{self, Abi};
 use crate::tree::{Repo, Tree, Work, join};
 
@@ -18,9 +20,10 @@ impl Version {
         Self { number, minor }
     }
 
-    /// The token of the version: `memfd-v2`, or `memfd-v2.1`.
-    pub(crate) fn token(self, component: &str) -> String {
-        format!("{component}-v{self}")
+    /// The token of the version: `memfd-v2`, or `memfd-v2.1`; in the series of a variant `radix-v1@16k`.
+    pub(crate) fn token(self, series: &str) -> String {
+        let (component, variant) = parts(series);
+        format!("{component}-v{self}{variant}")
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -41,7 +44,21 @@ impl fmt::Display for Version {
     }
 }
 
-/// Snapshots by component and version: the text of each, or the whole file where it is none.
+/// The series of snapshots of the component `name`: its name, and the label of a variant where they say what
+/// differs there: `radix@16k`.
+pub(crate) fn series(name: &str, variant: Option<&Variant>) -> String {
+    match variant {
+        Some(variant) => format!("{name}@{}", variant.label),
+        None => name.to_owned(),
+    }
+}
+
+/// The component of a series, and the rest of its name: nothing, or `@16k`.
+pub(crate) fn parts(series: &str) -> (&str, &str) {
+    series.split_at(series.find('@').unwrap_or(series.len()))
+}
+
+/// Snapshots by series and version: the text of each, or the whole file where it is none.
 pub(crate) type Snapshots = BTreeMap<String, BTreeMap<Version, String>>;
 
 /// A snapshot that is history.
@@ -63,8 +80,9 @@ pub(crate) struct History {
     pub(crate) experiments: Snapshots,
 }
 
-pub(crate) fn path(dir: &str, component: &str, version: Version) -> String {
-    join(dir, &format!("{component}/v{version}.snap"))
+pub(crate) fn path(dir: &str, series: &str, version: Version) -> String {
+    let (component, variant) = parts(series);
+    join(dir, &format!("{component}/v{version}{variant}.snap"))
 }
 
 fn read(tree: &dyn Tree, dir: &str) -> Snapshots {
@@ -74,20 +92,18 @@ fn read(tree: &dyn Tree, dir: &str) -> Snapshots {
             continue;
         }
         let of = join(dir, &component);
-        let mut versions = BTreeMap::new();
         for (name, _) in tree.list(&of) {
-            let number = name.strip_prefix('v').and_then(|n| n.strip_suffix(".snap"));
-            let Some(version) = number.and_then(Version::parse) else {
+            let name_of = name.strip_prefix('v').and_then(|n| n.strip_suffix(".snap"));
+            let (number, variant) = name_of.map_or(("", ""), parts);
+            let Some(version) = Version::parse(number) else {
                 continue;
             };
             let Some(file) = tree.read(&join(&of, &name)) else {
                 continue;
             };
             let text = snapshot::contents(&file).unwrap_or(&file).to_owned();
-            versions.insert(version, text);
-        }
-        if !versions.is_empty() {
-            out.insert(component, versions);
+            let series = out.entry(format!("{component}{variant}")).or_default();
+            series.insert(version, text);
         }
     }
     out
@@ -170,30 +186,30 @@ impl History {
     }
 
     /// The snapshot of a version that is history.
-    pub(crate) fn past(&self, component: &str, version: Version) -> Option<&Past> {
-        self.past.get(component)?.get(&version)
+    pub(crate) fn past(&self, series: &str, version: Version) -> Option<&Past> {
+        self.past.get(series)?.get(&version)
     }
 
     /// The versions that this tree is built on, the newest first.
-    pub(crate) fn merged(&self, component: &str) -> impl Iterator<Item = (Version, &Past)> {
-        let versions = self.past.get(component).into_iter().flatten().rev();
+    pub(crate) fn merged(&self, series: &str) -> impl Iterator<Item = (Version, &Past)> {
+        let versions = self.past.get(series).into_iter().flatten().rev();
         let merged = versions.filter(|(_, past)| past.merged);
         merged.map(|(version, past)| (*version, past))
     }
 
     /// The newest version that this tree is built on.
-    pub(crate) fn newest(&self, component: &str) -> Option<(Version, &Past)> {
-        self.merged(component).next()
+    pub(crate) fn newest(&self, series: &str) -> Option<(Version, &Past)> {
+        self.merged(series).next()
     }
 
     /// The newest minor version of `number` that this tree is built on.
-    pub(crate) fn newest_of(&self, component: &str, number: u32) -> Option<(Version, &Past)> {
-        self.merged(component)
+    pub(crate) fn newest_of(&self, series: &str, number: u32) -> Option<(Version, &Past)> {
+        self.merged(series)
             .find(|(version, _)| version.number == number)
     }
 
     /// The snapshot of a version in the working tree.
-    pub(crate) fn work(&self, component: &str, version: Version) -> Option<&str> {
-        Some(self.work.get(component)?.get(&version)?.as_str())
+    pub(crate) fn work(&self, series: &str, version: Version) -> Option<&str> {
+        Some(self.work.get(series)?.get(&version)?.as_str())
     }
 }

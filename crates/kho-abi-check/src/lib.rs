@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Snapshots are files of insta's form, `abi-snapshots/<component>/v<N>.snap` for each generation of a
-//! component (`v<N>.<M>.snap` for a minor version), and
+//! component (`v<N>.<M>.snap` for a minor version, `v<N>@<label>.snap` for what differs in a variant), and
 //! `abi-snapshots/composites.snap` for the compat strings of all components. [`Options::bless`]
 //! writes them, but never over one that the base or a release has.
 //!
@@ -47,7 +47,7 @@ mod vector;
 
 pub use allow::Date;
 pub use check::{check, check_docs, check_linked};
-pub use describe::{describe, describe_generation};
+pub use describe::{describe, describe_generation, describe_variant};
 pub use diff::{Added, Changes, Row, StructDiff};
 pub use finding::{Detail, Finding, Place, Report, Severity, Verdict};
 #[doc(no_inline)]

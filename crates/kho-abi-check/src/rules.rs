@@ -74,6 +74,14 @@ rules! {
         "A component has a generation more than it had, which it does not write by default: an older one that comes later, a newer one that is read ahead, or an experiment.",
         "What is restored grows; what is written stays.",
         "No action needed. Look at whether the snapshot is what that version was.";
+    VARIANT_ADDED = "variant-added", Allowed,
+        "A generation says of one variant more what differs there: of another page size.",
+        "From then on it is kept as the generation itself is.",
+        "No action needed. Look at whether it is what lies in memory there.";
+    VARIANT_REMOVED = "variant-removed", Error,
+        "A generation no longer says what differs in a variant, of which the base has a snapshot.",
+        "What lies in memory there could change without anybody being told.",
+        "State the variant again.";
     EXPERIMENT_CHANGED = "experiment-changed", Allowed,
         "An experimental generation is not what the base has of it, or is gone.",
         "No release has an experiment: it changes without a new number, but not unseen.",

@@ -23,6 +23,8 @@ pub struct Vectors {
     pub component: &'static str,
     /// The number of the generation that they are of; `None` for the one that is written by default.
     pub generation: Option<u32>,
+    /// The label of the variant that they are of: `16k`; `None` for the generation itself.
+    pub variant: Option<&'static str>,
     /// In the order in which snapshots keep them.
     pub vectors: &'static [Vector],
 }
@@ -31,7 +33,8 @@ inventory::collect!(Vectors);
 
 /// Registers vectors of a component: its name, and for each vector a name and a function, in the order
 /// in which snapshots keep them. They are of the generation that the component writes by default, or of the
-/// one whose number is named: `vectors!("pci", 1, [...])`.
+/// one whose number is named: `vectors!("pci", 1, [...])`; or of a variant of that: `vectors!("pci", 1, under
+/// "16k", [...])`.
 ///
 /// Vectors belong in a test, or in a crate that tests alone depend on: what registers them is linked
 /// with all that they call.
@@ -59,16 +62,20 @@ inventory::collect!(Vectors);
 #[macro_export]
 macro_rules! vectors {
     ($component:expr, [$($vector:tt)*]) => {
-        $crate::vectors!(@ $component, None, [$($vector)*]);
+        $crate::vectors!(@ $component, None, None, [$($vector)*]);
+    };
+    ($component:expr, $generation:expr, under $variant:expr, [$($vector:tt)*]) => {
+        $crate::vectors!(@ $component, Some($generation), Some($variant), [$($vector)*]);
     };
     ($component:expr, $generation:expr, [$($vector:tt)*]) => {
-        $crate::vectors!(@ $component, Some($generation), [$($vector)*]);
+        $crate::vectors!(@ $component, Some($generation), None, [$($vector)*]);
     };
-    (@ $component:expr, $generation:expr, [$($name:expr => $make:expr),* $(,)?]) => {
+    (@ $component:expr, $generation:expr, $variant:expr, [$($name:expr => $make:expr),* $(,)?]) => {
         $crate::submit! {
             $crate::Vectors {
                 component: $component,
                 generation: $generation,
+                variant: $variant,
                 vectors: &[$($crate::Vector { name: $name, make: $make }),*],
             }
         }
@@ -78,15 +85,16 @@ macro_rules! vectors {
 /// The vectors of the component `name` that are linked into this program, of what it writes by default.
 #[must_use]
 pub fn vectors_of(name: &str) -> Vec<Vector> {
-    of(name, None, |generation| generation.is_none())
+    of(name, None, |of| {
+        of.generation.is_none() && of.variant.is_none()
+    })
 }
 
-/// The vectors of the component `name` whose generation `is` the one: of `given`, or of those that are
-/// linked.
+/// Those vectors of the component `name` that `is` takes: of `given`, or of those that are linked.
 pub(crate) fn of(
     name: &str,
     given: Option<&[Vectors]>,
-    is: impl Fn(Option<u32>) -> bool,
+    is: impl Fn(&Vectors) -> bool,
 ) -> Vec<Vector> {
     let all: Vec<&Vectors> = match given {
         Some(given) => given.iter().collect(),
@@ -94,7 +102,7 @@ pub(crate) fn of(
     };
     let mut all: Vec<_> = all
         .into_iter()
-        .filter(|of| of.component == name && is(of.generation))
+        .filter(|of| of.component == name && is(of))
         .collect();
     // The linker's order is none.
     all.sort_by_key(|of| of.vectors.first().map(|vector| vector.name));

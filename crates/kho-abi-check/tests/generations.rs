@@ -216,6 +216,7 @@ fn vectors_are_of_the_generation_that_they_name() {
     let of = |generation, make| Vectors {
         component: "vcpu",
         generation,
+        variant: None,
         vectors: Box::leak(Box::new([Vector { name: "page", make }])),
     };
     let fake = both();

@@ -71,6 +71,7 @@ fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
     let fixed = Vectors {
         component: "kho",
         generation: None,
+        variant: None,
         vectors: &[Vector {
             name: "tree depth by page size",
             make: depths_fixed,

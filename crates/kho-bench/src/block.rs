@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use kho_block::{BlockSet, OutgoingSet};
+use kho_block::{BlockSet, OutgoingBlockSet};
 use kho_core::Preserver;
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, Handed, Link, PAGE_SIZE_U64, PhysAddr};
 use kho_radix::{Claims, Preserved, Reading};
@@ -21,25 +21,25 @@ const LEAST: u64 = 64 << 20;
 const NAME: &str = "entries";
 
 /// An empty set in an arena that holds `count` entries.
-pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingSet<Entry>)> {
-    let pages = count / OutgoingSet::<Entry>::PER_BLOCK as u64 + 64;
+pub fn set(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
+    let pages = count / OutgoingBlockSet::<Entry>::PER_BLOCK as u64 + 64;
     let size = (pages * PAGE_SIZE_U64 * 9 / 8).max(LEAST);
     let config = ArenaConfig::new(BASE, size.next_multiple_of(ARENA_ALIGN));
     let arena = Arena::heap(&config)?;
     let preserver = Preserver::new(arena.clone())?;
-    let set = OutgoingSet::new(preserver.clone());
+    let set = OutgoingBlockSet::new(preserver.clone());
     Ok((arena, preserver, set))
 }
 
 /// The same with room for all of them.
-pub fn grown(count: u64) -> Result<(Arena, Preserver, OutgoingSet<Entry>)> {
+pub fn grown(count: u64) -> Result<(Arena, Preserver, OutgoingBlockSet<Entry>)> {
     let (arena, preserver, mut set) = set(count)?;
     set.grow(usize::try_from(count)?)?;
     Ok((arena, preserver, set))
 }
 
 /// Grows the set by one entry, `count` times.
-pub fn grow_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn grow_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let count = usize::try_from(count)?;
     for have in 1..=count {
         set.grow(have)?;
@@ -48,7 +48,7 @@ pub fn grow_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
 }
 
 /// Writes `count` entries, one call each.
-pub fn write_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn write_each(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     for index in 0..count {
         *set.reserve_entry()? = entry(index).map(U64::new);
     }
@@ -56,7 +56,7 @@ pub fn write_each(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
 }
 
 /// Writes `count` entries, block after block.
-pub fn write_slices(set: &mut OutgoingSet<Entry>, count: u64) -> Result<()> {
+pub fn write_slices(set: &mut OutgoingBlockSet<Entry>, count: u64) -> Result<()> {
     let mut index = 0;
     while index < count {
         for to in set.reserve_entries(usize::try_from(count - index)?)? {
@@ -138,7 +138,7 @@ pub(crate) fn workloads(data: Data) -> Vec<Workload> {
     let count = data.entries;
     let work = Work::Entries(count, count * size_of::<Entry>() as u64);
     let made = move || Written::new(count);
-    let written = |name, write: fn(&mut OutgoingSet<Entry>, u64) -> Result<()>| {
+    let written = |name, write: fn(&mut OutgoingBlockSet<Entry>, u64) -> Result<()>| {
         Workload::new(name, work, move || {
             let (_arena, _preserver, mut set) = grown(count)?;
             timed(|| write(&mut set, count))

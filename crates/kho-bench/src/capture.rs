@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kho_compat::Manifest;
-use kho_image::{Image, Options};
+use kho_image::{Image, ImageOptions};
 use kho_survey::Survey;
 
 use crate::radix::timed;
@@ -21,9 +21,9 @@ const CAPTURE: &str = "tests/captures/files.core.zst";
 /// Opens a dump, finds the handover in it, checks all of it, and judges it: what `kho inspect` does
 /// before it prints. Returns the files and what the handover says of itself.
 pub fn inspect(path: &Path) -> Result<(usize, Manifest)> {
-    let image = Image::open(path, &Options::default())?;
+    let image = Image::open(path, &ImageOptions::default(), &mut |_, _| true)?;
     let registry = kho_compat::Registry::linked().map_err(Clone::clone)?;
-    let options = kho_survey::Options::default();
+    let options = kho_survey::SurveyOptions::default();
     let survey = Survey::of(&image, registry, &options, &mut |_, _, _| true);
     let files = survey.luo().map_or(0, |luo| {
         let sessions = luo.sessions().iter().enumerate();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kho_compat::{Carrier, Component, Generation, Registry, policy};
-use kho_core::{Attached, Kho, KhoConfig};
+use kho_compat::{Carrier, Component, Generation, Registry};
+use kho_core::{Attached, Kho, KhoConfig, OpenOptions};
 use kho_luo::{
     FileHandler, FileRef, HandlerError, Handlers, Incoming, Orchestrator, OutgoingSession, Retrieve,
 };
@@ -112,8 +112,8 @@ pub fn life(files: u64, sessions: u64) -> Result<[Duration; 5]> {
     let handed = arena.into_handed().map_err(|_| "the arena is in use")?;
 
     let start = Instant::now();
-    let attached = Attached::open_with(handed, entry, &registry)?;
-    let incoming = Incoming::take_over(attached, &registry, &policy::SemverRange, handlers())?;
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry))?;
+    let incoming = Incoming::take_over(attached, handlers(), &registry)?;
     let deserialize = start.elapsed();
 
     let start = Instant::now();

@@ -8,7 +8,7 @@ use kho_mem::{
     PAGE_SIZE_U64, PhysAddr, PhysMem, PhysRange,
 };
 use kho_radix::v1::LEAF_BITS;
-use kho_radix::{Key, Preserved, Run, Tracker};
+use kho_radix::{Key, KeyRun, Preserved, Tracker};
 
 use crate::{Data, Result, Work, Workload};
 
@@ -97,9 +97,9 @@ pub fn add_pages(tracker: &mut Tracker, pages: &[u64]) -> u64 {
 
 /// The one run of `count` keys of one order from page 0 on.
 #[must_use]
-pub const fn run(count: u64, order: Order) -> Run {
+pub const fn run(count: u64, order: Order) -> KeyRun {
     let (pfn, keys) = (0, count);
-    Run { pfn, keys, order }
+    KeyRun { pfn, keys, order }
 }
 
 /// Goes through a tree that was handed over, key by key, with the checks of a walk. Returns the keys. Each

@@ -1,7 +1,8 @@
 //! The component and its generations.
 
 use crate::v1::{BLOCK_SIZE, BlockHeader, MAX_BLOCKS, VERSION};
-use kho_compat::{AbiLayout, Component, Generation, constant};
+use kho_compat::{AbiLayout, Component, Generation, Variant, constant};
+use kho_mem::PageSize;
 
 /// The name in `block-v1`.
 pub const NAME: &str = "block";
@@ -10,7 +11,11 @@ pub const NAME: &str = "block";
 const GENERATION: Generation = Generation::new(VERSION)
     .since("Linux 7.2")
     .layouts(&[BlockHeader::layout])
-    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)]);
+    .constants(&[constant!(BLOCK_SIZE), constant!(MAX_BLOCKS)])
+    .variants(&[
+        Variant::new("page size", "16k").constants(&[constant!(BLOCK_SIZE = PageSize::K16.len())]),
+        Variant::new("page size", "64k").constants(&[constant!(BLOCK_SIZE = PageSize::K64.len())]),
+    ]);
 
 /// Linked blocks as a component.
 pub const COMPONENT: Component = Component::new(

@@ -2,7 +2,7 @@
 //!
 //! A *block* is a page with a header and entries of one size; a *set* is a chain of blocks.
 //! [`BlockSet::read`] checks a whole set; [`BlockSet::restore`] does so for an admitted handover.
-//! [`OutgoingSet`] is a set that is being made. All are typed over the entry: no caller computes an
+//! [`OutgoingBlockSet`] is a set that is being made. All are typed over the entry: no caller computes an
 //! offset.
 //!
 //! A [`Format`] is a version of the header. A set is read as the version that was announced to the
@@ -42,7 +42,7 @@ pub use kho_radix::{
     Claims, Preserved, PreservedFolio, Preserver, Reading, RestoreError, Restoring, TrackerError,
 };
 pub use read::BlockSet;
-pub use write::{BlockError, OutgoingSet};
+pub use write::{BlockError, OutgoingBlockSet};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -57,18 +57,18 @@ pub enum BlockError {
 /// [`BlockSet`](crate::BlockSet).
 ///
 /// ```
-/// use kho_block::{Arena, ArenaConfig, OutgoingSet, PhysAddr, Preserver};
+/// use kho_block::{Arena, ArenaConfig, OutgoingBlockSet, PhysAddr, Preserver};
 /// use zerocopy::little_endian::U64;
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
-/// let mut set = OutgoingSet::<U64>::new(Preserver::new(arena)?);
+/// let mut set = OutgoingBlockSet::<U64>::new(Preserver::new(arena)?);
 /// assert_eq!(set.head(), PhysAddr::NULL, "a set without entries");
 /// set.grow(511)?; // 510 fit a block
 /// set.reserve_entry()?.set(42);
 /// assert_eq!((set.len(), set.blocks(), set.capacity()), (1, 2, 1020));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct OutgoingSet<T> {
+pub struct OutgoingBlockSet<T> {
     preserver: Preserver,
     format: Format,
     blocks: Vec<PreservedFolio>,
@@ -80,7 +80,7 @@ pub struct OutgoingSet<T> {
     entry: PhantomData<fn() -> T>,
 }
 
-impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet<T> {
+impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingBlockSet<T> {
     /// Entries that fit a block of version 1.
     pub const PER_BLOCK: usize = count_per_block(size_of::<T>());
     /// Entries that fit a set of version 1.
@@ -252,10 +252,10 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout + Unaligned> OutgoingSet
     /// The blocks are full: [`grow`](Self::grow) first. Or `max` is 0.
     ///
     /// ```
-    /// # use kho_block::{Arena, ArenaConfig, OutgoingSet, PhysAddr, Preserver};
+    /// # use kho_block::{Arena, ArenaConfig, OutgoingBlockSet, PhysAddr, Preserver};
     /// # use zerocopy::little_endian::U64;
     /// # let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
-    /// let mut set = OutgoingSet::<U64>::new(Preserver::new(arena)?);
+    /// let mut set = OutgoingBlockSet::<U64>::new(Preserver::new(arena)?);
     /// let (mut numbers, mut left) = ((1..).map(U64::new), 1000);
     /// set.grow(left)?;
     /// while left > 0 {
@@ -382,9 +382,9 @@ fn broken<T>(format: Format, count: usize) -> Broken {
     Broken::new("entries of a block", count, room)
 }
 
-impl<T> core::fmt::Debug for OutgoingSet<T> {
+impl<T> core::fmt::Debug for OutgoingBlockSet<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("OutgoingSet")
+        f.debug_struct("OutgoingBlockSet")
             .field("entries", &(self.at * self.per_block + self.slot))
             .field("blocks", &self.blocks.len())
             .finish()
@@ -401,10 +401,10 @@ mod tests {
     use super::*;
 
     /// A set of two blocks with an entry, which takes more entries for one block than fit.
-    fn set(slot: usize) -> OutgoingSet<U64> {
+    fn set(slot: usize) -> OutgoingBlockSet<U64> {
         let config = ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20);
         let preserver = Preserver::new(Arena::heap(&config).unwrap()).unwrap();
-        let mut set = OutgoingSet::<U64>::new(preserver);
+        let mut set = OutgoingBlockSet::<U64>::new(preserver);
         set.grow(1020).unwrap();
         set.reserve_entry().unwrap().set(42);
         set.per_block = 1000;
@@ -412,7 +412,10 @@ mod tests {
         set
     }
 
-    fn check(mut set: OutgoingSet<U64>, step: impl Fn(&mut OutgoingSet<U64>) -> Option<Broken>) {
+    fn check(
+        mut set: OutgoingBlockSet<U64>,
+        step: impl Fn(&mut OutgoingBlockSet<U64>) -> Option<Broken>,
+    ) {
         let (len, block) = (set.len(), set.blocks[0].to_vec());
         let error = step(&mut set);
         let expected = Broken::new("entries of a block", len + 1, 510);

@@ -1,18 +1,8 @@
 //! The component's ABI as released: changing it takes a new version and a new snapshot.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
-use kho_abi_check::{describe, vectors_of};
-use kho_golden as _; // Links the vectors.
-
-#[test]
-fn block_is_as_released() {
-    insta::with_settings!({
-        snapshot_path => "../../../abi-snapshots/block",
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("v1", describe(&kho_block::COMPONENT).unwrap());
-    });
+kho_golden::released! {
+    block_is_as_released: kho_block::COMPONENT, "v1", 14;
 }
 
 /// The experiment's snapshot changes with it, and no release has it.
@@ -30,13 +20,4 @@ fn version_2_is_as_recorded() {
         let text = kho_abi_check::describe_generation(&component, generation).unwrap();
         insta::assert_snapshot!("v2", text);
     });
-}
-
-#[test]
-fn vectors_are_linked_and_always_the_same() {
-    let vectors = vectors_of(kho_block::NAME);
-    assert_eq!(vectors.len(), 14);
-    for vector in vectors {
-        assert_eq!(vector.make().unwrap(), vector.make().unwrap());
-    }
 }

@@ -1,16 +1,13 @@
 //! Version 2 of the format: bytes written by hand, versions that meet, and headers that lie.
 #![cfg(feature = "experimental-v2")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
-use kho_block::{BlockSet, Format, OutgoingSet, v2};
+use kho_block::{BlockSet, Format, OutgoingBlockSet, v2};
 use kho_compat::{
     Admitted, Carrier, Component, Generation, Manifest, Place, Registry, Writing, policy,
 };
-use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError};
+use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, KhoError, OpenOptions};
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, Link, PhysAddr, PhysMemExt};
 use kho_testkit::{Builder, Built};
 use zerocopy::little_endian::U64;
@@ -112,7 +109,8 @@ fn the_bytes_are_those_of_the_format() {
     let format = Format::written_by(&kho).unwrap();
     assert_eq!(format, Format::V2);
     // Entries of 2036 bytes: two fill a block to its last byte.
-    let mut set = OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), format).unwrap();
+    let mut set =
+        OutgoingBlockSet::<[u8; 2036]>::with_format(kho.preserver().clone(), format).unwrap();
     set.grow(3).unwrap();
     for byte in [0x11, 0x22, 0x33] {
         set.reserve_entry().unwrap().fill(byte);
@@ -135,7 +133,7 @@ fn the_bytes_are_those_of_the_format() {
 fn entries_that_leave_leave_nothing_behind() {
     let kho = kho(Writing::TABLE).unwrap();
     let mut set =
-        OutgoingSet::<[u8; 2036]>::with_format(kho.preserver().clone(), Format::V2).unwrap();
+        OutgoingBlockSet::<[u8; 2036]>::with_format(kho.preserver().clone(), Format::V2).unwrap();
     set.grow(3).unwrap();
     for byte in [0x11, 0x22, 0x33] {
         set.reserve_entry().unwrap().fill(byte);
@@ -235,6 +233,7 @@ fn sets_of_every_length_read_back_in_order() {
 fn a_header_that_lies_is_damage() {
     // Two blocks: 509 entries and 1.
     type Case = (u64, &'static [u8], Defect, &'static str);
+    #[rustfmt::skip]
     let cases: &[Case] = &[
         (
             16,
@@ -242,44 +241,14 @@ fn a_header_that_lies_is_damage() {
             Defect::BadValue,
             "entry_size has an impossible value",
         ),
-        (
-            16,
-            &[7, 0, 0, 0],
-            Defect::BadValue,
-            "found 7 bytes, expected 8 bytes",
-        ),
-        (
-            16,
-            &[9, 0, 0, 0],
-            Defect::BadValue,
-            "found 9 bytes, expected 8 bytes",
-        ),
-        (
-            16,
-            &[8, 0, 0, 0x80],
-            Defect::BadValue,
-            "found 2147483656 bytes",
-        ),
+        (16, &[7, 0, 0, 0], Defect::BadValue, "found 7 bytes, expected 8 bytes"),
+        (16, &[9, 0, 0, 0], Defect::BadValue, "found 9 bytes, expected 8 bytes"),
+        (16, &[8, 0, 0, 0x80], Defect::BadValue, "found 2147483656 bytes"),
         (16, &[0xff; 4], Defect::BadValue, "found 4294967295 bytes"),
-        (
-            20,
-            &[1, 0, 0, 0],
-            Defect::BadValue,
-            "reserved has an impossible value",
-        ),
-        (
-            20,
-            &[0, 0, 0, 0x80],
-            Defect::BadValue,
-            "found 0x80000000, expected 0",
-        ),
+        (20, &[1, 0, 0, 0], Defect::BadValue, "reserved has an impossible value"),
+        (20, &[0, 0, 0, 0x80], Defect::BadValue, "found 0x80000000, expected 0"),
         (8, &[0; 8], Defect::BadCount, "found 0"),
-        (
-            8,
-            &[0xfe, 1, 0, 0, 0, 0, 0, 0],
-            Defect::BadCount,
-            "found 510",
-        ),
+        (8, &[0xfe, 1, 0, 0, 0, 0, 0, 0], Defect::BadCount, "found 510"),
         (
             8,
             &[0xff; 8],
@@ -426,9 +395,9 @@ fn a_set_is_restored_as_the_version_that_was_handed_over() {
 #[test]
 fn what_is_made_by_the_table_is_read_by_the_table() {
     let kho = kho(Writing::TABLE).unwrap();
-    kho.list(&["block"]).unwrap();
+    kho.announce(&["block"]).unwrap();
     let format = Format::written_by(&kho).unwrap();
-    let mut set = OutgoingSet::<U64>::with_format(kho.preserver().clone(), format).unwrap();
+    let mut set = OutgoingBlockSet::<U64>::with_format(kho.preserver().clone(), format).unwrap();
     set.grow(1200).unwrap();
     (0..1200).for_each(|value| set.reserve_entry().unwrap().set(value));
     assert_eq!((set.blocks(), set.format()), (3, Format::V2));
@@ -437,7 +406,7 @@ fn what_is_made_by_the_table_is_read_by_the_table() {
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
     let newer = newer();
-    let attached = Attached::open_with(handed, entry, &newer).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&newer)).unwrap();
     let handover = attached.handover();
     let admitted = admit(&handover, &newer, "").unwrap();
     let mut reading = handover.reading().unwrap();
@@ -453,13 +422,13 @@ fn an_entry_may_fill_a_block_of_version_1_alone() {
         let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20));
         kho_radix::Preserver::new(arena.unwrap()).unwrap()
     };
-    let mut set = OutgoingSet::<[u8; 4080]>::with_format(preserver(), Format::V1).unwrap();
+    let mut set = OutgoingBlockSet::<[u8; 4080]>::with_format(preserver(), Format::V1).unwrap();
     set.grow(2).unwrap();
     set.reserve_entry().unwrap().fill(7);
-    let error = OutgoingSet::<[u8; 4073]>::with_format(preserver(), Format::V2).unwrap_err();
+    let error = OutgoingBlockSet::<[u8; 4073]>::with_format(preserver(), Format::V2).unwrap_err();
     assert_eq!(
         error.to_string(),
         "invalid entry of 4073 bytes: expected at most 4072 in a block of block-v2"
     );
-    assert!(OutgoingSet::<[u8; 4072]>::with_format(preserver(), Format::V2).is_ok());
+    assert!(OutgoingBlockSet::<[u8; 4072]>::with_format(preserver(), Format::V2).is_ok());
 }

@@ -1,11 +1,6 @@
 //! Bytes written by hand from the format's description, and what they must read as.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use kho_block::BlockSet;
 use kho_block::v1::{BlockHeader, count_per_block};

@@ -1,14 +1,11 @@
 //! Sets that are made, against a plain vector, hand-made bytes and the reader, with every failure
 //! undone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kho_block::{BlockError, BlockSet, Format, OutgoingSet};
+use kho_block::{BlockError, BlockSet, Format, OutgoingBlockSet};
 use kho_core::{Preserver, TrackerError};
 use kho_mem::{
     Arena, ArenaConfig, Chunk, Handed, Link, MemError, MemErrorKind, OutOfMemory, PhysAddr,
@@ -87,7 +84,7 @@ proptest! {
     #[test]
     fn a_set_is_a_vector_in_blocks(steps in steps(), format in prop::sample::select(Format::ALL)) {
         let (arena, preserver) = preserver(8 << 20);
-        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), format).unwrap();
+        let mut set = OutgoingBlockSet::<Entry>::with_format(preserver.clone(), format).unwrap();
         let nodes = || preserver.tracker(|tracker| tracker.nodes().collect::<Vec<_>>());
         // The model: entries, blocks, the address of the first block, and the allocations that go
         // well before one fails.
@@ -247,8 +244,8 @@ proptest! {
 }
 
 /// A set of the entries 1, 2, 3...
-fn filled(preserver: &Preserver, len: usize) -> OutgoingSet<Entry> {
-    let mut set = OutgoingSet::new(preserver.clone());
+fn filled(preserver: &Preserver, len: usize) -> OutgoingBlockSet<Entry> {
+    let mut set = OutgoingBlockSet::new(preserver.clone());
     set.grow(len).unwrap();
     for value in 1..=len as u64 {
         *set.reserve_entry().unwrap() = entry(value);
@@ -275,8 +272,8 @@ const LAST: [u8; 16] = [
 ];
 
 /// Entries of 2040 bytes: two fill a block to its last byte.
-fn three(preserver: &Preserver) -> OutgoingSet<[u8; 2040]> {
-    let mut set = OutgoingSet::<[u8; 2040]>::new(preserver.clone());
+fn three(preserver: &Preserver) -> OutgoingBlockSet<[u8; 2040]> {
+    let mut set = OutgoingBlockSet::<[u8; 2040]>::new(preserver.clone());
     set.grow(3).unwrap();
     for byte in [0x11, 0x22, 0x33] {
         set.reserve_entry().unwrap().fill(byte);
@@ -343,13 +340,16 @@ fn a_set_has_no_more_blocks_than_the_format_allows() {
     // One entry fills a block.
     type Large = [u8; 4080];
     assert_eq!(
-        (OutgoingSet::<Large>::PER_BLOCK, OutgoingSet::<Large>::MAX),
+        (
+            OutgoingBlockSet::<Large>::PER_BLOCK,
+            OutgoingBlockSet::<Large>::MAX
+        ),
         (1, 10_000)
     );
-    assert_eq!(OutgoingSet::<[u8; 80]>::MAX, 510_000);
+    assert_eq!(OutgoingBlockSet::<[u8; 80]>::MAX, 510_000);
     let (arena, preserver) = preserver(64 << 20);
     let before = arena.free_blocks();
-    let mut set = OutgoingSet::<Large>::new(preserver.clone());
+    let mut set = OutgoingBlockSet::<Large>::new(preserver.clone());
     for count in [10_001, usize::MAX] {
         assert!(
             matches!(set.grow(count), Err(BlockError::TooMany { asked, .. }) if asked == count)
@@ -429,7 +429,7 @@ fn a_set_grows_by_all_or_nothing() {
 
     // An arena that is really full.
     let before = (arena.free_blocks(), nodes());
-    let mut set = OutgoingSet::<[u8; 4080]>::new(preserver.clone());
+    let mut set = OutgoingBlockSet::<[u8; 4080]>::new(preserver.clone());
     let free = arena.free_pages() as usize;
     assert!(matches!(set.grow(free + 1), Err(BlockError::Tracker(_))));
     assert_eq!(
@@ -449,8 +449,8 @@ fn a_set_grows_by_all_or_nothing() {
 #[test]
 fn sets_of_one_handover_do_not_share_blocks() {
     let (arena, preserver) = preserver(8 << 20);
-    let mut numbers = OutgoingSet::<U64>::new(preserver.clone());
-    let mut others = OutgoingSet::<Entry>::new(preserver.clone());
+    let mut numbers = OutgoingBlockSet::<U64>::new(preserver.clone());
+    let mut others = OutgoingBlockSet::<Entry>::new(preserver.clone());
     for value in 0..1021u64 {
         let needed = numbers.len() + 1;
         numbers.grow(needed).unwrap();
@@ -546,7 +546,7 @@ fn a_cursor_stays_where_memory_is_gone() {
 #[test]
 fn a_set_without_entries_has_no_places() {
     let (arena, preserver) = preserver(4 << 20);
-    let mut set = OutgoingSet::<Entry>::new(preserver.clone());
+    let mut set = OutgoingBlockSet::<Entry>::new(preserver.clone());
     assert_eq!(
         set.reserve_entry().unwrap_err().to_string(),
         "all 0 entries of the set are taken"

@@ -36,8 +36,8 @@ const PHASES: &[(&str, &str, &str)] = &[
     ("attach", "start", "attached"),
     ("check", "attached", "checked"),
     ("judge", "checked", "judged"),
-    ("settle", "judged", "settled"),
-    ("retrieve", "settled", "first file"),
+    ("reclaim", "judged", "reclaimed"),
+    ("retrieve", "reclaimed", "first file"),
     ("verify", "first file", "verified"),
     ("finish", "verified", "finished"),
 ];
@@ -297,7 +297,7 @@ fn take_over(args: &DemoArgs, plan: &Plan, host: &mut Host) -> Result<Files, Fai
                 .map_err(demo)?
                 .ok_or_else(lost)?;
             let mut hash = Xxh3::new();
-            file.read_with(0, u64::MAX, |piece| match piece {
+            file.for_each_piece(0, u64::MAX, |piece| match piece {
                 FilePiece::Data(bytes) => hash.update(bytes),
                 FilePiece::Hole(len) => (0..len).for_each(|_| hash.update(&[0])),
             })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use kho_compat::{Refused, RegistryError, View};
-use kho_image::{FindError, Image, ImageError, Kind};
+use kho_image::{FindError, Image, ImageError, ImageKind};
 use kho_mem::Damage;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ const RAW_NOTE: &str = "the image was taken as raw memory, since it does not beg
 impl Failure {
     /// Damage of a handover in `image`, with the place in the file and what else may explain it.
     pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
-        let note = (image.kind() == Kind::Raw).then(|| RAW_NOTE.to_owned());
+        let note = (image.kind() == ImageKind::Raw).then(|| RAW_NOTE.to_owned());
         let file_offset = image.locate(damage.at());
         Self::Damaged {
             damage,
@@ -70,7 +70,7 @@ impl Failure {
 
     /// No handover, or several, in `image`.
     pub(crate) fn find(error: FindError, image: &Image) -> Self {
-        Self::Find(error, image.kind() == Kind::Raw)
+        Self::Find(error, image.kind() == ImageKind::Raw)
     }
 
     /// What ended a survey of `image`.

@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Branch, Carrier, Decision, Manifest, Outcome, Tone, Verdict, View};
 pub(crate) use kho_compat::{count, size};
 use kho_core::Position;
-use kho_image::{Image, Kind};
+use kho_image::{Image, ImageKind};
 use kho_mem::PageSize;
 
 use crate::error::RED;
@@ -15,7 +15,7 @@ use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
-const GREEN: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const GREEN: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
 
 /// Sessions, files of a session, and the like that are shown without `--all`.
@@ -90,8 +90,8 @@ pub(crate) fn print(
 ) -> io::Result<()> {
     let shown = if all { usize::MAX } else { SHOWN };
     let kind = match image.kind() {
-        Kind::Elf => "ELF core",
-        Kind::Raw => "raw memory",
+        ImageKind::Elf => "ELF core",
+        ImageKind::Raw => "raw memory",
     };
     let zstd = if image.is_compressed() { ", zstd" } else { "" };
     writeln!(

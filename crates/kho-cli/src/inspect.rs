@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use kho_image::{Image, Kind, Options};
+use kho_image::{Image, ImageKind, ImageOptions};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
@@ -16,20 +16,18 @@ use crate::progress::{self, Bar};
 /// Opens the image of `args`.
 pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
     let mut bar = Bar::new("unpacking");
-    let options = Options {
+    let options = ImageOptions {
         base: args.base,
         max_unpacked: args.max_unpacked,
     };
-    Ok(Image::open_with(
-        &args.image,
-        &options,
-        &mut |done, total| bar.at(done, total),
-    )?)
+    Ok(Image::open(&args.image, &options, &mut |done, total| {
+        bar.at(done, total)
+    })?)
 }
 
 /// Surveys `image`.
 pub(crate) fn survey<'i>(image: &'i Image, args: &ImageArgs) -> Result<Survey<'i>, Failure> {
-    let options = kho_survey::Options::default()
+    let options = kho_survey::SurveyOptions::default()
         .fdt(args.fdt)
         .scratch(args.scratch)
         .page_size(args.page_size);
@@ -80,8 +78,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     if args.json {
         let mut report = Map::new();
         let kind = match image.kind() {
-            Kind::Elf => "elf",
-            Kind::Raw => "raw",
+            ImageKind::Elf => "elf",
+            ImageKind::Raw => "raw",
         };
         let (zstd, memory) = (image.is_compressed(), image.memory());
         let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
@@ -11,16 +11,10 @@ use kho_compat::policy::{ALL, by_name};
 use kho_lab::{BUILTIN, History, Kind, Matrix, NoPlan, Plan, Run, builtin, heat_map, plan, report};
 use serde_json::{Value, json};
 
-use crate::error::Failure;
-use crate::human::{self, count};
+use crate::error::{Failure, RED};
+use crate::human::{self, BOLD, DIM, GREEN, YELLOW, count};
 use crate::progress::Bar;
 use crate::write::Staging;
-
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const GREEN: Style = AnsiColor::Green.on_default().bold();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const RED: Style = AnsiColor::Red.on_default().bold();
 
 /// A history file is read up to this size.
 const MAX_HISTORY: u64 = 16 << 20;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use kho_compat::{Decision, policy};
 use kho_mem::PhysAddr;
-use kho_preflight::{End, Error, Options, Preflight, Role};
+use kho_preflight::{End, EndOptions, EndRole, Error, Preflight};
 
 use crate::args::{address, address_len};
 use crate::compat::registry;
@@ -102,11 +102,11 @@ pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
 
 fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     let preflight = Preflight::new(registry()?);
-    let from = open(&preflight, args, Role::From)?;
-    let to = open(&preflight, args, Role::To)?;
+    let from = open(&preflight, args, EndRole::From)?;
+    let to = open(&preflight, args, EndRole::To)?;
     let report = preflight.judge(&from, &to, args.policy.0);
     let report = report.map_err(|error| match error {
-        Error::Strings(_) => of(error, args, Role::To),
+        Error::Strings(_) => of(error, args, EndRole::To),
         error => error.into(),
     })?;
     if args.json {
@@ -122,9 +122,9 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
 }
 
 /// The end that `role` names.
-fn open(preflight: &Preflight, args: &PreflightArgs, role: Role) -> Result<End, Failure> {
+fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<End, Failure> {
     let (_, given, modules) = of_role(args, role);
-    let mut options = Options::new(role);
+    let mut options = EndOptions::new(role);
     options.modules = modules;
     options.fdt = args.fdt;
     options.scratch = args.scratch;
@@ -135,15 +135,15 @@ fn open(preflight: &Preflight, args: &PreflightArgs, role: Role) -> Result<End, 
 }
 
 /// The option, what it was given, and its modules.
-fn of_role(args: &PreflightArgs, role: Role) -> (&'static str, &Path, Option<&Path>) {
+fn of_role(args: &PreflightArgs, role: EndRole) -> (&'static str, &Path, Option<&Path>) {
     match role {
-        Role::From => ("--from", &args.from, args.from_modules.as_deref()),
-        Role::To => ("--to", &args.to, args.modules.as_deref()),
+        EndRole::From => ("--from", &args.from, args.from_modules.as_deref()),
+        EndRole::To => ("--to", &args.to, args.modules.as_deref()),
     }
 }
 
 /// `error` of one of the two.
-fn of(error: Error, args: &PreflightArgs, role: Role) -> Failure {
+fn of(error: Error, args: &PreflightArgs, role: EndRole) -> Failure {
     let (option, given, _) = of_role(args, role);
     let no_image = matches!(error, Error::NoImage { .. });
     let mut failure = Failure::from(error);

@@ -47,7 +47,7 @@ pub(crate) fn interrupted() -> bool {
 }
 
 /// Shows the steps of a survey that take long, one bar each.
-pub(crate) fn survey() -> impl FnMut(kho_survey::Step, u64, Option<u64>) -> bool {
+pub(crate) fn survey() -> impl FnMut(kho_survey::SurveyStep, u64, Option<u64>) -> bool {
     let mut show = preflight();
     move |step, done, total| show(Step::Survey(step), done, total)
 }
@@ -59,8 +59,8 @@ pub(crate) fn preflight() -> impl FnMut(Step, u64, Option<u64>) -> bool {
         let label = match step {
             Step::Unpack => "unpacking",
             Step::Modules => "modules",
-            Step::Survey(kho_survey::Step::Scan) => "scanning",
-            Step::Survey(kho_survey::Step::Hash) => "hashing",
+            Step::Survey(kho_survey::SurveyStep::Scan) => "scanning",
+            Step::Survey(kho_survey::SurveyStep::Hash) => "hashing",
             _ => {
                 bar = None;
                 return !interrupted();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kho_compat::{Admitted, Carrier, View};
 use kho_core::RestoredFile;
 use kho_image::Image;
-use kho_luo::{File, IncomingFile, IncomingSession, Luo, Reading, Surveyed};
+use kho_luo::{AdmittedFile, AdmittedSession, File, Luo, Reading, Surveyed};
 use kho_survey::{Error, Found, Hasher, Survey, members_json};
 use serde_json::{Map, Value, json};
 
@@ -87,7 +87,7 @@ impl Selected {
             }
             let of_session: Vec<_> = (0..)
                 .zip(session.files())
-                .filter(|(_, file)| args.token.is_none_or(|token| token == file.token))
+                .filter(|(_, file)| args.token.is_none_or(|token| token == file.token.get()))
                 .filter(|(_, file)| !is_lost(file))
                 .map(|(index, _)| index)
                 .collect();
@@ -165,7 +165,7 @@ impl Output<'_, '_> {
         &mut self,
         luo: &Surveyed,
         index: usize,
-        session: &IncomingSession<'_>,
+        session: &AdmittedSession<'_>,
         chosen: &[usize],
     ) -> Result<Value, Failure> {
         let dir = file_name(session.name().as_bytes());
@@ -184,7 +184,7 @@ impl Output<'_, '_> {
             };
             let sum = self.file(&path, &*restored)?;
             let mut entry = Map::new();
-            entry.insert("token".into(), file.token().into());
+            entry.insert("token".into(), file.token().get().into());
             entry.insert("path".into(), path.into());
             entry.insert("compatible".into(), file.compatible().into());
             if let Some(contents) = luo.file(index, at) {
@@ -275,7 +275,7 @@ fn is_complete(args: &RestoreArgs) -> bool {
 }
 
 /// A file of a handler without contents to restore.
-fn unrestorable(file: &IncomingFile<'_>) -> Failure {
+fn unrestorable(file: &AdmittedFile<'_>) -> Failure {
     let (token, compatible) = (file.token(), file.compatible());
     let text = format!(
         "the file of token {token:#x} is of handler `{compatible}`, which has no contents to restore"

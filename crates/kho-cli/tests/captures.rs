@@ -1,35 +1,22 @@
 //! What real kernels handed over: `kho inspect` agrees with what an independent reader found, and
 //! `kho restore` gives every file back.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod common;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use common::kho;
+use common::{Temp, has, kho, text};
 use kho_testkit::capture_path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+#[rustfmt::skip]
 const CAPTURES: &[&str] = &[
-    "small",
-    "files",
-    "sessions",
-    "thp",
-    "none",
-    "zero",
-    "reserve",
-    "reserve-odd",
-    "chunks",
-    "mixed",
-    "chain",
+    "small", "files", "sessions", "thp", "none", "zero", "reserve", "reserve-odd", "chunks",
+    "mixed", "chain",
 ];
 
 fn image(name: &str) -> String {
@@ -46,12 +33,7 @@ fn facts(name: &str) -> Value {
 
 fn inspect(args: &[&str]) -> Value {
     let output = kho(&[&["inspect", "--json"], args].concat());
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -74,13 +56,6 @@ fn differences(facts: &Value, report: &Value, path: &str, out: &mut Vec<String>)
         _ if facts == report => {}
         _ => out.push(format!("{path}: {report}, not {facts}")),
     }
-}
-
-fn temp(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("kho-captures-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).unwrap();
-    dir
 }
 
 fn sha256(path: &Path) -> String {
@@ -124,13 +99,12 @@ fn pages_of_16_and_64_kib_read_as_those_of_4_kib() {
         let output = kho(&["inspect", &image(name), "--page-size", other]);
         assert_eq!(output.status.code(), Some(1));
 
-        let dir = temp(name);
-        let out = dir.join("restored");
+        let dir = Temp::new(name);
+        let out = PathBuf::from(dir.path("restored"));
         let output = kho(&["restore", &image(name), "--out", out.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(0));
         let files = std::fs::read_dir(out.join("session-1")).unwrap().count();
         assert_eq!(files, 4, "{name}");
-        std::fs::remove_dir_all(dir).unwrap();
     }
 }
 
@@ -153,21 +127,16 @@ fn entry_addresses_can_be_given() {
     assert_eq!(report["scratch_source"], "argument");
     let output = kho(&["inspect", &image("small"), "--fdt", "0x1dcd000"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("wrong magic"));
+    assert!(text(&output.stderr).contains("wrong magic"));
 }
 
 #[test]
 fn restore_gives_every_file_back() {
     for name in CAPTURES {
-        let dir = temp(name);
-        let out = dir.join("restored");
+        let dir = Temp::new(name);
+        let out = PathBuf::from(dir.path("restored"));
         let output = kho(&["restore", &image(name), "--out", out.to_str().unwrap()]);
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         let manifest: Value =
             serde_json::from_str(&std::fs::read_to_string(out.join("manifest.json")).unwrap())
                 .unwrap();
@@ -216,15 +185,14 @@ fn restore_gives_every_file_back() {
             }
         }
         assert_eq!(found, expected, "{name}");
-        std::fs::remove_dir_all(dir).unwrap();
     }
 }
 
 #[test]
 fn zeros_stay_holes() {
     use std::os::unix::fs::MetadataExt;
-    let dir = temp("holes");
-    let out = dir.join("out");
+    let dir = Temp::new("holes");
+    let out = PathBuf::from(dir.path("out"));
     assert!(
         kho(&["restore", &image("chunks"), "--out", out.to_str().unwrap()])
             .status
@@ -232,12 +200,8 @@ fn zeros_stay_holes() {
     );
     let facts = facts("chunks");
     let session = &facts["luo"]["sessions"][0];
-    let largest = session["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .max_by_key(|f| f["size"].as_u64())
-        .unwrap();
+    let largest = session["files"].as_array().unwrap().iter();
+    let largest = largest.max_by_key(|f| f["size"].as_u64()).unwrap();
     let token = largest["token"].as_u64().unwrap();
     let path = out
         .join(session["name"].as_str().unwrap())
@@ -247,14 +211,13 @@ fn zeros_stay_holes() {
     // 511 MiB, of which little is not zero in this capture.
     assert!(meta.len() > 500 << 20, "{}", meta.len());
     assert!(meta.blocks() * 512 < meta.len(), "{} blocks", meta.blocks());
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn one_session_or_one_file_can_be_chosen() {
-    let dir = temp("choice");
+    let dir = Temp::new("choice");
     let run = |out: &str, args: &[&str]| {
-        let out = dir.join(out);
+        let out = PathBuf::from(dir.path(out));
         let image = image("small");
         let args = [
             &[
@@ -269,7 +232,7 @@ fn one_session_or_one_file_can_be_chosen() {
         .concat();
         let output = kho(&args);
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stderr = text(&output.stderr);
         (output.status.code(), json, stderr, out)
     };
     let (code, json, _, out) = run("session", &["--session", "session-1"]);
@@ -293,13 +256,12 @@ fn one_session_or_one_file_can_be_chosen() {
     let (code, _, stderr, _) = run("none", &["--token", "99"]);
     assert_eq!(code, Some(2));
     assert!(stderr.contains("no file of token 0x63"), "{stderr}");
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
 fn what_is_in_the_directory_stays() {
-    let dir = temp("stays");
-    let out = dir.join("out");
+    let dir = Temp::new("stays");
+    let out = PathBuf::from(dir.path("out"));
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("mine"), "precious").unwrap();
     let image = image("small");
@@ -313,11 +275,9 @@ fn what_is_in_the_directory_stays() {
     std::fs::write(out.join("session-0/0000000000000001.bin"), "changed").unwrap();
     let output = kho(&args);
     assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        stderr.contains("session-0 exists already") && stderr.contains("--force"),
-        "{stderr}"
-    );
+    let stderr = text(&output.stderr);
+    has(&stderr, "session-0 exists already");
+    has(&stderr, "--force");
     assert_eq!(
         std::fs::read_to_string(out.join("session-0/0000000000000001.bin")).unwrap(),
         "changed"
@@ -332,10 +292,8 @@ fn what_is_in_the_directory_stays() {
         sha256(&out.join("session-0/0000000000000001.bin")),
         restored.as_str().unwrap()
     );
-    let mut names: Vec<_> = std::fs::read_dir(&out)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let names = std::fs::read_dir(&out).unwrap();
+    let mut names: Vec<_> = names.map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(
         names,
@@ -356,7 +314,7 @@ fn what_is_in_the_directory_stays() {
     std::fs::write(out.join("session-2/mine"), "precious").unwrap();
     let output = kho(&[&args[..], &["--force"]].concat());
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("not of an earlier restore"));
+    assert!(text(&output.stderr).contains("not of an earlier restore"));
     assert!(out.join("session-2/mine").is_file() && out.join("session-1").is_dir());
     // A file where the directory should be.
     let output = kho(&[
@@ -366,14 +324,13 @@ fn what_is_in_the_directory_stays() {
         out.join("mine").to_str().unwrap(),
     ]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is not a directory"));
-    std::fs::remove_dir_all(dir).unwrap();
+    assert!(text(&output.stderr).contains("is not a directory"));
 }
 
 #[test]
 fn human_output_reads_as_it_should() {
     let output = kho(&["inspect", &image("thp")]);
-    let text = String::from_utf8(output.stdout).unwrap();
+    let shown = text(&output.stdout);
     for expected in [
         "ELF core, zstd, 18.2 MiB of memory",
         "kho-v4  root FDT at 0x1dde000",
@@ -385,7 +342,7 @@ fn human_output_reads_as_it_should() {
         "verdict: accept",
         "left alone  subtree `kho_test`",
     ] {
-        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+        assert!(shown.contains(expected), "no {expected:?} in\n{shown}");
     }
-    assert!(!text.contains('\u{1b}'), "no colours into a pipe");
+    assert!(!shown.contains('\u{1b}'), "no colours into a pipe");
 }

@@ -1,11 +1,6 @@
 //! The command as a user meets it: strings, lists, images of every kind, odd names, wrong input.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod common;
 
@@ -13,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_testkit::{Builder, Built, MemfdSpec};
 use serde_json::Value;
 
@@ -45,12 +40,8 @@ fn strings_stand_alone_on_a_line() {
 #[test]
 fn every_component_is_listed() {
     let list: Value = serde_json::from_slice(&kho(&["compat", "list", "--json"]).stdout).unwrap();
-    let names: Vec<_> = list
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|c| c["name"].as_str().unwrap())
-        .collect();
+    let names = list.as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
         [
@@ -93,10 +84,8 @@ fn wrong_usage_is_told_from_damage() {
         assert!(!output.stderr.is_empty());
     }
     let help = text(&kho(&["restore", "--help"]).stdout);
-    assert!(
-        help.contains("manifest.json") && help.contains("Examples:"),
-        "{help}"
-    );
+    has(&help, "manifest.json");
+    has(&help, "Examples:");
 }
 
 fn built(order: u32) -> (Built, Vec<u8>) {
@@ -151,11 +140,7 @@ fn images_of_every_kind_are_recognised_by_content() {
     let image = temp.file("raw", &raw);
     let output = kho(&["restore", &image, "--out", &temp.path("no")]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("--base"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "--base");
 }
 
 #[test]
@@ -241,22 +226,10 @@ fn what_unpacks_to_too_much_is_refused() {
     );
     let output = kho(&["inspect", &image, "--max-unpacked", "0x100000"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("--max-unpacked"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "--max-unpacked");
     let output = kho(&["inspect", &image]);
-    assert!(
-        text(&output.stderr).contains("no handover found"),
-        "{}",
-        text(&output.stderr)
-    );
-    assert!(
-        text(&output.stderr).contains("raw memory"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "no handover found");
+    has(&text(&output.stderr), "raw memory");
 }
 
 #[test]
@@ -373,10 +346,8 @@ fn a_refusal_is_told_to_programs_too() {
     assert_eq!(output.status.code(), Some(1));
     let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rejected = &failure["failure"]["rejected"][0];
-    assert_eq!(
-        (&rejected["found"], &rejected["expected"]),
-        (&"luo-v6".into(), &"luo-v5".into())
-    );
+    assert_eq!(rejected["found"], "luo-v6");
+    assert_eq!(rejected["expected"], "luo-v5");
     assert!(rejected["consequence"].as_str().unwrap().contains("panic"));
     // Inspect shows it, with the same exit code.
     let output = kho(&["inspect", &image]);
@@ -395,10 +366,8 @@ fn inspect_shows_what_there_is_of_a_damaged_handover() {
     let output = kho(&["inspect", &image]);
     assert_eq!(output.status.code(), Some(1));
     let human = text(&output.stdout);
-    assert!(
-        human.contains("kho-v4") && human.contains("verdict: none"),
-        "{human}"
-    );
+    has(&human, "kho-v4");
+    has(&human, "verdict: none");
     let output = kho(&["inspect", &image, "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -1,11 +1,11 @@
 //! `kho lab` as its users call it, and its histories against the formats of this workspace.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 
 use std::collections::BTreeMap;
 
-use common::{kho, text};
+use common::{has, kho, text};
 use kho_compat::{Component, Layout, Registry, TypeName};
 use kho_lab::{BUILTIN, History, builtin};
 use serde_json::Value;
@@ -26,11 +26,7 @@ fn every_built_in_history_is_run_and_reported() {
         let out = temp.path().join(name);
         let output = kho(&["lab", "run", name, "--out", out.to_str().unwrap()]);
         assert!(output.status.success(), "{}", text(&output.stderr));
-        assert!(
-            text(&output.stdout).contains("newest-common"),
-            "{}",
-            text(&output.stdout)
-        );
+        has(&text(&output.stdout), "newest-common");
         let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
         let totals: Value = serde_json::from_str(&read("totals.json")).unwrap();
         let policies = totals["policies"].as_array().unwrap();
@@ -106,18 +102,12 @@ fn a_plan_goes_through_the_transition_or_says_why_not() {
     let value: Value = serde_json::from_slice(&there.stdout).unwrap();
     let steps = value["plans"][0]["steps"].as_array().unwrap();
     assert!(steps.len() > 1, "{steps:?}");
-    assert_eq!(
-        (&steps[0]["from"], &steps[steps.len() - 1]["to"]),
-        (&Value::from(first.as_str()), &Value::from(last.as_str()))
-    );
+    assert_eq!(&steps[0]["from"], &Value::from(first.as_str()));
+    assert_eq!(&steps[steps.len() - 1]["to"], &Value::from(last.as_str()));
     // To a release that nothing leads to.
     let none = kho(&["lab", "plan", "linux", "--from", "6.16", "--to", "7.3"]);
     assert_eq!(none.status.code(), Some(1));
-    assert!(
-        text(&none.stdout).contains("no chain"),
-        "{}",
-        text(&none.stdout)
-    );
+    has(&text(&none.stdout), "no chain");
     assert!(text(&none.stderr).is_empty(), "{}", text(&none.stderr));
     let itself = kho(&["lab", "plan", "linux", "--from", "7.3", "--to", "7.3"]);
     assert!(itself.status.success() && text(&itself.stdout).contains("7.3 is 7.3"));
@@ -174,6 +164,7 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
     let release = "[layouts.a]\nhash = \"1\"\n[[release]]\nname = \"1\"\nsource = \"s\"\n";
     let head = "format = \"kho-history-v1\"\nname = \"x\"\ntitle = \"t\"\n";
     let component = |text: &str| format!("{head}{release}[release.components.luo]\n{text}\n");
+    #[rustfmt::skip]
     let cases = [
         ("nowhere.toml".to_owned(), 1, "No such file"),
         (temp.path().to_str().unwrap().to_owned(), 1, "is no file"),
@@ -184,30 +175,12 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
             1,
             "missing field `release`",
         ),
-        (
-            file(
-                "old",
-                format!("{head}{release}").replace("-v1", "-v9").as_bytes(),
-            ),
-            1,
-            "its format is `kho-history-v9`",
-        ),
-        (
-            file(
-                "layout",
-                component("version = 5\nlayout = \"b\"").as_bytes(),
-            ),
-            1,
-            "component `luo`: no layout `b`",
-        ),
-        (
-            file(
-                "unknown",
-                component("version = 5\nlayout = \"a\"\nfoo = 1").as_bytes(),
-            ),
-            1,
-            "unknown field `foo`",
-        ),
+        (file("old", format!("{head}{release}").replace("-v1", "-v9").as_bytes()), 1,
+            "its format is `kho-history-v9`"),
+        (file("layout", component("version = 5\nlayout = \"b\"").as_bytes()), 1,
+            "component `luo`: no layout `b`"),
+        (file("unknown", component("version = 5\nlayout = \"a\"\nfoo = 1").as_bytes()), 1,
+            "unknown field `foo`"),
         (
             file(
                 "twice",
@@ -232,11 +205,7 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
     for (path, code, expected) in cases {
         let output = kho(&["lab", "run", &path]);
         assert_eq!(output.status.code(), Some(code), "{path}");
-        assert!(
-            text(&output.stderr).contains(expected),
-            "{path}: {}",
-            text(&output.stderr)
-        );
+        has(&text(&output.stderr), expected);
         let output = kho(&["lab", "run", &path, "--json"]);
         let value: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(value["failure"].is_object(), "{path}");
@@ -246,11 +215,7 @@ fn what_is_no_history_or_policy_is_refused_by_name() {
     assert!(text(&output.stderr).contains("no policy `best`; there are global-version,"));
     let output = kho(&["lab", "plan", "linux", "--from", "5.0", "--to", "7.3"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        text(&output.stderr).contains("no release `5.0`"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "no release `5.0`");
 }
 
 /// The structs of `layouts` and those that they are made of, by their C names.

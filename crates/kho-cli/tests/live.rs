@@ -1,18 +1,13 @@
 //! `kho inspect --live` over made-up /proc and /sys trees: what a kernel shows, what it does not, and
 //! what no kernel should.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod common;
 
 use std::process::Output;
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_testkit::{Builder, Built, MemfdSpec, Random, prop};
 use serde_json::Value;
 
@@ -206,10 +201,8 @@ fn a_device_tree_names_the_handover_too() {
     for wrong in [cells(&[1]), cells(&[1; 5]), vec![]] {
         temp.file(&format!("{base}/chosen/linux,kho-fdt"), wrong);
         let (code, value) = report(&temp);
-        assert_eq!(
-            (code, &value["damaged"][0]["defect"]),
-            (1, &"bad-size".into())
-        );
+        assert_eq!(code, 1);
+        assert_eq!(value["damaged"][0]["defect"], "bad-size");
     }
 }
 
@@ -217,23 +210,12 @@ fn a_device_tree_names_the_handover_too() {
 fn what_is_not_there_is_said_with_what_helps() {
     let temp = Temp::new("blind");
     temp.file("proc/sys/kernel/osrelease", "7.3.4\n");
+    #[rustfmt::skip]
     let cases = [
         (None, "there is no place for debugfs", "CONFIG_DEBUG_FS"),
-        (
-            Some("sys/kernel/debug/"),
-            "debugfs is not mounted",
-            "mount -t debugfs",
-        ),
-        (
-            Some("sys/kernel/debug/x"),
-            "debugfs has no `kho`",
-            "CONFIG_KEXEC_HANDOVER_DEBUGFS",
-        ),
-        (
-            Some("proc/cmdline"),
-            "KHO is switched off: kho=0",
-            "boot with kho=on",
-        ),
+        (Some("sys/kernel/debug/"), "debugfs is not mounted", "mount -t debugfs"),
+        (Some("sys/kernel/debug/x"), "debugfs has no `kho`", "CONFIG_KEXEC_HANDOVER_DEBUGFS"),
+        (Some("proc/cmdline"), "KHO is switched off: kho=0", "boot with kho=on"),
     ];
     for (file, found, hint) in cases {
         match file {
@@ -294,10 +276,8 @@ fn damage_is_told_by_file_and_offset() {
     let mut wrong = fdt.clone();
     wrong[8..12].copy_from_slice(&[0xff; 4]);
     let damage = whole("in/fdt", &wrong);
-    assert_eq!(
-        (&damage["defect"], &damage["file_offset"]),
-        (&"bad-offset".into(), &8.into())
-    );
+    assert_eq!(damage["defect"], "bad-offset");
+    assert_eq!(damage["file_offset"], 8);
     assert_eq!(whole("out/fdt", b"")["defect"], "bad-magic");
     assert_eq!(
         whole("out/sub_fdts/kexec-metadata", b"\x01")["defect"],
@@ -318,17 +298,13 @@ fn damage_is_told_by_file_and_offset() {
     assert_eq!(whole("out/scratch_phys", b"x\n0\n")["defect"], "bad-text");
     temp.file(&format!("{SETUP}/2/type"), "ten\n");
     let (code, value) = report(&temp);
-    assert_eq!(
-        (code, &value["damaged"][0]["defect"]),
-        (1, &"bad-text".into())
-    );
+    assert_eq!(code, 1);
+    assert_eq!(value["damaged"][0]["defect"], "bad-text");
     temp.file(&format!("{SETUP}/2/type"), "0xa\n");
     temp.file(&format!("{SETUP}/2/data"), [0; 31]);
     let (code, value) = report(&temp);
-    assert_eq!(
-        (code, &value["damaged"][0]["defect"]),
-        (1, &"bad-size".into())
-    );
+    assert_eq!(code, 1);
+    assert_eq!(value["damaged"][0]["defect"], "bad-size");
     assert_eq!(value["entries"].as_array().unwrap().len(), 1);
 }
 
@@ -337,10 +313,8 @@ fn names_that_are_no_text_are_escaped() {
     let (temp, _) = system("names");
     temp.file(&format!("{KHO}/in/sub_fdts/a\u{1b}[2J"), "?");
     let shown = text(&live(&temp, &[]).stdout);
-    assert!(
-        shown.contains("a\\u{1b}[2J") && !shown.contains("\u{1b}[2J"),
-        "{shown}"
-    );
+    has(&shown, "a\\u{1b}[2J");
+    assert!(!shown.contains("\u{1b}[2J"), "{shown}");
 }
 
 #[test]

@@ -1,12 +1,7 @@
 //! `kho session` as far as it goes without a kernel that has /dev/liveupdate: what is wrong is said
 //! before the kernel is asked, and leaves nothing behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
 
 mod common;
 
@@ -117,10 +112,8 @@ fn a_machine_without_the_device_is_told_what_it_lacks() {
         &["a regular file"],
     );
     // Nothing is left behind.
-    let left: Vec<_> = std::fs::read_dir(temp.path(""))
-        .unwrap()
-        .flatten()
-        .collect();
+    let left = std::fs::read_dir(temp.path("")).unwrap().flatten();
+    let left: Vec<_> = left.collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 

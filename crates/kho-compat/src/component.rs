@@ -216,7 +216,8 @@ impl Component {
 
 inventory::collect!(Component);
 
-/// Describes a constant of the format by its own name: `constant!(MAX_BLOCKS)`.
+/// Describes a constant of the format by its own name: `constant!(MAX_BLOCKS)`; with another value in a
+/// [`Variant`](crate::Variant): `constant!(MAX_BLOCKS = 5_000_u64)`.
 ///
 /// ```
 /// use kho_compat::{Component, Generation, constant};
@@ -231,5 +232,8 @@ inventory::collect!(Component);
 macro_rules! constant {
     ($name:ident) => {
         || $crate::Constant::new(stringify!($name), &$name)
+    };
+    ($name:ident = $value:expr) => {
+        || $crate::Constant::new(stringify!($name), &$value)
     };
 }

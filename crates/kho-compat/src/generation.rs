@@ -49,6 +49,60 @@ pub struct Generation {
     pub layouts: &'static [fn() -> Layout],
     /// The format's constants that belong to no single struct.
     pub constants: &'static [fn() -> Constant],
+    /// What differs under other circumstances: a variant for each.
+    pub variants: &'static [Variant],
+}
+
+/// What differs of a generation under circumstances that no version states, such as the page size of the
+/// kernel that wrote a handover. Structs and constants that are as the generation has them are left out.
+///
+/// ```
+/// use kho_compat::{Generation, Variant, constant};
+///
+/// const BLOCK_SIZE: usize = 4096;
+/// const V1: Generation = Generation::new(1).constants(&[constant!(BLOCK_SIZE)]).variants(&[
+///     Variant::new("page size", "16k").constants(&[constant!(BLOCK_SIZE = 16384_usize)]),
+/// ]);
+/// assert_eq!((V1.variants[0].constants[0])().value, "16384 (0x4000)");
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Variant {
+    /// What the circumstances are of: `page size`.
+    pub of: &'static str,
+    /// The circumstances: `16k`. Names of snapshots have it, so it is letters and digits.
+    pub label: &'static str,
+    /// The structs that differ.
+    pub layouts: &'static [fn() -> Layout],
+    /// The constants that differ and belong to no single struct.
+    pub constants: &'static [fn() -> Constant],
+}
+
+impl Variant {
+    /// A variant of which nothing is stated yet.
+    #[must_use]
+    pub const fn new(of: &'static str, label: &'static str) -> Self {
+        Self {
+            of,
+            label,
+            layouts: &[],
+            constants: &[],
+        }
+    }
+
+    /// Sets the structs that differ.
+    #[must_use]
+    pub const fn layouts(mut self, layouts: &'static [fn() -> Layout]) -> Self {
+        self.layouts = layouts;
+        self
+    }
+
+    /// Sets the constants that differ and belong to no single struct.
+    #[must_use]
+    pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
+        self.constants = constants;
+        self
+    }
 }
 
 impl Role {
@@ -77,6 +131,7 @@ impl Generation {
             lists: &[],
             layouts: &[],
             constants: &[],
+            variants: &[],
         }
     }
 
@@ -140,6 +195,13 @@ impl Generation {
     #[must_use]
     pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
         self.constants = constants;
+        self
+    }
+
+    /// Sets what differs under other circumstances.
+    #[must_use]
+    pub const fn variants(mut self, variants: &'static [Variant]) -> Self {
+        self.variants = variants;
         self
     }
 

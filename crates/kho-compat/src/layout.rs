@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use zerocopy::little_endian::{I32, I64, U16, U32, U64};
 
-use crate::Generation;
+use crate::{Generation, Variant};
 
 /// A struct that lies in handed-over memory and can say how. Derive it.
 ///
@@ -259,6 +259,33 @@ impl Layout {
     pub fn push_constant(&mut self, name: &str, value: &dyn AbiConst) {
         self.constants.push(Constant::new(name, value));
     }
+
+    /// The same struct with a last field of type `T`, and with these constants instead of its own: a page
+    /// under another page size.
+    ///
+    /// ```
+    /// use kho_compat::{AbiLayout, constant};
+    /// use zerocopy::little_endian::U64;
+    ///
+    /// #[derive(AbiLayout)]
+    /// #[repr(C)]
+    /// struct Chunk {
+    ///     next: U64,
+    ///     pages: [U64; 511],
+    /// }
+    ///
+    /// let chunk = Chunk::layout().with_tail::<[U64; 2047]>(&[constant!(ENTRIES = 2047_u32)()]);
+    /// assert_eq!((chunk.size, chunk.fields[1].ty.as_str()), (16384, "u64[2047]"));
+    /// ```
+    #[must_use]
+    pub fn with_tail<T: AbiType>(mut self, constants: &[Constant]) -> Self {
+        if let Some(last) = self.fields.last_mut() {
+            self.size = last.offset + size_of::<T>();
+            (last.ty, last.size) = (T::type_name(), size_of::<T>());
+        }
+        self.constants = constants.to_vec();
+        self
+    }
 }
 
 impl Generation {
@@ -266,14 +293,26 @@ impl Generation {
     /// name are two, unless they are the same in every part.
     #[must_use]
     pub fn all_layouts(&self) -> Vec<Layout> {
-        let mut out: Vec<Layout> = Vec::new();
-        let mut queue: Vec<Layout> = self.layouts.iter().rev().map(|layout| layout()).collect();
-        while let Some(layout) = queue.pop() {
-            if !out.contains(&layout) {
-                queue.extend(layout.nested.iter().cloned());
-                out.push(layout);
-            }
-        }
-        out
+        all(self.layouts)
     }
+}
+
+impl Variant {
+    /// The structs that differ and those that their fields are made of, each once.
+    #[must_use]
+    pub fn all_layouts(&self) -> Vec<Layout> {
+        all(self.layouts)
+    }
+}
+
+fn all(layouts: &[fn() -> Layout]) -> Vec<Layout> {
+    let mut out: Vec<Layout> = Vec::new();
+    let mut queue: Vec<Layout> = layouts.iter().rev().map(|layout| layout()).collect();
+    while let Some(layout) = queue.pop() {
+        if !out.contains(&layout) {
+            queue.extend(layout.nested.iter().cloned());
+            out.push(layout);
+        }
+    }
+    out
 }

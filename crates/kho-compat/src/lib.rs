@@ -68,13 +68,13 @@ pub use component::{Component, Presence};
 pub use consequence::Consequence;
 pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;
-pub use generation::{Generation, Role};
+pub use generation::{Generation, Role, Variant};
 #[doc(no_inline)]
 pub use inventory::submit;
 pub use kho_compat_derive::AbiLayout;
 pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
 pub use losses::Losses;
-pub use manifest::{Carrier, Entry, Manifest, Place};
+pub use manifest::{Carrier, Manifest, ManifestEntry, Place};
 pub use owned::Owned;
 pub use policy::Policy;
 pub use reason::{Alternative, Expected, Reason};

@@ -143,7 +143,7 @@ impl fmt::Display for Place {
 
 /// One string of a handover, with how often it stands there and where it was seen first.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Entry {
+pub struct ManifestEntry {
     /// What carries it.
     pub carrier: Carrier,
     /// The string as it was found; a subtree's name for [`Carrier::Subtree`].
@@ -160,7 +160,7 @@ pub struct Entry {
     pub place: Place,
 }
 
-impl Entry {
+impl ManifestEntry {
     /// The component that it names; the whole string where that is not in the grammar.
     #[must_use]
     pub fn component(&self) -> &str {
@@ -190,7 +190,7 @@ impl Entry {
 /// [`Policy`](crate::Policy).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Manifest {
-    entries: Vec<Entry>,
+    entries: Vec<ManifestEntry>,
     // A hostile handover may name another handler in each of its files.
     index: BTreeMap<(Carrier, String), usize>,
 }
@@ -307,7 +307,7 @@ impl Manifest {
         self.index.contains_key(&(carrier, found.to_string()))
     }
 
-    fn entry_mut(&mut self, carrier: Carrier, found: &str) -> Option<&mut Entry> {
+    fn entry_mut(&mut self, carrier: Carrier, found: &str) -> Option<&mut ManifestEntry> {
         let index = *self.index.get(&(carrier, found.to_string()))?;
         self.entries.get_mut(index)
     }
@@ -345,7 +345,7 @@ impl Manifest {
     pub fn writing(&self) -> Writing {
         let has = |carrier| self.of(carrier).next().is_some();
         let composite =
-            |entry: &Entry| entry.carrier.holds_composites() && entry.found.contains(';');
+            |entry: &ManifestEntry| entry.carrier.holds_composites() && entry.found.contains(';');
         Writing {
             strings: if self.entries.iter().any(composite) {
                 Strings::Transitive
@@ -378,7 +378,7 @@ impl Manifest {
             Some(entry) => entry.uses = entry.uses.saturating_add(uses),
             None => {
                 self.index.insert(key, self.entries.len());
-                self.entries.push(Entry {
+                self.entries.push(ManifestEntry {
                     carrier,
                     found: found.to_string(),
                     uses,
@@ -393,12 +393,12 @@ impl Manifest {
 
     /// The entries in the order they were found.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[ManifestEntry] {
         &self.entries
     }
 
     /// The entries of one carrier.
-    pub fn of(&self, carrier: Carrier) -> impl Iterator<Item = &Entry> {
+    pub fn of(&self, carrier: Carrier) -> impl Iterator<Item = &ManifestEntry> {
         self.entries
             .iter()
             .filter(move |entry| entry.carrier == carrier)

@@ -219,7 +219,7 @@ impl Side {
     }
 
     /// Finds anew what each needs, after one was set to another version.
-    fn settled(mut self) -> Self {
+    fn resolved(mut self) -> Self {
         // A version whose needs lead back to it keeps the strings of the one before.
         if let Ok(needs) = transitive(&self.abilities) {
             self.needs = needs;
@@ -391,7 +391,7 @@ impl Side {
             let common = ability.writable().filter(restores).max();
             ability.write_as(common.unwrap_or(ability.version));
         }
-        written.settled()
+        written.resolved()
     }
 
     /// This side with `version` of the component `name` as the one that it writes.
@@ -409,7 +409,7 @@ impl Side {
             return Err(RegistryError::NotWritable(token, ability.version));
         }
         ability.write_as(version);
-        Ok(self.settled())
+        Ok(self.resolved())
     }
 
     /// The compat string that the component `name` writes.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::losses::give_up_users;
-use crate::{Entry, Expected, Reason, Side};
+use crate::{Expected, ManifestEntry, Reason, Side};
 
 /// The verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -73,7 +73,7 @@ impl Outcome {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// The string, and where it was read.
-    pub entry: Entry,
+    pub entry: ManifestEntry,
     /// What could have been restored in its place.
     pub expected: Expected,
     /// What becomes of it.

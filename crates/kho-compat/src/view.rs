@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::fmt::{self, Display, Formatter};
 
-use crate::{Alternative, Entry, Expected, Finding, Reason, Token};
+use crate::{Alternative, Expected, Finding, ManifestEntry, Reason, Token};
 
 /// The side that a finding is about, as its reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -129,7 +129,7 @@ impl Display for Finding {
 }
 
 /// The string as it was found, with its masks where it has any.
-impl Display for Entry {
+impl Display for ManifestEntry {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.found)?;
         match &self.features {
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_finding_has_the_words_of_its_reason() {
-        let mut entry = Entry {
+        let mut entry = ManifestEntry {
             carrier: Carrier::FileHandler,
             found: "memfd-v3".to_string(),
             uses: 1,

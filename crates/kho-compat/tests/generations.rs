@@ -1,5 +1,5 @@
 //! Components with several generations: what their strings stand for, list and need.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use kho_compat::policy::SemverRange;
 use kho_compat::{

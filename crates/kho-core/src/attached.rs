@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use kho_compat::{Admitted, NotAdmitted, Registry};
+use kho_compat::{Admitted, NotAdmitted};
 use kho_mem::{
     Arena, Damage, Defect, Folio, Handed, Link, Order, PageRun, PageSize, Pages, PhysAddr,
 };
@@ -11,7 +11,7 @@ use kho_radix::{Failed, RestoreError};
 
 use crate::COMPONENT;
 use crate::handover::Parts;
-use crate::{Entry, Handover, OpenError, ScratchTable};
+use crate::{Handover, OpenError, OpenOptions, ScratchTable};
 
 /// A handover that a predecessor left in an arena.
 ///
@@ -49,38 +49,27 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Opens the handover that begins at `entry`, with the checks of [`Handover::open`].
+    /// Opens the handover that begins at an [`Entry`](crate::Entry), or as [`OpenOptions`] say, with the
+    /// checks of [`Handover::open`].
     ///
     /// # Errors
     ///
     /// As [`Handover::open`]. The memory comes back as it was.
-    pub fn open(handed: Handed, entry: Entry) -> Result<Self, Failed<Handed, OpenError>> {
-        match Registry::linked() {
-            Ok(registry) => Self::open_with(handed, entry, registry),
-            Err(error) => Err(Failed {
-                error: error.clone().into(),
-                returned: handed,
-            }),
-        }
-    }
-
-    /// As [`Attached::open`], with the components of `registry` instead of those that are linked.
-    ///
-    /// # Errors
-    ///
-    /// As [`Handover::open`]. The memory comes back as it was.
-    pub fn open_with(
+    pub fn open<'r>(
         handed: Handed,
-        entry: Entry,
-        registry: &Registry,
+        options: impl Into<OpenOptions<'r>>,
     ) -> Result<Self, Failed<Handed, OpenError>> {
-        let opened = Handover::open_with(&handed, entry, registry);
+        let options = options.into();
+        let opened = Handover::open(&handed, options);
         let of_arena = opened.and_then(|handover| match handover.page_size() {
             PageSize::K4 => Ok(handover.into_parts()),
-            other => Err(Damage::new(Defect::BadSize, "page size", entry.fdt_addr)
-                .found(other)
-                .expected("4 KiB, the page size of an arena")
-                .into()),
+            other => {
+                let at = options.entry.fdt_addr;
+                Err(Damage::new(Defect::BadSize, "page size", at)
+                    .found(other)
+                    .expected("4 KiB, the page size of an arena")
+                    .into())
+            }
         });
         match of_arena {
             Ok(parts) => Ok(Self {
@@ -115,7 +104,7 @@ impl Attached {
 
     /// The arena, in which everything is free now that the handover does not use. Nothing of the
     /// handover changes.
-    pub fn settle(&mut self) -> Arena {
+    pub fn reclaim(&mut self) -> Arena {
         if let Some(arena) = &self.arena {
             return arena.clone();
         }
@@ -125,7 +114,7 @@ impl Attached {
             .scratch()
             .map_or(&[][..], ScratchTable::areas)
             .to_vec();
-        let arena = self.handed.settle(keep, &scratch);
+        let arena = self.handed.reclaim(keep, &scratch);
         self.arena.insert(arena).clone()
     }
 
@@ -147,7 +136,7 @@ impl Attached {
             let damage = Damage::new(Defect::BadOrder, "folio", addr).found(folio.order);
             return Err(damage.expected("a folio of order 0 to 10").into());
         }
-        self.settle();
+        self.reclaim();
         self.handed
             .adopt(addr, folio.order)
             .map_err(|_| restored_before(addr))
@@ -167,7 +156,7 @@ impl Attached {
         let handover = self.handover();
         let mut claims = kho_radix::Claims::new(handover.preserved());
         claims.pages(Link::given(run.addr(), "pages"), run.pages)?;
-        self.settle();
+        self.reclaim();
         self.handed
             .adopt_pages(run)
             .map_err(|_| restored_before(run.addr()))
@@ -181,7 +170,7 @@ impl Attached {
     /// Ends the handover: what was not restored is freed.
     #[must_use]
     pub fn finish(mut self) -> Arena {
-        let arena = self.settle();
+        let arena = self.reclaim();
         self.handed.free_rest();
         arena
     }

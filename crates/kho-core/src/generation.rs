@@ -6,7 +6,8 @@ use crate::v4::{
     CHOSEN_FDT, CHOSEN_SCRATCH, FDT_SIZE, KhoData, LISTED_NAME_MAX, ListedFeatures, ListedVersion,
     PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER, ScratchEntry, SetupData, VERSION,
 };
-use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, Owned, constant};
+use kho_compat::{AbiLayout, Carrier, Component, Features, Generation, Owned, Variant, constant};
+use kho_mem::PageSize;
 
 /// The name in `kho-v4`.
 pub const NAME: &str = "kho";
@@ -40,6 +41,10 @@ const GENERATION: Generation = Generation::new(VERSION)
         constant!(CHOSEN_FDT),
         constant!(CHOSEN_SCRATCH),
         constant!(LISTED_NAME_MAX),
+    ])
+    .variants(&[
+        Variant::new("page size", "16k").constants(&[constant!(FDT_SIZE = PageSize::K16.len())]),
+        Variant::new("page size", "64k").constants(&[constant!(FDT_SIZE = PageSize::K64.len())]),
     ]);
 
 /// The root as a component.

@@ -13,7 +13,7 @@ use kho_mem::{
 use kho_radix::{Claims, Preserved, Reading};
 
 use crate::v4::FDT_SIZE;
-use crate::{Listed, RootFdt, Said, ScratchTable, Subtree};
+use crate::{Listed, OpenOptions, RootFdt, Said, ScratchTable, Subtree};
 
 /// What the boot parameters carry: where the handover begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +67,13 @@ impl Entry {
     }
 }
 
+/// A handover of 4 KiB pages whose root FDT lies there.
+impl From<PhysAddr> for Entry {
+    fn from(fdt_addr: PhysAddr) -> Self {
+        Self::new(fdt_addr)
+    }
+}
+
 /// A handover that can not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -105,27 +112,18 @@ pub(crate) struct Parts {
 }
 
 impl<'m> Handover<'m> {
-    /// Opens the handover that begins at `entry`. Nothing is restored.
+    /// Opens the handover that begins at an [`Entry`], or as [`OpenOptions`] say. Nothing is restored.
     ///
     /// # Errors
     ///
-    /// The memory is damaged, or the root's version is not one that a linked component reads.
-    pub fn open(mem: &'m dyn PhysMem, entry: Entry) -> Result<Self, OpenError> {
-        let registry = Registry::linked().map_err(Clone::clone)?;
-        Self::open_with(mem, entry, registry)
-    }
-
-    /// As [`Handover::open`], with the components of `registry` instead of those that are linked.
-    ///
-    /// # Errors
-    ///
-    /// As [`Handover::open`].
-    pub fn open_with(
+    /// The memory is damaged, or the root's version is not one that a component reads.
+    pub fn open<'r>(
         mem: &'m dyn PhysMem,
-        entry: Entry,
-        registry: &Registry,
+        options: impl Into<OpenOptions<'r>>,
     ) -> Result<Self, OpenError> {
-        let root = Self::read_root(mem, entry)?;
+        let options = options.into();
+        let (entry, registry) = (options.entry, options.components()?);
+        let root = RootFdt::read(mem, entry)?;
         Self::admit_root(registry, &root)?;
         let preserved = Self::read_tracker(mem, entry, &root)?;
         let scratch = match entry.scratch {
@@ -135,17 +133,7 @@ impl<'m> Handover<'m> {
         Ok(Self::assemble(mem, entry, root, preserved, scratch)?)
     }
 
-    /// The first step of [`Handover::open`], for a caller that wants to show what each step finds:
-    /// the root FDT of `entry`.
-    ///
-    /// # Errors
-    ///
-    /// As [`RootFdt::read`], and the entry's size is not a page.
-    pub fn read_root(mem: &dyn PhysMem, entry: Entry) -> Result<RootFdt, Damage> {
-        RootFdt::read_page(mem, entry.fdt_addr, entry.page_size()?)
-    }
-
-    /// The third step: the tracker that `root` leads to, of pages of the size that `entry` has.
+    /// The third step of [`Handover::open`]: the tracker that `root` leads to, of pages of the size that `entry` has.
     ///
     /// # Errors
     ///
@@ -159,7 +147,7 @@ impl<'m> Handover<'m> {
         Preserved::read(mem, root)
     }
 
-    /// The second step: whether the components of `registry` can read what `root` leads to: its own
+    /// The second step of [`Handover::open`], after [`RootFdt::read`]: whether the components of `registry` can read what `root` leads to: its own
     /// version, and those of what it needs, where it lists them. What else it lists is judged with
     /// the rest of the handover.
     ///

@@ -17,9 +17,8 @@
 //!
 //! # Features
 //!
-//! `std` (default). Without it the crate is `no_std` + `alloc`. Where nothing runs constructors, use
-//! the functions that take a registry ([`Handover::open_with`], [`Attached::open_with`],
-//! [`KhoConfig::side`]).
+//! `std` (default). Without it the crate is `no_std` + `alloc`. Where nothing runs constructors, give
+//! a registry ([`OpenOptions::registry`], [`KhoConfig::side`]).
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -33,6 +32,7 @@ mod kho;
 mod listed;
 pub mod memblock;
 pub mod metadata;
+mod options;
 mod owner;
 mod restore;
 mod root;
@@ -58,6 +58,7 @@ pub use kho_radix::{
 pub use listed::{Listed, Said};
 pub use memblock::{Memblock, MemblockFdt, Region, RegionNode};
 pub use metadata::Metadata;
+pub use options::OpenOptions;
 pub use owner::{
     Contents, Files, Owner, Owners, Peek, Position, RestoredFile, Stopped, Survey, Surveying,
 };

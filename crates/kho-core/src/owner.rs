@@ -52,8 +52,8 @@ pub struct Surveying<'s, 'm> {
     pub handover: &'s Handover<'s>,
     /// The context of reading.
     pub reading: &'s mut Reading<'m>,
-    /// The components whose versions are read, where they do not contradict each other.
-    pub registry: Option<&'s Registry>,
+    /// The components whose versions are read.
+    pub registry: &'s Registry,
     /// Is called with how much is done of how much. Returns whether to go on.
     pub progress: &'s mut dyn FnMut(u64, u64) -> bool,
 }

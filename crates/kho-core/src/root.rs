@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
 use kho_compat::{Carrier, Manifest, Place};
-use kho_mem::{Damage, Defect, Link, PageSize, PhysAddr, PhysMem, PhysMemExt};
+use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 use vm_fdt::FdtWriter;
 
+use crate::Entry;
 use crate::fdt::{self, Tree};
 use crate::listed::{self, Listed};
 use crate::v4::{PROP_BLOB, PROP_BLOB_SIZE, PROP_COMPATIBLE, PROP_TRACKER};
@@ -46,22 +47,17 @@ fn lists(node: &FdtNode<'_>) -> Option<Carrier> {
 }
 
 impl RootFdt {
-    /// Reads the root FDT at `at`, one page of 4 KiB.
+    /// Reads the root FDT that a handover begins with: at an address, one page of 4 KiB, or as an [`Entry`] says.
+    /// The first step of [`Handover::open`](crate::Handover::open), for a caller that wants to show what each step
+    /// finds.
     ///
     /// # Errors
     ///
-    /// As [`RootFdt::read_page`].
-    pub fn read(mem: &dyn PhysMem, at: PhysAddr) -> Result<Self, Damage> {
-        Self::read_page(mem, at, PageSize::K4)
-    }
-
-    /// Reads the root FDT at `at`, one page of `size`.
-    ///
-    /// # Errors
-    ///
-    /// It lies outside memory or is not page-aligned; its header, structure or names are
-    /// damaged; it has no `compatible` string.
-    pub fn read_page(mem: &dyn PhysMem, at: PhysAddr, size: PageSize) -> Result<Self, Damage> {
+    /// It lies outside memory or is not page-aligned; the entry's size is not a page; its header, structure or
+    /// names are damaged; it has no `compatible` string.
+    pub fn read(mem: &dyn PhysMem, entry: impl Into<Entry>) -> Result<Self, Damage> {
+        let entry = entry.into();
+        let (at, size) = (entry.fdt_addr, entry.page_size()?);
         if at.is_null() || !size.is_aligned(at) {
             let defect = if at.is_null() {
                 Defect::Null

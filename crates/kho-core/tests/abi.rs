@@ -1,61 +1,9 @@
-//! The component's ABI as released: changing it takes a new version and a new snapshot.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The components' ABI as released: changing it takes a new version and a new snapshot.
+#![allow(clippy::unwrap_used)]
 
-use kho_abi_check::{describe, vectors_of};
-use kho_core::{COMPONENT, MEMBLOCK, METADATA, REGION};
-use kho_golden as _; // Links the vectors.
-
-#[test]
-fn kho_is_as_released() {
-    insta::with_settings!({
-        snapshot_path => "../../../abi-snapshots/kho",
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("v4", describe(&COMPONENT).unwrap());
-    });
-}
-
-#[test]
-fn metadata_is_as_released() {
-    insta::with_settings!({
-        snapshot_path => "../../../abi-snapshots/kexec-metadata",
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("v1", describe(&METADATA).unwrap());
-    });
-}
-
-#[test]
-fn memblock_is_as_released() {
-    insta::with_settings!({
-        snapshot_path => "../../../abi-snapshots/memblock",
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("v1", describe(&MEMBLOCK).unwrap());
-    });
-}
-
-#[test]
-fn reserve_mem_is_as_released() {
-    insta::with_settings!({
-        snapshot_path => "../../../abi-snapshots/reserve-mem",
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("v1", describe(&REGION).unwrap());
-    });
-}
-
-#[test]
-fn vectors_are_linked_and_always_the_same() {
-    for (component, count) in [(COMPONENT, 8), (METADATA, 2), (MEMBLOCK, 3), (REGION, 2)] {
-        let vectors = vectors_of(component.name);
-        assert_eq!(vectors.len(), count, "{}", component.name);
-        for vector in vectors {
-            assert_eq!(vector.make().unwrap(), vector.make().unwrap());
-        }
-    }
+kho_golden::released! {
+    kho_is_as_released: kho_core::COMPONENT, "v4", 8;
+    metadata_is_as_released: kho_core::METADATA, "v1", 2;
+    memblock_is_as_released: kho_core::MEMBLOCK, "v1", 3;
+    reserve_mem_is_as_released: kho_core::REGION, "v1", 2;
 }

@@ -1,16 +1,12 @@
 //! Bytes written by hand from the format's description, and what they must read as.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use kho_core::metadata::v1::KexecMetadata;
 use kho_core::v4::{KhoData, ScratchEntry, SetupData};
 use kho_core::{RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, SliceMem};
+use kho_testkit::Random;
 use zerocopy::{FromBytes, IntoBytes};
 
 #[rustfmt::skip]
@@ -280,28 +276,22 @@ fn no_order_of_tokens_can_make_a_reader_panic() {
     let built = b.finish();
     let page = built.mem.read(built.fdt, 4096);
     let total = u32::from_be_bytes(page[4..8].try_into().unwrap()) as usize;
-    let mut state = 88_172_645_463_325_252u64;
-    let mut random = |limit: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % limit as u64) as usize
-    };
+    let mut random = Random(88_172_645_463_325_252);
     let (mut read, mut refused) = (0, 0);
     for _ in 0..40_000 {
         let mut altered = page.clone();
-        for _ in 0..=random(6) {
-            let at = random(total - 32);
-            match random(4) {
-                0 => altered[at] = random(256) as u8,
+        for _ in 0..=random.below(6) {
+            let at = random.below(total - 32);
+            match random.below(4) {
+                0 => altered[at] = random.below(256) as u8,
                 1 => {
-                    let token = [1u32, 2, 3, 4, 9, 0, u32::MAX, i32::MAX as u32][random(8)];
+                    let token = [1u32, 2, 3, 4, 9, 0, u32::MAX, i32::MAX as u32][random.below(8)];
                     altered[at & !3..][..4].copy_from_slice(&token.to_be_bytes());
                 }
                 2 => altered[at] = 0,
                 _ => {
-                    let from = random(total - 32);
-                    let len = random(32);
+                    let from = random.below(total - 32);
+                    let len = random.below(32);
                     altered[at..at + len].copy_from_slice(&page[from..from + len]);
                 }
             }

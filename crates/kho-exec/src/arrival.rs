@@ -8,9 +8,9 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use kho_compat::Registry;
-use kho_core::Attached;
+use kho_core::{Attached, OpenOptions};
 use kho_fd::{FdHandler, FdTable};
-use kho_luo::{Handlers, Incoming};
+use kho_luo::{Handlers, Incoming, TakeOverOptions};
 use kho_mem::{ArenaConfig, Handed, PhysAddr};
 use kho_memfd::MemfdHandler;
 
@@ -165,16 +165,14 @@ impl Arrival {
             ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
         let handed = Handed::attach(File::from(file), &place)?;
         mark(marks, "attached");
-        let attached =
-            Attached::open_with(handed, ticket.entry(), registry).map_err(|failed| failed.error)?;
+        let attached = Attached::open(handed, OpenOptions::new(ticket.entry()).registry(registry))
+            .map_err(|failed| failed.error)?;
         mark(marks, "checked");
         let handlers = handlers(config, &self.table);
-        let take_over = if config.degrade {
-            Incoming::take_over_degraded
-        } else {
-            Incoming::take_over
-        };
-        let taken = take_over(attached, registry, &*config.policy, handlers.clone());
+        let options = TakeOverOptions::new(registry)
+            .policy(&*config.policy)
+            .degrade(config.degrade);
+        let taken = Incoming::take_over(attached, handlers.clone(), options);
         let incoming = taken.map_err(|failed| failed.error)?;
         mark(marks, "judged");
         Ok(Opened { incoming, handlers })

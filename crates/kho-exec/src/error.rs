@@ -4,7 +4,7 @@ use std::io;
 
 use kho_compat::RegistryError;
 use kho_core::{KhoError, OpenError};
-use kho_luo::{IncomingError, LuoError, Name, TakeOverError};
+use kho_luo::{FileToken, IncomingError, LuoError, SessionName, TakeOverError};
 use kho_mem::ArenaError;
 
 use crate::inherit::HANDOVER_ENV;
@@ -56,9 +56,9 @@ pub enum FinishError {
     )]
     NotRetrieved {
         /// The first one's session.
-        session: Name,
+        session: SessionName,
         /// The first one's token.
-        token: u64,
+        token: FileToken,
         /// How many there are.
         count: u64,
     },

@@ -15,7 +15,7 @@ use crate::inherit::HANDOVER_ENV;
 /// The environment variable that says why a handover comes back.
 pub(crate) const RETURNED_ENV: &str = "KHO_RETURNED";
 
-/// A program to execute: everything is settled but the exec.
+/// A program to execute: everything is done but the exec.
 pub(crate) struct Prepared {
     path: CString,
     args: Vec<CString>,

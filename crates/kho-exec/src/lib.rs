@@ -10,7 +10,7 @@
 //! | what | what happens |
 //! |---|---|
 //! | a file can not be preserved or frozen | nothing: the error says which; the program goes on |
-//! | the exec fails | everything is thawed; the program goes on |
+//! | the exec fails | everything is unfrozen; the program goes on |
 //! | the next program refuses when it starts (version, damage, a handler it has not) | it executes the previous program again, with the handover untouched |
 //! | optional parts alone are of a version that the next program does not read | the same, unless it takes the rest ([`Config::degrade`]) |
 //! | the next program can not make a file, or does not like it | [`Host::hand_back`] does the same, until it has finished |

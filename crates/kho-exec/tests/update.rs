@@ -1,12 +1,7 @@
 //! Updates of a real program: this test's own executable, run as one. It keeps a counter in a
 //! memfd and a pipe's end, and does what the environment says.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};

@@ -1,12 +1,8 @@
 //! Programs of different versions that hand over to each other: this test's own executable, run as
 //! each of them. It keeps a line in a memfd, and some of its versions a file of a kind that the others
 //! know in another version.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::expect_used
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing)]
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

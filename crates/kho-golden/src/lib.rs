@@ -46,3 +46,34 @@ pub fn components() -> Result<&'static Registry, RegistryError> {
         None => Ok(registry),
     }
 }
+
+/// Tests of what a crate released: each component's snapshot, those of what differs by page size, and that its
+/// vectors are linked and always the same. The snapshot of a version never changes: another format takes a new version.
+#[macro_export]
+macro_rules! released {
+    ($($name:ident: $component:expr, $version:literal, $vectors:literal;)+) => {
+        $(#[test]
+        fn $name() {
+            let component = $component;
+            insta::with_settings!({
+                snapshot_path => format!("../../../abi-snapshots/{}", component.name),
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                insta::assert_snapshot!($version, kho_abi_check::describe(&component).unwrap());
+                let generation = component.written();
+                for variant in generation.variants {
+                    let text = kho_abi_check::describe_variant(&component, generation, variant);
+                    insta::with_settings!({ snapshot_suffix => variant.label }, {
+                        insta::assert_snapshot!($version, text.unwrap());
+                    });
+                }
+            });
+            let vectors = kho_abi_check::vectors_of(component.name);
+            assert_eq!(vectors.len(), $vectors);
+            for vector in vectors {
+                assert_eq!(vector.make().unwrap(), vector.make().unwrap());
+            }
+        })+
+    };
+}

@@ -2,7 +2,7 @@
 
 use kho_abi_check::Failure;
 use kho_compat::Registry;
-use kho_core::{Entry, Handover, RootFdt};
+use kho_core::{Entry, Handover, OpenOptions, RootFdt};
 use kho_mem::PhysMem;
 use kho_radix::{Preserved, Reading};
 
@@ -18,7 +18,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Opens the handover that begins at `entry`.
     pub(crate) fn new(dump: &Dump, entry: Entry, registry: &Registry) -> Result<Self, Failure> {
-        let handover = Handover::open_with(dump.mem(), entry, registry)?;
+        let handover = Handover::open(dump.mem(), OpenOptions::new(entry).registry(registry))?;
         let preserved = handover.preserved().clone();
         Ok(Self { entry, preserved })
     }

@@ -8,12 +8,12 @@
 
 pub mod cpio;
 pub mod frame;
-mod name;
+pub mod name;
 mod plan;
 mod report;
 mod spec;
 
-pub use name::{BadName, Name};
+pub use liveupdate::SessionName;
 pub use plan::{PLANS, Plan, Step};
 pub use report::{Fact, Found, Report, Seen, Tried, Wrong};
 pub use spec::{FileSpec, Hasher, seed_of};

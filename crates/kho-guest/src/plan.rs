@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FileSpec, Name};
+use crate::{FileSpec, SessionName};
 
 /// The directory of the initramfs that holds the plans: `0.json`, `1.json`.
 pub const PLANS: &str = "/plans";
@@ -29,35 +29,41 @@ pub enum Step {
     /// Makes a session, and memfds in it.
     Create {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// The memfds, in order of preservation.
         files: Vec<FileSpec>,
     },
     /// Takes over a session of the kernel before, and its files in this order.
     Retrieve {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// The files.
         tokens: Vec<u64>,
     },
     /// Finishes a session that was retrieved. Its files stay open.
     Finish {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
     },
     /// Makes the session `into` of the files that were retrieved from the session `from`.
     Again {
         /// The session that they came from.
-        from: Name,
+        #[serde(with = "crate::name::text")]
+        from: SessionName,
         /// The session that they go to.
-        into: Name,
+        #[serde(with = "crate::name::text")]
+        into: SessionName,
     },
     /// Tries what must fail, and what must not, with sessions for the next kernel.
     Checks,
     /// The same with a session that was retrieved, and is not finished yet.
     ChecksIncoming {
         /// Its name.
-        session: Name,
+        #[serde(with = "crate::name::text")]
+        session: SessionName,
         /// A file in it.
         token: u64,
     },
@@ -85,7 +91,7 @@ mod tests {
         let plan = Plan {
             steps: vec![
                 Step::Create {
-                    session: Name::new(b"\xff"),
+                    session: SessionName::new(b"\xff").unwrap(),
                     files: vec![FileSpec::new(7, 5000, 1)],
                 },
                 Step::Checks,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::SessionName;
 
 /// A fact and its number, from 0 on without gaps: one that is missing was lost.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -51,7 +51,8 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Tried {
     /// Its name.
-    pub session: Name,
+    #[serde(with = "crate::name::text")]
+    pub session: SessionName,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wrong: Option<Wrong>,
@@ -61,7 +62,8 @@ pub struct Tried {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Seen {
     /// The session's name.
-    pub session: Name,
+    #[serde(with = "crate::name::text")]
+    pub session: SessionName,
     /// The file.
     pub token: u64,
     /// What it is.
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_report_is_one_flat_object() {
-        let (seq, session, wrong) = (3, "vm".into(), None);
+        let (seq, session, wrong) = (3, SessionName::new("vm").unwrap(), None);
         let fact = Fact::Finished(Tried { session, wrong });
         let report = Report { seq, fact };
         let text = serde_json::to_string(&report).unwrap();

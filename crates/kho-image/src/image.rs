@@ -60,14 +60,14 @@ pub type Progress<'p> = dyn FnMut(u64, Option<u64>) -> bool + 'p;
 
 /// How to take a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ImageOptions {
     /// The physical address of a raw image's first byte. ELF cores say theirs.
     pub base: PhysAddr,
     /// The most bytes that a compressed image may unpack to.
     pub max_unpacked: u64,
 }
 
-impl Default for Options {
+impl Default for ImageOptions {
     /// Base address 0, at most 64 GiB unpacked.
     fn default() -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Default for Options {
 
 /// What a dump is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum ImageKind {
     /// An ELF64 core.
     Elf,
     /// Raw memory from a base address on.
@@ -127,31 +127,23 @@ impl Bytes {
 #[derive(Debug)]
 pub struct Image {
     bytes: Bytes,
-    kind: Kind,
+    kind: ImageKind,
     compressed: bool,
     // In order of address, not overlapping, each with at least one byte.
     segments: Vec<Segment>,
 }
 
 impl Image {
-    /// Opens the dump at `path`. What it is is recognised by its content.
+    /// Opens the dump at `path`. What it is is recognised by its content. `progress` is told of the
+    /// decompression.
     ///
     /// # Errors
     ///
     /// The file can not be read, is no dump, or is damaged: cut short, segments that overlap,
-    /// wrap or lie outside the file.
-    pub fn open(path: &Path, options: &Options) -> Result<Self, ImageError> {
-        Self::open_with(path, options, &mut |_, _| true)
-    }
-
-    /// [`Image::open`] with a function that is told of the progress of decompression.
-    ///
-    /// # Errors
-    ///
-    /// As [`Image::open`], and [`ImageError::Interrupted`] when `progress` says stop.
-    pub fn open_with(
+    /// wrap or lie outside the file. [`ImageError::Interrupted`] when `progress` says stop.
+    pub fn open(
         path: &Path,
-        options: &Options,
+        options: &ImageOptions,
         progress: &mut Progress<'_>,
     ) -> Result<Self, ImageError> {
         let io = |error| ImageError::Io {
@@ -172,7 +164,11 @@ impl Image {
         Self::from_bytes(bytes, options, compressed)
     }
 
-    fn from_bytes(bytes: Bytes, options: &Options, compressed: bool) -> Result<Self, ImageError> {
+    fn from_bytes(
+        bytes: Bytes,
+        options: &ImageOptions,
+        compressed: bool,
+    ) -> Result<Self, ImageError> {
         let head = bytes.get(0..bytes.len().min(64)).unwrap_or_default();
         if let Some((found, advice)) = foreign(head) {
             return Err(ImageError::damaged(
@@ -183,9 +179,9 @@ impl Image {
             ));
         }
         let (kind, segments) = if head.starts_with(elf::MAGIC) {
-            (Kind::Elf, elf::segments(&bytes)?)
+            (ImageKind::Elf, elf::segments(&bytes)?)
         } else {
-            (Kind::Raw, raw(&bytes, options.base)?)
+            (ImageKind::Raw, raw(&bytes, options.base)?)
         };
         tracing::debug!(
             ?kind,
@@ -204,7 +200,7 @@ impl Image {
 
     /// What the dump is.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> ImageKind {
         self.kind
     }
 

@@ -20,9 +20,9 @@ mod scratch;
 mod unpack;
 mod write;
 
-pub use image::{Image, ImageError, Kind, Options, Progress};
+pub use image::{Image, ImageError, ImageKind, ImageOptions, Progress};
 pub use kernel::{KernelImage, KernelStrings};
-pub use scan::{FindError, NearMiss, Root, Scan, SetupNode, page_size, scan};
+pub use scan::{FindError, NearMiss, RootPage, Scan, SetupNode, page_size, scan};
 pub use scratch::scratch_by_elimination;
 pub use write::{WriteError, Written, write_elf, write_raw};
 

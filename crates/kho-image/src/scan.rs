@@ -17,7 +17,7 @@ const LIMIT: usize = 1000;
 
 /// A page that holds a handover's root FDT.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Root {
+pub struct RootPage {
     /// Its address.
     pub addr: PhysAddr,
     /// Its compat string.
@@ -54,7 +54,7 @@ pub struct SetupNode {
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     /// Root FDTs in order of address.
-    pub roots: Vec<Root>,
+    pub roots: Vec<RootPage>,
     /// What looked like one.
     pub near: Vec<NearMiss>,
     /// setup_data nodes of type 10 that name a root FDT's page.
@@ -71,7 +71,7 @@ pub enum FindError {
     None(Vec<NearMiss>),
     /// Several are.
     #[error("{} handovers found, at {}: choose one by its root FDT's address", .0.len(), roots_text(.0))]
-    Several(Vec<Root>),
+    Several(Vec<RootPage>),
     /// Several setup_data nodes name different scratch tables for one root FDT.
     #[error(
         "setup_data nodes name different scratch tables for the root FDT at {fdt}, at {}: choose one by its address and length",
@@ -99,7 +99,7 @@ fn near_text(near: &[NearMiss]) -> String {
     }
 }
 
-fn roots_text(roots: &[Root]) -> String {
+fn roots_text(roots: &[RootPage]) -> String {
     let roots: Vec<_> = roots
         .iter()
         .map(|root| format!("{} ({})", root.addr, root.compatible))
@@ -267,13 +267,13 @@ fn look_for_roots(
     }
 }
 
-/// The page size of the handover whose root FDT lies at `fdt`, as a [`Root`] has it: 4 KiB where no size
+/// The page size of the handover whose root FDT lies at `fdt`, as a [`RootPage`] has it: 4 KiB where no size
 /// fits.
 #[must_use]
 pub fn page_size(mem: &dyn PhysMem, fdt: PhysAddr) -> PageSize {
     let root = PageSize::ALL.into_iter();
     let root = root
-        .filter_map(|size| RootFdt::read_page(mem, fdt, size).ok())
+        .filter_map(|size| RootFdt::read(mem, Entry::new(fdt).with_page_size(size)).ok())
         .next();
     let size = root.and_then(|root| Some(by_evidence(mem, &root, root.tracker().ok()?)));
     size.unwrap_or_default()
@@ -321,13 +321,14 @@ fn look_for_nodes(
 fn root(mem: &dyn PhysMem, addr: PhysAddr, property: &Finder<'_>, page: &[u8], found: &mut Scan) {
     // With larger pages it may be longer than 4 KiB.
     let larger = PageSize::ALL.into_iter().skip(1);
-    let mut larger = larger.filter_map(|size| RootFdt::read_page(mem, addr, size).ok());
+    let mut larger =
+        larger.filter_map(|size| RootFdt::read(mem, Entry::new(addr).with_page_size(size)).ok());
     match RootFdt::read(mem, addr).or_else(|damage| larger.next().ok_or(damage)) {
         Ok(root) if is_kho(root.compatible()) => {
             // A version that is not known may call it differently; "kho-v*" with it is a root.
             match root.tracker() {
                 Ok(tracker) if found.roots.len() < LIMIT => {
-                    found.roots.push(Root {
+                    found.roots.push(RootPage {
                         addr,
                         compatible: root.compatible().to_owned(),
                         page_size: by_evidence(mem, &root, tracker),

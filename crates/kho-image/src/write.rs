@@ -68,7 +68,7 @@ pub struct Written {
 /// file, or left out at the end of a segment. `progress` is told of the bytes of memory.
 ///
 /// ```
-/// use kho_image::{Image, Options, write_elf};
+/// use kho_image::{Image, ImageOptions, write_elf};
 /// use kho_mem::{PageRun, PhysAddr, PhysMemExt, SliceMem};
 ///
 /// let dir = tempfile::tempdir()?;
@@ -79,7 +79,7 @@ pub struct Written {
 /// let written = write_elf(&path, &mem, &runs, &mut |_, _| true)?;
 /// assert_eq!(written.memory, 8192);
 ///
-/// let image = Image::open(&path, &Options::default())?;
+/// let image = Image::open(&path, &ImageOptions::default(), &mut |_, _| true)?;
 /// assert_eq!(image.read::<u8>(PhysAddr::new(0x2000_1fff))?, 7);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

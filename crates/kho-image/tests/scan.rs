@@ -1,11 +1,6 @@
 //! Finding handovers wherever they lie.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use kho_image::{FindError, scan};
 use kho_mem::{PhysAddr, PhysMem, SliceMem};

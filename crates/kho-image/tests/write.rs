@@ -1,16 +1,11 @@
 //! What is written is read back as the same memory, and takes no more of a disk than it must.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use kho_image::{Image, Kind, Options, WriteError, Written, write_elf, write_raw};
+use kho_image::{Image, ImageKind, ImageOptions, WriteError, Written, write_elf, write_raw};
 use kho_mem::{Chunk, MemError, PAGE_SIZE, PageRun, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_testkit::Memory;
 
@@ -44,11 +39,11 @@ fn raw(path: &Path, mem: &dyn PhysMem, runs: &[PageRun]) -> Result<Written, Writ
 }
 
 fn open(path: &Path) -> Image {
-    let options = Options {
+    let options = ImageOptions {
         base: PhysAddr::new(BASE),
-        ..Options::default()
+        ..ImageOptions::default()
     };
-    Image::open(path, &options).unwrap()
+    Image::open(path, &options, &mut |_, _| true).unwrap()
 }
 
 fn same(mem: &Memory, image: &Image) {
@@ -80,7 +75,7 @@ fn both_kinds_are_read_back() {
         let image = open(&path);
         assert_eq!(
             (image.kind(), image.memory()),
-            (Kind::Elf, written.memory),
+            (ImageKind::Elf, written.memory),
             "{name}"
         );
         same(&mem, &image);
@@ -97,7 +92,7 @@ fn both_kinds_are_read_back() {
         assert_eq!(written.len, (pages.last().unwrap() + 1) * 4096);
         assert_eq!(written.len, path.metadata().unwrap().len());
         let image = open(&path);
-        assert_eq!(image.kind(), Kind::Raw);
+        assert_eq!(image.kind(), ImageKind::Raw);
         same(&mem, &image);
     }
 }

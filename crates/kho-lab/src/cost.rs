@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use kho_compat::{
-    Ability, Carrier, Compat, Decision, Entry, Manifest, Policy, RegistryError, Side, Versions,
+    Ability, Carrier, Compat, Decision, Manifest, ManifestEntry, Policy, RegistryError, Side,
+    Versions,
 };
 
 /// The head of a property in a device tree: its tag, its length, the offset of its name.
@@ -35,7 +36,7 @@ pub fn version_bytes(manifest: &Manifest) -> u64 {
     entries.saturating_add(nodes.map(|bytes| bytes as u64).sum())
 }
 
-fn bytes_of(entry: &Entry) -> u64 {
+fn bytes_of(entry: &ManifestEntry) -> u64 {
     let text = entry.found.len();
     // Of a property its name stands in the tree's strings.
     let listed = |value: usize| FDT_PROPERTY + value + entry.component().len() + 1;
@@ -81,11 +82,11 @@ pub fn forced_edits(
     let same: BTreeSet<_> = before.entries().iter().map(key).collect();
     let changed = after.entries().iter();
     let changed = changed.filter(|entry| !same.contains(&key(entry)));
-    let others: BTreeSet<_> = changed.map(Entry::component).collect();
+    let others: BTreeSet<_> = changed.map(ManifestEntry::component).collect();
     Ok(others.iter().filter(|other| **other != component).count())
 }
 
-fn key(entry: &Entry) -> (Carrier, &str) {
+fn key(entry: &ManifestEntry) -> (Carrier, &str) {
     (entry.carrier, &entry.found)
 }
 

@@ -1,5 +1,5 @@
 //! What versions cost: bytes in memory, and edits of others.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use kho_compat::{Ability, Carrier, Features, Manifest, Side, Writing, policy};
 use kho_lab::{forced_edits, version_bytes};

@@ -1,5 +1,5 @@
 //! The figures in docs/policies.md are the laboratory's.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::fmt::Write;
 use std::path::Path;

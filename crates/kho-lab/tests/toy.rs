@@ -1,5 +1,5 @@
 //! A policy of one's own in the laboratory: one type, and nothing else to touch.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use kho_compat::{Decision, Manifest, Policy, Side, Verdict, policy};
 use kho_lab::{History, Kind, Run, builtin};

@@ -12,7 +12,7 @@ use kho_core::RestoredFile;
 use kho_mem::Damage;
 use kho_radix::{Reading, RestoreError, Restoring};
 
-use crate::{File, IncomingFile};
+use crate::{AdmittedFile, File};
 
 /// The owner of the files of a handler, registered beside its component with
 /// [`submit!`](kho_compat::submit).
@@ -30,7 +30,7 @@ pub type SurveyFile = fn(&mut Reading<'_>, &File) -> Result<Box<dyn FileContents
 /// Opens the contents of a file of an admitted handover.
 pub type RestoreFile = for<'m> fn(
     &mut Restoring<'_, 'm>,
-    &IncomingFile<'_>,
+    &AdmittedFile<'_>,
 ) -> Result<Box<dyn RestoredFile + 'm>, RestoreError>;
 
 /// What was found of a file.
@@ -118,7 +118,7 @@ impl FileOwner {
     pub fn restore<'m>(
         &self,
         restoring: &mut Restoring<'_, 'm>,
-        file: &IncomingFile<'_>,
+        file: &AdmittedFile<'_>,
     ) -> Result<Option<Box<dyn RestoredFile + 'm>>, RestoreError> {
         self.restore
             .map(|restore| restore(restoring, file))

@@ -178,7 +178,7 @@ impl Retrieve<'_> {
 /// - [`Kho::preserver`] and the rest of [`Kho`] may be used, in every step of the outgoing side.
 /// - The memory is locked for reading in [`can_finish`](Self::can_finish) and [`Retrieve::restoring`], and for
 ///   writing in [`finish`](Self::finish). Use `attached` there: [`Held`], what reads through it, and
-///   [`Incoming::settle`](crate::Incoming::settle) may wait for the step itself.
+///   [`Incoming::reclaim`](crate::Incoming::reclaim) may wait for the step itself.
 pub trait FileHandler: Send + Sync + 'static {
     /// The kind of file.
     type File: Send + Sync + 'static;

@@ -13,8 +13,7 @@
 //! # Features
 //!
 //! `std` (default): the locks are those of the standard library. Without it the crate is `no_std` +
-//! `alloc`, and they spin; where nothing runs constructors, use the functions that take a registry
-//! ([`Luo::read_with`], [`survey_with`]).
+//! `alloc`, and they spin.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -40,17 +39,20 @@ pub use flb::Flb;
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
 pub use header::Header;
-pub use incoming::{Incoming, IncomingError, RetrievedSession, TakeOverError, survey, survey_with};
+pub use incoming::{
+    Incoming, IncomingError, IncomingSession, TakeOverError, TakeOverOptions, survey,
+};
 pub use kho_compat::{Admitted, Announced, Manifest, NotAdmitted, Policy, Refused, Registry};
 pub use kho_core::{Attached, Failed, Handover, Kho, KhoError};
 pub use kho_mem::{Arena, Broken, Damage, Link, MemError, PhysAddr};
 pub use kho_radix::{Claims, Reading, Restoring};
-pub use name::Name;
+pub use name::SessionName;
 pub use outgoing::{Frozen, LuoError, Orchestrator, OutgoingSession, SetError};
 pub use owner::Surveyed;
 pub use read::{Body, Luo};
-pub use restore::{IncomingFile, IncomingSession, Sessions};
+pub use restore::{AdmittedFile, AdmittedSession, AdmittedSessions};
 pub use session::{File, Handler, Session};
+pub use token::FileToken;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

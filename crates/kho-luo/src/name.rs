@@ -9,10 +9,12 @@ use crate::v5::SESSION_NAME_LEN;
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 
 /// A session's name: 1 to 63 bytes, none of them NUL. Users choose it, so it need not be text.
+///
+/// The client of a running kernel, `liveupdate`, has a type of its own of this name: neither crate is on the other.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<[u8]>);
+pub struct SessionName(Box<[u8]>);
 
-impl Name {
+impl SessionName {
     /// The name `bytes`; `None` where that is not 1 to 63 bytes without a NUL.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -39,7 +41,7 @@ impl Name {
 }
 
 /// The name in one line: as it is where it is printable, escaped otherwise.
-impl fmt::Display for Name {
+impl fmt::Display for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_str() {
             Some(text) if is_printable(text) => f.pad(text),
@@ -48,9 +50,9 @@ impl fmt::Display for Name {
     }
 }
 
-impl fmt::Debug for Name {
+impl fmt::Debug for SessionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Name({self})")
+        write!(f, "SessionName({self})")
     }
 }
 

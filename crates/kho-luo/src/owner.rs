@@ -14,7 +14,7 @@ use kho_mem::{Damage, Defect, PhysAddr};
 use crate::files::{Column, FileContents, FileOwner, FileOwners};
 use crate::read::read;
 use crate::v5::VERSION;
-use crate::{Body, COMPONENT, Flb, Header, Luo, NAME, Name, Session};
+use crate::{Body, COMPONENT, Flb, Header, Luo, NAME, Session, SessionName};
 
 /// The owner of LUO's subtree.
 pub(crate) const OWNER: Owner = Owner::new(&COMPONENT, survey)
@@ -44,7 +44,7 @@ fn survey(
 ) -> Result<Box<dyn Contents>, Damage> {
     let registry = surveying.registry;
     let luo = surveying.reading.within("LUO", |reading| {
-        read(reading, registry, subtree.addr, subtree.size)
+        read(reading, Some(registry), subtree.addr, subtree.size)
     })?;
     let files = Vec::new();
     Ok(Box::new(Surveyed { luo, files }))
@@ -107,7 +107,7 @@ impl Surveyed {
         let file = |(at, file): (usize, &crate::File)| {
             let mut facts: Members = vec![
                 ("compatible".to_string(), body.compatible_of(file).into()),
-                ("token".to_string(), file.token.into()),
+                ("token".to_string(), file.token.get().into()),
             ];
             if let Some(found) = self.found(index, at) {
                 facts.extend(found.contents.facts());
@@ -215,7 +215,7 @@ impl Row<'_> {
     }
 }
 
-impl Name {
+impl SessionName {
     /// The name for programs, and its bytes where it is no text.
     #[must_use]
     pub fn facts(&self) -> Members {
@@ -253,7 +253,7 @@ impl Contents for Surveyed {
             return Ok(());
         };
         let (registry, owners) = (surveying.registry, FileOwners::linked().unwrap_or_default());
-        let of = |compatible: &str| owners.of(registry?, compatible);
+        let of = |compatible: &str| owners.of(registry, compatible);
         let handlers = body
             .handlers()
             .iter()

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kho_block::Format;
-use kho_compat::{Carrier, Manifest, NotAdmitted, Place, Policy, Registry, RegistryError, policy};
+use kho_compat::{Carrier, Manifest, NotAdmitted, Place, Policy, Registry, policy};
 use kho_core::Handover;
 use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
@@ -41,7 +41,7 @@ impl Luo {
     /// Reads and checks all that LUO handed over in `handover`, and claims its memory; `None`
     /// where it handed nothing over. The contents of files are their handlers' affair.
     ///
-    /// Of a version that no linked component restores, or with blocks of such a version, the string
+    /// Of a version that no component of `registry` restores, or with blocks of such a version, the string
     /// alone is read.
     ///
     /// # Errors
@@ -50,34 +50,23 @@ impl Luo {
     pub fn read(
         handover: &Handover<'_>,
         reading: &mut Reading<'_>,
-    ) -> Result<Option<Self>, Damage> {
-        Self::read_by(handover, reading, Registry::linked())
-    }
-
-    /// As [`Luo::read`], with the components of `registry` instead of those that are linked.
-    ///
-    /// # Errors
-    ///
-    /// As [`Luo::read`].
-    pub fn read_with(
-        handover: &Handover<'_>,
-        reading: &mut Reading<'_>,
         registry: &Registry,
     ) -> Result<Option<Self>, Damage> {
-        Self::read_by(handover, reading, Ok(registry))
+        Self::read_by(handover, reading, Some(registry))
     }
 
+    /// As [`Luo::read`]; without a registry the string alone.
     pub(crate) fn read_by(
         handover: &Handover<'_>,
         reading: &mut Reading<'_>,
-        registry: Result<&Registry, &RegistryError>,
+        registry: Option<&Registry>,
     ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
         reading
             .within("LUO", |reading| {
-                read(reading, registry.ok(), subtree.addr, subtree.size)
+                read(reading, registry, subtree.addr, subtree.size)
             })
             .map(Some)
     }

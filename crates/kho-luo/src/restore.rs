@@ -8,11 +8,11 @@ use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
 
 use crate::COMPONENT;
 use crate::token::ByToken;
-use crate::{Body, File, Luo, Name, Session};
+use crate::{Body, File, FileToken, Luo, Session, SessionName};
 
 /// The sessions that an admitted handover brings, found by name in O(log sessions).
 #[derive(Debug)]
-pub struct Sessions<'l> {
+pub struct AdmittedSessions<'l> {
     body: &'l Body,
     // By handler: whether its files are lost.
     lost: Arc<[bool]>,
@@ -21,7 +21,7 @@ pub struct Sessions<'l> {
 
 /// A session that an admitted handover brings; its files are found by token in O(log files).
 #[derive(Debug)]
-pub struct IncomingSession<'l> {
+pub struct AdmittedSession<'l> {
     body: &'l Body,
     lost: Arc<[bool]>,
     session: &'l Session,
@@ -30,7 +30,7 @@ pub struct IncomingSession<'l> {
 
 /// A file that an admitted handover brings. Its handler opens it.
 #[derive(Clone, Copy, Debug)]
-pub struct IncomingFile<'l> {
+pub struct AdmittedFile<'l> {
     body: &'l Body,
     file: &'l File,
     is_lost: bool,
@@ -38,12 +38,12 @@ pub struct IncomingFile<'l> {
 
 impl Luo {
     /// Opens the sessions for restoring. Files that the verdict gives up are there, and
-    /// [lost](IncomingFile::is_lost).
+    /// [lost](AdmittedFile::is_lost).
     ///
     /// # Errors
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
-    pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<Sessions<'l>, NotAdmitted> {
+    pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<AdmittedSessions<'l>, NotAdmitted> {
         let announced = Announced::default().in_string(self.compatible());
         admitted.found(&announced, &COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
@@ -75,7 +75,7 @@ impl Luo {
             .enumerate()
             .map(|(i, s)| (s.name.as_bytes(), i))
             .collect();
-        Ok(Sessions {
+        Ok(AdmittedSessions {
             body,
             lost,
             by_name,
@@ -83,22 +83,22 @@ impl Luo {
     }
 }
 
-impl<'l> Sessions<'l> {
+impl<'l> AdmittedSessions<'l> {
     /// Every session in order of creation.
-    pub fn iter(&self) -> impl Iterator<Item = IncomingSession<'l>> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = AdmittedSession<'l>> + '_ {
         self.body.sessions.iter().map(|session| self.open(session))
     }
 
     /// The session `name`.
     #[must_use]
-    pub fn get(&self, name: &[u8]) -> Option<IncomingSession<'l>> {
+    pub fn get(&self, name: &[u8]) -> Option<AdmittedSession<'l>> {
         let session = self.body.sessions.get(*self.by_name.get(name)?)?;
         Some(self.open(session))
     }
 
-    fn open(&self, session: &'l Session) -> IncomingSession<'l> {
+    fn open(&self, session: &'l Session) -> AdmittedSession<'l> {
         let by_token = ByToken::new(session.files.len(), session.token());
-        IncomingSession {
+        AdmittedSession {
             body: self.body,
             lost: Arc::clone(&self.lost),
             session,
@@ -107,31 +107,31 @@ impl<'l> Sessions<'l> {
     }
 }
 
-impl<'l> IncomingSession<'l> {
+impl<'l> AdmittedSession<'l> {
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &'l Name {
+    pub const fn name(&self) -> &'l SessionName {
         &self.session.name
     }
 
     /// Its files in order of preservation.
-    pub fn files(&self) -> impl Iterator<Item = IncomingFile<'l>> + '_ {
+    pub fn files(&self) -> impl Iterator<Item = AdmittedFile<'l>> + '_ {
         self.session.files.iter().map(|file| self.open(file))
     }
 
     /// The file `token`.
     #[must_use]
-    pub fn file(&self, token: u64) -> Option<IncomingFile<'l>> {
+    pub fn file(&self, token: impl Into<FileToken>) -> Option<AdmittedFile<'l>> {
         let files = &self.session.files;
         let found = self
             .by_token
-            .find(token, 0, files.len(), self.session.token());
+            .find(token.into(), 0, files.len(), self.session.token());
         let file = files.get(found?)?;
         Some(self.open(file))
     }
 
-    fn open(&self, file: &'l File) -> IncomingFile<'l> {
-        IncomingFile {
+    fn open(&self, file: &'l File) -> AdmittedFile<'l> {
+        AdmittedFile {
             body: self.body,
             file,
             is_lost: self.lost.get(file.handler()).copied().unwrap_or(false),
@@ -139,10 +139,10 @@ impl<'l> IncomingSession<'l> {
     }
 }
 
-impl<'l> IncomingFile<'l> {
+impl<'l> AdmittedFile<'l> {
     /// Its token.
     #[must_use]
-    pub const fn token(&self) -> u64 {
+    pub const fn token(&self) -> FileToken {
         self.file.token
     }
 

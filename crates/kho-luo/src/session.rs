@@ -10,15 +10,15 @@ use kho_block::BlockSet;
 use kho_mem::{Damage, Defect, Link, Located, PhysAddr};
 use kho_radix::Reading;
 
-use crate::Name;
 use crate::name::ascii;
 use crate::token::Taken;
 use crate::v5::{FileSer, SessionSer};
+use crate::{FileToken, SessionName};
 
 /// A session as it was handed over.
 #[derive(Clone, Debug)]
 pub struct Session {
-    pub(crate) name: Name,
+    pub(crate) name: SessionName,
     pub(crate) files: Vec<File>,
     pub(crate) blocks: usize,
     pub(crate) at: PhysAddr,
@@ -27,7 +27,7 @@ pub struct Session {
 impl Session {
     /// Its name, unique in the handover.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 
@@ -50,8 +50,12 @@ impl Session {
     }
 
     /// The token of each file, by its place; 0 past the last.
-    pub(crate) fn token(&self) -> impl Fn(usize) -> u64 {
-        |at| self.files.get(at).map_or(0, |file| file.token)
+    pub(crate) fn token(&self) -> impl Fn(usize) -> FileToken {
+        |at| {
+            self.files
+                .get(at)
+                .map_or(FileToken::default(), |file| file.token)
+        }
     }
 }
 
@@ -59,7 +63,7 @@ impl Session {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct File {
     /// The user's name for it, unique in the session.
-    pub token: u64,
+    pub token: FileToken,
     /// Its handler's own: for memfds, the physical address of its state.
     pub data: u64,
     /// Where its entry lies.
@@ -99,7 +103,7 @@ pub struct Handler {
     /// How many files are its.
     pub files: u64,
     /// The first of them: where its entry lies, and what session it is of.
-    pub first: (PhysAddr, Name),
+    pub first: (PhysAddr, SessionName),
 }
 
 /// The handlers by string, each once.
@@ -110,7 +114,7 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
-    fn add(&mut self, compatible: &str, at: PhysAddr, session: &Name) -> u32 {
+    fn add(&mut self, compatible: &str, at: PhysAddr, session: &SessionName) -> u32 {
         if let Some(index) = self.by_string.get(compatible) {
             if let Some(handler) = self.list.get_mut(*index as usize) {
                 handler.files += 1;
@@ -140,7 +144,7 @@ pub(crate) fn read(
     let mut names = BTreeSet::new();
     for (index, entry) in set.iter().enumerate() {
         let ser = entry?;
-        let name = Name::read(&ser.name, ser.at())
+        let name = SessionName::read(&ser.name, ser.at())
             .map_err(|damage| damage.within(format!("session {index}")))?;
         if !names.insert(name.clone()) {
             return Err(Damage::new(Defect::Duplicate, "name", ser.at())
@@ -157,7 +161,7 @@ pub(crate) fn read(
 fn files(
     reading: &mut Reading<'_>,
     ser: &Located<SessionSer>,
-    name: Name,
+    name: SessionName,
     handlers: &mut Handlers,
 ) -> Result<Session, Damage> {
     let mut session = Session {
@@ -192,7 +196,7 @@ fn fill(
         let file = entry?;
         let at = file.at();
         let within = |damage: Damage| damage.within(format!("file {index}"));
-        let token = file.token.get();
+        let token = FileToken::from(file.token.get());
         let compatible = ascii(&file.compatible, "compatible", at).map_err(within)?;
         if tokens.has(token, session.files.iter().map(|file| file.token)) {
             let at = file.addr_of(|file| &file.token);

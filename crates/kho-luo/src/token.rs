@@ -5,13 +5,44 @@
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::fmt;
+
+/// The user's name for a file, unique in its session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct FileToken(u64);
+
+impl FileToken {
+    /// The token as the handover has it.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<u64> for FileToken {
+    fn from(token: u64) -> Self {
+        Self(token)
+    }
+}
+
+impl fmt::Display for FileToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::LowerHex for FileToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}
 
 /// The tokens that are taken.
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// Each larger than the one before; the last one.
-    Rising(Option<u64>),
-    Any(BTreeSet<u64>),
+    Rising(Option<FileToken>),
+    Any(BTreeSet<FileToken>),
 }
 
 impl Default for Taken {
@@ -23,7 +54,7 @@ impl Default for Taken {
 impl Taken {
     /// Whether `token` is taken. `all` are the tokens that are, in the order in which they were taken:
     /// gone through once in a life, when the first one comes that is not larger than the last.
-    pub(crate) fn has(&mut self, token: u64, all: impl Iterator<Item = u64>) -> bool {
+    pub(crate) fn has(&mut self, token: FileToken, all: impl Iterator<Item = FileToken>) -> bool {
         match self {
             Self::Rising(last) if last.is_none_or(|last| token > last) => false,
             Self::Rising(_) => {
@@ -37,7 +68,7 @@ impl Taken {
     }
 
     /// Takes a token that is not taken: see [`Taken::has`].
-    pub(crate) fn take(&mut self, token: u64) {
+    pub(crate) fn take(&mut self, token: FileToken) {
         match self {
             Self::Rising(last) => *last = Some(token),
             Self::Any(all) => drop(all.insert(token)),
@@ -57,7 +88,7 @@ pub(crate) enum ByToken {
 
 impl ByToken {
     /// Puts `count` files in order, whose tokens `token` says by place.
-    pub(crate) fn new(count: usize, token: impl Fn(usize) -> u64) -> Self {
+    pub(crate) fn new(count: usize, token: impl Fn(usize) -> FileToken) -> Self {
         if (1..count).all(|at| token(at - 1) < token(at)) {
             return Self::AsTheyStand;
         }
@@ -70,10 +101,10 @@ impl ByToken {
     /// at `guess`, O(log files) elsewhere.
     pub(crate) fn find(
         &self,
-        wanted: u64,
+        wanted: FileToken,
         guess: usize,
         count: usize,
-        token: impl Fn(usize) -> u64,
+        token: impl Fn(usize) -> FileToken,
     ) -> Option<usize> {
         if guess < count && token(guess) == wanted {
             return Some(guess);
@@ -120,6 +151,7 @@ mod tests {
                 } else {
                     random(&mut state) % span
                 };
+                let token = FileToken(token);
                 let has = taken.has(token, all.iter().copied());
                 assert_eq!(has, all.contains(&token));
                 if !has {
@@ -136,6 +168,7 @@ mod tests {
         let rising: Vec<u64> = (0..100).map(|token| token * 3).collect();
         let mixed: Vec<u64> = (0..100).map(|_| random(&mut state)).collect();
         for tokens in [Vec::new(), vec![7], rising, mixed] {
+            let tokens: Vec<_> = tokens.into_iter().map(FileToken).collect();
             let of = |at: usize| tokens[at];
             let order = ByToken::new(tokens.len(), of);
             for guess in [0, 1, 50, 99, 100, usize::MAX] {
@@ -143,7 +176,7 @@ mod tests {
                     let found = order.find(*token, guess, tokens.len(), of);
                     assert_eq!(found, Some(at));
                 }
-                for token in [1, u64::MAX] {
+                for token in [1, u64::MAX].map(FileToken) {
                     assert_eq!(order.find(token, guess, tokens.len(), of), None);
                 }
             }

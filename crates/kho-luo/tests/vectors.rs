@@ -1,11 +1,6 @@
 //! Bytes written by hand from the format's description, and what they must read as.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use kho_core::{Entry, Handover};
 use kho_luo::Luo;
@@ -82,7 +77,13 @@ fn luo(b: Builder) -> Luo {
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
     let mut reading = handover.reading().unwrap();
-    Luo::read(&handover, &mut reading).unwrap().unwrap()
+    Luo::read(
+        &handover,
+        &mut reading,
+        kho_luo::Registry::linked().unwrap(),
+    )
+    .unwrap()
+    .unwrap()
 }
 
 #[test]
@@ -96,7 +97,7 @@ fn the_header_grows_with_its_string() {
         assert_eq!(luo.compatible(), compatible);
         let body = luo.body().unwrap();
         assert_eq!(body.sessions().len(), 2, "a header of {size} bytes");
-        assert_eq!(body.sessions()[0].files()[0].token, 1);
+        assert_eq!(body.sessions()[0].files()[0].token, 1.into());
         assert_eq!(body.sessions()[1].file_blocks(), 0);
     }
 }

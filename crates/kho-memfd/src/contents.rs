@@ -6,7 +6,7 @@ use crate::{FolioEntry, Memfd};
 
 /// Iterator over a memfd's contents in file order.
 #[derive(Clone)]
-pub struct Pieces<'r> {
+pub struct MemfdPieces<'r> {
     mem: &'r dyn PhysMem,
     folios: core::slice::Iter<'r, FolioEntry>,
     current: kho_mem::Pieces<'r>,
@@ -15,8 +15,8 @@ pub struct Pieces<'r> {
     size: u64,
 }
 
-pub(crate) fn pieces<'r>(memfd: &'r Memfd, mem: &'r dyn PhysMem) -> Pieces<'r> {
-    Pieces {
+pub(crate) fn pieces<'r>(memfd: &'r Memfd, mem: &'r dyn PhysMem) -> MemfdPieces<'r> {
+    MemfdPieces {
         mem,
         folios: memfd.folios().iter(),
         current: kho_mem::pieces(mem, PhysRange::EMPTY),
@@ -25,7 +25,7 @@ pub(crate) fn pieces<'r>(memfd: &'r Memfd, mem: &'r dyn PhysMem) -> Pieces<'r> {
     }
 }
 
-impl<'r> Iterator for Pieces<'r> {
+impl<'r> Iterator for MemfdPieces<'r> {
     type Item = Result<Piece<'r>, MemError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -12,9 +12,8 @@ use kho_mem::{
     PhysMemExt,
 };
 
-use crate::Memfd;
 use crate::pages::{Phase, Run, Slot, State, index};
-use crate::v2::{SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK, SEAL_WRITE, SEALS};
+use crate::{Memfd, Seals};
 
 /// What a memfd refuses. It is as it was then.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,7 +39,7 @@ pub enum FileError {
     TooLarge(u64),
     /// Seals that are none.
     #[error("unknown seals {0:#x}")]
-    UnknownSeals(u32),
+    UnknownSeals(Seals),
     /// A folio that can not be put there.
     #[error("the folio can not be put there: {0}")]
     Misplaced(&'static str),
@@ -146,9 +145,9 @@ impl MemFile {
         self.lock().pos
     }
 
-    /// The `F_SEAL_*` bits.
+    /// Its seals.
     #[must_use]
-    pub fn seals(&self) -> u32 {
+    pub fn seals(&self) -> Seals {
         self.lock().seals
     }
 
@@ -175,7 +174,7 @@ impl MemFile {
     /// The file was handed over.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, FileError> {
         let mut done = 0usize;
-        self.read_with(offset, buf.len() as u64, |piece| {
+        self.for_each_piece(offset, buf.len() as u64, |piece| {
             let len = match piece {
                 FilePiece::Data(bytes) => bytes.len(),
                 // No longer than `buf`.
@@ -202,7 +201,7 @@ impl MemFile {
     /// # Errors
     ///
     /// The file was handed over.
-    pub fn read_with(
+    pub fn for_each_piece(
         &self,
         offset: u64,
         len: u64,
@@ -259,10 +258,10 @@ impl MemFile {
             Phase::Gone => return Err(FileError::Gone),
             Phase::Own | Phase::Preserved => {}
         }
-        if state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE) != 0 {
+        if state.seals.intersects(Seals::WRITE | Seals::FUTURE_WRITE) {
             return Err(FileError::Sealed("writing"));
         }
-        if end > state.size && state.seals & SEAL_GROW != 0 {
+        if end > state.size && state.seals.intersects(Seals::GROW) {
             return Err(FileError::Sealed("growing"));
         }
         if state.phase == Phase::Preserved && (end > state.size || !state.is_backed(offset, end)) {
@@ -296,10 +295,10 @@ impl MemFile {
             return Err(FileError::TooLarge(size));
         }
         if size < state.size {
-            if state.seals & SEAL_SHRINK != 0 {
+            if state.seals.intersects(Seals::SHRINK) {
                 return Err(FileError::Sealed("shrinking"));
             }
-        } else if size > state.size && state.seals & SEAL_GROW != 0 {
+        } else if size > state.size && state.seals.intersects(Seals::GROW) {
             return Err(FileError::Sealed("growing"));
         }
         let old = state.size;
@@ -314,13 +313,14 @@ impl MemFile {
     /// # Errors
     ///
     /// The file is sealed against more seals, they are none, or the file's phase forbids it.
-    pub fn add_seals(&self, seals: u32) -> Result<(), FileError> {
+    pub fn add_seals(&self, seals: impl Into<Seals>) -> Result<(), FileError> {
+        let seals = seals.into();
         let mut state = self.lock();
         state.may_resize()?;
-        if seals & !SEALS != 0 {
+        if !seals.is_known() {
             return Err(FileError::UnknownSeals(seals));
         }
-        if state.seals & SEAL_SEAL != 0 {
+        if state.seals.intersects(Seals::SEAL) {
             return Err(FileError::Sealed("more seals"));
         }
         state.seals |= seals;
@@ -352,7 +352,10 @@ impl MemFile {
     pub fn insert(&self, index: u64, folio: Folio) -> Result<(), FileError> {
         let mut state = self.lock();
         state.may_resize()?;
-        if state.seals & (SEAL_WRITE | SEAL_FUTURE_WRITE | SEAL_GROW) != 0 {
+        if state
+            .seals
+            .intersects(Seals::WRITE | Seals::FUTURE_WRITE | Seals::GROW)
+        {
             return Err(FileError::Sealed("writing"));
         }
         let pages = folio.order().pages();

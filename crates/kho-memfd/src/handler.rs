@@ -148,7 +148,7 @@ impl FileHandler for MemfdHandler {
     fn finish(&self, attached: &mut Attached, _data: u64, file: Option<Arc<MemFile>>) {
         let Some(file) = file else { return };
         let mut state = file.lock();
-        state.arena = Some(attached.settle());
+        state.arena = Some(attached.reclaim());
         // Asked before: each is there, since each was claimed once.
         let slots = take(&mut state.held).into_iter().filter_map(|folio| {
             let adopted = attached.handed_mut().adopt(folio.addr?, folio.order);

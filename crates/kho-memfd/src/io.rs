@@ -2,16 +2,16 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use crate::{FileError, MemFile, Piece, Pieces, Restored};
+use crate::{FileError, MemFile, MemfdPieces, Piece, RestoredMemfd};
 
 /// A memfd's contents as a stream.
 pub struct Reader<'r> {
-    pieces: Pieces<'r>,
+    pieces: MemfdPieces<'r>,
     current: Option<Piece<'r>>,
 }
 
 impl<'r> Reader<'r> {
-    const fn new(pieces: Pieces<'r>) -> Self {
+    const fn new(pieces: MemfdPieces<'r>) -> Self {
         Self {
             pieces,
             current: None,
@@ -53,7 +53,7 @@ impl Read for Reader<'_> {
     }
 }
 
-impl Restored<'_> {
+impl RestoredMemfd<'_> {
     /// The contents as a stream. A folio is looked at when it is read, never held.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {

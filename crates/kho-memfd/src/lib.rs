@@ -2,8 +2,8 @@
 //!
 //! [`Memfd::read`] reads and checks what a kernel handed over of a memfd: position, size, seals,
 //! and the list of its folios. [`Memfd::restore`], which needs an `Admitted` verdict, opens the
-//! contents: in pieces ([`Restored::pieces`], views of memory and holes) or as
-//! `std::io::Read` (`Restored::reader`).
+//! contents: in pieces ([`RestoredMemfd::pieces`], views of memory and holes) or as
+//! `std::io::Read` (`RestoredMemfd::reader`).
 //!
 //! [`MemFile`] is a memfd of one's own, over the folios of an arena; [`MemfdHandler`] hands it over in a
 //! live update.
@@ -13,7 +13,7 @@
 //! ```compile_fail,E0308
 //! use kho_memfd::{Memfd, Reading};
 //!
-//! fn restore(reading: &mut Reading<'_>, file: &kho_luo::IncomingFile<'_>) {
+//! fn restore(reading: &mut Reading<'_>, file: &kho_luo::AdmittedFile<'_>) {
 //!     let _ = Memfd::restore(reading, file);
 //! }
 //! ```
@@ -39,23 +39,24 @@ mod owner;
 mod pages;
 mod read;
 mod restore;
+mod seals;
 pub mod v2;
 mod write;
 
-pub use contents::Pieces;
+pub use contents::MemfdPieces;
 pub use file::{FileError, FilePiece, MemFile};
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::MemfdHandler;
 #[cfg(feature = "std")]
 pub use io::Reader;
 pub use kho_core::{Admitted, Attached, Kho};
-pub use kho_luo::{FileHandler, HandlerError, Held, IncomingFile, Retrieve};
+pub use kho_luo::{AdmittedFile, FileHandler, HandlerError, Held, Retrieve};
 pub use kho_mem::{Arena, Damage, Folio, Link, MemError, Order, PhysAddr, Piece};
 pub use kho_radix::{Reading, Restoring};
 pub use kho_vmalloc::Area;
-pub use owner::seals;
 pub use read::{FolioEntry, Memfd};
-pub use restore::{RestoreError, Restored};
+pub use restore::{MemfdError, RestoredMemfd};
+pub use seals::Seals;
 pub use write::PreservedMemfd;
 
 #[cfg(doctest)]

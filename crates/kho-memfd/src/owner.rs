@@ -9,11 +9,11 @@ use alloc::vec::Vec;
 use kho_compat::describe::Members;
 use kho_compat::{Fact, NotAdmitted, count};
 use kho_core::RestoredFile;
-use kho_luo::{Column, File, FileContents, FileOwner, IncomingFile};
+use kho_luo::{AdmittedFile, Column, File, FileContents, FileOwner};
 use kho_mem::{Damage, MemError, Piece};
 use kho_radix::{Reading, Restoring};
 
-use crate::{COMPONENT, Memfd, RestoreError, Restored, v2};
+use crate::{COMPONENT, Memfd, MemfdError, RestoredMemfd, Seals, v2};
 
 /// The owner of memfds.
 const OWNER: FileOwner = FileOwner::new(&COMPONENT, survey).restored_by(restore);
@@ -25,7 +25,7 @@ kho_compat::submit! { OWNER }
 struct Found {
     pos: u64,
     size: u64,
-    seals: u32,
+    seals: Seals,
     flags: u32,
     nr_folios: usize,
     area: Fact,
@@ -71,7 +71,7 @@ impl FileContents for Found {
         let mut facts: Members = vec![
             ("pos".to_string(), self.pos.into()),
             ("size".to_string(), self.size.into()),
-            ("seals".to_string(), self.seals.into()),
+            ("seals".to_string(), self.seals.bits().into()),
             ("nr_folios".to_string(), self.nr_folios.into()),
             ("vmalloc".to_string(), self.area.clone()),
         ];
@@ -107,8 +107,8 @@ impl FileContents for Found {
             },
             Column::text(self.folios()),
         ];
-        if self.seals != 0 {
-            columns.push(Column::text(format!("sealed {}", seals(self.seals))));
+        if !self.seals.is_empty() {
+            columns.push(Column::text(format!("sealed {}", self.seals)));
         }
         columns
     }
@@ -129,31 +129,15 @@ impl Found {
     }
 }
 
-/// The names of the `F_SEAL_*` bits in `seals`.
-#[must_use]
-pub fn seals(seals: u32) -> String {
-    const NAMES: &[(u32, &str)] = &[
-        (v2::SEAL_SEAL, "seal"),
-        (v2::SEAL_SHRINK, "shrink"),
-        (v2::SEAL_GROW, "grow"),
-        (v2::SEAL_WRITE, "write"),
-        (v2::SEAL_FUTURE_WRITE, "future-write"),
-        (v2::SEAL_EXEC, "exec"),
-    ];
-    let set = NAMES.iter().filter(|(bit, _)| seals & bit != 0);
-    let names: Vec<_> = set.map(|(_, name)| *name).collect();
-    names.join(", ")
-}
-
 fn restore<'m>(
     restoring: &mut Restoring<'_, 'm>,
-    file: &IncomingFile<'_>,
+    file: &AdmittedFile<'_>,
 ) -> Result<Box<dyn RestoredFile + 'm>, kho_radix::RestoreError> {
     let restored = Memfd::restore(restoring, file).map_err(|error| match error {
-        RestoreError::NotAdmitted(error) => error.into(),
-        RestoreError::Damaged(damage) => kho_radix::RestoreError::from(damage),
+        MemfdError::NotAdmitted(error) => error.into(),
+        MemfdError::Damaged(damage) => kho_radix::RestoreError::from(damage),
         // The files of another handler have another owner.
-        RestoreError::NotMemfd { found, .. } => NotAdmitted {
+        MemfdError::NotMemfd { found, .. } => NotAdmitted {
             component: found,
             version: v2::VERSION,
             covered: "memfds alone".to_string(),
@@ -163,12 +147,12 @@ fn restore<'m>(
     Ok(Box::new(restored))
 }
 
-impl RestoredFile for Restored<'_> {
+impl RestoredFile for RestoredMemfd<'_> {
     fn size(&self) -> u64 {
         self.memfd().size()
     }
 
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_> {
-        Box::new(Restored::pieces(self))
+        Box::new(RestoredMemfd::pieces(self))
     }
 }

@@ -9,7 +9,7 @@ use kho_mem::{
     Arena, Broken, Folio, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, put,
 };
 
-use crate::{FileError, FolioEntry, Memfd};
+use crate::{FileError, FolioEntry, Memfd, Seals};
 
 /// The largest folio of a file: 2 MiB, a huge page.
 const MAX_ORDER: u8 = 9;
@@ -66,7 +66,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) size: u64,
     pub(crate) pos: u64,
-    pub(crate) seals: u32,
+    pub(crate) seals: Seals,
     // By the page offset in the file. They do not overlap; no one begins at or past the size.
     pub(crate) slots: BTreeMap<u64, Slot>,
     // Of a file that came with a handover that is not finished, instead of slots.
@@ -101,7 +101,7 @@ impl State {
             phase: Phase::Own,
             size: 0,
             pos: 0,
-            seals: 0,
+            seals: Seals::default(),
             slots: BTreeMap::new(),
             held: Vec::new(),
         }

@@ -11,6 +11,7 @@ use kho_vmalloc::Area;
 use kho_vmalloc::v1::VmallocSer;
 use zerocopy::IntoBytes;
 
+use crate::Seals;
 use crate::v2::{self, FOLIO_FLAGS, FolioSer, MemfdSer};
 
 /// A memfd as it was handed over, checked as a whole.
@@ -18,7 +19,7 @@ use crate::v2::{self, FOLIO_FLAGS, FolioSer, MemfdSer};
 pub struct Memfd {
     pos: u64,
     size: u64,
-    seals: u32,
+    seals: Seals,
     flags: u32,
     area: Area,
     folios: Vec<FolioEntry>,
@@ -86,9 +87,9 @@ impl Memfd {
         self.size
     }
 
-    /// The `F_SEAL_*` bits.
+    /// Its seals.
     #[must_use]
-    pub const fn seals(&self) -> u32 {
+    pub const fn seals(&self) -> Seals {
         self.seals
     }
 
@@ -121,7 +122,7 @@ impl Memfd {
 pub(crate) struct State {
     pub(crate) pos: u64,
     pub(crate) size: u64,
-    pub(crate) seals: u32,
+    pub(crate) seals: Seals,
     pub(crate) flags: u32,
     /// Records in the list, and where that number stands.
     pub(crate) count: u64,

@@ -4,18 +4,18 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 
 use kho_compat::{Compat, NotAdmitted};
-use kho_luo::IncomingFile;
+use kho_luo::{AdmittedFile, FileToken};
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
 
-use crate::contents::Pieces;
+use crate::contents::MemfdPieces;
 use crate::{COMPONENT, NAME};
 use crate::{Memfd, contents};
 
 /// A memfd that can not be restored.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RestoreError {
+pub enum MemfdError {
     /// The verdict does not cover it.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
@@ -26,7 +26,7 @@ pub enum RestoreError {
     #[error("the file of token {token:#x} is of handler `{found}`, not a memfd")]
     NotMemfd {
         /// The file's token.
-        token: u64,
+        token: FileToken,
         /// Its handler's compat string.
         found: String,
     },
@@ -34,7 +34,7 @@ pub enum RestoreError {
 
 /// A memfd that may be used: its contents, as they lie in memory.
 #[derive(Clone)]
-pub struct Restored<'m> {
+pub struct RestoredMemfd<'m> {
     memfd: Memfd,
     mem: &'m dyn PhysMem,
 }
@@ -56,26 +56,26 @@ impl Memfd {
     /// [`Memfd::read`].
     pub fn restore<'m>(
         restoring: &mut Restoring<'_, 'm>,
-        file: &IncomingFile<'_>,
-    ) -> Result<Restored<'m>, RestoreError> {
+        file: &AdmittedFile<'_>,
+    ) -> Result<RestoredMemfd<'m>, MemfdError> {
         let found = file.compatible();
         if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {
             let found = found.to_owned();
-            return Err(RestoreError::NotMemfd {
+            return Err(MemfdError::NotMemfd {
                 token: file.token(),
                 found,
             });
         }
         let memfd = restoring.in_string(found, |restoring| {
             require(restoring)?;
-            Ok::<_, RestoreError>(Self::read(restoring, file.entry())?)
+            Ok::<_, MemfdError>(Self::read(restoring, file.entry())?)
         })?;
         let mem = restoring.mem();
-        Ok(Restored { memfd, mem })
+        Ok(RestoredMemfd { memfd, mem })
     }
 }
 
-impl Restored<'_> {
+impl RestoredMemfd<'_> {
     /// The memfd.
     #[must_use]
     pub const fn memfd(&self) -> &Memfd {
@@ -84,7 +84,7 @@ impl Restored<'_> {
 
     /// The contents in order, exactly as long as the file: views of memory, and holes.
     #[must_use]
-    pub fn pieces(&self) -> Pieces<'_> {
+    pub fn pieces(&self) -> MemfdPieces<'_> {
         contents::pieces(&self.memfd, self.mem)
     }
 }

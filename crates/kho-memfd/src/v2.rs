@@ -8,8 +8,8 @@ use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::pages;
 use crate::read::State;
+use crate::{Seals, pages};
 
 /// The number in `memfd-v2`.
 pub const VERSION: u32 = 2;
@@ -130,7 +130,7 @@ pub(crate) fn encode(file: &pages::State, count: u64, folios: Option<VmallocSer>
     MemfdSer {
         pos: U64::new(file.pos),
         size: U64::new(file.size),
-        seals: U32::new(file.seals),
+        seals: U32::new(file.seals.bits()),
         flags: U32::new(0),
         nr_folios: U64::new(count),
         folios: folios.unwrap_or_else(VmallocSer::new_zeroed),
@@ -154,8 +154,8 @@ pub(crate) fn decode(ser: &Located<MemfdSer>) -> Result<State, Damage> {
                 .expected("at most 0x7fffffffffffffff, a file's largest offset"));
         }
     }
-    let (seals, flags) = (ser.seals.get(), ser.flags.get());
-    if seals & !SEALS != 0 {
+    let (seals, flags) = (Seals::from(ser.seals.get()), ser.flags.get());
+    if !seals.is_known() {
         let at = ser.addr_of(|ser| &ser.seals);
         return Err(Damage::new(Defect::UnknownFlags, "seals", at)
             .found(format!("{seals:#x}"))

@@ -1,11 +1,6 @@
 //! A restore that was not admitted does not compile.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 /// The compiler's words are compared, so this runs with the release that wrote them; the crate's
 /// documentation has a case for every compiler.

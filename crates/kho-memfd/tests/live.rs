@@ -1,13 +1,10 @@
 //! A whole update inside one process: preserved, frozen, taken over, retrieved, finished, again.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::sync::Arc;
 
-use kho_compat::{Registry, Writing, policy};
+use kho_compat::{Registry, Writing};
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -70,8 +67,7 @@ fn files_live_through_updates_again_and_again() {
 
         let attached = Attached::open(gone.into_handed().unwrap(), entry).unwrap();
         let registry = Registry::linked().unwrap();
-        let incoming =
-            Incoming::take_over(attached, registry, &policy::SemverRange, handlers()).unwrap();
+        let incoming = Incoming::take_over(attached, handlers(), registry).unwrap();
         assert_eq!(
             (incoming.number(), incoming.kexec_count()),
             (generation + 1, Some(generation as u32))
@@ -98,7 +94,7 @@ fn files_live_through_updates_again_and_again() {
             [vec![0; 20_000], b"behind a hole".to_vec()].concat()
         );
         assert_eq!(
-            (files[1].pos(), files[1].seals(), files[2].size()),
+            (files[1].pos(), files[1].seals().bits(), files[2].size()),
             (7, SEAL_WRITE | SEAL_GROW, 0)
         );
         assert!(incoming.session("empty").is_err(), "finished");

@@ -1,13 +1,8 @@
 //! Thousands of altered handovers: none makes a reader panic or run away, and what a reader
 //! accepts keeps its promises. Deterministic; `MUTANTS=1000000 cargo test --release -p kho-memfd
 //! --test mutants` runs more of them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::BTreeSet;
 
@@ -122,7 +117,7 @@ fn read(mem: &Memory, entry: Entry) -> bool {
     ) else {
         return false;
     };
-    let Ok(Some(luo)) = Luo::read(&handover, &mut reading) else {
+    let Ok(Some(luo)) = Luo::read(&handover, &mut reading, Registry::linked().unwrap()) else {
         return false;
     };
     let mut manifest = Manifest::new();

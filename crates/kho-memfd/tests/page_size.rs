@@ -1,10 +1,6 @@
 //! Handovers of 4, 16 and 64 KiB pages, built byte by byte: each reads as what it holds.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_compat::{Manifest, Registry, policy};
 use kho_core::{Entry, Handover, Memblock};
@@ -79,7 +75,9 @@ fn everything_is_read_under_each_page_size() {
         let memblock = Memblock::read(&handover, &mut reading).unwrap().unwrap();
         let kept: Vec<_> = memblock.regions().iter().map(|r| r.preserved).collect();
         assert_eq!(kept, [2 * size.bytes(), size.bytes()]);
-        let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+        let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+            .unwrap()
+            .unwrap();
         let body = luo.body().unwrap();
         assert_eq!(body.sessions()[1].file_blocks(), 2);
         assert_eq!(body.flbs().len(), 1);
@@ -149,7 +147,9 @@ fn a_restored_memfd_has_its_contents_under_each_page_size() {
         let built = b.finish();
         let handover = Handover::open(&built.mem, entry(&built)).unwrap();
         let mut reading = handover.reading().unwrap();
-        let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+        let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+            .unwrap()
+            .unwrap();
         let mut manifest = Manifest::new();
         handover.add_to(&mut manifest);
         luo.add_to(&mut manifest);

@@ -1,11 +1,6 @@
 //! Link-time collection can lose entries in silence: these must be there.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use kho_compat::{Registry, Strings};
 // Nothing else here refers to it, and what nothing refers to is not linked.

@@ -1,11 +1,6 @@
 //! Bytes written by hand from the format's description, and what they must read as.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::io::Read;
 
@@ -65,7 +60,9 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
     let built = b.finish();
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
     let mut reading = handover.reading().unwrap();
-    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+    let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+        .unwrap()
+        .unwrap();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     luo.add_to(&mut manifest);
@@ -86,7 +83,12 @@ fn restore(specs: &[MemfdSpec]) -> Vec<(u64, u32, Vec<u8>, bool)> {
                 .any(|piece| matches!(piece, Ok(Piece::Hole(_))));
             // Once and only once.
             assert!(Memfd::restore(&mut reading.admitted(&admitted), &file).is_err());
-            (memfd.memfd().pos(), memfd.memfd().seals(), contents, holes)
+            (
+                memfd.memfd().pos(),
+                memfd.memfd().seals().bits(),
+                contents,
+                holes,
+            )
         })
         .collect()
 }
@@ -151,7 +153,9 @@ fn a_failed_restore_keeps_failing_with_the_same_error() {
     built.mem.set_u64(anatomy_list + 3 * 16, first);
     let handover = Handover::open(&built.mem, Entry::new(PhysAddr::new(built.fdt))).unwrap();
     let mut reading = handover.reading().unwrap();
-    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+    let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+        .unwrap()
+        .unwrap();
     let file = luo.body().unwrap().sessions()[0].files()[0];
     let unclaimed = reading.claims().unclaimed();
     let one = Memfd::read(&mut reading, &file).unwrap_err();

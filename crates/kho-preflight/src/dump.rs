@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use kho_compat::Place;
-use kho_image::{FindError, Image, Kind as DumpKind};
+use kho_image::{FindError, Image, ImageKind as DumpKind};
 use kho_mem::PhysAddr;
 use kho_survey::Survey;
 
-use crate::end::{Dump, End, Kind, What};
+use crate::end::{Dump, End, EndKind, What};
 use crate::item::{Item, Spot, Uses};
 use crate::words::printable;
-use crate::{Error, Options, Preflight, Progress, Step};
+use crate::{EndOptions, Error, Preflight, Progress, Step};
 
 /// Memory, if there is a handover in it.
 pub(crate) fn memory(
     preflight: &Preflight,
     path: &Path,
-    options: &Options<'_>,
+    options: &EndOptions<'_>,
     head: &[u8],
     progress: &mut Progress<'_>,
 ) -> Result<End, Error> {
@@ -50,17 +50,17 @@ impl Preflight {
     pub fn dump(
         &self,
         path: &Path,
-        options: &Options<'_>,
+        options: &EndOptions<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<End, Error> {
-        let of_image = kho_image::Options {
+        let of_image = kho_image::ImageOptions {
             base: options.base,
             max_unpacked: options.max_unpacked,
         };
-        let image = Image::open_with(path, &of_image, &mut |done, total| {
+        let image = Image::open(path, &of_image, &mut |done, total| {
             progress(Step::Unpack, done, total)
         })?;
-        let of_survey = kho_survey::Options::default()
+        let of_survey = kho_survey::SurveyOptions::default()
             .fdt(options.fdt)
             .scratch(options.scratch);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
@@ -90,7 +90,7 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
     let zstd = if image.is_compressed() { ", zstd" } else { "" };
     End {
         name: path.display().to_string(),
-        kind: Kind::Dump,
+        kind: EndKind::Dump,
         title: match &release {
             Some(release) => format!("handover of Linux {release}"),
             None => "handover".to_owned(),

@@ -11,7 +11,7 @@ pub struct End {
     /// What was given: a path, or `running`.
     pub name: String,
     /// What it is, as programs see it.
-    pub kind: Kind,
+    pub kind: EndKind,
     /// Whose it is: `Linux 7.3.4`.
     pub title: String,
     /// What it came in: `x86 boot image, zstd`.
@@ -30,7 +30,7 @@ pub struct End {
 /// What an end is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum EndKind {
     /// The kernel that runs here.
     Running,
     /// A kernel image.
@@ -43,7 +43,7 @@ pub enum Kind {
     Program,
 }
 
-impl Kind {
+impl EndKind {
     /// As programs see it: `kernel-image`.
     #[must_use]
     pub const fn id(self) -> &'static str {

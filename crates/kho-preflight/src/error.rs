@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use kho_compat::RegistryError;
-use kho_image::{Image, ImageError, Kind as DumpKind};
+use kho_image::{Image, ImageError, ImageKind as DumpKind};
 
-use crate::Kind;
+use crate::EndKind;
 
 /// Why an end can not be opened, or a move not be judged.
 ///
@@ -53,10 +53,10 @@ pub enum Error {
         found: String,
     },
     /// What a file or a program lists is no side.
-    #[error("{} contradicts itself", if *.of == Kind::Program { "the program's answer" } else { "the manifest file" })]
+    #[error("{} contradicts itself", if *.of == EndKind::Program { "the program's answer" } else { "the manifest file" })]
     Contradiction {
         /// Which of the two it is.
-        of: Kind,
+        of: EndKind,
         /// How.
         found: String,
     },
@@ -76,7 +76,7 @@ pub enum Error {
     Release(String),
     /// Modules were given with something other than a kernel image.
     #[error("modules belong to a kernel image, not to {}", .0.title())]
-    Modules(Kind),
+    Modules(EndKind),
     /// The end that is left holds what this build does not read: what could be lost is not known.
     #[error("{0} is not read by this build: nothing says that it is restored")]
     Unread(String),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kho_compat::{Carrier, Entry, Features, Manifest, Place, Token};
+use kho_compat::{Carrier, Features, Manifest, ManifestEntry, Place, Token};
 
 use kho_compat::{count, size};
 
@@ -11,7 +11,7 @@ use kho_compat::{count, size};
 #[derive(Clone, Debug)]
 pub struct Item {
     /// The string, and how often it is used.
-    pub entry: Entry,
+    pub entry: ManifestEntry,
     /// Where it stands.
     pub spot: Spot,
 }
@@ -24,7 +24,7 @@ impl Item {
         features: Option<Features>,
         spot: Spot,
     ) -> Self {
-        let entry = Entry {
+        let entry = ManifestEntry {
             carrier,
             found: found.to_owned(),
             uses: 1,
@@ -38,7 +38,7 @@ impl Item {
 
     /// The entries of `manifest`, each with the place that `spot` makes of its own.
     pub(crate) fn all_of(manifest: &Manifest, spot: impl Fn(&Place) -> Spot) -> Vec<Self> {
-        let item = |entry: &Entry| Self {
+        let item = |entry: &ManifestEntry| Self {
             entry: entry.clone(),
             spot: spot(&entry.place),
         };

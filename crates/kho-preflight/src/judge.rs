@@ -7,13 +7,13 @@ use kho_compat::{Alternative, Carrier, Decision, Expected, Manifest, Outcome, Po
 use crate::end::{End, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
-use crate::losses::Losses;
+use crate::losses::MoveLosses;
 use crate::next::Next;
 use crate::reason::{Unjudged, Why};
 use crate::remarks::remarks;
 use crate::scope::{Judged, judged};
 use crate::wanted::Wanted;
-use crate::{Error, Finding, Preflight, Report};
+use crate::{Error, MoveFinding, Preflight, Report};
 
 impl Preflight {
     /// Judges leaving `from` for `to` under `policy`.
@@ -71,7 +71,7 @@ impl Preflight {
                     unjudged.push((format!("{title} `{found}`"), why));
                     continue;
                 }
-                Judged::Here(outcome, why, consequence) => Finding {
+                Judged::Here(outcome, why, consequence) => MoveFinding {
                     expected: expected(item, outcome, None, &next),
                     item: item.clone(),
                     outcome,
@@ -102,7 +102,7 @@ impl Preflight {
             // What could be lost is not known.
             return Err(Error::Unread(unread.clone()));
         }
-        let losses = Losses::of(&rows, uses, &next);
+        let losses = MoveLosses::of(&rows, uses, &next);
         let remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
         Ok(Report {
             from,
@@ -119,7 +119,7 @@ impl Preflight {
 }
 
 /// What the policy finds of `item`.
-fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Finding {
+fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> MoveFinding {
     let mut item = item.clone();
     // Listed twice, masks are judged as one.
     item.entry.features = finding.entry.features;
@@ -136,7 +136,7 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Fin
         What::Listed(_) => finding.expected.clone(),
         _ => expected(&item, finding.outcome, Some(&finding.expected), next),
     };
-    Finding {
+    MoveFinding {
         item,
         outcome: finding.outcome,
         expected,

@@ -9,7 +9,7 @@ use kho_image::kernel::{
     Trace, read_modules,
 };
 
-use crate::end::{End, Kernel, Kind, Masks, Seen, What};
+use crate::end::{End, EndKind, Kernel, Masks, Seen, What};
 use crate::item::Spot;
 use crate::words::shown;
 use crate::{Error, Progress, Step};
@@ -17,14 +17,14 @@ use kho_compat::count;
 
 impl End {
     /// Reads the kernel image `path` for its compat strings. It is not booted. Its modules come with
-    /// [`Options::modules`](crate::Options::modules).
+    /// [`EndOptions::modules`](crate::EndOptions::modules).
     ///
     /// # Errors
     ///
     /// It can not be read, or is no kernel image; `progress` said stop.
     pub fn kernel(path: &Path, progress: &mut Progress<'_>) -> Result<Self, Error> {
         let options = KernelOptions::default();
-        let image = KernelImage::open_with(path, &options, &mut |done, total| {
+        let image = KernelImage::open(path, &options, &mut |done, total| {
             progress(Step::Unpack, done, total)
         })?;
         if image.kind() == KernelKind::Module {
@@ -51,7 +51,7 @@ fn end(name: String, image: KernelImage) -> End {
     take(&mut kernel, strings, None);
     End {
         name,
-        kind: Kind::Kernel,
+        kind: EndKind::Kernel,
         title: release
             .as_ref()
             .map_or_else(|| "Linux".to_owned(), |release| format!("Linux {release}")),

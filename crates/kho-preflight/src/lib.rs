@@ -4,7 +4,7 @@
 //! An [`End`] is what is left or what takes over: the running kernel, a kernel image with its modules, a
 //! handover in a memory dump, a manifest file, a program. [`Preflight::open`] recognises a file by its
 //! content. [`Preflight::judge`] compares two ends under a [`Policy`](kho_compat::Policy) and gives a
-//! [`Report`]: the decision, a [`Finding`] per string, what is lost, what is not judged, and the same as
+//! [`Report`]: the decision, a [`MoveFinding`] per string, what is lost, what is not judged, and the same as
 //! JSON ([`Report::json`]).
 //!
 //! ```
@@ -81,14 +81,14 @@ pub mod words;
 
 use kho_compat::Registry;
 
-pub use end::{End, Kind};
+pub use end::{End, EndKind};
 pub use error::Error;
 pub use item::{Amount, Item, Spot};
-pub use losses::Losses;
-pub use open::{Options, Progress, Role, Step};
+pub use losses::MoveLosses;
+pub use open::{EndOptions, EndRole, Progress, Step};
 pub use program::ask;
 pub use reason::{Part, Unjudged, Why};
-pub use report::{Finding, Report};
+pub use report::{MoveFinding, Report};
 
 /// Opens ends and judges moves, with what this build knows of the components.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use kho_compat::Carrier;
 use kho_compat::file::{ManifestFile, ManifestFileError};
 
-use crate::end::{End, Kind, Listed, What};
+use crate::end::{End, EndKind, Listed, What};
 use crate::item::{Amount, Item, Spot, Uses};
 use crate::words::printable;
 use crate::{Error, Progress};
@@ -50,7 +50,7 @@ impl End {
     ///
     /// It contradicts itself.
     pub fn manifest(name: String, file: &ManifestFile) -> Result<Self, Error> {
-        listed(name, Kind::Manifest, file)
+        listed(name, EndKind::Manifest, file)
     }
 
     /// What the program at `path` answers to `KHO_MANIFEST=1`. It is run whatever it is: a program that
@@ -61,12 +61,12 @@ impl End {
     /// It can not be run, does not answer in time or with a manifest; `progress` said stop.
     pub fn program(path: &Path, progress: &mut Progress<'_>) -> Result<Self, Error> {
         let answer = crate::ask(path, progress)?;
-        listed(path.display().to_string(), Kind::Program, &answer)
+        listed(path.display().to_string(), EndKind::Program, &answer)
     }
 }
 
 /// What a file lists, or a program answered.
-fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Error> {
+fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error> {
     let wrong = |error: ManifestFileError| Error::Contradiction {
         of: kind,
         found: printable(&error.to_string()),
@@ -100,7 +100,7 @@ fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Error> {
     });
     let components = count(side.abilities().count() as u64, "component");
     let mut evidence = vec![match kind {
-        Kind::Program => format!("what the program answers: {components}"),
+        EndKind::Program => format!("what the program answers: {components}"),
         _ => format!("what the file lists: {components}"),
     }];
     if let Some((_, uses)) = &in_use {
@@ -111,7 +111,7 @@ fn listed(name: String, kind: Kind, file: &ManifestFile) -> Result<End, Error> {
         kind,
         title: printable(&file.name),
         form: match kind {
-            Kind::Program => "program built on these crates",
+            EndKind::Program => "program built on these crates",
             _ => "manifest file",
         }
         .to_owned(),

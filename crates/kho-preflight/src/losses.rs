@@ -2,14 +2,14 @@
 
 use kho_compat::{Carrier, Consequence, Outcome};
 
-use crate::end::Kind;
+use crate::end::EndKind;
 use crate::item::{Amount, Uses};
 use crate::next::Next;
-use crate::report::Finding;
+use crate::report::MoveFinding;
 
 /// What is lost. A number that is not known is `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Losses {
+pub struct MoveLosses {
     /// The machine stops.
     pub machine: bool,
     /// All preserved memory, of whatever owner.
@@ -26,8 +26,8 @@ pub struct Losses {
     pub handlers: Vec<(String, Option<Amount>)>,
 }
 
-impl Losses {
-    pub(crate) fn of(rows: &[Finding], uses: Option<&Uses>, next: &Next<'_>) -> Self {
+impl MoveLosses {
+    pub(crate) fn of(rows: &[MoveFinding], uses: Option<&Uses>, next: &Next<'_>) -> Self {
         let mut losses = Self::default();
         for row in rows.iter().filter(|row| row.outcome == Outcome::Rejected) {
             losses.reject(row, next);
@@ -52,7 +52,7 @@ impl Losses {
         losses
     }
 
-    fn reject(&mut self, row: &Finding, next: &Next<'_>) {
+    fn reject(&mut self, row: &MoveFinding, next: &Next<'_>) {
         let entry = &row.item.entry;
         let carrier = match entry.carrier {
             // By what the component itself is carried in.
@@ -64,7 +64,7 @@ impl Losses {
         self.all_sessions = true;
         self.everything |= row.consequence == Consequence::WithoutKho || carrier == Carrier::Root;
         let quiet = [Consequence::WithoutKho, Consequence::WithoutLuo].contains(&row.consequence);
-        if carrier == Carrier::Luo && !quiet && next.end.kind != Kind::Program {
+        if carrier == Carrier::Luo && !quiet && next.end.kind != EndKind::Program {
             (self.machine, self.everything) = (true, true);
         }
     }

@@ -15,7 +15,7 @@ use crate::{Error, Preflight, dump, kernel, listed, running};
 
 /// Which of the two ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
+pub enum EndRole {
     /// What is left.
     From,
     /// What takes over.
@@ -25,10 +25,10 @@ pub enum Role {
 /// How an end is opened.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Options<'a> {
+pub struct EndOptions<'a> {
     /// Which of the two ends it is. Of the running kernel that is left, what it says of its handover is
     /// read too, and of its modules those that are loaded alone.
-    pub role: Role,
+    pub role: EndRole,
     /// A directory with the kernel's modules: their strings count as the kernel's.
     pub modules: Option<&'a Path>,
     /// In a dump, the address of the root FDT. Without it the dump is searched for one.
@@ -43,11 +43,11 @@ pub struct Options<'a> {
     pub root: &'a Path,
 }
 
-impl Options<'_> {
+impl EndOptions<'_> {
     /// As far as nothing is known: dumps begin at 0 and unpack to at most 64 GiB, and the running system
     /// is the one below `/`.
     #[must_use]
-    pub fn new(role: Role) -> Self {
+    pub fn new(role: EndRole) -> Self {
         Self {
             role,
             modules: None,
@@ -69,7 +69,7 @@ pub enum Step {
     /// Modules are read: in files.
     Modules,
     /// A dump is surveyed.
-    Survey(kho_survey::Step),
+    Survey(kho_survey::SurveyStep),
     /// A program was asked and has not answered yet.
     Program,
 }
@@ -88,7 +88,7 @@ impl Preflight {
     pub fn open(
         &self,
         given: &Path,
-        options: &Options<'_>,
+        options: &EndOptions<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<End, Error> {
         let mut end = if given == Path::new("running") {
@@ -106,7 +106,7 @@ impl Preflight {
     fn file(
         &self,
         path: &Path,
-        options: &Options<'_>,
+        options: &EndOptions<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<End, Error> {
         let io = Error::io(path);

@@ -140,40 +140,18 @@ mod tests {
             token: token(),
             restorable,
         };
+        #[rustfmt::skip]
         let cases: [(Why, &str); 8] = [
-            (
-                Why::Policy(reason),
-                "block-v2 is not restorable there, only block-v1",
-            ),
-            (
-                Why::MasksAlone { token: token() },
-                "block-v2 is not restorable there, where masks of it are all there is",
-            ),
-            (
-                Why::NoKho {
-                    evidence: "it is off".to_owned(),
-                },
-                "the next kernel has no KHO: it is off",
-            ),
-            (
-                Why::NoLuo,
-                "the next kernel has KHO, but nothing in its image shows LUO",
-            ),
-            (
-                Why::VersionUnseen {
-                    part: Part::Luo,
-                    evidence: evidence(),
-                },
-                "the next kernel has LUO (`kho` at 0x10), but which version does not show in its image",
-            ),
-            (
-                Why::OtherStrings { own: own.to_vec() },
-                "a kernel compares whole strings, and has `luo-v5`, `luo-v5;block-v2`",
-            ),
-            (
-                Why::NoMasksListed,
-                "there are masks of it alone, and the next kernel lists none",
-            ),
+            (Why::Policy(reason), "block-v2 is not restorable there, only block-v1"),
+            (Why::MasksAlone { token: token() },
+                "block-v2 is not restorable there, where masks of it are all there is"),
+            (Why::NoKho { evidence: "it is off".to_owned() }, "the next kernel has no KHO: it is off"),
+            (Why::NoLuo, "the next kernel has KHO, but nothing in its image shows LUO"),
+            (Why::VersionUnseen { part: Part::Luo, evidence: evidence() },
+                "the next kernel has LUO (`kho` at 0x10), but which version does not show in its image"),
+            (Why::OtherStrings { own: own.to_vec() },
+                "a kernel compares whole strings, and has `luo-v5`, `luo-v5;block-v2`"),
+            (Why::NoMasksListed, "there are masks of it alone, and the next kernel lists none"),
             (Why::NoFlb, "no FLB of the next kernel is called so"),
         ];
         for (why, words) in cases {

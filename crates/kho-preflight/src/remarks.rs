@@ -3,11 +3,11 @@
 use kho_compat::policy::When;
 use kho_compat::{Carrier, Consequence, Outcome, Policy};
 
-use crate::end::{End, Kernel, Kind, Listed, Seen, What};
+use crate::end::{End, EndKind, Kernel, Listed, Seen, What};
 use crate::item::Item;
 use crate::next::Next;
 use crate::reason::Unjudged;
-use crate::report::Finding;
+use crate::report::MoveFinding;
 use crate::words::shown;
 use kho_compat::count;
 
@@ -16,7 +16,7 @@ pub(crate) fn remarks(
     from: &End,
     next: &Next<'_>,
     items: &[Item],
-    rows: &[Finding],
+    rows: &[MoveFinding],
     unjudged: &mut Vec<(String, Unjudged)>,
     policy: &dyn Policy,
 ) -> Vec<String> {
@@ -81,8 +81,9 @@ pub(crate) fn remarks(
         ));
     }
     if let Some(kernel) = next.kernel() {
-        let is_handler =
-            |row: &Finding| matches!(row.item.entry.carrier, Carrier::FileHandler | Carrier::Flb);
+        let is_handler = |row: &MoveFinding| {
+            matches!(row.item.entry.carrier, Carrier::FileHandler | Carrier::Flb)
+        };
         let taken = rows.iter().filter(|row| {
             let tokens = row.item.tokens();
             let candidate = |seen: &Seen| tokens.first() == Some(seen.compat.base());
@@ -98,7 +99,7 @@ pub(crate) fn remarks(
                 if taken.len() == 1 { "is" } else { "are" }
             ));
         }
-        let lacks = |row: &Finding| {
+        let lacks = |row: &MoveFinding| {
             is_handler(row)
                 && matches!(row.outcome, Outcome::Rejected | Outcome::Lost)
                 && row.consequence != Consequence::WithoutKho
@@ -136,7 +137,8 @@ pub(crate) fn remarks(
                 .to_owned(),
         );
     }
-    if next.end.kind == Kind::Program && rows.iter().any(|row| row.outcome == Outcome::Rejected) {
+    if next.end.kind == EndKind::Program && rows.iter().any(|row| row.outcome == Outcome::Rejected)
+    {
         remarks.push(
             "a program built on these crates judges the same, and refuses before it restores anything"
                 .to_owned(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::end::{End, What};
 use crate::item::{Amount, Item, Spot};
-use crate::losses::Losses;
+use crate::losses::MoveLosses;
 use crate::reason::{Unjudged, Why};
 
 /// The format's name.
@@ -27,11 +27,11 @@ pub struct Report<'e> {
     /// The decision.
     pub decision: Decision,
     /// What was judged, one per string.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<MoveFinding>,
     /// What is not judged, and why.
     pub unjudged: Vec<(String, Unjudged)>,
     /// What is lost if one leaves all the same.
-    pub losses: Losses,
+    pub losses: MoveLosses,
     /// What else there is to say.
     pub remarks: Vec<String>,
 }
@@ -39,7 +39,7 @@ pub struct Report<'e> {
 /// What becomes of one string, and where its two sides stand.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct MoveFinding {
     /// What is handed over.
     pub item: Item,
     /// What becomes of it.
@@ -115,7 +115,7 @@ fn end_json(end: &End) -> Value {
     })
 }
 
-fn finding_json(finding: &Finding) -> Value {
+fn finding_json(finding: &MoveFinding) -> Value {
     let entry = &finding.item.entry;
     let why = finding.why.as_ref().map(ToString::to_string);
     json!({
@@ -140,7 +140,7 @@ fn spot_json(spot: &Spot) -> Value {
     json!({ "what": spot.what, "address": spot.address, "file_offset": spot.offset })
 }
 
-fn losses_json(losses: &Losses) -> Value {
+fn losses_json(losses: &MoveLosses) -> Value {
     let files = losses.files;
     json!({
         "machine": losses.machine,

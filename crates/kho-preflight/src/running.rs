@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use kho_core::{FdtFile, RootFdt};
 use kho_mem::Damage;
 
-use crate::end::{End, Kernel, Kind, Root, What};
+use crate::end::{End, EndKind, Kernel, Root, What};
 use crate::item::Spot;
 use crate::system::{
     BASE, DEBUGFS, FILE_MAX, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
 };
 use crate::words::shown;
-use crate::{Error, Options, Progress, Role, kernel};
+use crate::{EndOptions, EndRole, Error, Progress, kernel};
 
 /// Where a kernel's image may be, with its release in place of the star.
 const IMAGES: &[&str] = &[
@@ -55,7 +55,7 @@ fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
 }
 
 /// The running kernel.
-pub(crate) fn end(options: &Options<'_>, progress: &mut Progress<'_>) -> Result<End, Error> {
+pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Result<End, Error> {
     let root = options.root;
     let release = release(root)?;
     let config = config(root, &release);
@@ -110,7 +110,7 @@ pub(crate) fn end(options: &Options<'_>, progress: &mut Progress<'_>) -> Result<
         }
         None if without.is_some() => End {
             name: "running".to_owned(),
-            kind: Kind::Running,
+            kind: EndKind::Running,
             title: String::new(),
             form: "no image found, and none needed".to_owned(),
             release: None,
@@ -133,12 +133,12 @@ pub(crate) fn end(options: &Options<'_>, progress: &mut Progress<'_>) -> Result<
             return Err(Error::NoImage { release, looked });
         }
     };
-    end.kind = Kind::Running;
+    end.kind = EndKind::Running;
     end.title = format!("Linux {release}");
     end.release = Some(release.clone());
     end.evidence.append(&mut evidence);
     end.notes.append(&mut notes);
-    if options.role == Role::From {
+    if options.role == EndRole::From {
         hands_over(&mut end, root);
     }
     let End { what, notes, .. } = &mut end;
@@ -241,7 +241,7 @@ fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
 /// The running kernel's modules: of what it hands over, those that are loaded.
 fn modules(
     end: &mut End,
-    options: &Options<'_>,
+    options: &EndOptions<'_>,
     release: &str,
     progress: &mut Progress<'_>,
 ) -> Result<(), Error> {
@@ -254,8 +254,8 @@ fn modules(
         return Ok(());
     };
     let loaded = match options.role {
-        Role::From => text(&options.root.join("proc/modules")).ok(),
-        Role::To => None,
+        EndRole::From => text(&options.root.join("proc/modules")).ok(),
+        EndRole::To => None,
     };
     let loaded = loaded.map(|text| -> HashSet<String> {
         let names = text.lines().filter_map(|line| line.split(' ').next());

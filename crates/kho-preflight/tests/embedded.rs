@@ -1,16 +1,11 @@
 //! What a host agent sees: ends opened, moves judged, errors as data, and a callback that stops it all.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::Path;
 
 use kho_compat::{Decision, Outcome, Registry, policy};
-use kho_preflight::{Error, Kind, Options, Preflight, Progress, Role, Step};
+use kho_preflight::{EndKind, EndOptions, EndRole, Error, Preflight, Progress, Step};
 use kho_testkit::capture_path;
 
 fn preflight() -> Preflight {
@@ -41,13 +36,13 @@ fn a_dump_is_left_for_what_a_file_describes() {
     let dir = tempfile::tempdir().unwrap();
     let preflight = preflight();
     let small = capture_path("small.core.zst");
-    let from = preflight.open(&small, &Options::new(Role::From), &mut go_on);
+    let from = preflight.open(&small, &EndOptions::new(EndRole::From), &mut go_on);
     let from = from.unwrap();
-    assert_eq!(from.kind, Kind::Dump);
+    assert_eq!(from.kind, EndKind::Dump);
     // Its kexec metadata is in no component of these files: that alone is lost.
     for (version, decision) in [(2, Decision::Degrade), (3, Decision::Reject)] {
         let path = manifest(dir.path(), &format!("memfd {version}"), version);
-        let to = preflight.open(&path, &Options::new(Role::To), &mut go_on);
+        let to = preflight.open(&path, &EndOptions::new(EndRole::To), &mut go_on);
         let to = to.unwrap();
         let report = preflight.judge(&from, &to, &policy::SemverRange).unwrap();
         assert_eq!(report.decision, decision);
@@ -81,7 +76,7 @@ fn the_callback_stops_it() {
         steps.len() < 3
     };
     let stop: &mut Progress<'_> = &mut stop;
-    let opened = preflight().open(&small, &Options::new(Role::To), stop);
+    let opened = preflight().open(&small, &EndOptions::new(EndRole::To), stop);
     assert!(matches!(opened, Err(Error::Interrupted)), "{opened:?}");
     assert_eq!(steps.len(), 3);
 }
@@ -92,9 +87,9 @@ fn the_running_system_is_where_it_is_said_to_be() {
     let osrelease = root.path().join("proc/sys/kernel/osrelease");
     fs::create_dir_all(osrelease.parent().unwrap()).unwrap();
     fs::write(&osrelease, "9.9.9-somewhere\n").unwrap();
-    let mut options = Options::new(Role::From);
+    let mut options = EndOptions::new(EndRole::From);
     options.root = root.path();
-    let open = |options: &Options<'_>| preflight().open("running".as_ref(), options, &mut go_on);
+    let open = |options: &EndOptions<'_>| preflight().open("running".as_ref(), options, &mut go_on);
     match open(&options) {
         Err(Error::NoImage { release, looked }) => {
             assert_eq!(release, "9.9.9-somewhere");
@@ -111,10 +106,8 @@ fn the_running_system_is_where_it_is_said_to_be() {
     )
     .unwrap();
     let end = open(&options).unwrap();
-    assert_eq!(
-        (end.kind, end.title.as_str()),
-        (Kind::Running, "Linux 9.9.9-somewhere")
-    );
+    assert_eq!(end.kind, EndKind::Running);
+    assert_eq!(end.title.as_str(), "Linux 9.9.9-somewhere");
     let report = preflight().judge(&end, &end, &policy::SemverRange).unwrap();
     assert_eq!(report.decision, Decision::Accept);
     assert!(report.findings.is_empty() && !report.remarks.is_empty());
@@ -125,7 +118,7 @@ fn what_is_none_of_all_is_said_to_be() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("script");
     fs::write(&path, "#!/bin/sh\necho was run >&2\n").unwrap();
-    let error = preflight().open(&path, &Options::new(Role::To), &mut go_on);
+    let error = preflight().open(&path, &EndOptions::new(EndRole::To), &mut go_on);
     let error = error.unwrap_err();
     assert_eq!(error.to_string(), "it is nothing that can be judged");
     let details = error.details();

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use kho_mem::{Damage, Defect, Link, PAGE_SHIFT, PageSize, PhysAddr, PhysRange};
 
 use crate::preserved::in_pages;
-use crate::{Folio, Preserved};
+use crate::{Preserved, PreservedRange};
 
 const WORD: usize = u64::BITS as usize;
 
@@ -108,7 +108,7 @@ impl Claims {
         }
     }
 
-    fn mark(&mut self, folio: Folio, owner: &'static str) -> Result<(), &'static str> {
+    fn mark(&mut self, folio: PreservedRange, owner: &'static str) -> Result<(), &'static str> {
         let ordinal = folio.ordinal;
         let bit = 1 << (ordinal % WORD);
         // Of the tracker that the bits were made for.
@@ -149,7 +149,7 @@ impl Claims {
     ///
     /// No preserved range begins there, its order is larger than a folio's, or it is claimed
     /// already.
-    pub fn folio(&mut self, link: Link) -> Result<Folio, Damage> {
+    pub fn folio(&mut self, link: Link) -> Result<PreservedRange, Damage> {
         let folio = self.preserved.folio_at(link)?;
         let max = self.page_size().max_folio();
         if folio.order > max {
@@ -161,7 +161,7 @@ impl Claims {
         self.take(folio, link)
     }
 
-    fn take(&mut self, folio: Folio, link: Link) -> Result<Folio, Damage> {
+    fn take(&mut self, folio: PreservedRange, link: Link) -> Result<PreservedRange, Damage> {
         match self.mark(folio, link.name) {
             Ok(()) => Ok(folio),
             Err(first) => Err(shared(link, folio.addr(), first)),
@@ -173,7 +173,7 @@ impl Claims {
     /// # Errors
     ///
     /// As [`Claims::folio`], and the folio is larger.
-    pub fn page(&mut self, link: Link) -> Result<Folio, Damage> {
+    pub fn page(&mut self, link: Link) -> Result<PreservedRange, Damage> {
         let folio = self.preserved.folio_at(link)?;
         if folio.order != self.page_size().order() {
             return Err(self
@@ -184,7 +184,7 @@ impl Claims {
     }
 
     #[cold]
-    fn bad_order(&self, link: Link, folio: Folio) -> Damage {
+    fn bad_order(&self, link: Link, folio: PreservedRange) -> Damage {
         let order = in_pages(self.page_size(), folio.order);
         let found = format!("order {order} at {}", link.to);
         link.damage(Defect::BadOrder).found(found)

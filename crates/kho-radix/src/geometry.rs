@@ -3,7 +3,7 @@
 use kho_mem::{Link, Order, PageSize, PhysAddr, PhysMem, PhysMemExt};
 use zerocopy::little_endian::U64;
 
-use crate::Key;
+use crate::{Key, v1};
 
 /// The root of a tree, and the page size of the kernel that wrote it.
 ///
@@ -63,6 +63,17 @@ impl From<Link> for Root {
 /// away.
 pub(crate) struct Geometry<const SHIFT: u32>;
 
+const _: () = assert!(Geometry::<{ PageSize::K16.shift() }>::IS_SOUND);
+
+const _: () = assert!(Geometry::<{ PageSize::K64.shift() }>::IS_SOUND);
+
+// Trees of 4 KiB pages are written as well, by the numbers of `v1`.
+const _: () = assert!(Geometry::<{ PageSize::K4.shift() }>::IS_SOUND);
+const _: () = assert!(Geometry::<12>::DEPTH == v1::DEPTH);
+const _: () = assert!(Geometry::<12>::TABLE_BITS == v1::TABLE_BITS);
+const _: () = assert!(Geometry::<12>::LEAF_BITS == v1::LEAF_BITS);
+const _: () = assert!(Geometry::<12>::KEY_BITS == v1::KEY_BITS);
+
 impl<const SHIFT: u32> Geometry<SHIFT> {
     /// log2 of the entries in a table.
     pub(crate) const TABLE_BITS: u32 = SHIFT - 3;
@@ -72,6 +83,12 @@ impl<const SHIFT: u32> Geometry<SHIFT> {
     pub(crate) const KEY_BITS: u32 = u64::BITS - SHIFT + 1;
     /// Levels, the leaves included.
     pub(crate) const DEPTH: u32 = (Self::KEY_BITS - Self::LEAF_BITS).div_ceil(Self::TABLE_BITS) + 1;
+    /// 64-bit words of a node: a table's entries, and the words of a leaf's bitmap.
+    pub(crate) const WORDS: usize = 1 << Self::TABLE_BITS;
+    /// That a node is a page, and that its tables and leaves have room for every key.
+    const IS_SOUND: bool = Self::WORDS * size_of::<u64>() == 1 << SHIFT
+        && 1 << Self::LEAF_BITS == Self::WORDS * 64
+        && Self::LEAF_BITS + (Self::DEPTH - 1) * Self::TABLE_BITS >= Self::KEY_BITS;
 
     /// Whether the tree whose root node lies at `root` holds `key`.
     fn holds(mem: &dyn PhysMem, root: PhysAddr, key: Key) -> bool {
@@ -95,7 +112,6 @@ impl<const SHIFT: u32> Geometry<SHIFT> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::v1;
 
     /// Depth, entries of a table, bits of a leaf and of a key.
     fn shape<const SHIFT: u32>() -> (u32, u32, u32, u32) {
@@ -109,15 +125,6 @@ mod tests {
 
     #[test]
     fn shapes_are_those_of_the_format() {
-        assert_eq!(
-            shape::<12>(),
-            (
-                v1::DEPTH,
-                1 << v1::TABLE_BITS,
-                1 << v1::LEAF_BITS,
-                v1::KEY_BITS
-            )
-        );
         assert_eq!(shape::<12>(), (6, 512, 32_768, 53));
         assert_eq!(shape::<14>(), (5, 2048, 131_072, 51));
         assert_eq!(shape::<16>(), (4, 8192, 524_288, 49));

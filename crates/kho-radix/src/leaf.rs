@@ -2,7 +2,7 @@
 
 use kho_mem::PAGE_SIZE;
 
-use crate::{Key, Run};
+use crate::{Key, KeyRun};
 
 const WORDS: usize = PAGE_SIZE / 8;
 /// Words that are looked at together: those of a cache line.
@@ -119,7 +119,7 @@ pub(crate) struct OpenRun {
 impl OpenRun {
     /// Adds `count` keys from `key` on; runs that have ended go to `visit`.
     #[inline]
-    pub(crate) fn extend(&mut self, mut key: u64, mut count: u64, visit: &mut impl FnMut(Run)) {
+    pub(crate) fn extend(&mut self, mut key: u64, mut count: u64, visit: &mut impl FnMut(KeyRun)) {
         while count > 0 {
             // The order changes at powers of two.
             let same_order = (2u64 << (key | 1).ilog2()) - key;
@@ -135,9 +135,9 @@ impl OpenRun {
         }
     }
 
-    pub(crate) fn close(&mut self, visit: &mut impl FnMut(Run)) {
+    pub(crate) fn close(&mut self, visit: &mut impl FnMut(KeyRun)) {
         if let Some(first) = Key::new(self.first) {
-            visit(Run {
+            visit(KeyRun {
                 pfn: first.pfn(),
                 keys: self.count,
                 order: first.order(),

@@ -8,7 +8,7 @@ use kho_mem::{Damage, PageSize, PhysAddr, PhysMem, PhysMemExt};
 
 use crate::leaf::OpenRun;
 use crate::walk::{Keys, Stretches, Visit, check_zero, each_leaf, short};
-use crate::{Key, Root, Run};
+use crate::{Key, KeyRun, Root};
 
 /// A leaf of a tree: where it lies, and which keys it may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -151,9 +151,9 @@ impl<'m> Leaves<'m> {
     /// # Errors
     ///
     /// As [`Leaves::keys`].
-    pub fn runs(&self, range: Range<usize>, mut visit: impl FnMut(Run)) -> Result<u64, Damage> {
+    pub fn runs(&self, range: Range<usize>, mut visit: impl FnMut(KeyRun)) -> Result<u64, Damage> {
         let mut count = 0;
-        let mut counted = |run: Run| {
+        let mut counted = |run: KeyRun| {
             count += run.keys;
             visit(run);
         };

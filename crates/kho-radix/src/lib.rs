@@ -56,12 +56,12 @@ pub use kho_mem::{
 };
 pub use leaves::{Leaf, Leaves};
 pub use owned::{PreservedFolio, PreservedPages};
-pub use preserved::{Folio, Preserved, Run};
+pub use preserved::{KeyRun, Preserved, PreservedRange};
 pub use preserver::{Failed, Preserver};
 pub use reading::{Reading, Restoring};
 #[cfg(target_has_atomic = "64")]
 pub use shared::{Handle, SharedTracker};
-pub use tracker::{Mark, Tracker, TrackerError};
+pub use tracker::{Savepoint, Tracker, TrackerError};
 pub use walk::{walk_keys, walk_runs};
 
 #[cfg(doctest)]

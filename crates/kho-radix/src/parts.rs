@@ -6,15 +6,15 @@ use kho_mem::{PAGE_SHIFT, PageRun, PhysAddr};
 
 use crate::key::bit;
 use crate::v1::LEAF_BITS;
-use crate::{Key, Run, TrackerError};
+use crate::{Key, KeyRun, TrackerError};
 
 /// The address of the key `index` of `run`.
-pub(crate) fn nth(run: Run, index: u64) -> PhysAddr {
+pub(crate) fn nth(run: KeyRun, index: u64) -> PhysAddr {
     PhysAddr::new((run.pfn + (index << run.order.get())) << PAGE_SHIFT)
 }
 
 /// The first key of `run`, all of whose keys are keys.
-pub(crate) fn first_key(run: Run) -> Result<Key, TrackerError> {
+pub(crate) fn first_key(run: KeyRun) -> Result<Key, TrackerError> {
     let pages = run.keys.checked_mul(run.order.pages());
     let fits = pages
         .and_then(|pages| run.pfn.checked_add(pages))

@@ -13,7 +13,7 @@ use crate::walk::walk;
 
 /// Consecutive keys of one order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Run {
+pub struct KeyRun {
     /// The first page's number.
     pub pfn: u64,
     /// How many keys.
@@ -22,7 +22,7 @@ pub struct Run {
     pub order: Order,
 }
 
-impl Run {
+impl KeyRun {
     /// The first byte's address.
     #[must_use]
     pub const fn addr(&self) -> PhysAddr {
@@ -48,7 +48,7 @@ impl Run {
 
 /// One preserved range as it stands in the tree: a folio, or a part of a run of pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Folio {
+pub struct PreservedRange {
     /// The first page's number.
     pub pfn: u64,
     /// log2 of its pages.
@@ -57,7 +57,7 @@ pub struct Folio {
     pub(crate) ordinal: usize,
 }
 
-impl Folio {
+impl PreservedRange {
     /// The first byte's address.
     #[must_use]
     pub const fn addr(&self) -> PhysAddr {
@@ -84,7 +84,7 @@ impl Folio {
 #[derive(Clone, Debug)]
 pub struct Preserved {
     // In order of address. Shared, so that a clone costs nothing.
-    runs: Arc<Vec<Run>>,
+    runs: Arc<Vec<KeyRun>>,
     // Keys before each run.
     before: Arc<Vec<usize>>,
     // In order.
@@ -157,7 +157,7 @@ impl Preserved {
 
     /// The preserved range that holds `addr`. O(log runs).
     #[must_use]
-    pub fn lookup(&self, addr: PhysAddr) -> Option<Folio> {
+    pub fn lookup(&self, addr: PhysAddr) -> Option<PreservedRange> {
         let pfn = addr.pfn().get();
         let index = self
             .runs
@@ -172,7 +172,7 @@ impl Preserved {
             .before
             .get(index)?
             .checked_add(usize::try_from(key).ok()?)?;
-        Some(Folio {
+        Some(PreservedRange {
             pfn: run.pfn + (key << run.order.get()),
             order: run.order,
             ordinal,
@@ -207,7 +207,7 @@ impl Preserved {
 
     /// The first preserved range that shares a byte with `range`. O(log runs).
     #[must_use]
-    pub fn overlap(&self, range: PhysRange) -> Option<Folio> {
+    pub fn overlap(&self, range: PhysRange) -> Option<PreservedRange> {
         let last = range
             .start()
             .get()
@@ -225,21 +225,23 @@ impl Preserved {
 
     /// Runs of keys in order of address: consecutive ranges of one order.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
+    pub fn runs(&self) -> &[KeyRun] {
         &self.runs
     }
 
     /// Every key, in order of address.
-    pub fn iter(&self) -> impl Iterator<Item = Folio> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = PreservedRange> + '_ {
         self.runs
             .iter()
             .zip(self.before.iter())
             .flat_map(|(run, before)| {
-                (0..run.keys).zip(*before..).map(|(key, ordinal)| Folio {
-                    pfn: run.pfn + (key << run.order.get()),
-                    order: run.order,
-                    ordinal,
-                })
+                (0..run.keys)
+                    .zip(*before..)
+                    .map(|(key, ordinal)| PreservedRange {
+                        pfn: run.pfn + (key << run.order.get()),
+                        order: run.order,
+                        ordinal,
+                    })
             })
     }
 
@@ -315,7 +317,7 @@ impl Preserved {
     ///
     /// The address is null, not page-aligned, not preserved, or inside a larger preserved range.
     #[inline]
-    pub fn folio_at(&self, link: Link) -> Result<Folio, Damage> {
+    pub fn folio_at(&self, link: Link) -> Result<PreservedRange, Damage> {
         match self.lookup(link.to) {
             Some(folio) if folio.addr() == link.to && !link.is_null() => Ok(folio),
             found => Err(no_folio(&link, found, self.page_size)),
@@ -330,7 +332,7 @@ pub(crate) fn in_pages(page_size: PageSize, order: Order) -> u8 {
 
 /// Why no folio begins where `link` points to; `found` is what holds that address.
 #[cold]
-fn no_folio(link: &Link, found: Option<Folio>, page_size: PageSize) -> Damage {
+fn no_folio(link: &Link, found: Option<PreservedRange>, page_size: PageSize) -> Damage {
     let addr = link.to;
     let damage = |defect| link.damage(defect).found(addr);
     if addr.is_null() {

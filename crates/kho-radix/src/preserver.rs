@@ -188,10 +188,10 @@ impl Preserver {
     ///
     /// Those of the step.
     pub fn step<T, E>(&self, step: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        let mark = self.0.state.lock().tracker.mark();
+        let savepoint = self.0.state.lock().tracker.savepoint();
         let done = step();
         if done.is_err() {
-            self.undo(|tracker| tracker.prune(mark));
+            self.undo(|tracker| tracker.rollback(savepoint));
         }
         done
     }

@@ -6,7 +6,7 @@ use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted};
 use kho_mem::{Damage, Link, Located, PageSize, PhysMem, PhysMemExt};
 use zerocopy::FromBytes;
 
-use crate::{Claims, Folio, Preserved, Root};
+use crate::{Claims, Preserved, PreservedRange, Root};
 
 /// What every reader of preserved memory needs: the memory, what of it has an owner, and which
 /// versions were announced.
@@ -199,7 +199,7 @@ impl<'m> Reading<'m> {
     ///
     /// As [`Claims::folio`].
     #[inline]
-    pub fn folio(&mut self, link: Link) -> Result<Folio, Damage> {
+    pub fn folio(&mut self, link: Link) -> Result<PreservedRange, Damage> {
         self.claims_mut().folio(link)
     }
 
@@ -209,7 +209,7 @@ impl<'m> Reading<'m> {
     ///
     /// As [`Claims::page`].
     #[inline]
-    pub fn page(&mut self, link: Link) -> Result<Folio, Damage> {
+    pub fn page(&mut self, link: Link) -> Result<PreservedRange, Damage> {
         self.claims_mut().page(link)
     }
 

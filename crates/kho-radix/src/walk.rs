@@ -13,12 +13,12 @@ use zerocopy::little_endian::U64;
 use crate::Key;
 use crate::geometry::{Geometry, Root};
 use crate::leaf::{OpenRun, each_key, each_stretch};
-use crate::preserved::Run;
+use crate::preserved::KeyRun;
 use crate::seen::Seen;
 
 /// Reads the tree below `root`: its runs in order of key, and its nodes. Every node is visited
 /// once and only once, so the work is bounded by the memory that is there.
-pub(crate) fn walk(mem: &dyn PhysMem, root: Root) -> Result<(Vec<Run>, Seen), Damage> {
+pub(crate) fn walk(mem: &dyn PhysMem, root: Root) -> Result<(Vec<KeyRun>, Seen), Damage> {
     let mut runs = Runs {
         mem,
         page_size: root.page_size,
@@ -75,10 +75,10 @@ pub fn walk_keys(
 pub fn walk_runs(
     mem: &dyn PhysMem,
     root: impl Into<Root>,
-    mut visit: impl FnMut(Run),
+    mut visit: impl FnMut(KeyRun),
 ) -> Result<u64, Damage> {
     let mut count = 0;
-    let mut counted = |run: Run| {
+    let mut counted = |run: KeyRun| {
         count += run.keys;
         visit(run);
     };
@@ -123,7 +123,7 @@ pub(crate) struct Stretches<'f, F> {
     pub(crate) open: OpenRun,
 }
 
-impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
+impl<F: FnMut(KeyRun)> Visit for Stretches<'_, F> {
     fn leaf(&mut self, page: &[u8], addr: PhysAddr, base: u64) -> Result<(), Damage> {
         check_zero(page, addr, base)?;
         each_stretch(page, base, |key, count| {
@@ -137,7 +137,7 @@ impl<F: FnMut(Run)> Visit for Stretches<'_, F> {
 struct Runs<'m> {
     mem: &'m dyn PhysMem,
     page_size: PageSize,
-    runs: Vec<Run>,
+    runs: Vec<KeyRun>,
     open: Option<Open>,
 }
 
@@ -350,7 +350,7 @@ impl Runs<'_> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
-        let run = Run {
+        let run = KeyRun {
             pfn: open.first.pfn(),
             keys: open.keys,
             order: open.first.order(),
@@ -366,7 +366,7 @@ impl Runs<'_> {
     }
 
     /// Names the first key of `run` that is not in memory.
-    fn outside(&self, run: &Run, leaf: PhysAddr) -> Damage {
+    fn outside(&self, run: &KeyRun, leaf: PhysAddr) -> Damage {
         let step = run.order.pages();
         let backed = |index: u64| {
             let addr = PhysAddr::new(

@@ -1,18 +1,15 @@
 //! The tracker that many threads fill, and the leaves that many threads read, against those for one thread.
 //! What no thread can be made to do on purpose is in `tests/loom`.
 #![cfg(not(loom))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kho_mem::{Arena, ArenaConfig, Handed, Link, Order, PageRun, PhysAddr, PhysMemExt, SliceMem};
 use kho_radix::{
-    Key, Leaves, Preserved, Run, SharedTracker, Tracker, TrackerError, walk_keys, walk_runs,
+    Key, KeyRun, Leaves, Preserved, SharedTracker, Tracker, TrackerError, walk_keys, walk_runs,
 };
 use proptest::prelude::*;
 use zerocopy::little_endian::U64;
@@ -32,7 +29,7 @@ fn page(pfn: u64) -> Key {
     Key::encode(PhysAddr::new(pfn << 12), Order::ZERO).unwrap()
 }
 
-fn keys_of(run: Run) -> impl Iterator<Item = Key> {
+fn keys_of(run: KeyRun) -> impl Iterator<Item = Key> {
     (0..run.keys).map(move |index| {
         let pfn = run.pfn + (index << run.order.get());
         Key::encode(PhysAddr::new(pfn << 12), run.order).unwrap()
@@ -74,7 +71,7 @@ fn shape(mem: &Handed, root: PhysAddr) -> Vec<(u32, u64, Vec<u64>)> {
 #[derive(Clone, Debug)]
 enum Step {
     Key(bool, Key),
-    Folios(bool, Run),
+    Folios(bool, KeyRun),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -94,7 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (any::<bool>(), pfn, 1u64..70_000, 0u8..12).prop_map(|(add, pfn, n, o)| {
             let pfn = pfn >> o << o;
             let keys = n.min(((1 << 52) - pfn) >> o);
-            Step::Folios(add, Run { pfn, keys, order: order(o) })
+            Step::Folios(add, KeyRun { pfn, keys, order: order(o) })
         }),
     ];
     prop::collection::vec(step, 0..12)
@@ -156,7 +153,7 @@ proptest! {
             Key::encode(PhysAddr::new(pfn >> o << o << 12), order(o)).unwrap()
         }).collect::<BTreeSet<_>>().into_iter().collect();
         // Rows that share words at both ends, far from the keys.
-        let rows: Vec<Run> = rows.into_iter().map(|row| Run {
+        let rows: Vec<KeyRun> = rows.into_iter().map(|row| KeyRun {
             pfn: (1 << 30) + row * 1000,
             keys: 1000,
             order: Order::ZERO,
@@ -207,13 +204,13 @@ proptest! {
         let arena = arena();
         // At the end of the arena, far from the nodes, so that `Preserved` finds the memory.
         let from = (BASE >> 12) + PAGES - 1500;
-        let rows: Vec<Run> = rows.into_iter().map(|(first, keys)| Run {
+        let rows: Vec<KeyRun> = rows.into_iter().map(|(first, keys)| KeyRun {
             pfn: from + first,
             keys,
             order: Order::ZERO,
         }).collect();
         let shared = SharedTracker::new(&arena, 16).unwrap();
-        let added: Vec<Run> = std::thread::scope(|scope| {
+        let added: Vec<KeyRun> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|thread| {
                 let (shared, rows) = (&shared, &rows);
                 scope.spawn(move || {
@@ -257,7 +254,7 @@ proptest! {
         let arena = arena();
         let mut tracker = Tracker::new(arena.clone()).unwrap();
         for (pfn, keys, o) in dense {
-            let _ = tracker.add_folios(Run { pfn: pfn >> o << o, keys, order: order(o) });
+            let _ = tracker.add_folios(KeyRun { pfn: pfn >> o << o, keys, order: order(o) });
         }
         for (addr, o) in sparse {
             let _ = tracker.add(Key::encode(PhysAddr::new(addr >> 12 >> o << o << 12), order(o)).unwrap());
@@ -346,7 +343,7 @@ proptest! {
             if pages > 0 {
                 let from = pfn >> o;
                 let keys = ((pfn + pages - 1) >> o) - from + 1;
-                tracker.add_folios(Run { pfn: from << o, keys, order: order(o) }).unwrap();
+                tracker.add_folios(KeyRun { pfn: from << o, keys, order: order(o) }).unwrap();
             }
         }
         prop_assert_eq!(SharedTracker::nodes_for(memory, order(largest)), tracker.nodes().count());
@@ -387,7 +384,7 @@ fn a_pool_that_is_used_up_says_so() {
         error.to_string(),
         "all 6 nodes that the tracker was made with are used"
     );
-    let row = Run {
+    let row = KeyRun {
         pfn: 32760,
         keys: 16,
         order: Order::ZERO,
@@ -423,7 +420,7 @@ fn rows_that_are_none_are_refused() {
         ((1 << 52) - 1, 2, 0),
         (0, u64::MAX, 3),
     ] {
-        let row = Run {
+        let row = KeyRun {
             pfn,
             keys,
             order: order(o),

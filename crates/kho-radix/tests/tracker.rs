@@ -1,15 +1,11 @@
 //! The tracker that is written, against plain collections, hand-made bytes, and the reader.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::panic
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::collections::BTreeSet;
 
 use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr, PhysMemExt};
-use kho_radix::{Key, Preserved, Preserver, Run, Tracker, TrackerError, walk_keys, walk_runs};
+use kho_radix::{Key, KeyRun, Preserved, Preserver, Tracker, TrackerError, walk_keys, walk_runs};
 use proptest::prelude::*;
 
 const BASE: u64 = 0x1000_0000;
@@ -69,8 +65,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Whether `runs` are the keys of `model` in order, as few as there can be.
-fn is_runs_of(runs: &[Run], model: &BTreeSet<Key>) -> bool {
-    let key = |run: &Run, i: u64| {
+fn is_runs_of(runs: &[KeyRun], model: &BTreeSet<Key>) -> bool {
+    let key = |run: &KeyRun, i: u64| {
         Key::encode(
             PhysAddr::new((run.pfn + (i << run.order.get())) << 12),
             run.order,
@@ -111,7 +107,7 @@ proptest! {
                 Step::Folios(add, pfn, n, o) => {
                     let pfn = pfn >> o << o;
                     let n = n.min(((1 << 52) - pfn) >> o);
-                    let run = Run { pfn, keys: n, order: order(o) };
+                    let run = KeyRun { pfn, keys: n, order: order(o) };
                     let keys: Vec<_> = (0..n)
                         .map(|i| Key::encode(PhysAddr::new((pfn + (i << o)) << 12), order(o)).unwrap())
                         .collect();
@@ -286,11 +282,11 @@ fn deleting_frees_no_node_but_a_step_taken_back_does() {
     tracker.add(near).unwrap();
     tracker.remove(near).unwrap();
     assert_eq!(tracker.nodes().count(), 6);
-    let (mark, free) = (tracker.mark(), arena.free_pages());
+    let (savepoint, free) = (tracker.savepoint(), arena.free_pages());
     tracker.add(far).unwrap();
     tracker.remove(far).unwrap();
     assert!(arena.free_pages() < free);
-    tracker.prune(mark).unwrap();
+    tracker.rollback(savepoint).unwrap();
     assert_eq!(
         (arena.free_pages(), tracker.nodes().count()),
         (free, 6),
@@ -310,14 +306,14 @@ fn a_leaf_that_was_taken_back_is_made_anew() {
         // What led there is forgotten at once, and also where other nodes have taken the places.
         let sibling = key(addr.addr().get() ^ 0x40_0000_0000);
         for others in [&[][..], &[sibling]] {
-            let (mark, nodes) = (tracker.mark(), tracker.nodes().count());
+            let (savepoint, nodes) = (tracker.savepoint(), tracker.nodes().count());
             // The second one is found by the way of the first.
             let next = key(addr.addr().get() + 0x800_0000);
             tracker.add(addr).unwrap();
             tracker.add(next).unwrap();
             tracker.remove(next).unwrap();
             tracker.remove(addr).unwrap();
-            tracker.prune(mark).unwrap();
+            tracker.rollback(savepoint).unwrap();
             assert_eq!(tracker.nodes().count(), nodes);
             others.iter().for_each(|other| tracker.add(*other).unwrap());
             assert!(!tracker.contains(addr) && tracker.remove(addr).is_err());
@@ -331,7 +327,7 @@ fn a_leaf_that_was_taken_back_is_made_anew() {
             others
                 .iter()
                 .for_each(|other| tracker.remove(*other).unwrap());
-            tracker.prune(mark).unwrap();
+            tracker.rollback(savepoint).unwrap();
             assert_eq!(tracker.nodes().count(), nodes);
         }
     }
@@ -382,7 +378,7 @@ fn what_is_dropped_is_no_longer_preserved() {
         pfn: at.pfn().get(),
         pages: 1,
     });
-    let arena = handed.settle(preserved.page_runs().chain(nodes), &[]);
+    let arena = handed.reclaim(preserved.page_runs().chain(nodes), &[]);
     assert_eq!(arena.free_pages(), 2048 - 7);
     drop(handed.adopt(addr, Order::ZERO).unwrap());
     handed.free_rest();

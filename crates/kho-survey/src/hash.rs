@@ -3,7 +3,7 @@
 use kho_mem::Piece;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Progress, Step, Survey};
+use crate::{Error, Survey, SurveyProgress, SurveyStep};
 
 impl Survey<'_> {
     /// Computes the sha256 of every file that was read, as an admitted handover restores it. From here on
@@ -12,7 +12,7 @@ impl Survey<'_> {
     /// # Errors
     ///
     /// The verdict does not cover a file, memory can not be read, or `progress` asked to stop.
-    pub fn hash(&mut self, progress: &mut Progress<'_>) -> Result<(), Error> {
+    pub fn hash(&mut self, progress: &mut SurveyProgress<'_>) -> Result<(), Error> {
         let (Some(Ok(admitted)), Some(handover)) = (&self.verdict, &self.handover) else {
             return Ok(());
         };
@@ -38,7 +38,7 @@ impl Survey<'_> {
                     let piece = piece.map_err(|error| Error::of_memory(&error))?;
                     hash.update(piece);
                     done += piece.len();
-                    if !progress(Step::Hash, done, Some(total)) {
+                    if !progress(SurveyStep::Hash, done, Some(total)) {
                         return Err(Error::Interrupted);
                     }
                 }

@@ -17,7 +17,7 @@ pub use hash::Hasher;
 pub use kho_compat::{Admitted, Manifest, Refused, Registry};
 pub use kho_core::{Entry, Handover, PhysAddr, PhysMem};
 pub use report::{members_json, value};
-pub use survey::{Found, Options, Progress, ScratchSource, Step, Survey};
+pub use survey::{Found, ScratchSource, Survey, SurveyOptions, SurveyProgress, SurveyStep};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

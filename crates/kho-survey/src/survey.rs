@@ -15,7 +15,7 @@ use crate::Error;
 /// What takes long, for whoever shows progress.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Step {
+pub enum SurveyStep {
     /// Memory is searched for a handover: in bytes.
     Scan,
     /// Files are read: in files.
@@ -26,12 +26,12 @@ pub enum Step {
 
 /// Is called with the step, how much of it is done, and of how much, where that is known. Returns
 /// whether to go on.
-pub type Progress<'p> = dyn FnMut(Step, u64, Option<u64>) -> bool + 'p;
+pub type SurveyProgress<'p> = dyn FnMut(SurveyStep, u64, Option<u64>) -> bool + 'p;
 
 /// Where in memory the handover begins, as far as that is known.
 #[derive(Clone, Copy, Default, Debug)]
 #[non_exhaustive]
-pub struct Options {
+pub struct SurveyOptions {
     /// Where the handover begins, all of it: nothing is looked for.
     pub entry: Option<Entry>,
     /// The root FDT's address. Without it memory is searched for one.
@@ -44,7 +44,7 @@ pub struct Options {
     pub page_size: Option<PageSize>,
 }
 
-impl Options {
+impl SurveyOptions {
     /// Says where the handover begins.
     #[must_use]
     pub const fn entry(mut self, entry: Entry) -> Self {
@@ -140,8 +140,8 @@ impl<'m> Survey<'m> {
     pub fn of(
         mem: &'m dyn PhysMem,
         registry: &'static Registry,
-        options: &Options,
-        progress: &mut Progress<'_>,
+        options: &SurveyOptions,
+        progress: &mut SurveyProgress<'_>,
     ) -> Self {
         let mut survey = Self {
             registry,
@@ -166,14 +166,14 @@ impl<'m> Survey<'m> {
     fn run(
         &mut self,
         mem: &'m dyn PhysMem,
-        options: &Options,
-        progress: &mut Progress<'_>,
+        options: &SurveyOptions,
+        progress: &mut SurveyProgress<'_>,
     ) -> Result<(), Error> {
         let registry = self.registry;
         let mut entry = self.find(mem, options, progress)?;
         self.entry = Some(entry);
 
-        let root = Handover::read_root(mem, entry)?;
+        let root = RootFdt::read(mem, entry)?;
         let admitted = Handover::admit_root(registry, &root);
         self.root = Some(root.clone());
         if let Err(refused) = admitted {
@@ -203,8 +203,8 @@ impl<'m> Survey<'m> {
     fn find(
         &mut self,
         mem: &dyn PhysMem,
-        options: &Options,
-        progress: &mut Progress<'_>,
+        options: &SurveyOptions,
+        progress: &mut SurveyProgress<'_>,
     ) -> Result<Entry, Error> {
         if let Some(entry) = options.entry {
             self.scratch_source = entry.scratch.map(|_| ScratchSource::Argument);
@@ -217,8 +217,9 @@ impl<'m> Survey<'m> {
                 entry.with_page_size(kho_image::page_size(mem, entry.fdt_addr))
             }
             (given, _) => {
-                let scan =
-                    kho_image::scan(mem, &mut |done, total| progress(Step::Scan, done, total));
+                let scan = kho_image::scan(mem, &mut |done, total| {
+                    progress(SurveyStep::Scan, done, total)
+                });
                 if scan.stopped {
                     return Err(Error::Interrupted);
                 }
@@ -251,7 +252,7 @@ impl<'m> Survey<'m> {
     fn contents(
         &mut self,
         handover: &Handover<'m>,
-        progress: &mut Progress<'_>,
+        progress: &mut SurveyProgress<'_>,
     ) -> Result<(), Error> {
         let mut reading = handover.reading()?;
         handover.add_to(&mut self.manifest);
@@ -259,8 +260,8 @@ impl<'m> Survey<'m> {
             let mut surveying = Surveying {
                 handover,
                 reading: &mut reading,
-                registry: Some(self.registry),
-                progress: &mut |done, total| progress(Step::Files, done, Some(total)),
+                registry: self.registry,
+                progress: &mut |done, total| progress(SurveyStep::Files, done, Some(total)),
             };
             let Some(mut contents) = owner.survey(&mut surveying)? else {
                 continue;

@@ -1,5 +1,5 @@
 //! Surveys of a capture: whole, interrupted, and where the handover is known.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use kho_compat::Registry;
 use kho_image::Image;
 // Links the memfds' owner.
 use kho_memfd as _;
-use kho_survey::{Error, Options, Step, Survey};
+use kho_survey::{Error, Survey, SurveyOptions, SurveyStep};
 use serde_json::Value;
 
 fn captures() -> std::path::PathBuf {
@@ -16,10 +16,14 @@ fn captures() -> std::path::PathBuf {
 
 fn image() -> Image {
     let path = captures().join("small.core.zst");
-    Image::open(&path, &kho_image::Options::default()).unwrap()
+    Image::open(&path, &kho_image::ImageOptions::default(), &mut |_, _| true).unwrap()
 }
 
-fn survey<'i>(image: &'i Image, options: &Options, go_on: impl Fn(Step) -> bool) -> Survey<'i> {
+fn survey<'i>(
+    image: &'i Image,
+    options: &SurveyOptions,
+    go_on: impl Fn(SurveyStep) -> bool,
+) -> Survey<'i> {
     let registry = Registry::linked().unwrap();
     Survey::of(image, registry, options, &mut |step, _, _| go_on(step))
 }
@@ -27,7 +31,7 @@ fn survey<'i>(image: &'i Image, options: &Options, go_on: impl Fn(Step) -> bool)
 #[test]
 fn a_whole_survey_has_the_facts_of_the_capture() {
     let image = image();
-    let mut survey = survey(&image, &Options::default(), |_| true);
+    let mut survey = survey(&image, &SurveyOptions::default(), |_| true);
     survey.hash(&mut |_, _, _| true).unwrap();
     assert!(survey.failure.is_none());
     let found = survey.json(&|at| image.locate(at));
@@ -44,10 +48,14 @@ fn a_whole_survey_has_the_facts_of_the_capture() {
 #[test]
 fn an_interrupted_survey_keeps_what_it_found() {
     let image = image();
-    let before = survey(&image, &Options::default(), |step| step != Step::Scan);
+    let before = survey(&image, &SurveyOptions::default(), |step| {
+        step != SurveyStep::Scan
+    });
     assert!(matches!(before.failure, Some(Error::Interrupted)));
     assert!(before.root.is_none() && before.verdict.is_none());
-    let files = survey(&image, &Options::default(), |step| step != Step::Files);
+    let files = survey(&image, &SurveyOptions::default(), |step| {
+        step != SurveyStep::Files
+    });
     assert!(matches!(files.failure, Some(Error::Interrupted)));
     let luo = files.luo().unwrap();
     assert!(!luo.sessions().is_empty() && luo.file(0, 0).is_none());
@@ -58,9 +66,11 @@ fn an_interrupted_survey_keeps_what_it_found() {
 #[test]
 fn where_the_handover_is_known_nothing_is_looked_for() {
     let image = image();
-    let entry = survey(&image, &Options::default(), |_| true).entry.unwrap();
-    let known = Options::default().entry(entry);
-    let survey = survey(&image, &known, |step| step != Step::Scan);
+    let entry = survey(&image, &SurveyOptions::default(), |_| true)
+        .entry
+        .unwrap();
+    let known = SurveyOptions::default().entry(entry);
+    let survey = survey(&image, &known, |step| step != SurveyStep::Scan);
     assert!(survey.failure.is_none());
     assert!(survey.verdict.is_some_and(|verdict| verdict.is_ok()));
 }

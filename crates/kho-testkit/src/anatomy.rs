@@ -112,25 +112,6 @@ impl Anatomy {
             .find(|node| node.level == level)
             .expect("a node of each level")
     }
-
-    /// A preserved single page that no structure known here uses.
-    pub fn spare_page(&self) -> u64 {
-        let mut used = vec![self.fdt, self.luo, self.metadata, self.flbs];
-        used.extend(&self.blocks);
-        for session in &self.sessions {
-            used.extend(&session.blocks);
-            for file in &session.files {
-                used.push(file.data);
-                used.extend(&file.chunks);
-                used.extend(&file.list);
-            }
-        }
-        let spare = self
-            .keys
-            .iter()
-            .find(|(pa, order)| *order > 0 && !used.contains(pa));
-        spare.expect("the kernel's own test preserves some").0
-    }
 }
 
 fn file(mem: &Memory, pa: u64) -> FileAt {

@@ -147,12 +147,8 @@ impl Builder {
 
     /// A preserved folio that begins with `bytes`.
     pub fn blob(&mut self, bytes: &[u8]) -> u64 {
-        let order = bytes
-            .len()
-            .div_ceil(self.page())
-            .max(1)
-            .next_power_of_two()
-            .ilog2();
+        let order = bytes.len().div_ceil(self.page()).max(1).next_power_of_two();
+        let order = order.ilog2();
         let pa = self.folio(order);
         self.mem.write(pa, bytes);
         pa
@@ -314,10 +310,8 @@ impl Builder {
         let root = fdt.begin_node("").unwrap();
         fdt.property_string("compatible", compatible).unwrap();
         for (name, size) in regions {
-            let order = (*size as usize)
-                .div_ceil(self.page())
-                .next_power_of_two()
-                .ilog2();
+            let order = (*size as usize).div_ceil(self.page()).next_power_of_two();
+            let order = order.ilog2();
             let start = self.folio(order);
             let node = fdt.begin_node(name).unwrap();
             fdt.property_string("compatible", "reserve-mem-v1").unwrap();
@@ -413,11 +407,8 @@ impl Builder {
         assert!(bytes.len() <= self.page(), "the root FDT is one page");
         self.mem.write(fdt, &bytes);
         let table = self.alloc(0);
-        let entries: Vec<u64> = self
-            .scratch
-            .iter()
-            .flat_map(|(addr, size)| [*addr, *size])
-            .collect();
+        let entries = self.scratch.iter();
+        let entries: Vec<u64> = entries.flat_map(|(addr, size)| [*addr, *size]).collect();
         self.mem.write(table, &le(&entries));
         let scratch = (table, 16 * self.scratch.len() as u64);
         // setup_data: next, type 10, len 32, then kho_data.

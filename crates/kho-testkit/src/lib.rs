@@ -8,6 +8,7 @@
 
 mod anatomy;
 mod builder;
+pub mod kernel;
 mod memory;
 mod random;
 

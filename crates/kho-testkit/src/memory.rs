@@ -66,10 +66,8 @@ impl Memory {
         let mut at = pa;
         let mut rest = bytes;
         while !rest.is_empty() {
-            let page = self
-                .pages
-                .get_mut(&(at >> 12))
-                .unwrap_or_else(|| panic!("no page at {at:#x}"));
+            let page = self.pages.get_mut(&(at >> 12));
+            let page = page.unwrap_or_else(|| panic!("no page at {at:#x}"));
             let from = at as usize % PAGE;
             let len = rest.len().min(PAGE - from);
             page[from..from + len].copy_from_slice(&rest[..len]);
@@ -122,10 +120,8 @@ impl Memory {
         let mut headers = Vec::new();
         for (pa, size) in &runs {
             let bytes = self.read_run(*pa, *size);
-            let stored = bytes
-                .iter()
-                .rposition(|b| *b != 0)
-                .map_or(0, |n| (n + 1).next_multiple_of(PAGE));
+            let stored = bytes.iter().rposition(|b| *b != 0);
+            let stored = stored.map_or(0, |n| (n + 1).next_multiple_of(PAGE));
             headers.extend([1u32, 6].iter().flat_map(|v| v.to_le_bytes()));
             // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
             let fields = [out.len() as u64, *pa, *pa, stored as u64, *size, 4096];

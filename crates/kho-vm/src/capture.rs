@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use kho_guest::{Fact, FileSpec, Name, Plan, Step, seed_of};
+use kho_guest::{Fact, FileSpec, Plan, SessionName, Step, seed_of};
 use kho_mem::PAGE_SIZE_U64;
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
             let text = fs::read(path).map_err(of_file(path))?;
             serde_json::from_slice(&text).map_err(|error| Failure::of(path.display(), error))?
         }
-        None => args.plan(),
+        None => args.plan()?,
     };
     let (arguments, memory) = (args.arguments(), args.memory);
     let wanted = Wanted {
@@ -124,19 +124,19 @@ impl Args {
         format!("{reserved}{}", self.command_line).trim().to_owned()
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> Result<Plan, Failure> {
         let folios = if self.huge { Folios::Huge } else { self.folios };
         let mut steps = folios.knobs();
         let mut from = 0;
         for index in 0..self.sessions {
             let to = self.files * (index + 1) / self.sessions;
             steps.push(Step::Create {
-                session: Name::new(format!("session-{index}")),
+                session: session_name(&format!("session-{index}"))?,
                 files: (from..to).map(|file| self.file(file, folios)).collect(),
             });
             from = to;
         }
-        Plan { steps }
+        Ok(Plan { steps })
     }
 
     fn file(&self, index: u64, folios: Folios) -> FileSpec {
@@ -147,7 +147,7 @@ impl Args {
 }
 
 /// A small handover of files in such folios.
-pub(crate) fn small(folios: Folios) -> Plan {
+pub(crate) fn small(folios: Folios) -> Result<Plan, Failure> {
     const SIZES: [u64; 7] = [5000, 300_000, 0, 64 << 10, 20_000, 1, 100_000];
     let mut steps = folios.knobs();
     for (session, sizes) in SIZES.chunks(4).enumerate() {
@@ -157,11 +157,15 @@ pub(crate) fn small(folios: Folios) -> Plan {
             ..folios.file(token, *size, token)
         });
         steps.push(Step::Create {
-            session: Name::new(format!("session {session}")),
+            session: session_name(&format!("session {session}"))?,
             files: files.collect(),
         });
     }
-    Plan { steps }
+    Ok(Plan { steps })
+}
+
+fn session_name(name: &str) -> Result<SessionName, Failure> {
+    SessionName::new(name).map_err(|error| Failure::of(name, error))
 }
 
 /// Sizes that the kernel has a knob for, in KiB.

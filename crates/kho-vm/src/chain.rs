@@ -131,8 +131,8 @@ fn hand_on(sessions: &[SessionRead], owner: u32, owners: u32) -> Plan {
     let mut plan = retrieve_all(sessions);
     for session in sessions {
         plan.steps.push(Step::Again {
-            from: session.name.clone(),
-            into: session.name.clone(),
+            from: session.name,
+            into: session.name,
         });
     }
     let is_last = owner + 1 == owners;

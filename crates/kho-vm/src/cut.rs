@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kho_core::{Entry, Handover};
-use kho_image::{Options, write_elf};
+use kho_image::{ImageOptions, write_elf};
 use kho_mem::{PageRun, PhysMem};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) fn write(
         false => core,
     };
     // What was cut is the same handover.
-    let cut = open(&image, &Options::default())?;
+    let cut = open(&image, &ImageOptions::default())?;
     if reading::read(&cut, entry)?.facts != *facts {
         let text = "what was cut out of memory reads otherwise than the memory".to_owned();
         return Err(Failure::Failed(text));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kho_core::Entry;
 use kho_guest::Plan;
-use kho_image::{Image, Options, write_raw};
+use kho_image::{Image, ImageOptions, write_raw};
 use kho_mem::{PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,9 +40,9 @@ impl Placed {
     pub(crate) fn open(image: &Path, dir: &Path) -> Result<Self, Failure> {
         let known = beside(image);
         let base = known.as_ref().and_then(|known| number(known, "base"));
-        let options = Options {
+        let options = ImageOptions {
             base: PhysAddr::new(base.unwrap_or_default()),
-            ..Options::default()
+            ..ImageOptions::default()
         };
         let memory = open(image, &options)?;
         let entry = match known.as_ref().and_then(entry_of) {
@@ -77,9 +77,9 @@ impl Placed {
 
     /// Its memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        let options = Options {
+        let options = ImageOptions {
             base: PhysAddr::new(self.base),
-            ..Options::default()
+            ..ImageOptions::default()
         };
         open(&self.raw, &options)
     }
@@ -130,8 +130,9 @@ impl Placed {
 }
 
 /// Opens an image.
-pub(crate) fn open(path: &Path, options: &Options) -> Result<Image, Failure> {
-    Image::open(path, options).map_err(|error| Failure::Failed(error.to_string()))
+pub(crate) fn open(path: &Path, options: &ImageOptions) -> Result<Image, Failure> {
+    let image = Image::open(path, options, &mut |_, _| true);
+    image.map_err(|error| Failure::Failed(error.to_string()))
 }
 
 /// The end of the scratch areas.

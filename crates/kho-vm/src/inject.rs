@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kho_guest::{Fact, Found, Hasher, Name, Plan, Seen, Step, Tried, Wrong};
+use kho_guest::{Fact, Found, Hasher, Plan, Seen, SessionName, Step, Tried, Wrong, name};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -138,11 +138,11 @@ pub(crate) fn inject(vm: &Vm, image: &Path, from: Option<&Path>) -> Result<Repor
 /// Every session, retrieved and finished.
 pub(crate) fn retrieve_all(sessions: &[SessionRead]) -> Plan {
     let retrieve = |session: &SessionRead| Step::Retrieve {
-        session: session.name.clone(),
+        session: session.name,
         tokens: session.files.iter().map(|file| file.token).collect(),
     };
     let finish = |session: &SessionRead| Step::Finish {
-        session: session.name.clone(),
+        session: session.name,
     };
     let all = sessions.iter().map(retrieve);
     let all = all.chain(sessions.iter().map(finish));
@@ -195,7 +195,7 @@ pub(crate) fn compare_preserved(sessions: &[SessionRead], facts: &[Fact]) -> Vec
 }
 
 /// Files by session and token.
-type Files<'f> = BTreeMap<(&'f Name, u64), &'f Found>;
+type Files<'f> = BTreeMap<(&'f SessionName, u64), &'f Found>;
 
 fn compare_files(sessions: &[SessionRead], seen: &Files<'_>, done: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -218,7 +218,7 @@ fn compare_files(sessions: &[SessionRead], seen: &Files<'_>, done: &str) -> Vec<
 #[derive(Default)]
 struct Reported<'f> {
     files: Files<'f>,
-    finished: BTreeSet<&'f Name>,
+    finished: BTreeSet<&'f SessionName>,
     wrong: Vec<String>,
 }
 
@@ -286,7 +286,7 @@ fn against(dir: &Path, reading: &Reading) -> Result<Vec<String>, Failure> {
 }
 
 /// The directories that hold a session's files, and the sessions' names.
-fn directories(dir: &Path) -> Result<Vec<(PathBuf, Name)>, Failure> {
+fn directories(dir: &Path) -> Result<Vec<(PathBuf, SessionName)>, Failure> {
     let manifest = pack::manifest(dir);
     let listed = manifest
         .as_ref()
@@ -294,8 +294,11 @@ fn directories(dir: &Path) -> Result<Vec<(PathBuf, Name)>, Failure> {
     let Some(listed) = listed else {
         let mut all = Vec::new();
         for path in entries(dir)?.into_iter().filter(|path| path.is_dir()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let name = name.parse().unwrap_or_else(|_| Name::from(&*name));
+            let text = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = match name::decode(&text) {
+                Some(name) => name,
+                None => SessionName::new(&*text).map_err(|error| Failure::of(&text, error))?,
+            };
             all.push((path, name));
         }
         return Ok(all);
@@ -307,7 +310,7 @@ fn directories(dir: &Path) -> Result<Vec<(PathBuf, Name)>, Failure> {
         };
         let first = session.get("files")?.as_array()?.first()?;
         let path = dir.join(first.get("path")?.as_str()?);
-        Some((path.parent()?.to_owned(), Name::new(name)))
+        Some((path.parent()?.to_owned(), SessionName::new(name).ok()?))
     };
     // A session without files has no directory.
     Ok(listed.iter().filter_map(of).collect())

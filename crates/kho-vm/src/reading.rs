@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use kho_compat::{Fact, Registry};
 use kho_core::Entry;
 use kho_core::metadata::v1::METADATA_SUBTREE;
-use kho_guest::{Found, Name};
+use kho_guest::{Found, SessionName};
 use kho_luo::{Body, File, Session, Surveyed};
 // The handler of the files is referred to: the linker drops what nothing refers to.
 use kho_mem::{PhysMem, PhysMemExt};
 use kho_memfd as _;
-use kho_survey::{Options, Survey};
+use kho_survey::{Survey, SurveyOptions};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ pub(crate) struct Reading {
 
 /// A session.
 pub(crate) struct SessionRead {
-    pub(crate) name: Name,
+    pub(crate) name: SessionName,
     /// Where its entry lies.
     pub(crate) at: u64,
     pub(crate) files: Vec<FileRead>,
@@ -99,7 +99,7 @@ pub(crate) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
             false
         }
     };
-    let options = Options::default().entry(entry);
+    let options = SurveyOptions::default().entry(entry);
     let mut survey = Survey::of(memory, registry, &options, &mut progress);
     let done = match survey.failure.take() {
         Some(error) => Err(error),
@@ -144,7 +144,7 @@ fn sessions(luo: &Surveyed) -> Result<Vec<SessionRead>, Failure> {
             read.ok_or_else(|| failed(format!("file {:#x} is of no known handler", file.token)))
         });
         Ok(SessionRead {
-            name: Name::new(session.name().as_bytes()),
+            name: SessionName::new(session.name().as_bytes()).map_err(failed)?,
             at: session.at().get(),
             files: files.collect::<Result<_, _>>()?,
         })
@@ -156,7 +156,7 @@ fn file_read(luo: &Surveyed, session: usize, index: usize, file: &File) -> Optio
     let facts = Fact::Map(luo.file(session, index)?.facts());
     let number = |name: &str| facts.get(name)?.as_u64();
     Some(FileRead {
-        token: file.token,
+        token: file.token.get(),
         at: file.at.get(),
         data: file.data,
         size: number("size")?,
@@ -236,7 +236,8 @@ mod tests {
     fn captures_are_read_as_their_facts_say() {
         for name in ["small", "mixed", "reserve", "none"] {
             let path = root().join(format!("tests/captures/{name}.core.zst"));
-            let image = Image::open(&path, &kho_image::Options::default()).unwrap();
+            let image =
+                Image::open(&path, &kho_image::ImageOptions::default(), &mut |_, _| true).unwrap();
             let facts = path.with_file_name(format!("{name}.facts.json"));
             let facts: Value = serde_json::from_slice(&std::fs::read(facts).unwrap()).unwrap();
             let number = |name: &str| facts["entry"][name].as_u64().unwrap();

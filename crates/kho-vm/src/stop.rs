@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kho_core::Entry;
 use kho_guest::Fact;
-use kho_image::{Image, Options};
+use kho_image::{Image, ImageOptions};
 use kho_mem::PhysAddr;
 
 use crate::failure::Failure;
@@ -26,7 +26,7 @@ pub(crate) struct Stopped {
 impl Stopped {
     /// The machine's memory.
     pub(crate) fn memory(&self) -> Result<Image, Failure> {
-        open(&self.raw, &Options::default())
+        open(&self.raw, &ImageOptions::default())
     }
 }
 

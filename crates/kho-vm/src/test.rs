@@ -257,7 +257,7 @@ fn again(vm: &Vm) -> Found {
 fn captured(vm: &Vm, folios: Folios, arguments: &str) -> Found {
     let dir = tempdir()?;
     let wanted = Wanted {
-        plan: small(folios),
+        plan: small(folios)?,
         arguments: arguments.to_owned(),
         memory: 256 << 20,
     };
@@ -295,10 +295,17 @@ fn client_plan(reading: &Reading) -> Plan {
     let finish = rest.iter().position(is_finish);
     let finish = rest.split_off(finish.unwrap_or(rest.len()));
     steps.extend(rest);
-    let first = reading.sessions.iter();
-    let mut first = first.filter_map(|of| Some((of.name.clone(), of.files.first()?.token)));
-    let first = first.next();
-    steps.extend(first.map(|(session, token)| Step::ChecksIncoming { session, token }));
+    for session in reading
+        .sessions
+        .iter()
+        .filter(|session| !session.files.is_empty())
+        .take(1)
+    {
+        steps.extend(session.files.first().map(|file| Step::ChecksIncoming {
+            session: session.name,
+            token: file.token,
+        }));
+    }
     steps.push(Step::Checks);
     steps.extend(finish);
     Plan { steps }

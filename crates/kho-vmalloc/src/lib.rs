@@ -22,7 +22,7 @@ pub use kho_mem::{Damage, Folio, Link, Located, PhysAddr, PhysMem, PhysMemExt};
 pub use kho_radix::{Failed, Preserver, Reading, RestoreError, Restoring};
 pub use preserve::{PreserveError, PreservedArea};
 pub use read::Area;
-pub use restore::Restored;
+pub use restore::RestoredArea;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

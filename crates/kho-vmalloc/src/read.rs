@@ -121,7 +121,7 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
             .next()
             .map_or(next, |word| word.link(|word| word, "vmalloc chunk"));
         let mut full = true;
-        for phys in words {
+        for phys in words.take(v1::chunk_entries(area.page_size)) {
             let run = phys.link(|phys| phys, "vmalloc pages");
             if run.is_null() {
                 full = false;

@@ -9,7 +9,7 @@ use crate::v1::VmallocSer;
 
 /// An area that may be used: its bytes in order, as they lie in memory.
 #[derive(Clone)]
-pub struct Restored<'m> {
+pub struct RestoredArea<'m> {
     mem: &'m dyn PhysMem,
     area: Area,
 }
@@ -23,15 +23,15 @@ impl Area {
     pub fn restore<'m>(
         restoring: &mut Restoring<'_, 'm>,
         ser: &Located<VmallocSer>,
-    ) -> Result<Restored<'m>, RestoreError> {
+    ) -> Result<RestoredArea<'m>, RestoreError> {
         restoring.found(&COMPONENT)?;
         let area = Self::read(restoring, ser)?;
         let mem = restoring.mem();
-        Ok(Restored { mem, area })
+        Ok(RestoredArea { mem, area })
     }
 }
 
-impl<'m> Restored<'m> {
+impl<'m> RestoredArea<'m> {
     /// The area.
     #[must_use]
     pub const fn area(&self) -> &Area {

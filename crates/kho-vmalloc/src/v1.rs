@@ -24,7 +24,12 @@ pub const FLAG_HUGE: u16 = 1 << 1;
 pub const FLAGS: u16 = FLAG_ALLOC | FLAG_HUGE;
 
 /// Entries in a chunk page.
-pub const CHUNK_ENTRIES: usize = PAGE_SIZE / size_of::<u64>() - 1;
+pub const CHUNK_ENTRIES: usize = chunk_entries(PageSize::K4);
+
+/// Entries in a chunk page of `size`: what its header leaves.
+pub(crate) const fn chunk_entries(size: PageSize) -> usize {
+    size.len() / size_of::<u64>() - 1
+}
 
 /// The descriptor: where the chunk list starts and what the area is.
 #[derive(

@@ -1,9 +1,6 @@
 //! Areas that are written, against hand-made bytes and the reader, with every failure undone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use kho_mem::{Arena, ArenaConfig, Link, Located, Order, PageRun, PhysAddr, PhysMemExt};
 use kho_radix::{Claims, Preserved, Preserver, Reading};
@@ -67,7 +64,7 @@ fn what_is_written_is_read_and_adopted() {
         );
         assert_eq!(reading.claims().unclaimed(), (0, 0));
         let keep: Vec<PageRun> = preserved.page_runs().collect();
-        let arena = handed.settle(keep, &[]);
+        let arena = handed.reclaim(keep, &[]);
         let folios = area.adopt(&mut handed).unwrap();
         let read: Vec<u8> = folios
             .iter()

@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use core::error::Error;
 
 use kho_compat::{Component, Registry, RegistryError, Writing, policy};
-use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, Memblock, Metadata};
-use kho_luo::{Handlers, Incoming, Orchestrator, survey_with};
+use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, Memblock, Metadata, OpenOptions};
+use kho_luo::{Handlers, Incoming, Orchestrator, survey};
 use kho_mem::{Arena, ArenaConfig, Handed, PhysAddr};
 use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece};
 
@@ -81,9 +81,9 @@ pub fn write(registry: &Registry, files: &[&[u8]]) -> Result<(Handed, Entry), Fa
 ///
 /// The handover is damaged, or not admitted.
 pub fn read(registry: &Registry, handed: &Handed, entry: Entry) -> Result<Vec<Vec<u8>>, Failure> {
-    let handover = Handover::open_with(handed, entry, registry)?;
+    let handover = Handover::open(handed, OpenOptions::new(entry).registry(registry))?;
     let mut reading = handover.reading()?;
-    let (manifest, luo) = survey_with(&handover, &mut reading, registry)?;
+    let (manifest, luo) = survey(&handover, &mut reading, registry)?;
     let Some(Metadata::V1 { .. }) = Metadata::read(&handover)? else {
         return Err("no kexec metadata".into());
     };
@@ -121,9 +121,9 @@ pub fn take_over(
     handed: Handed,
     entry: Entry,
 ) -> Result<Vec<Vec<u8>>, Failure> {
-    let attached = Attached::open_with(handed, entry, registry).map_err(|failed| failed.error)?;
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).map_err(|failed| failed.error)?;
     let handlers = Handlers::new().with(MemfdHandler);
-    let incoming = Incoming::take_over(attached, registry, &policy::SemverRange, handlers)
+    let incoming = Incoming::take_over(attached, handlers, registry)
         .map_err(|failed| failed.error)?;
     let session = incoming.session(SESSION)?;
     let mut files = Vec::new();

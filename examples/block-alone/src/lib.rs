@@ -2,7 +2,7 @@
 //! blocks, written into an arena and read back from its bytes.
 
 use kho_block::{
-    Arena, ArenaConfig, BlockSet, Damage, Link, OutgoingSet, PhysAddr, PhysMem, PhysMemExt,
+    Arena, ArenaConfig, BlockSet, Damage, Link, OutgoingBlockSet, PhysAddr, PhysMem, PhysMemExt,
     Preserved, Preserver, Reading,
 };
 use zerocopy::little_endian::{U32, U64};
@@ -44,7 +44,7 @@ pub fn leave(routes: &[RouteSer]) -> Result<Left, Box<dyn std::error::Error>> {
     let (base, len) = (PhysAddr::new(0x1000_0000), 4 << 20);
     let arena = Arena::heap(&ArenaConfig::new(base, len))?;
     let preserver = Preserver::new(arena.clone())?;
-    let mut set = OutgoingSet::new(preserver.clone());
+    let mut set = OutgoingBlockSet::new(preserver.clone());
     set.grow(routes.len())?;
     for route in routes {
         *set.reserve_entry()? = *route;

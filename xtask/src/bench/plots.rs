@@ -180,7 +180,7 @@ fn point(line: &str) -> Option<(String, String, u64, u64)> {
 const STEPS: [(&[&str], &str); 3] = [
     (&["start"], "the exec"),
     (
-        &["attached", "checked", "judged", "settled"],
+        &["attached", "checked", "judged", "reclaimed"],
         "opened, checked, judged",
     ),
     (&["frozen"], "frozen"),

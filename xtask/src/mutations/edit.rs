@@ -65,7 +65,8 @@ impl Edit {
         }
         let mut found = files.find(&krate, &self.at)?;
         // Of several, the one that has the tokens.
-        if let (Some(from), [_, _, ..]) = (&self.from, found.as_slice()) {
+        let named = self.from.as_ref().or(self.drop.as_ref());
+        if let (Some(from), [_, _, ..]) = (named, found.as_slice()) {
             let has = |found: &Found| {
                 let places = places(&found.file.source.text, &found.part.whole, from);
                 places.is_ok_and(|places| !places.is_empty())

@@ -297,7 +297,15 @@ fn entries<'a>(files: &'a [CrateFile]) -> impl Iterator<Item = (&'a CrateFile, &
 }
 
 /// What a component takes from its generation.
-const OF_GENERATION: [&str; 6] = ["version", "needs", "lists", "layouts", "constants", "since"];
+const OF_GENERATION: [&str; 7] = [
+    "version",
+    "needs",
+    "lists",
+    "layouts",
+    "constants",
+    "variants",
+    "since",
+];
 
 /// The item of this kind that `part`, a path, names in a crate: of several, that of the same file, or a public
 /// one.

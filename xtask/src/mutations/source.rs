@@ -251,13 +251,21 @@ impl Source {
                 };
                 let names = of_type.into_iter().chain(of_trait);
                 path.extend(names.filter_map(|of| Some(of.segments.last()?.ident.to_string())));
+                let inside = Inside {
+                    path: &path,
+                    ..inside
+                };
                 for item in &block.items {
-                    if let ImplItem::Fn(of) = item {
-                        let inside = Inside {
-                            path: &path,
-                            ..inside
-                        };
-                        self.add("fn", inside, &of.sig.ident, &of.attrs, Part::new(item));
+                    let at = Part::new(item);
+                    match item {
+                        ImplItem::Fn(of) => {
+                            self.add("fn", inside, &of.sig.ident, &of.attrs, at);
+                        }
+                        ImplItem::Const(of) => {
+                            let at = at.value(&of.expr);
+                            self.add("const", inside, &of.ident, &of.attrs, at);
+                        }
+                        _ => {}
                     }
                 }
             }

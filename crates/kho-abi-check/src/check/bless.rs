@@ -4,6 +4,7 @@
 use std::fs;
 
 use super::Check;
+use super::variants::is_label;
 use crate::describe::Described;
 use crate::diff::Changes;
 use crate::tree::{Tree, join};
@@ -13,12 +14,19 @@ impl Check<'_> {
     pub(super) fn bless(&mut self) -> Result<(), Error> {
         for generation in self.described.clone() {
             let component = generation.component;
-            let (name, version) = (component.name, generation.version());
+            let (series, version) = (generation.series(), generation.version());
+            let name = series.as_str();
             // A name that is none of the grammar could lead out of the directory.
-            if kho_compat::Token::new(name, version.number).is_err() {
+            if kho_compat::Token::new(component.name, version.number).is_err()
+                || generation.variant.is_some_and(|one| !is_label(one.label))
+            {
                 continue;
             }
-            if self.failed.iter().any(|(failed, _)| *failed == name) {
+            if self
+                .failed
+                .iter()
+                .any(|(failed, _)| *failed == component.name)
+            {
                 continue;
             }
             let path = self.snapshot(name, version);

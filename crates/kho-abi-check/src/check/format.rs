@@ -6,7 +6,7 @@ use quote::ToTokens;
 
 use super::Check;
 use crate::finding::{Finding, Place};
-use crate::history::is_experiment;
+use crate::history::{is_experiment, parts};
 use crate::rules;
 use crate::snapshot::{Abi, Struct};
 use crate::source::{Sources, StructItem};
@@ -96,12 +96,16 @@ impl Check<'_> {
             constants: BTreeSet::new(),
             values: BTreeSet::new(),
         };
-        let described = self.described.iter().map(|one| {
+        // What a variant says differs stands in the source as its generation has it.
+        let whole = self.described.iter().filter(|one| one.variant.is_none());
+        let described = whole.map(|one| {
             let number = one.generation.number;
             (one.is_experiment().then_some(number), one.text())
         });
         // An experiment need not be linked.
-        let snapshots = self.history.work.values().flatten();
+        let work = self.history.work.iter();
+        let snapshots = work.filter(|(series, _)| parts(series).1.is_empty());
+        let snapshots = snapshots.flat_map(|(_, versions)| versions);
         let experiments = snapshots.filter(|(_, text)| is_experiment(text));
         let experiments = experiments.map(|(version, text)| (Some(version.number), text.as_str()));
         let texts = described.chain(experiments);

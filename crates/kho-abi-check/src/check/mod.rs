@@ -9,6 +9,7 @@ mod raised;
 mod release;
 mod state;
 mod unchanged;
+mod variants;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -205,8 +206,8 @@ impl Check<'_> {
         Some(sources.find_const(name, number)?.place.clone())
     }
 
-    fn snapshot(&self, component: &str, version: Version) -> String {
-        crate::history::path(&self.project.snapshots, component, version)
+    fn snapshot(&self, series: &str, version: Version) -> String {
+        crate::history::path(&self.project.snapshots, series, version)
     }
 
     fn docs(&mut self) {

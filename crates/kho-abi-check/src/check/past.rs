@@ -5,7 +5,7 @@ use super::versions::token;
 use crate::describe::Described;
 use crate::diff::Changes;
 use crate::finding::{Finding, Place};
-use crate::history::{Past, Version, is_experiment};
+use crate::history::{Past, Version, is_experiment, parts};
 use crate::rules;
 
 impl Check<'_> {
@@ -23,10 +23,11 @@ impl Check<'_> {
     /// Snapshots that are no history and describe nothing that is there.
     fn orphans(&mut self) {
         let mut found = Vec::new();
-        for (name, versions) in &self.history.work {
+        for (series, versions) in &self.history.work {
+            let (name, _) = parts(series);
             let own = self.own.iter().find(|component| component.name == name);
             let generations = self.described.iter();
-            let of_it = generations.filter(|generation| generation.component.name == name);
+            let of_it = generations.filter(|generation| generation.series() == *series);
             for (version, text) in versions {
                 // What is above all generations, or above the minor version of its own. An experiment's
                 // feature may be off.
@@ -36,20 +37,24 @@ impl Check<'_> {
                     None => newest.all(|one| *version > one),
                 };
                 let off = own.is_some() && is_experiment(text);
-                if ahead && !off && self.history.past(name, *version).is_none() {
-                    found.push((name.clone(), *version, own.map(|own| token(own))));
+                if ahead && !off && self.history.past(series, *version).is_none() {
+                    found.push((series.clone(), *version, own.map(|own| token(own))));
                 }
             }
         }
-        for (name, version, current) in found {
-            let path = self.snapshot(&name, version);
-            let now = current.map_or_else(
-                || format!("there is no component `{name}`"),
-                |current| format!("the component is {current}"),
-            );
+        for (series, version, current) in found {
+            let path = self.snapshot(&series, version);
+            let (name, variant) = parts(&series);
+            let now = match (current, variant.strip_prefix('@')) {
+                (None, _) => format!("there is no component `{name}`"),
+                (Some(current), None) => format!("the component is {current}"),
+                (Some(current), Some(label)) => {
+                    format!("the component is {current}, of which nothing differs in `{label}`")
+                }
+            };
             let finding = Finding::new(
                 &rules::SNAPSHOT_ORPHAN,
-                &name,
+                name,
                 format!("{path} describes a version that is not there: {now}"),
             );
             let finding = finding
@@ -59,8 +64,9 @@ impl Check<'_> {
         }
     }
 
-    fn one_past(&mut self, name: &str, version: Version, past: &Past) {
-        let path = self.snapshot(name, version);
+    fn one_past(&mut self, series: &str, version: Version, past: &Past) {
+        let path = self.snapshot(series, version);
+        let (name, _) = parts(series);
         let by = match &past.tag {
             Some(tag) => format!("released with {tag}"),
             None => format!("in {}", self.base_name()),
@@ -71,7 +77,7 @@ impl Check<'_> {
             (None, None) => "HEAD".to_owned(),
         };
         let mend = format!("git restore --source={from} -- {path}");
-        let Some(text) = self.history.work(name, version) else {
+        let Some(text) = self.history.work(series, version) else {
             if past.merged {
                 let finding = Finding::new(
                     &rules::HISTORY_DELETED,
@@ -122,26 +128,27 @@ impl Check<'_> {
     /// Experiments of the base that are gone. One whose feature is off still has its snapshot.
     pub(super) fn experiments(&mut self) {
         let mut gone = Vec::new();
-        for (name, versions) in &self.history.experiments {
+        for (series, versions) in &self.history.experiments {
             for version in versions.keys() {
-                if self.history.work(name, *version).is_none()
-                    && !self.is_generation(name, *version)
+                if self.history.work(series, *version).is_none()
+                    && !self.is_generation(series, *version)
                 {
-                    gone.push((name.clone(), *version));
+                    gone.push((series.clone(), *version));
                 }
             }
         }
-        for (name, version) in gone {
-            let title = format!("{}, an experiment, is gone", version.token(&name));
-            let place = Place::new(self.snapshot(&name, version), 1);
-            let finding = Finding::new(&rules::EXPERIMENT_CHANGED, &name, title).at(Some(place));
+        for (series, version) in gone {
+            let title = format!("{}, an experiment, is gone", version.token(&series));
+            let place = Place::new(self.snapshot(&series, version), 1);
+            let (name, _) = parts(&series);
+            let finding = Finding::new(&rules::EXPERIMENT_CHANGED, name, title).at(Some(place));
             self.add(finding);
         }
     }
 
-    fn is_generation(&self, name: &str, version: Version) -> bool {
+    fn is_generation(&self, series: &str, version: Version) -> bool {
         let mut all = self.described.iter();
-        all.any(|one| one.component.name == name && one.version() == version)
+        all.any(|one| one.series() == series && one.version() == version)
     }
 
     /// Generations and snapshots of numbers that were never released.

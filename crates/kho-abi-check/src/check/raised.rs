@@ -18,11 +18,12 @@ impl Check<'_> {
     pub(super) fn bumped(&mut self, generation: &Described, before: u32) {
         let component = generation.component;
         let name = component.name;
-        let past = self.history.newest_of(name, before);
-        let Some((last, past)) = past.or_else(|| self.history.newest(name)) else {
+        let series = generation.series();
+        let past = self.history.newest_of(&series, before);
+        let Some((last, past)) = past.or_else(|| self.history.newest(&series)) else {
             return self.added(generation);
         };
-        let (old, past) = (last.token(name), past.clone());
+        let (old, past) = (last.token(&series), past.clone());
         let (place, _) = self.version_place(component, generation.version());
         let now = generation.text();
         let token = generation.token();
@@ -63,7 +64,8 @@ impl Check<'_> {
         let component = generation.component;
         let name = component.name;
         let (place, _) = self.version_place(component, generation.version());
-        let change = format!("{} -> {}", last.token(name), generation.token());
+        let old = last.token(&generation.series());
+        let change = format!("{old} -> {}", generation.token());
         let changes = Changes::of(&past.text, &generation.beside(&past.text));
         if is_additive(&changes) {
             let released = self.released(component, Need::Compatible);
@@ -84,10 +86,7 @@ impl Check<'_> {
             let mend = format!("set the minor version back to {} at {place}", last.minor);
             (&rules::BUMPED_WITHOUT_CHANGE, title, mend)
         } else {
-            let title = format!(
-                "{change}: what {} described before changed",
-                last.token(name)
-            );
+            let title = format!("{change}: what {old} described before changed");
             let mend = format!(
                 "undo the change of what was there; or set the minor version back to {} and give {name} its \
                  next version ({place})",
@@ -144,7 +143,7 @@ impl Check<'_> {
     pub(super) fn experiment(&mut self, generation: &Described) {
         let component = generation.component;
         let (name, version) = (component.name, generation.version());
-        let of = self.history.experiments.get(name);
+        let of = self.history.experiments.get(&generation.series());
         let Some(past) = of.and_then(|versions| versions.get(&version)) else {
             if let Some(before) = self.written_before(name) {
                 self.generation_added(generation, before);

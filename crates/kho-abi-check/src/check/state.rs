@@ -9,6 +9,7 @@ use super::versions::token;
 use crate::composites::{self, State};
 use crate::describe::Described;
 use crate::finding::{Finding, Place};
+use crate::history::parts;
 use crate::rules;
 use crate::snapshot::{self, Abi};
 use crate::tree::{Tree, join};
@@ -104,7 +105,8 @@ impl Check<'_> {
         let names: Vec<_> = if state.is_empty() {
             let past = self.history.past.iter();
             let merged = past.filter(|(_, versions)| versions.values().any(|past| past.merged));
-            merged.map(|(name, _)| name.clone()).collect()
+            let names = merged.filter(|(series, _)| parts(series).1.is_empty());
+            names.map(|(name, _)| name.clone()).collect()
         } else {
             state.keys().cloned().collect()
         };

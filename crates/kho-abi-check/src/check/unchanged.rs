@@ -48,7 +48,8 @@ impl Check<'_> {
             self.findings.push(finding);
         };
         // Places are looked up first: they need the sources.
-        let snapshot = crate::history::path(&self.project.snapshots, component.name, version);
+        let series = generation.series();
+        let snapshot = crate::history::path(&self.project.snapshots, &series, version);
         let vector = changes.behaviour.iter().find_map(Change::vector);
         let vector_line = vector.and_then(|name| {
             let head = format!("vector {name}");
@@ -175,10 +176,10 @@ impl Check<'_> {
     /// A description that covers more of the same.
     fn extended(&mut self, generation: &Described, added: &Added, now: &str) {
         let (name, version) = (generation.component.name, generation.version());
-        let path = self.snapshot(name, version);
+        let path = self.snapshot(&generation.series(), version);
         let words = added.words();
         let token = generation.token();
-        if self.history.work(name, version) == Some(now) {
+        if self.history.work(&generation.series(), version) == Some(now) {
             let title = format!(
                 "the snapshot of {token} describes more than it did: nothing that it described before changed"
             );

@@ -16,12 +16,16 @@ impl Check<'_> {
         for generation in self.described.clone() {
             self.generation(&generation);
         }
+        self.missing_variants();
         self.unreleased();
         self.experiments();
         self.shared_lines();
     }
 
     fn generation(&mut self, generation: &Described) {
+        if let Some(variant) = generation.variant {
+            return self.variant(generation, variant);
+        }
         let component = generation.component;
         let (name, version) = (component.name, generation.version());
         let before = self.written_before(name);
@@ -127,12 +131,12 @@ impl Check<'_> {
     }
 
     /// A version that is not history yet has to be written down as it is.
-    fn written_down(&mut self, generation: &Described) {
+    pub(super) fn written_down(&mut self, generation: &Described) {
         let component = generation.component;
         let (name, version) = (component.name, generation.version());
-        let path = self.snapshot(name, version);
+        let path = self.snapshot(&generation.series(), version);
         let bless = self.project.bless.clone();
-        let Some(text) = self.history.work(name, version) else {
+        let Some(text) = self.history.work(&generation.series(), version) else {
             let title = format!("{path} is missing");
             let (place, _) = self.version_place(component, version);
             let finding = Finding::new(&rules::SNAPSHOT_MISSING, name, title)

@@ -92,6 +92,7 @@ fn of_memfd(vectors: &'static [Vector]) -> [Vectors; 1] {
     [Vectors {
         component: "memfd",
         generation: None,
+        variant: None,
         vectors,
     }]
 }
@@ -147,7 +148,8 @@ fn every_rule_is_tested_and_explained() {
         include_str!("releases.rs"),
         include_str!("source.rs"),
         include_str!("../generations.rs"),
-        include_str!("../upstream.rs")
+        include_str!("../upstream.rs"),
+        include_str!("../variants.rs")
     );
     for rule in all::RULES {
         assert!(

@@ -14,7 +14,7 @@ use kho_mem::{
     MemErrorKind, PAGE_SIZE_U64, PageRun, PhysAddr, PhysMem, PhysRange,
 };
 use kho_memfd::{MemFile, MemfdHandler, Piece};
-use kho_survey::{Error, Hasher, Options, Survey};
+use kho_survey::{Error, Hasher, Survey, SurveyOptions};
 
 use super::source::{FileOf, Source, extents, is_hole, refused, unreadable};
 use crate::compat::registry;
@@ -204,7 +204,7 @@ fn read_back(mem: &Sparse<'_>, entry: Entry) -> Result<(String, Vec<PageRun>), F
         file_offset: None,
         note: Some("in what was just packed: a defect of this program".to_owned()),
     };
-    let options = Options::default().entry(entry);
+    let options = SurveyOptions::default().entry(entry);
     let survey = Survey::of(mem, registry()?, &options, &mut |_, _, _| !interrupted());
     match (survey.failure, survey.handover) {
         (None, Some(handover)) => {

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use kho_compat::{Carrier, Compat, Manifest, Place, Registry, Writing, policy};
-use kho_luo::Name;
+use kho_luo::SessionName;
 use kho_mem::{Order, PAGE_SIZE_U64, is_printable};
-use kho_memfd::v2::SEALS;
+use kho_memfd::Seals;
 use serde_json::Value;
 
 use super::source::{
@@ -322,7 +322,7 @@ fn session(root: &Root, at: &At<'_>, strings: &mut Strings) -> Result<SessionOf,
 }
 
 /// A session's name: of its bytes, where it is no text.
-fn name(session: &At<'_>) -> Result<Name, Failure> {
+fn name(session: &At<'_>) -> Result<SessionName, Failure> {
     let Some(at) = session.get("name_bytes") else {
         let at = session.need("name")?;
         return session_name(at.text()?.as_bytes(), &at.place());
@@ -349,10 +349,11 @@ fn file(root: &Root, at: &At<'_>, strings: &mut Strings) -> Result<FileOf, Failu
     let seals = at.number_or("seals", 0, u64::MAX)?;
     let seals = u32::try_from(seals)
         .ok()
-        .filter(|seals| seals & !SEALS == 0);
+        .map(Seals::from)
+        .filter(|seals| seals.is_known());
     let Some(seals) = seals else {
         let at = at.need("seals")?;
-        return Err(at.wrong("unknown seals", format!("no bit outside {SEALS:#x}")));
+        return Err(at.wrong("unknown seals", format!("no bit outside {:#x}", Seals::ALL)));
     };
     if let Some(at) = at.get("flags")
         && at.number(u64::MAX)? != 0

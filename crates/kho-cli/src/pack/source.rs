@@ -11,9 +11,10 @@ use std::path::{Component, Path, PathBuf};
 
 use kho_block::v1::count_per_block;
 use kho_compat::Writing;
-use kho_luo::Name;
+use kho_luo::SessionName;
 use kho_luo::v5::{FileSer, SessionSer};
 use kho_mem::{Order, PAGE_SIZE, PAGE_SIZE_U64};
+use kho_memfd::Seals;
 use kho_memfd::v2::FolioSer;
 use kho_vmalloc::v1::CHUNK_ENTRIES;
 use rustix::fs::{SeekFrom, seek};
@@ -43,7 +44,7 @@ pub(super) struct Source {
 }
 
 pub(super) struct SessionOf {
-    pub(super) name: Name,
+    pub(super) name: SessionName,
     pub(super) files: Vec<FileOf>,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct FileOf {
     pub(super) path: PathBuf,
     pub(super) size: u64,
     pub(super) pos: u64,
-    pub(super) seals: u32,
+    pub(super) seals: Seals,
     /// Orders in order of the file, run-length encoded; `None` for holes of a page.
     pub(super) shape: Shape,
     /// What its contents must have, in lower case.
@@ -302,7 +303,7 @@ fn files_by_names(root: &Root, dir: &Path, real: &Path) -> Result<Vec<FileOf>, F
             path: real,
             size,
             pos: 0,
-            seals: 0,
+            seals: Seals::default(),
             sha256: None,
         });
         if interrupted() {
@@ -357,8 +358,8 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 }
 
 /// The session's name `bytes`, which stands at `place`.
-pub(super) fn session_name(bytes: &[u8], place: &str) -> Result<Name, Failure> {
-    Name::new(bytes).ok_or_else(|| {
+pub(super) fn session_name(bytes: &[u8], place: &str) -> Result<SessionName, Failure> {
+    SessionName::new(bytes).ok_or_else(|| {
         let found = format!("\"{}\", {} bytes", bytes.escape_ascii(), bytes.len());
         refused(
             "a session's name",

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{Cell, Color, Table};
 use kho_compat::{Outcome, policy};
 use kho_preflight::words::printable;
-use kho_preflight::{Amount, End, Finding, Report, Spot};
+use kho_preflight::{Amount, End, MoveFinding, Report, Spot};
 
 use crate::human::{self, BOLD, DIM, YELLOW, count, decision_style, outcome};
 
@@ -76,11 +76,11 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
 }
 
 /// The findings that are worth a word, those of one reason together.
-fn grouped(rows: &[Finding]) -> Vec<Vec<&Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+fn grouped(rows: &[MoveFinding]) -> Vec<Vec<&MoveFinding>> {
+    let mut groups: Vec<Vec<&MoveFinding>> = Vec::new();
     let notable = rows.iter();
     for row in notable.filter(|row| row.outcome != Outcome::Restorable) {
-        let same = |group: &&mut Vec<&Finding>| {
+        let same = |group: &&mut Vec<&MoveFinding>| {
             group.first().is_some_and(|first| {
                 (first.outcome, &first.why, first.consequence)
                     == (row.outcome, &row.why, row.consequence)
@@ -111,7 +111,7 @@ fn header(out: &mut dyn Write, role: &str, end: &End) -> io::Result<()> {
     Ok(())
 }
 
-fn table(rows: &[Finding]) -> Table {
+fn table(rows: &[MoveFinding]) -> Table {
     let mut table = human::table([
         "CARRIER",
         "FOUND, AND WHERE",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser};
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches};
 use kho_mem::{PAGE_SIZE_U64, is_printable};
+use kho_memfd::Seals;
 use rustix::fs::{MemfdFlags, SeekFrom, fcntl_get_seals, fstat, memfd_create};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use serde_json::json;
@@ -366,7 +367,7 @@ fn report(args: &HoldArgs, held: &[Held<'_>]) -> io::Result<()> {
     for (held, token) in held.iter().zip(&tokens) {
         let sealed = match held.seals {
             0 => String::new(),
-            bits => format!("  sealed {}", kho_memfd::seals(bits)),
+            bits => format!("  sealed {}", Seals::from(bits)),
         };
         let what = match held.source {
             Source::Fd(fd) => format!("descriptor {fd}"),

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use kho_luo::Name;
 use liveupdate::{Direction, Error, Session, SessionName};
 use rustix::fs::{FileType, SeekFrom, fcntl_get_seals, fstat};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -72,7 +71,7 @@ pub(super) fn retrieve(args: &RetrieveArgs) -> Result<(), Failure> {
 
 /// The name of the session's directory, as `kho restore` has it.
 fn directory(name: &SessionName) -> Result<String, Failure> {
-    let name = Name::new(name.as_bytes());
+    let name = kho_luo::SessionName::new(name.as_bytes());
     let name = name.ok_or_else(|| Failure::Usage("not a session's name".to_owned()))?;
     Ok(file_name(name.as_bytes()))
 }
@@ -266,7 +265,7 @@ fn take_over(name: &SessionName, pid: i32) -> Result<Session, Failure> {
 
 /// The name, and its bytes where it is no text.
 pub(super) fn name_json(out: &mut Map<String, Value>, name: &SessionName) {
-    if let Some(name) = Name::new(name.as_bytes()) {
+    if let Some(name) = kho_luo::SessionName::new(name.as_bytes()) {
         out.extend(kho_survey::members_json(name.facts()));
     }
 }

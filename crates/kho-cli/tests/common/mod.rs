@@ -18,6 +18,12 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// `part` stands in `text`.
+#[track_caller]
+pub(crate) fn has(text: &str, part: &str) {
+    assert!(text.contains(part), "{part:?} in {text}");
+}
+
 /// A directory that goes with it.
 pub(crate) struct Temp(PathBuf);
 

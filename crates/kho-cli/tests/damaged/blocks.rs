@@ -12,137 +12,48 @@ fn file_block_count(count: u64) -> impl Fn(&mut Memory, &Anatomy) {
     move |m, a| m.set_u64(a.sessions[0].blocks[0] + 8, count)
 }
 
-address!(session_blocks_next, SESSIONS, |a| a.blocks[0], |a| a
-    .metadata);
-address!(file_blocks_next, FILES, |a| a.sessions[0].blocks[1], |a| a
-    .blocks[0]);
-damaged!(
-    session_block_is_its_own_next,
-    SESSIONS,
-    ["cycle", "block 1"],
-    |m, a| m.set_u64(a.blocks[1], a.blocks[1])
-);
-damaged!(
-    session_blocks_end_in_the_first,
-    SESSIONS,
-    ["damaged"],
-    |m, a| m.set_u64(a.blocks[2], a.blocks[0])
-);
-damaged!(file_block_is_its_own_next, FILES, ["cycle"], |m, a| {
-    m.set_u64(a.sessions[0].blocks[2], a.sessions[0].blocks[2]);
-});
-damaged!(
-    file_blocks_turn_back,
-    FILES,
-    ["cycle", "block 0"],
-    |m, a| {
-        m.set_u64(a.sessions[0].blocks[2], a.sessions[0].blocks[0]);
-    }
-);
-damaged!(
-    file_set_runs_into_the_session_set,
-    FILES,
-    ["is shared"],
-    |m, a| {
-        m.set_u64(a.sessions[0].blocks[0], a.blocks[0]);
-    }
-);
-damaged!(
-    session_block_count_0,
-    SESSIONS,
-    ["session set", "impossible count"],
-    session_block_count(0)
-);
-damaged!(
-    session_block_count_above_what_fits,
-    SESSIONS,
-    ["session set", "impossible count"],
-    session_block_count(52)
-);
-damaged!(
-    session_block_count_huge,
-    SESSIONS,
-    ["session set", "impossible count"],
-    session_block_count(u64::MAX)
-);
-damaged!(
-    session_block_count_one_less,
-    SESSIONS,
-    ["session set", "impossible count"],
-    session_block_count(50)
-);
-damaged!(
-    session_block_count_2_to_32,
-    SESSIONS,
-    ["session set", "impossible count"],
-    session_block_count(1 << 32)
-);
-damaged!(
-    last_session_block_count_0,
-    SESSIONS,
-    ["impossible count"],
-    |m, a| m.set_u64(a.blocks[2] + 8, 0)
-);
-damaged!(
-    last_session_block_one_too_many,
-    SESSIONS,
-    ["session 120", "name is empty"],
-    |m, a| {
-        m.set_u64(a.blocks[2] + 8, 19);
-    }
-);
-damaged!(
-    last_session_block_one_too_few,
-    SESSIONS,
-    ["FLB", "impossible count"],
-    |m, a| {
-        m.set_u64(a.blocks[2] + 8, 17);
-    }
-);
-damaged!(
-    file_block_count_0,
-    FILES,
-    ["file set", "impossible count"],
-    file_block_count(0)
-);
-damaged!(
-    file_block_count_above_what_fits,
-    FILES,
-    ["file set", "impossible count"],
-    file_block_count(64)
-);
-damaged!(
-    file_block_count_huge,
-    FILES,
-    ["file set", "impossible count"],
-    file_block_count(1 << 63)
-);
-damaged!(
-    file_block_count_one_less,
-    FILES,
-    ["file set", "impossible count"],
-    file_block_count(62)
-);
-damaged!(
-    last_file_block_one_too_few,
-    FILES,
-    ["count does not agree"],
-    |m, a| {
-        m.set_u64(a.sessions[0].blocks[3] + 8, 10);
-    }
-);
-damaged!(
-    last_file_block_one_too_many,
-    FILES,
-    ["does not agree"],
-    |m, a| {
-        m.set_u64(a.sessions[0].blocks[3] + 8, 12);
-    }
-);
-built!(
-    a_chain_of_more_than_10000_blocks,
-    ["too many", "10000"],
-    || {
+address! { SESSIONS;
+    session_blocks_next: |a| a.blocks[0], |a| a.metadata;
+}
+
+address! { FILES;
+    file_blocks_next: |a| a.sessions[0].blocks[1], |a| a.blocks[0];
+}
+
+damaged! { SESSIONS;
+    session_block_is_its_own_next: ["cycle", "block 1"], |m, a| m.set_u64(a.blocks[1], a.blocks[1]);
+    session_blocks_end_in_the_first: ["damaged"], |m, a| m.set_u64(a.blocks[2], a.blocks[0]);
+}
+
+damaged! { FILES;
+    file_block_is_its_own_next: ["cycle"], |m, a| m.set_u64(a.sessions[0].blocks[2], a.sessions[0].blocks[2]);
+    file_blocks_turn_back:
+        ["cycle", "block 0"], |m, a| m.set_u64(a.sessions[0].blocks[2], a.sessions[0].blocks[0]);
+    file_set_runs_into_the_session_set: ["is shared"], |m, a| m.set_u64(a.sessions[0].blocks[0], a.blocks[0]);
+}
+
+damaged! { SESSIONS;
+    session_block_count_0: ["session set", "impossible count"], session_block_count(0);
+    session_block_count_above_what_fits: ["session set", "impossible count"], session_block_count(52);
+    session_block_count_huge: ["session set", "impossible count"], session_block_count(u64::MAX);
+    session_block_count_one_less: ["session set", "impossible count"], session_block_count(50);
+    session_block_count_2_to_32: ["session set", "impossible count"], session_block_count(1 << 32);
+    last_session_block_count_0: ["impossible count"], |m, a| m.set_u64(a.blocks[2] + 8, 0);
+    last_session_block_one_too_many: ["session 120", "name is empty"], |m, a| m.set_u64(a.blocks[2] + 8, 19);
+    last_session_block_one_too_few: ["FLB", "impossible count"], |m, a| m.set_u64(a.blocks[2] + 8, 17);
+}
+
+damaged! { FILES;
+    file_block_count_0: ["file set", "impossible count"], file_block_count(0);
+    file_block_count_above_what_fits: ["file set", "impossible count"], file_block_count(64);
+    file_block_count_huge: ["file set", "impossible count"], file_block_count(1 << 63);
+    file_block_count_one_less: ["file set", "impossible count"], file_block_count(62);
+    last_file_block_one_too_few: ["count does not agree"], |m, a| m.set_u64(a.sessions[0].blocks[3] + 8, 10);
+    last_file_block_one_too_many: ["does not agree"], |m, a| m.set_u64(a.sessions[0].blocks[3] + 8, 12);
+}
+
+built! {
+    a_chain_of_more_than_10000_blocks: ["too many", "10000"], || {
         let mut b = Builder::new();
         let entries: Vec<[u8; 80]> = (0..10_000u64 * 51 + 1)
             .map(|n| {
@@ -161,5 +72,5 @@ built!(
         let pa = b.blob(&header);
         b.subtree("LUO", pa, 32);
         b.finish().mem
-    }
-);
+    };
+}

@@ -4,13 +4,8 @@
 //!
 //! Each defect is a test. `cargo test -p kho-cli --test damaged tracker::lost` runs some of them, and
 //! `-- --show-output` shows what the command says.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -19,90 +14,58 @@ use std::time::{Duration, Instant};
 
 use kho_testkit::{Anatomy, FileAt, Memory};
 
-/// A test of one defect: a capture, what stands in the message, and what is changed in its memory.
-macro_rules! damaged {
-    ($name:ident, $capture:expr, $expect:expr, $damage:expr $(,)?) => {
-        #[test]
+/// Tests of one image each, and what stands in the message.
+macro_rules! refused {
+    ($($name:ident: $expect:expr, $image:expr;)+) => {
+        $(#[test]
         fn $name() {
-            let image = crate::changed(&$capture, $damage);
-            crate::refuses(
-                concat!(module_path!(), "::", stringify!($name)),
-                &image,
-                &$expect,
-            );
-        }
+            crate::refuses(concat!(module_path!(), "::", stringify!($name)), &$image, &$expect);
+        })+
+    };
+}
+
+/// Tests of one defect each: what stands in the message, and what is changed in the memory of a capture.
+macro_rules! damaged {
+    ($capture:expr; $($name:ident: $expect:expr, $damage:expr;)+) => {
+        refused! { $($name: $expect, crate::changed(&$capture, $damage);)+ }
     };
 }
 
 /// As `damaged`, with a handover that is built.
 macro_rules! built {
-    ($name:ident, $expect:expr, $make:expr $(,)?) => {
-        #[test]
-        fn $name() {
-            let image = ($make)().to_elf();
-            crate::refuses(
-                concat!(module_path!(), "::", stringify!($name)),
-                &image,
-                &$expect,
-            );
-        }
+    ($($name:ident: $expect:expr, $make:expr;)+) => {
+        refused! { $($name: $expect, ($make)().to_elf();)+ }
     };
 }
 
 /// As `damaged`, with something changed in the bytes of a capture's file.
 macro_rules! file {
-    ($name:ident, $expect:expr, $damage:expr $(,)?) => {
-        #[test]
-        fn $name() {
-            let image = crate::changed_file($damage);
-            crate::refuses(
-                concat!(module_path!(), "::", stringify!($name)),
-                &image,
-                &$expect,
-            );
-        }
+    ($($name:ident: $expect:expr, $damage:expr;)+) => {
+        refused! { $($name: $expect, crate::changed_file($damage);)+ }
     };
 }
 
 /// The usual things that happen to an address: where it stands, and what else is used already.
 macro_rules! address {
-    ($name:ident, $capture:expr, $place:expr, $shared:expr $(,)?) => {
-        mod $name {
+    ($capture:expr; $($name:ident: $place:expr, $shared:expr;)+) => {
+        $(mod $name {
+            use kho_testkit::{Anatomy, Memory};
+
             use super::*;
 
-            fn to(
-                value: fn(u64, &kho_testkit::Anatomy) -> u64,
-            ) -> impl Fn(&mut kho_testkit::Memory, &kho_testkit::Anatomy) {
-                let place: fn(&kho_testkit::Anatomy) -> u64 = $place;
+            fn to(value: fn(u64, &Anatomy) -> u64) -> impl Fn(&mut Memory, &Anatomy) {
+                let place: fn(&Anatomy) -> u64 = $place;
                 move |m, a| m.set_u64(place(a), value(m.u64(place(a)), a))
             }
 
-            damaged!(unaligned, $capture, ["not aligned"], to(|addr, _| addr + 1));
-            damaged!(
-                outside,
-                $capture,
-                ["not preserved"],
-                to(|_, _| 0x7000_0000_0000)
-            );
-            damaged!(
-                wrapping,
-                $capture,
-                ["not preserved"],
-                to(|_, _| 0xffff_ffff_ffff_f000)
-            );
-            damaged!(
-                in_memory_not_preserved,
-                $capture,
-                ["not preserved"],
-                to(|_, a| a.level(0).pa)
-            );
-            damaged!(
-                shared,
-                $capture,
-                ["is shared"],
-                to(|_, a| ($shared as fn(&kho_testkit::Anatomy) -> u64)(a))
-            );
-        }
+            damaged! { $capture;
+                unaligned: ["not aligned"], to(|addr, _| addr + 1);
+                outside: ["not preserved"], to(|_, _| 0x7000_0000_0000);
+                wrapping: ["not preserved"], to(|_, _| 0xffff_ffff_ffff_f000);
+                in_memory_not_preserved: ["not preserved"], to(|_, a| a.level(0).pa);
+                shared: ["is shared"], to(|_, a| ($shared as fn(&Anatomy) -> u64)(a));
+            }
+        })+
     };
 }
 

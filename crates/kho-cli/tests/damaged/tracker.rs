@@ -17,7 +17,7 @@ macro_rules! at_levels {
     };
     ($damage:ident, $expect:expr, $($name:ident $level:literal)+) => {
         mod $damage {
-            $(damaged!($name, crate::SMALL, $expect, super::$damage($level));)+
+            damaged! { crate::SMALL; $($name: $expect, super::$damage($level);)+ }
         }
     };
 }
@@ -72,36 +72,20 @@ at_levels!(4, the_root, ["tracker", "cycle"]);
 at_levels!(4, lost, ["not preserved"]);
 at_levels!(3, shared, ["tracker", "is shared"]);
 
-damaged!(root_null, SMALL, ["root node's address", "null"], |m, a| {
-    m.set_u64(prop(m, a.fdt, "", "preserved-memory-map"), 0);
-});
-damaged!(root_is_the_fdt, SMALL, ["damaged"], |m, a| {
-    m.set_u64(prop(m, a.fdt, "", "preserved-memory-map"), a.fdt);
-});
-damaged!(
-    key_too_wide,
-    SMALL,
-    ["not a valid key", "53 bits"],
-    |m, a| {
+damaged! { SMALL;
+    root_null:
+        ["root node's address", "null"], |m, a| m.set_u64(prop(m, a.fdt, "", "preserved-memory-map"), 0);
+    root_is_the_fdt: ["damaged"], |m, a| m.set_u64(prop(m, a.fdt, "", "preserved-memory-map"), a.fdt);
+    key_too_wide: ["not a valid key", "53 bits"], |m, a| {
         let child = m.u64(a.level(4).entry);
         m.set_u64(a.level(4).entry, 0);
         m.set_u64(a.nodes[0].pa + 8 * 4, child);
-    }
-);
-damaged!(
-    range_outside_memory,
-    SMALL,
-    ["preserved range", "outside memory"],
-    |m, a| {
+    };
+    range_outside_memory: ["preserved range", "outside memory"], |m, a| {
         let leaf = a.nodes.iter().rfind(|node| node.level == 0).unwrap().pa;
         m.set_u64(leaf + 8 * 511, 1 << 63);
-    }
-);
-damaged!(
-    ranges_overlap,
-    SMALL,
-    ["preserved range", "overlaps", "order 0"],
-    |m, a| {
+    };
+    ranges_overlap: ["preserved range", "overlaps", "order 0"], |m, a| {
         // The order 1 key over the pages of an order 0 key, in the leaf of order 1.
         let (pa, _) = *a
             .keys
@@ -112,35 +96,34 @@ damaged!(
         let leaf = leaves[leaves.len() - 2].pa;
         let word = leaf + 8 * ((pa >> 13 & 32767) / 64);
         m.set_u64(word, m.u64(word) | 1 << (pa >> 13 & 63));
-    }
-);
-damaged!(node_preserved, SMALL, ["preserved as well"], |m, a| {
-    let leaf = a.nodes.iter().rfind(|node| node.level == 0).unwrap().pa;
-    let pfn = a.nodes[1].pa >> 12;
-    let word = leaf + 8 * ((pfn & 32767) / 64);
-    m.set_u64(word, m.u64(word) | 1 << (pfn & 63));
-});
-built!(key_0, ["not a valid key", "key 0x0"], || {
-    let mut b = Builder::new();
-    b.folio(0);
-    b.preserve(0, 38);
-    let built = b.finish();
-    let mut mem = built.mem;
-    // The leaf of the key of order 38 is that of the smallest keys.
-    let root = mem.u64(prop(&mem, built.fdt, "", "preserved-memory-map"));
-    let mut node = root;
-    for _ in 0..5 {
-        node = mem.u64(node);
-    }
-    mem.set_u64(node, 1);
-    mem
-});
-built!(
-    range_is_all_of_memory,
-    ["outside memory", "order 51"],
-    || {
+    };
+    node_preserved: ["preserved as well"], |m, a| {
+        let leaf = a.nodes.iter().rfind(|node| node.level == 0).unwrap().pa;
+        let pfn = a.nodes[1].pa >> 12;
+        let word = leaf + 8 * ((pfn & 32767) / 64);
+        m.set_u64(word, m.u64(word) | 1 << (pfn & 63));
+    };
+}
+
+built! {
+    key_0: ["not a valid key", "key 0x0"], || {
+        let mut b = Builder::new();
+        b.folio(0);
+        b.preserve(0, 38);
+        let built = b.finish();
+        let mut mem = built.mem;
+        // The leaf of the key of order 38 is that of the smallest keys.
+        let root = mem.u64(prop(&mem, built.fdt, "", "preserved-memory-map"));
+        let mut node = root;
+        for _ in 0..5 {
+            node = mem.u64(node);
+        }
+        mem.set_u64(node, 1);
+        mem
+    };
+    range_is_all_of_memory: ["outside memory", "order 51"], || {
         let mut b = Builder::new();
         b.preserve(0, 51);
         b.finish().mem
-    }
-);
+    };
+}

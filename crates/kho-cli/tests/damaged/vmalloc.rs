@@ -13,83 +13,43 @@ fn vmalloc_order(order: u16) -> impl Fn(&mut Memory, &Anatomy) {
     move |m, a| m.set_u16(file_of(a).data + 46, order)
 }
 
-damaged!(first_null, SMALL, ["vmalloc", "null"], set(32, 0));
-address!(first, SMALL, |a| file_of(a).data + 32, |a| a.sessions[0]
-    .files[0]
-    .chunks[0]);
-damaged!(
-    total_pages_0,
-    SMALL,
-    ["total_pages", "does not agree"],
-    vmalloc_total_pages(0)
-);
-damaged!(
-    total_pages_2,
-    SMALL,
-    ["total_pages", "does not agree"],
-    vmalloc_total_pages(2)
-);
-damaged!(
-    total_pages_huge,
-    SMALL,
-    ["total_pages", "does not agree"],
-    vmalloc_total_pages(u32::MAX)
-);
-damaged!(flags_unknown, SMALL, ["vmalloc", "flags", "0x5"], |m, a| m
-    .set_u16(file_of(a).data + 44, 5));
-damaged!(
-    order_1,
-    SMALL,
-    ["vmalloc", "impossible order"],
-    vmalloc_order(1)
-);
-damaged!(
-    order_60,
-    SMALL,
-    ["vmalloc", "impossible order"],
-    vmalloc_order(60)
-);
-damaged!(
-    order_65535,
-    SMALL,
-    ["vmalloc", "impossible order"],
-    vmalloc_order(65535)
-);
-damaged!(order_of_other_pages, SMALL, ["vmalloc"], |m, a| {
-    m.set_u32(file_of(a).data + 40, 2);
-    m.set_u16(file_of(a).data + 46, 1);
-});
-damaged!(chunk_empty, SMALL, ["total_pages"], |m, a| {
-    m.set_u64(file_of(a).chunks[0] + 8, 0)
-});
-address!(page, SMALL, |a| file_of(a).chunks[0] + 8, |a| a.sessions[0]
-    .files[0]
-    .list[0]);
-damaged!(page_twice, SMALL, ["damaged"], |m, a| {
-    m.set_u64(file_of(a).chunks[0] + 16, file_of(a).list[0]);
-});
-damaged!(
-    chunk_after_one_that_is_not_full,
-    SMALL,
-    ["chunk list", "malformed"],
-    |m, a| {
-        m.set_u64(file_of(a).chunks[0], a.sessions[0].files[0].chunks[0]);
-    }
-);
-built!(chunk_is_its_own_next, ["chunk list", "cycle"], || {
-    two_chunks(|_, first, _| (first, first))
-});
-built!(first_chunk_lost, ["total_pages", "does not agree"], || {
-    two_chunks(|_, first, second| (second, first))
-});
-built!(
-    second_chunk_unaligned,
-    ["vmalloc chunk", "not aligned"],
-    || two_chunks(|_, first, second| (first, second + 8))
-);
-built!(second_chunk_lost, ["chunk list", "malformed"], || {
-    two_chunks(|_, first, _| (first, 0))
-});
+damaged! { SMALL;
+    first_null: ["vmalloc", "null"], set(32, 0);
+}
+
+address! { SMALL;
+    first: |a| file_of(a).data + 32, |a| a.sessions[0].files[0].chunks[0];
+    page: |a| file_of(a).chunks[0] + 8, |a| a.sessions[0].files[0].list[0];
+}
+
+damaged! { SMALL;
+    total_pages_0: ["total_pages", "does not agree"], vmalloc_total_pages(0);
+    total_pages_2: ["total_pages", "does not agree"], vmalloc_total_pages(2);
+    total_pages_huge: ["total_pages", "does not agree"], vmalloc_total_pages(u32::MAX);
+    flags_unknown: ["vmalloc", "flags", "0x5"], |m, a| m.set_u16(file_of(a).data + 44, 5);
+    order_1: ["vmalloc", "impossible order"], vmalloc_order(1);
+    order_60: ["vmalloc", "impossible order"], vmalloc_order(60);
+    order_65535: ["vmalloc", "impossible order"], vmalloc_order(65535);
+    order_of_other_pages: ["vmalloc"], |m, a| {
+        m.set_u32(file_of(a).data + 40, 2);
+        m.set_u16(file_of(a).data + 46, 1);
+    };
+    chunk_empty: ["total_pages"], |m, a| m.set_u64(file_of(a).chunks[0] + 8, 0);
+}
+
+damaged! { SMALL;
+    page_twice: ["damaged"], |m, a| m.set_u64(file_of(a).chunks[0] + 16, file_of(a).list[0]);
+    chunk_after_one_that_is_not_full:
+        ["chunk list", "malformed"], |m, a| m.set_u64(file_of(a).chunks[0], a.sessions[0].files[0].chunks[0]);
+}
+
+built! {
+    chunk_is_its_own_next: ["chunk list", "cycle"], || two_chunks(|_, first, _| (first, first));
+    first_chunk_lost: ["total_pages", "does not agree"], || two_chunks(|_, first, second| (second, first));
+    second_chunk_unaligned:
+        ["vmalloc chunk", "not aligned"], || two_chunks(|_, first, second| (first, second + 8));
+    second_chunk_lost: ["chunk list", "malformed"], || two_chunks(|_, first, _| (first, 0));
+}
 
 /// A memfd whose folio list needs two chunks; `links` says what its descriptor's `first` and the
 /// first chunk's `next` become.

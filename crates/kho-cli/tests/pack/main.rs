@@ -1,12 +1,7 @@
 //! `kho pack`: what a restore gave is packed into an image that gives the same again; directories
 //! made by hand are packed too; what can not be is refused, and leaves nothing behind.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-#![allow(clippy::cast_possible_truncation, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 mod by_hand;
 #[path = "../common/mod.rs"]
@@ -22,7 +17,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Temp, kho, text};
+use common::{Temp, has, kho, text};
 use kho_testkit::{Builder, MemfdSpec, capture_path};
 use serde_json::{Value, json};
 

@@ -2,15 +2,9 @@
 
 use super::*;
 
+#[rustfmt::skip]
 const CAPTURES: &[&str] = &[
-    "small",
-    "files",
-    "sessions",
-    "thp",
-    "none",
-    "zero",
-    "reserve",
-    "reserve-odd",
+    "small", "files", "sessions", "thp", "none", "zero", "reserve", "reserve-odd",
 ];
 
 /// The strings of the plain dialect as those of the composite one.
@@ -133,10 +127,8 @@ fn an_elf_image_is_read_without_any_address() {
     assert_eq!(report["scratch"], entry["scratch"]);
     let mib = 1u64 << 20;
     let (base, memory) = (512 * mib, 512 * mib);
-    assert_eq!(
-        (&entry["base"], &entry["memory"]),
-        (&json!(base), &json!(memory))
-    );
+    assert_eq!(entry["base"], json!(base));
+    assert_eq!(entry["memory"], json!(memory));
     let scratch = json!([
         [base + memory - 160 * mib, 96 * mib],
         [base + memory - 64 * mib, 64 * mib]
@@ -146,13 +138,9 @@ fn an_elf_image_is_read_without_any_address() {
     assert_eq!(report["subtrees"]["LUO"]["size"], 32);
 
     // The same for programs, elsewhere in memory.
+    #[rustfmt::skip]
     let args = [
-        "--json",
-        "--force",
-        "--base",
-        "0x140000000",
-        "--memory",
-        "1G",
+        "--json", "--force", "--base", "0x140000000", "--memory", "1G",
     ];
     let printed = json_of(&[&["pack", &dir, "--out", &image], &args[..]].concat());
     assert_eq!(printed, json_file(format!("{image}.json")));
@@ -278,10 +266,8 @@ fn odd_names_and_holes_go_round() {
     good(&["pack", &dir, "--out", &image, "--force"]);
     let report = inspect(&image);
     let sessions = report["luo"]["sessions"].as_array().unwrap();
-    let found: BTreeSet<_> = sessions
-        .iter()
-        .map(|session| session["name"].as_str())
-        .collect();
+    let found = sessions.iter();
+    let found: BTreeSet<_> = found.map(|session| session["name"].as_str()).collect();
     for listed in listed["sessions"].as_array().unwrap() {
         assert!(
             found.contains(&listed["name"].as_str()),
@@ -337,14 +323,20 @@ fn foreign_flbs_are_written_as_they_stand() {
     }
     let frozen = luo.freeze().unwrap();
     assert!(luo.clone().with_foreign_flbs([]).is_err(), "frozen");
-    frozen.thaw();
+    frozen.unfreeze();
     let frozen = luo.freeze().unwrap();
     drop((session, luo, arena));
     let (arena, entry) = frozen.hand_over().unwrap();
     let handed = arena.into_handed().unwrap();
     let handover = Handover::open(&handed, entry).unwrap();
     let mut reading = handover.reading().unwrap();
-    let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+    let luo = Luo::read(
+        &handover,
+        &mut reading,
+        kho_luo::Registry::linked().unwrap(),
+    )
+    .unwrap()
+    .unwrap();
     let flbs = luo.body().unwrap().flbs().iter();
     let found: Vec<_> = flbs
         .map(|flb| (flb.name.clone(), flb.data, flb.count))

@@ -9,6 +9,7 @@ fn wrong_usage_is_told() {
     temp.file("file", b"");
     let (image, file, none) = (temp.path("image"), temp.path("file"), temp.path("none"));
     let before = names_in(&temp);
+    #[rustfmt::skip]
     let cases: &[(&[&str], &str)] = &[
         (&[&dir], "--out"),
         (&["--out", &image], "<DIR>"),
@@ -17,28 +18,13 @@ fn wrong_usage_is_told() {
         (&[&dir, "--out", ".."], "no file's name"),
         (&[&dir, "--out", &dir], "is no regular file"),
         (&[&dir, "--out", "/dev/null"], "is no regular file"),
-        (
-            &[&dir, "--out", &format!("{file}/image")],
-            "file is not a directory",
-        ),
+        (&[&dir, "--out", &format!("{file}/image")], "file is not a directory"),
         (&[&dir, "--out", &image, "--format", "zip"], "elf, raw"),
-        (
-            &[&dir, "--out", &image, "--dialect", "zip"],
-            "plain, composite",
-        ),
-        (
-            &[&dir, "--out", &image, "--base", "0x1000"],
-            "a multiple of 4 MiB",
-        ),
-        (
-            &[&dir, "--out", &image, "--base", "0xffffffffffc00000"],
-            "2^52",
-        ),
+        (&[&dir, "--out", &image, "--dialect", "zip"], "plain, composite"),
+        (&[&dir, "--out", &image, "--base", "0x1000"], "a multiple of 4 MiB"),
+        (&[&dir, "--out", &image, "--base", "0xffffffffffc00000"], "2^52"),
         (&[&dir, "--out", &image, "--base", "x"], "a 64-bit number"),
-        (
-            &[&dir, "--out", &image, "--memory", "513K"],
-            "a multiple of 4 MiB",
-        ),
+        (&[&dir, "--out", &image, "--memory", "513K"], "a multiple of 4 MiB"),
         (&[&dir, "--out", &image, "--memory", "0"], "at least "),
         (&[&dir, "--out", &image, "--memory", "2T"], "up to 1 TiB"),
     ];
@@ -81,10 +67,8 @@ fn an_image_is_replaced_when_asked_to() {
     let output = kho(&["pack", &dir, "--out", &image, "--memory", "1G"]);
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(
-        stderr.contains("still/image") && stderr.contains("--force"),
-        "{stderr}"
-    );
+    has(&stderr, "still/image");
+    has(&stderr, "--force");
     assert!(is_first());
     // One that fails leaves what was there, forced or not.
     let output = kho(&["pack", &dir, "--out", &image, "--memory", "8M", "--force"]);

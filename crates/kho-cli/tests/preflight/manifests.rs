@@ -64,26 +64,18 @@ fn what_this_build_can_not_read_is_not_accepted_unseen() {
 #[test]
 fn this_program_answers_and_is_asked() {
     let program = env!("CARGO_BIN_EXE_kho");
-    let output = Command::new(program)
-        .env("KHO_MANIFEST", "1")
-        .arg("inspect")
-        .output()
-        .unwrap();
+    let mut command = Command::new(program);
+    command.env("KHO_MANIFEST", "1").arg("inspect");
+    let output = command.output().unwrap();
     assert!(output.status.success());
     let file = ManifestFile::parse(&text(&output.stdout)).unwrap();
     let side = file.side().unwrap();
-    for name in [
-        "block",
-        "fd",
-        "kexec-metadata",
-        "kho",
-        "luo",
-        "memblock",
-        "memfd",
-        "radix",
-        "reserve-mem",
+    #[rustfmt::skip]
+    let cases = [
+        "block", "fd", "kexec-metadata", "kho", "luo", "memblock", "memfd", "radix", "reserve-mem",
         "vmalloc",
-    ] {
+    ];
+    for name in cases {
         assert!(side.get(name).is_some(), "{name}");
     }
     let (code_of, value) = report(&capture("small"), program, &[]);
@@ -224,15 +216,10 @@ fn manifest_files_describe_releases() {
     let (code_of, value) = report(&used, &old, &[]);
     assert_eq!(code_of, 1);
     let losses = &value["losses"];
-    assert_eq!(
-        (
-            &losses["sessions"],
-            &losses["files"],
-            &losses["bytes"],
-            &losses["handlers"][0]["files"]
-        ),
-        (&json!(2), &json!(9), &json!(4096), &json!(7))
-    );
+    assert_eq!(losses["sessions"], 2);
+    assert_eq!(losses["files"], 9);
+    assert_eq!(losses["bytes"], 4096);
+    assert_eq!(losses["handlers"][0]["files"], 7);
     let nothing = temp.file("nothing", {
         let mut value = manifest(json!({}));
         value["in_use"] = json!({ "strings": [] });

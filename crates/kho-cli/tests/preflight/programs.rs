@@ -88,11 +88,7 @@ fn answers_that_are_none() {
         return;
     };
     let (output, _) = ask(&temp, &program, "echo '{}'\n");
-    assert!(
-        text(&output.stderr).contains("missing field"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "missing field");
     let (output, _) = ask(
         &temp,
         &program,
@@ -103,18 +99,10 @@ fn answers_that_are_none() {
     let error = text(&output.stderr);
     assert!(error.contains("exit code 7: out of order"), "{error}");
     let (output, _) = ask(&temp, &program, "kill -SEGV $$\n");
-    assert!(
-        text(&output.stderr).contains("signal 11"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "signal 11");
     // Too much, and on standard error as well.
     let (output, took) = ask(&temp, &program, "yes & yes >&2\n");
-    assert!(
-        text(&output.stderr).contains("more than 1048576 bytes"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "more than 1048576 bytes");
     assert!(took < Duration::from_secs(8));
     // A child that lives on does not hold it up, and does not live on.
     let pid = temp.path("pid");
@@ -123,22 +111,14 @@ fn answers_that_are_none() {
         &program,
         &format!("sleep 1000 & echo $! > {pid}; echo '{{}}'; exit 0\n"),
     );
-    assert!(
-        text(&output.stderr).contains("missing field"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "missing field");
     assert!(took < Duration::from_secs(8));
     let pid = std::fs::read_to_string(pid).unwrap();
     dies(pid.trim());
     // One that may not be executed.
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o644)).unwrap();
     let (output, _) = ask(&temp, &program, "");
-    assert!(
-        text(&output.stderr).contains("could not be started"),
-        "{}",
-        text(&output.stderr)
-    );
+    has(&text(&output.stderr), "could not be started");
 }
 
 #[test]
@@ -155,10 +135,7 @@ fn a_program_that_does_not_answer_is_killed_with_its_children() {
     );
     assert_eq!(output.status.code(), Some(1));
     let error = text(&output.stderr);
-    assert!(
-        error.contains("still running after 10 seconds, and was killed"),
-        "{error}"
-    );
+    has(&error, "still running after 10 seconds, and was killed");
     assert!(took < Duration::from_secs(20));
     let pid = std::fs::read_to_string(pid).unwrap();
     dies(pid.trim());

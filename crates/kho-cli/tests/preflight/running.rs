@@ -7,9 +7,7 @@ fn system(temp: &Temp, config: Option<&str>, kernel: Option<&[u8]>) -> String {
     temp.file("proc/sys/kernel/osrelease", "7.3.4\n");
     temp.file("proc/cmdline", "root=/dev/vda kho=on\n");
     if let Some(config) = config {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(config.as_bytes()).unwrap();
-        temp.file("proc/config.gz", encoder.finish().unwrap());
+        temp.file("proc/config.gz", gzip(config.as_bytes()));
     }
     if let Some(kernel) = kernel {
         temp.file("boot/vmlinuz-7.3.4", bzimage(kernel));

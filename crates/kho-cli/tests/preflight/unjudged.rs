@@ -48,7 +48,15 @@ fn what_is_nothing_of_all_that() {
         refused(&kernel, &path, 1, &["--to", found, expected]);
     }
     // An ELF file that is no Linux kernel; a dump without a handover; a stream of something else.
-    let strange = temp.file("strange", elf(2, &[(".rodata", constants(&["kho-v4"]))]));
+    let strange = temp.file(
+        "strange",
+        elf(
+            2,
+            true,
+            false,
+            &[section(".rodata", kernel::texts(&["kho-v4"]))],
+        ),
+    );
     refused(&strange, &kernel, 1, &["was not run"]);
     let mut memory = kho_testkit::Memory::new();
     memory.add(0x1000, 0x4000);

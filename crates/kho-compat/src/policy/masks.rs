@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
-use crate::{Alternative, Compat, Entry, Expected, Manifest, Reason, Side, Verdict, Writing};
+use crate::{
+    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Verdict, Writing,
+};
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
 /// writer supports every one that the reader requires. Features in use that are not required are
@@ -48,7 +50,7 @@ impl Rule for FeatureMasks {
 }
 
 /// What was expected of the masks of `entry`, and why it can not be restored.
-pub(super) fn judge(entry: &Entry, side: &Side) -> (Expected, Result<(), Reason>) {
+pub(super) fn judge(entry: &ManifestEntry, side: &Side) -> (Expected, Result<(), Reason>) {
     let none = |reason| (Expected::default(), Err(reason));
     let Some(own) = side.get(&entry.found) else {
         return none(unknown(&entry.found));

@@ -35,8 +35,8 @@ pub use range::SemverRange;
 pub use token::CompositeByToken;
 
 use crate::{
-    Ability, Alternative, Carrier, Compat, Entry, Expected, Finding, Manifest, Outcome, Reason,
-    RegistryError, Side, Strings, Token, Verdict, Writing,
+    Ability, Alternative, Carrier, Compat, Expected, Finding, Manifest, ManifestEntry, Outcome,
+    Reason, RegistryError, Side, Strings, Token, Verdict, Writing,
 };
 
 /// When a policy finds a mismatch.
@@ -223,7 +223,7 @@ impl Rule for InRange {
 }
 
 /// Whether `side` knows the component of `entry`, and a handover can not do without it.
-fn is_mandatory(entry: &Entry, side: &Side) -> bool {
+fn is_mandatory(entry: &ManifestEntry, side: &Side) -> bool {
     let known = side.get(entry.component());
     known.is_some_and(|known| !known.is_optional())
 }
@@ -258,13 +258,16 @@ struct Said<'a> {
 impl<'a> Said<'a> {
     fn of(manifest: &'a Manifest, side: &'a Side) -> Self {
         let entries = || manifest.entries().iter();
-        let says = |entry: &&Entry| {
+        let says = |entry: &&ManifestEntry| {
             entry.optional && matches!(entry.carrier, Carrier::Table | Carrier::Features)
         };
         let mut said = Self {
             side,
             required: BTreeSet::new(),
-            optional: entries().filter(says).map(Entry::component).collect(),
+            optional: entries()
+                .filter(says)
+                .map(ManifestEntry::component)
+                .collect(),
             versions: BTreeMap::new(),
         };
         for entry in entries() {
@@ -294,7 +297,7 @@ impl<'a> Said<'a> {
     }
 
     /// Why what the table says of `entry` can not be: a string says otherwise.
-    fn contradicts(&self, entry: &Entry) -> Option<Reason> {
+    fn contradicts(&self, entry: &ManifestEntry) -> Option<Reason> {
         if entry.carrier != Carrier::Table {
             return None;
         }
@@ -307,7 +310,7 @@ impl<'a> Said<'a> {
 
 fn finding(
     rule: &dyn Rule,
-    entry: &Entry,
+    entry: &ManifestEntry,
     manifest: &Manifest,
     side: &Side,
     said: &Said<'_>,
@@ -362,7 +365,7 @@ fn finding(
 
 fn judge_string(
     rule: &dyn Rule,
-    entry: &Entry,
+    entry: &ManifestEntry,
     carrier: Carrier,
     manifest: &Manifest,
     side: &Side,

@@ -130,10 +130,8 @@ fn files_are_lost_with_what_their_handler_needs() {
     manifest.add_listed(&"pool-v2".parse().unwrap(), true, Place::default());
     let verdict = policy::SemverRange.judge(&manifest, &side);
     assert_eq!(verdict.decision, Decision::Degrade);
-    let lost: Vec<_> = verdict
-        .lost()
-        .map(|finding| finding.entry.found.as_str())
-        .collect();
+    let lost = verdict.lost().map(|finding| finding.entry.found.as_str());
+    let lost: Vec<_> = lost.collect();
     assert_eq!(lost.len(), 2, "{lost:?}");
     assert!(lost.contains(&"huge-v1") && lost.contains(&"pool-v2"));
     let losses = verdict.losses();
@@ -157,11 +155,8 @@ fn what_is_listed_twice_is_one_entry_of_its_own() {
     list("block-v1", true);
     list("extra-v1", true);
     list("extra-v1", true);
-    let optional: Vec<_> = manifest
-        .entries()
-        .iter()
-        .map(|entry| entry.optional)
-        .collect();
+    let optional = manifest.entries().iter();
+    let optional: Vec<_> = optional.map(|entry| entry.optional).collect();
     assert_eq!(optional, [false, false, true]);
     manifest.add_features("a", Features::of(3, 1), Place::default());
     manifest.add_features("b", Features::of(1, 1), Place::default());

@@ -1,5 +1,5 @@
 //! What holds for every policy, and what tells them apart.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod losses;
 
@@ -161,10 +161,8 @@ fn what_can_restore_an_older_version_says_so() {
     let older = side(4, 1, 1, 5, 1, 2);
     let mut block = ability("block", 2, None, &[]);
     block.restores = ">=1, <3".parse().unwrap();
-    let others = older
-        .abilities()
-        .filter(|ability| ability.name != "block")
-        .cloned();
+    let others = older.abilities().filter(|ability| ability.name != "block");
+    let others = others.cloned();
     let both = Side::new(others.chain([block])).unwrap();
     let manifest = Manifest::written_by(&older, Writing::COMPOSITE).unwrap();
     assert!(accepts("semver-range", &manifest, &both));

@@ -41,7 +41,7 @@ pub enum KhoError {
     #[error(
         "component `{0}` can not be listed: a property's name has at most {LISTED_NAME_MAX} bytes"
     )]
-    Unlistable(String),
+    LongName(String),
     /// The version of a component that has no string of its own, and that nothing in this dialect
     /// would say: its reader would take it for the one that plain strings stand for.
     #[error("{token} can not be said in the {writing} dialect")]

@@ -167,11 +167,11 @@ impl Kho {
         self.0.side.compat(name, self.0.writing.strings)
     }
 
-    /// Says that the components `names` are in use, and all that they need: the table or the masks
+    /// Announces that the components `names` are in use, and all that they need: the table or the masks
     /// list them from here on, where the dialect has them. The root, the owners of subtrees and the
     /// regions are listed without being asked for.
     ///
-    /// Listed twice, a component is to be [unlisted](Self::unlist) twice.
+    /// Announced twice, a component is to be [withdrawn](Self::withdraw) twice.
     ///
     /// ```
     /// use kho_compat::Writing;
@@ -180,7 +180,7 @@ impl Kho {
     ///
     /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
     /// let kho = Kho::new(arena, &KhoConfig::new().writing(Writing::TABLE))?;
-    /// kho.list(&["memblock"])?;
+    /// kho.announce(&["memblock"])?;
     ///
     /// let entry = kho.entry();
     /// let handed = kho.hand_over().unwrap().into_handed().unwrap();
@@ -195,7 +195,7 @@ impl Kho {
     ///
     /// The side does not know one, or the root FDT is full: it is one page. Nothing is listed then
     /// that was not.
-    pub fn list(&self, names: &[&str]) -> Result<(), KhoError> {
+    pub fn announce(&self, names: &[&str]) -> Result<(), KhoError> {
         if let Some(name) = names.iter().find(|name| self.0.side.get(name).is_none()) {
             return Err(RegistryError::Unknown((*name).to_owned()).into());
         }
@@ -207,8 +207,8 @@ impl Kho {
         self.0.relist(&mut state, listed)
     }
 
-    /// Takes back what one [`Kho::list`] of `names` did. A name that is not listed stays so.
-    pub fn unlist(&self, names: &[&str]) {
+    /// Takes back what one [`Kho::announce`] of `names` did. A name that is not listed stays so.
+    pub fn withdraw(&self, names: &[&str]) {
         let mut state = self.0.state.lock();
         let mut listed = state.listed.clone();
         for name in names {

@@ -136,7 +136,7 @@ impl Shared {
                 .iter()
                 .find(|(name, _)| name.len() > LISTED_NAME_MAX)
         {
-            return Err(KhoError::Unlistable((*name).to_owned()));
+            return Err(KhoError::LongName((*name).to_owned()));
         }
         let name = name.unwrap_or_else(|| match &list {
             Some(node) => node.name.to_owned(),

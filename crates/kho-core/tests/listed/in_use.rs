@@ -43,8 +43,8 @@ fn what_is_in_use_is_listed() {
     );
     assert_eq!(listed(&kho)[4], version("owner", 3, true));
     // Counted: what two brought stays with one.
-    kho.list(&["near", "far"]).unwrap();
-    kho.list(&["near"]).unwrap();
+    kho.announce(&["near", "far"]).unwrap();
+    kho.announce(&["near"]).unwrap();
     kho.remove_subtree("mine").unwrap();
     let all = [
         "bit",
@@ -57,9 +57,9 @@ fn what_is_in_use_is_listed() {
         "vmalloc",
     ];
     assert_eq!(names(&listed(&kho)), all);
-    kho.unlist(&["near"]);
+    kho.withdraw(&["near"]);
     assert_eq!(names(&listed(&kho)), all);
-    kho.unlist(&["near"]);
+    kho.withdraw(&["near"]);
     assert_eq!(
         names(&listed(&kho)),
         [
@@ -72,21 +72,17 @@ fn what_is_in_use_is_listed() {
             "vmalloc"
         ]
     );
-    kho.unlist(&["far"]);
+    kho.withdraw(&["far"]);
     assert_eq!(page_of(&kho), before);
     // What was never listed by this name is not taken back.
-    kho.unlist(&["kho", "radix", "nothing"]);
+    kho.withdraw(&["kho", "radix", "nothing"]);
     assert_eq!(page_of(&kho), before);
 
     let pages = kho.arena().alloc_pages(1).unwrap();
     kho.reserve_mem("log", pages).unwrap();
+    #[rustfmt::skip]
     let with_regions = [
-        "kexec-metadata",
-        "kho",
-        "memblock",
-        "radix",
-        "reserve-mem",
-        "vmalloc",
+        "kexec-metadata", "kho", "memblock", "radix", "reserve-mem", "vmalloc",
     ];
     assert_eq!(names(&listed(&kho)), with_regions);
 
@@ -98,7 +94,7 @@ fn what_is_in_use_is_listed() {
     ] {
         let kho = self::kho(dialect);
         let before = page_of(&kho);
-        kho.list(&["near", "far"]).unwrap();
+        kho.announce(&["near", "far"]).unwrap();
         assert_eq!(page_of(&kho), before);
         assert!(listed(&kho).is_empty());
     }
@@ -108,12 +104,12 @@ fn what_is_in_use_is_listed() {
 fn what_the_side_does_not_know_is_not_listed() {
     let kho = kho(Writing::FEATURES);
     let before = page_of(&kho);
-    let error = kho.list(&["near", "nothing"]).unwrap_err().to_string();
+    let error = kho.announce(&["near", "nothing"]).unwrap_err().to_string();
     assert_eq!(error, "no linked crate registers a component `nothing`");
     assert_eq!(page_of(&kho), before);
     // Nothing of it was counted.
-    kho.list(&["near"]).unwrap();
-    kho.unlist(&["near"]);
+    kho.announce(&["near"]).unwrap();
+    kho.withdraw(&["near"]);
     assert_eq!(page_of(&kho), before);
 }
 
@@ -134,7 +130,7 @@ fn a_full_page_takes_no_more_and_stays_as_it_is() {
         }
         let before = page_of(&kho);
         let keys = kho.preserver().keys();
-        let error = kho.list(&["far"]).unwrap_err();
+        let error = kho.announce(&["far"]).unwrap_err();
         assert!(matches!(error, KhoError::FdtFull { .. }), "{error}");
         assert!(
             error.to_string().contains("does not fit the root FDT"),
@@ -149,14 +145,14 @@ fn a_full_page_takes_no_more_and_stays_as_it_is() {
             (page_of(&kho), kho.preserver().keys()),
             (before.clone(), keys)
         );
-        // Nothing was counted: with room, one listing is undone by one unlisting.
+        // Nothing was counted: with room, one announcement is undone by one withdrawal.
         for number in 0..3 {
             drop(kho.remove_subtree(&format!("s{number:0<25}")).unwrap());
         }
         let roomy = page_of(&kho);
-        kho.list(&["far"]).unwrap();
+        kho.announce(&["far"]).unwrap();
         assert!(names(&listed(&kho)).contains(&"middle"));
-        kho.unlist(&["far"]);
+        kho.withdraw(&["far"]);
         assert_eq!(page_of(&kho), roomy);
     }
 }
@@ -171,8 +167,8 @@ fn a_name_that_no_property_has_is_not_listed() {
     let config = KhoConfig::new().writing(Writing::TABLE).side(side);
     let kho = Kho::new(arena(), &config).unwrap();
     let before = page_of(&kho);
-    let error = kho.list(&[LONG.name]).unwrap_err();
-    assert_eq!(error, KhoError::Unlistable(LONG.name.to_owned()));
+    let error = kho.announce(&[LONG.name]).unwrap_err();
+    assert_eq!(error, KhoError::LongName(LONG.name.to_owned()));
     assert!(
         error
             .to_string()

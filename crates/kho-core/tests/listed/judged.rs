@@ -57,7 +57,11 @@ fn a_version_is_what_a_string_says_or_else_the_table() {
 #[test]
 fn what_the_root_leads_to_is_judged_before_it_is_followed() {
     let open = |mem: &Memory, fdt, registry: &Registry| {
-        Handover::open_with(mem, Entry::new(PhysAddr::new(fdt)), registry).map(|_| ())
+        Handover::open(
+            mem,
+            OpenOptions::new(Entry::new(PhysAddr::new(fdt))).registry(registry),
+        )
+        .map(|_| ())
     };
     let linked = Registry::linked().unwrap();
     for (table, message) in [

@@ -1,16 +1,14 @@
 //! The version table and the feature masks in the root FDT, against hand-made bytes: written, read,
 //! damaged, and taken back where the page is full.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::FileExt;
 
 use kho_compat::{Carrier, Component, Features, Generation, Manifest, Registry, Side, Writing};
 use kho_core::{
-    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, RootFdt, Said,
+    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenError, OpenOptions, RootFdt,
+    Said,
 };
 use kho_mem::{Arena, ArenaConfig, Damage, Defect, PhysAddr, SliceMem};
 use kho_testkit::{Builder, Memory, prop};

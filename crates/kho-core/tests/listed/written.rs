@@ -116,7 +116,7 @@ fn the_side_is_what_is_written() {
         let kho = with_side(dialect, registry.side().clone()).unwrap();
         assert_eq!(kho.compat("near").unwrap().to_string(), compat);
         assert_eq!((kho.side(), kho.writing()), (registry.side(), dialect));
-        kho.list(&["near"]).unwrap();
+        kho.announce(&["near"]).unwrap();
         let listed = listed(&kho);
         let near = listed.iter().find(|listed| listed.name == "near");
         let said = near.map(|near| near.said);
@@ -135,10 +135,10 @@ fn the_side_is_what_is_written() {
     }
     // Read by a registry that knows it, and by one that does not.
     let kho = with_side(Writing::TABLE, registry.side().clone()).unwrap();
-    kho.list(&["near"]).unwrap();
+    kho.announce(&["near"]).unwrap();
     let entry = kho.entry();
     let handed = kho.hand_over().unwrap().into_handed().unwrap();
-    let attached = Attached::open_with(handed, entry, &registry).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry)).unwrap();
     let handover = attached.handover();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);

@@ -117,7 +117,7 @@ fn what_is_handed_over_is_restored_once() {
     let restored = attached.restore_pages(&admitted, run).unwrap();
     assert_eq!(restored.run(), run);
     assert!(is_numbered(&restored));
-    let arena = attached.settle();
+    let arena = attached.reclaim();
     // Root FDT, metadata and its six nodes, and those of the three orders above 0.
     let used = 2 + 6 + 2 * NODES;
     assert_eq!(attached.handed().pages(), used);
@@ -153,7 +153,7 @@ fn a_handover_is_not_disturbed_by_what_is_allocated_beside_it() {
     let (addr, run) = folio_and_run(&kho);
     let (mem, entry) = handed(kho);
     let mut attached = Attached::open(mem, entry).unwrap();
-    let arena = attached.settle();
+    let arena = attached.reclaim();
     let mut all = Vec::new();
     while let Ok(mut folio) = arena.alloc(Order::ZERO) {
         assert!(!area(12, 4).contains(folio.addr()), "{folio:?}");

@@ -208,7 +208,7 @@ fn the_scratch_table_is_read_back() {
     let mut attached = Attached::open(Handed::attach(file, &config).unwrap(), entry).unwrap();
     let table = attached.handover().scratch().unwrap().clone();
     assert_eq!((table.at(), table.areas()), (at, &areas[..]));
-    let arena = attached.settle();
+    let arena = attached.reclaim();
     assert_eq!(arena.free_pages(), 2048 - 8, "the same are in use");
     assert_eq!(attached.finish().free_pages(), 2048, "all but scratch");
 

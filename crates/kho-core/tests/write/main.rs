@@ -1,10 +1,7 @@
 //! Handovers that are made, against hand-made bytes, plain collections and the reader, with every
 //! failure undone; and what a successor restores of them in place.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::FileExt;
 use std::sync::Barrier;
@@ -17,6 +14,7 @@ use kho_core::{
 use kho_mem::{
     Arena, ArenaConfig, Folio, Handed, Order, PageRun, Pages, PhysAddr, PhysMemExt, PhysRange,
 };
+use kho_testkit::Random;
 use kho_vmalloc as _;
 
 mod attached;

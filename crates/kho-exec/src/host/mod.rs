@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kho_compat::Verdict;
 use kho_fd::FdTable;
-use kho_luo::{Handlers, Incoming, IncomingError, RetrievedSession};
+use kho_luo::{FileToken, Handlers, Incoming, IncomingError, IncomingSession};
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PhysAddr, PhysRange};
 
 use crate::arrival::{Arrival, Opened, WayBack, handlers};
@@ -31,7 +31,7 @@ pub struct Host {
     generation: u64,
     kexecs: u32,
     incoming: Option<Incoming>,
-    sessions: HashMap<Vec<u8>, RetrievedSession>,
+    sessions: HashMap<Vec<u8>, IncomingSession>,
     returned: Option<String>,
     // Until the handover that came in is finished.
     way_back: Option<WayBack>,
@@ -99,8 +99,8 @@ impl Host {
             }
         };
         let Opened { incoming, handlers } = opened;
-        let arena = incoming.settle();
-        mark(&mut marks, "settled");
+        let arena = incoming.reclaim();
+        mark(&mut marks, "reclaimed");
         let scratch = {
             let held = incoming.held().read();
             let handover = held.handover();
@@ -233,7 +233,7 @@ impl Host {
     pub fn retrieve<T: Any + Send + Sync>(
         &mut self,
         session: impl AsRef<[u8]>,
-        token: u64,
+        token: impl Into<FileToken>,
     ) -> Result<Option<Arc<T>>, IncomingError> {
         let Some(incoming) = &self.incoming else {
             return Ok(None);

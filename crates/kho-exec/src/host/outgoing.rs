@@ -77,7 +77,7 @@ impl Host {
     }
 
     /// Freezes what `orchestrator` holds and executes `next`, which takes it over. Returns only if
-    /// that failed: everything is thawed then.
+    /// that failed: everything is unfrozen then.
     ///
     /// The program is looked for before anything is frozen. Signals and the directory are this
     /// process's until the exec, and stay so if it fails. A signal that comes between the freeze and
@@ -101,7 +101,7 @@ impl Host {
             Ok(frozen) => {
                 mark(&mut marks, "frozen");
                 let error = self.exec_frozen(&frozen, &mut prepared, program, marks);
-                frozen.thaw();
+                frozen.unfreeze();
                 error
             }
             Err(error) => error.into(),

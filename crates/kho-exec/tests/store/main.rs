@@ -2,13 +2,8 @@
 //!
 //! They are not built here: `cargo test` builds examples, and so does
 //! `cargo build -p kho-exec --examples`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 // The example's own tests: `cargo test` runs none of an example's.
 mod client;
@@ -64,6 +59,7 @@ fn requests_are_answered_as_redis_does() {
     let mut client = store.connect();
     let error = |text: &str| Reply::Error(format!("ERR {text}"));
     let arguments = |name: &str| error(&format!("wrong number of arguments for '{name}' command"));
+    #[rustfmt::skip]
     let cases = [
         ("PING", Reply::Simple("PONG".to_owned())),
         ("PING hello", bulk("hello")),
@@ -76,15 +72,8 @@ fn requests_are_answered_as_redis_does() {
         ("INCR b", error("value is not an integer or out of range")),
         ("SET b 9223372036854775807", ok()),
         ("INCR b", error("increment or decrement would overflow")),
-        (
-            "MGET a b nothing c",
-            Reply::Array(vec![
-                bulk("10"),
-                bulk("9223372036854775807"),
-                Reply::Null,
-                bulk("y"),
-            ]),
-        ),
+        ("MGET a b nothing c",
+            Reply::Array(vec![bulk("10"), bulk("9223372036854775807"), Reply::Null, bulk("y")])),
         ("EXISTS a a nothing", Reply::Integer(2)),
         ("DBSIZE", Reply::Integer(3)),
         ("DEL a a c nothing", Reply::Integer(2)),

@@ -19,3 +19,7 @@ kho_abi_check::vectors!("block", [
     "formats of versions" => read::versions,
     "a chain of 10001 blocks" => read::longest,
 ]);
+
+kho_abi_check::vectors!("block", 1, under "16k", ["entries per block" => written::capacity_16k]);
+
+kho_abi_check::vectors!("block", 1, under "64k", ["entries per block" => written::capacity_64k]);

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_block::{BlockSet, Format, OutgoingSet};
+use kho_block::{BlockSet, Format, OutgoingBlockSet};
 use kho_core::Preserver;
 use kho_mem::{
     Chunk, Damage, Link, Located, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysRange,
 };
-use kho_radix::{Claims, Preserved, Run, Tracker};
+use kho_radix::{Claims, KeyRun, Preserved, Tracker};
 use zerocopy::little_endian::U64;
 
 use crate::dump::{Dump, Names, arena};
@@ -34,7 +34,7 @@ struct Set {
 impl Set {
     fn new() -> Result<Self, Failure> {
         let preserver = Preserver::new(arena()?)?;
-        let mut set = OutgoingSet::<Entry>::with_format(preserver.clone(), Format::V1)?;
+        let mut set = OutgoingBlockSet::<Entry>::with_format(preserver.clone(), Format::V1)?;
         set.grow(7)?;
         for number in 1..=7 {
             *set.reserve_entry()? = [[number; 16]; 85];
@@ -246,7 +246,7 @@ impl PhysMem for Long {
 pub(crate) fn longest() -> Result<Text, Failure> {
     let arena = arena()?;
     let mut tracker = Tracker::new(arena.clone())?;
-    tracker.add_folios(Run {
+    tracker.add_folios(KeyRun {
         pfn: LONG.pfn().get(),
         keys: 10_001,
         order: Order::ZERO,

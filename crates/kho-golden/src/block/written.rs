@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_block::{BlockError, Format, OutgoingSet};
+use kho_block::{BlockError, Format, OutgoingBlockSet};
 use kho_core::Preserver;
-use kho_mem::PhysAddr;
+use kho_mem::{PageSize, PhysAddr};
 use zerocopy::little_endian::U64;
 
 use crate::dump::{Dump, arena, number};
@@ -27,7 +27,7 @@ fn entry(number: u8) -> Entry {
 }
 
 fn fill(
-    set: &mut OutgoingSet<Entry>,
+    set: &mut OutgoingBlockSet<Entry>,
     numbers: std::ops::RangeInclusive<u8>,
 ) -> Result<(), Failure> {
     for number in numbers {
@@ -45,10 +45,12 @@ fn blocks(dump: &mut Dump, head: PhysAddr) -> Result<(), Failure> {
 }
 
 /// A set after each of its steps, whose entries and blocks `make` makes.
-fn set(make: impl FnOnce(&mut OutgoingSet<Entry>) -> Result<(), Failure>) -> Result<Text, Failure> {
+fn set(
+    make: impl FnOnce(&mut OutgoingBlockSet<Entry>) -> Result<(), Failure>,
+) -> Result<Text, Failure> {
     let preserver = Preserver::new(arena()?)?;
     let root = preserver.root();
-    let mut set = OutgoingSet::with_format(preserver.clone(), Format::V1)?;
+    let mut set = OutgoingBlockSet::with_format(preserver.clone(), Format::V1)?;
     make(&mut set)?;
     let head = set.head();
     set.hand_over();
@@ -115,7 +117,7 @@ pub(crate) fn again() -> Result<Text, Failure> {
 /// Small entries, which are packed.
 pub(crate) fn packed() -> Result<Text, Failure> {
     let preserver = Preserver::new(arena()?)?;
-    let mut set = OutgoingSet::new(preserver.clone());
+    let mut set = OutgoingBlockSet::new(preserver.clone());
     set.grow(511)?;
     for number in 1..=511 {
         *set.reserve_entry()? = U64::new(number);
@@ -156,12 +158,29 @@ pub(crate) fn packed() -> Result<Text, Failure> {
 
 /// How many entries fit a block.
 pub(crate) fn capacity() -> Result<Text, Failure> {
-    let mut text = String::new();
-    for size in [1, 8, 64, 80, 4080, 4081] {
-        let count = Format::V1.count_per_block(size);
-        let _ = writeln!(text, "{size} bytes: {count}");
-    }
-    Ok(text.into())
+    let sizes = [1, 8, 64, 80, 4080, 4081];
+    Ok(counts(&sizes, |size| Format::V1.count_per_block(size)))
+}
+
+pub(crate) fn capacity_16k() -> Result<Text, Failure> {
+    let sizes = [1, 8, 64, 80, 16368, 16369];
+    Ok(counts(&sizes, |size| {
+        Format::V1.count_per_page(PageSize::K16, size)
+    }))
+}
+
+pub(crate) fn capacity_64k() -> Result<Text, Failure> {
+    let sizes = [1, 8, 64, 80, 65520, 65521];
+    Ok(counts(&sizes, |size| {
+        Format::V1.count_per_page(PageSize::K64, size)
+    }))
+}
+
+fn counts(sizes: &[usize], count: impl Fn(usize) -> usize) -> Text {
+    let lines = sizes
+        .iter()
+        .map(|size| format!("{size} bytes: {}", count(*size)));
+    lines.collect::<Vec<_>>().join("\n").into()
 }
 
 /// The largest set.
@@ -169,8 +188,8 @@ pub(crate) fn largest() -> Result<Text, Failure> {
     let preserver = Preserver::new(arena()?)?;
     let mut text = String::new();
     for grown in [
-        OutgoingSet::<[u8; 64]>::new(preserver.clone()).grow(usize::MAX),
-        OutgoingSet::<[u8; 80]>::new(preserver.clone()).grow(usize::MAX),
+        OutgoingBlockSet::<[u8; 64]>::new(preserver.clone()).grow(usize::MAX),
+        OutgoingBlockSet::<[u8; 80]>::new(preserver.clone()).grow(usize::MAX),
     ] {
         if let Err(BlockError::TooMany { max, .. }) = grown {
             let _ = writeln!(text, "{max} entries");

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Ability, Component, Generation, Registry, Side, policy};
-use kho_core::{Attached, Kho, KhoConfig, PreservedFolio};
+use kho_compat::{Ability, Component, Generation, Registry, Side};
+use kho_core::{Attached, Kho, KhoConfig, OpenOptions, PreservedFolio};
 use kho_fd::{COMPONENT, NAME};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{
@@ -110,6 +110,7 @@ pub(crate) fn states() -> Result<Text, Failure> {
     let sock = 0o140_000;
     let right = || of(7, sock, dev, ino);
     let (_, others) = inode(&other)?;
+    #[rustfmt::skip]
     let states = [
         ("as written", right()),
         ("once more, in another entry", right()),
@@ -124,34 +125,10 @@ pub(crate) fn states() -> Result<Text, Failure> {
         ("kind: 0", of(7, 0, dev, ino)),
         ("device: another", of(7, sock, dev ^ 1 << 40, ino)),
         ("inode: another", of(7, sock, dev, ino ^ 1 << 40)),
-        (
-            "data: 0",
-            State {
-                offset: None,
-                ..right()
-            },
-        ),
-        (
-            "data: unaligned",
-            State {
-                offset: Some(8),
-                ..right()
-            },
-        ),
-        (
-            "data: not preserved",
-            State {
-                offset: Some(1 << 40),
-                ..right()
-            },
-        ),
-        (
-            "data: a folio of order 1",
-            State {
-                size: 8192,
-                ..right()
-            },
-        ),
+        ("data: 0", State { offset: None, ..right() }),
+        ("data: unaligned", State { offset: Some(8), ..right() }),
+        ("data: not preserved", State { offset: Some(1 << 40), ..right() }),
+        ("data: a folio of order 1", State { size: 8192, ..right() }),
         (
             "more behind it",
             State {
@@ -179,13 +156,13 @@ pub(crate) fn states() -> Result<Text, Failure> {
     let handed = arena.into_handed().map_err(|_| "still shared")?;
 
     let registry = Registry::new([&KHO, &LUO, &FD])?;
-    let attached = Attached::open_with(handed, entry, &registry);
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry));
     let attached = attached.map_err(|failed| failed.error)?;
     let numbers: [RawFd; 2] = [7, 9];
     let open = [&socket, &other].map(Arc::downgrade);
     let table = FdTable::new(numbers.into_iter().zip([socket, other]));
     let handlers = Handlers::new().with(FdHandler::new(table));
-    let incoming = Incoming::take_over(attached, &registry, &policy::SemverRange, handlers);
+    let incoming = Incoming::take_over(attached, handlers, &registry);
     let incoming = incoming.map_err(|failed| failed.error)?;
     let session = incoming.session("session")?;
     let mut text = String::new();

@@ -2,6 +2,7 @@
 
 pub(crate) mod fdt;
 pub(crate) mod handed;
+mod pages;
 mod read;
 mod written;
 
@@ -14,4 +15,12 @@ kho_abi_check::vectors!("kho", [
     "what is opened of a handover with subtrees one and two, and a scratch table" => read::handover,
     "what is read of a scratch table: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000" => read::scratch,
     "subtrees, regions, releases and scratch areas that are not taken" => read::refused,
+]);
+
+kho_abi_check::vectors!("kho", 4, under "16k", [
+    "what is opened of a handover with metadata, regions, sessions and FLBs" => pages::opened_16k,
+]);
+
+kho_abi_check::vectors!("kho", 4, under "64k", [
+    "what is opened of a handover with metadata, regions, sessions and FLBs" => pages::opened_64k,
 ]);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Registry, Writing};
-use kho_core::{Entry, Handover, Kho, KhoConfig, OpenError, RootFdt, ScratchTable};
+use kho_core::{Entry, Handover, Kho, KhoConfig, OpenError, OpenOptions, RootFdt, ScratchTable};
 use kho_mem::{PhysAddr, PhysRange, SliceMem};
 
 use super::fdt::{Fdt, NOP, before, nested};
@@ -266,7 +266,8 @@ pub(crate) fn handover() -> Result<Text, Failure> {
     ];
     let registry = Registry::new([&ROOT])?;
     handed.dump.readings(&edits, |mem, names| {
-        let handover = Handover::open_with(mem, entry, &registry).map_err(opened)?;
+        let handover =
+            Handover::open(mem, OpenOptions::new(entry).registry(&registry)).map_err(opened)?;
         let areas = handover.scratch().map_or(0, |table| table.areas().len());
         let root = read_root(handover.root(), names)?;
         Ok(format!("{root}\n{areas} scratch areas"))
@@ -313,7 +314,7 @@ pub(crate) fn handover() -> Result<Text, Failure> {
             Entry::new(root).with_scratch(table, 8),
         ),
     ] {
-        let said = Handover::open_with(mem, entry, &registry).map_err(opened);
+        let said = Handover::open(mem, OpenOptions::new(entry).registry(&registry)).map_err(opened);
         let said = said.map_or_else(|why| why.to_string(), |_| String::from("opened"));
         let _ = writeln!(text, "entry: {what}: {said}");
     }

@@ -35,8 +35,8 @@ pub(crate) fn dialects() -> Result<Text, Failure> {
         let kho = kho(KhoConfig::new().writing(dialect))?;
         add(&kho, "owned", b"o", 1)?;
         // In use no more.
-        kho.list(&["unused"])?;
-        kho.unlist(&["unused"]);
+        kho.announce(&["unused"])?;
+        kho.withdraw(&["unused"]);
         let mut handed = hand_over(kho)?;
         handed.dump.line(format!("{dialect}:"));
         let root = handed.root()?;

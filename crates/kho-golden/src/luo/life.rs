@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Writing, policy};
-use kho_core::{Attached, Kho, KhoConfig};
+use kho_compat::Writing;
+use kho_core::{Attached, Kho, KhoConfig, OpenOptions};
 use kho_luo::{
     FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Incoming, IncomingError, LuoError,
     Orchestrator, Retrieve,
@@ -121,14 +121,14 @@ pub(crate) fn life() -> Result<Text, Failure> {
     let handed = arena.into_handed().map_err(|_| "still shared")?;
 
     let (registry, log) = (registry()?, Log::default());
-    let attached = Attached::open_with(handed, entry, &registry);
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry));
     let attached = attached.map_err(|failed| failed.error)?;
     let handlers = Handlers::new()
         .with(Kind("alpha", log.clone()))
         .with(Kind("beta", log.clone()))
         .with_flb("alpha", Data("of-alpha-v1", log.clone()))
         .with_flb("beta", Data("of-both-v2", log.clone()));
-    let incoming = Incoming::take_over(attached, &registry, &policy::SemverRange, handlers);
+    let incoming = Incoming::take_over(attached, handlers, &registry);
     let incoming = incoming.map_err(|failed| failed.error)?;
 
     let mut text = String::new();
@@ -141,11 +141,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
             if is_finished { ", the end" } else { "" }
         );
     };
-    let names = incoming
-        .sessions()
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
+    let names = incoming.sessions();
+    let names = names.iter().map(ToString::to_string).collect::<Vec<_>>();
     say(
         "sessions",
         Ok(format!("{}, update {}", names.join(" "), incoming.number())),
@@ -159,7 +156,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
         "session three",
         incoming.session("three").map(|_| "there".to_owned()),
     );
-    say("tokens of one", Ok(format!("{:?}", one.tokens())));
+    let tokens: Vec<_> = one.tokens().into_iter().map(|token| token.get()).collect();
+    say("tokens of one", Ok(format!("{tokens:?}")));
     let data = |file: Result<FileRef, IncomingError>| {
         let file = file.map(|file| file.downcast::<File>());
         file.map(|file| file.map_or("no file".to_owned(), |file| format!("{:#x}", file.data)))
@@ -243,7 +241,7 @@ pub(crate) fn refused() -> Result<Text, Failure> {
         "a file while frozen",
         first.preserve(9, file("beta", "", 9)),
     );
-    frozen.thaw();
+    frozen.unfreeze();
     drop((sessions, outgoing));
     let kho = Kho::new(arena()?, &KhoConfig::new().side(side()?))?;
     let many = |count: usize| (0..count).map(|number| format!("flb-v{number}")).collect();

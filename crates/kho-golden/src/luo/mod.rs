@@ -12,7 +12,7 @@ kho_abi_check::vectors!("luo", [
     "52 sessions, the first with 64 files; entries of each block, with the first one's" => written::blocks,
     "life of session one (alpha a, beta b), two (alpha c, d), and alpha e, which refuses \
                 to freeze" => written::life,
-    "header of a session with a file: frozen, thawed, frozen once more" => written::thawed,
+    "header of a session with a file: frozen, thawed, frozen once more" => written::unfrozen,
     "what is read of sessions zeta (9, 3), empty, 63 bytes (2^64-1), and of headers" => read::header,
     "what is read of headers of 40 bytes" => read::composite,
     "what is read of these sessions: names, files, tokens" => read::sessions,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Registry, Writing};
-use kho_core::Handover;
+use kho_core::{Handover, OpenOptions};
 use kho_luo::v5::SUBTREE;
 use kho_luo::{Body, Luo};
 use kho_mem::PhysAddr;
@@ -40,7 +40,7 @@ fn written(dialect: Writing) -> Result<Handed, Failure> {
     let (header, _, dump) = hand_over(orchestrator, vec![zeta, empty, long])?;
     let (sessions, flbs) = tail(&header);
     let registry = registry()?;
-    let handover = Handover::open_with(dump.mem(), entry, &registry)?;
+    let handover = Handover::open(dump.mem(), OpenOptions::new(entry).registry(&registry))?;
     let header = handover.subtree(SUBTREE).ok_or("no subtree")?.addr;
     let opened = Opened::new(&dump, entry, &registry)?;
     Ok(Handed {
@@ -83,7 +83,7 @@ fn read(
     names: &mut Names,
 ) -> Reading {
     let before = reading.claims().count();
-    let luo = Luo::read_with(handover, &mut reading, registry);
+    let luo = Luo::read(handover, &mut reading, registry);
     if luo.is_err() && reading.claims().count() != before {
         return Err(Refusal::new("and stays claimed"));
     }
@@ -321,7 +321,7 @@ pub(crate) fn listed() -> Result<Text, Failure> {
                 let _ = writeln!(text, "  {}: {}", listed.name, listed.said);
             }
         }
-        let luo = Luo::read_with(&handover, &mut reading, &handed.registry)?;
+        let luo = Luo::read(&handover, &mut reading, &handed.registry)?;
         let luo = luo.ok_or("no LUO")?;
         let format = luo.body().map(Body::block_version);
         let format = format.and_then(kho_block::Format::of);

@@ -293,7 +293,7 @@ pub(crate) fn life() -> Result<Text, Failure> {
     one.preserve(2, file("beta", "b", 1))?;
     two.preserve(1, file("alpha", "d", 1))?;
     say("preserve");
-    orchestrator.freeze()?.thaw();
+    orchestrator.freeze()?.unfreeze();
     say("freeze and thaw");
     let three = orchestrator.create_session("three")?;
     three.preserve(1, file("alpha", "e", 0))?;
@@ -311,15 +311,15 @@ pub(crate) fn life() -> Result<Text, Failure> {
     Ok(text.into())
 }
 
-/// What thawing leaves.
-pub(crate) fn thawed() -> Result<Text, Failure> {
+/// What unfreezing leaves.
+pub(crate) fn unfrozen() -> Result<Text, Failure> {
     let orchestrator = orchestrator(Writing::PLAIN, &Log::default())?;
     let session = orchestrator.create_session("session")?;
     session.preserve(1, file("beta", "file", 0xb1))?;
     let header = |kho: &Kho| kho.with_subtree(SUBTREE, |bytes| bytes.to_vec());
     let frozen = orchestrator.freeze()?;
     let before = header(orchestrator.kho()).ok_or("no header")?;
-    frozen.thaw();
+    frozen.unfreeze();
     let after = header(orchestrator.kho()).ok_or("no header")?;
     let (again, _, mut dump) = hand_over(orchestrator, vec![session])?;
     let (sessions, flbs) = tail(&again);

@@ -7,7 +7,7 @@ use kho_compat::{Admitted, Component, Generation, Manifest, Registry, policy};
 use kho_core::{Kho, KhoConfig};
 use kho_luo::{Handlers, Luo, Orchestrator, Session};
 use kho_mem::{Arena, PhysAddr};
-use kho_memfd::{MemFile, Memfd, MemfdHandler, Piece, RestoreError, Restored};
+use kho_memfd::{MemFile, Memfd, MemfdError, MemfdHandler, Piece, RestoredMemfd};
 
 use super::written::zeros;
 use crate::dump::{Dump, Names, arena};
@@ -68,7 +68,7 @@ impl Handed {
 
         let opened = Opened::new(&dump, entry, &registry)?;
         let (handover, mut reading) = opened.again(dump.mem())?;
-        let luo = Luo::read_with(&handover, &mut reading, &registry)?;
+        let luo = Luo::read(&handover, &mut reading, &registry)?;
         let luo = luo.ok_or("no LUO")?;
         let body = luo.body().ok_or("no sessions")?;
         let mut files = body.sessions().iter().flat_map(Session::files);
@@ -107,7 +107,7 @@ impl Handed {
         let (opened, registry, admitted) = (&self.opened, &self.registry, &self.admitted);
         self.dump.readings(edits, |mem, names| {
             let (handover, mut reading) = opened.again(mem)?;
-            let luo = Luo::read_with(&handover, &mut reading, registry)?;
+            let luo = Luo::read(&handover, &mut reading, registry)?;
             let sessions = luo.as_ref().and_then(|luo| luo.restore(admitted).ok());
             let session = sessions.and_then(|sessions| sessions.get(b"session"));
             let file = session.and_then(|session| session.file(TOKEN));
@@ -123,14 +123,14 @@ impl Handed {
     }
 }
 
-fn refusal(error: RestoreError) -> Refusal {
+fn refusal(error: MemfdError) -> Refusal {
     match error {
-        RestoreError::Damaged(damage) => damage.into(),
+        MemfdError::Damaged(damage) => damage.into(),
         other => Refusal::new(kind(&other)),
     }
 }
 
-fn read(restored: &Restored<'_>, names: &mut Names) -> Reading {
+fn read(restored: &RestoredMemfd<'_>, names: &mut Names) -> Reading {
     let memfd = restored.memfd();
     let (pos, size, seals) = (memfd.pos(), memfd.size(), memfd.seals());
     let (flags, list) = (memfd.flags(), memfd.area().pages());

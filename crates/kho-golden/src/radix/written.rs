@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
 use kho_mem::{Order, PageRun, PhysAddr};
-use kho_radix::{Key, Preserver, Run, Tracker};
+use kho_radix::{Key, KeyRun, Preserver, Tracker};
 
 use crate::dump::{Dump, arena};
 
@@ -77,7 +77,7 @@ pub(crate) fn tree() -> Result<Text, Failure> {
     tracker.add(key(0x1000, 0)?)?;
     tracker.add(key(0x3000, 0)?)?;
     tracker.add(key(0x20_0000, 9)?)?;
-    tracker.add_folios(Run {
+    tracker.add_folios(KeyRun {
         pfn: 0x7fff,
         keys: 3,
         order: Order::ZERO,

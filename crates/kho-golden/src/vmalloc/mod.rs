@@ -1,5 +1,6 @@
 //! Preserved vmalloc areas.
 
+mod pages;
 mod read;
 mod written;
 
@@ -11,4 +12,12 @@ kho_abi_check::vectors!("vmalloc", [
     "what is read of an area of 2 folios of order 2" => read::runs,
     "what is read of an area of 512 pages" => read::chunks,
     "areas that are not written" => read::refused,
+]);
+
+kho_abi_check::vectors!("vmalloc", 1, under "16k", [
+    "what is read of an area of 512 pages, in one chunk" => pages::area_16k,
+]);
+
+kho_abi_check::vectors!("vmalloc", 1, under "64k", [
+    "what is read of an area of 512 pages, in one chunk" => pages::area_64k,
 ]);

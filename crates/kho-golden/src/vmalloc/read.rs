@@ -163,20 +163,14 @@ pub(crate) fn chunks() -> Result<Text, Failure> {
     let last = PhysAddr::new(handed.dump.word(behind(second, 8))?);
     let [_, free] = handed.others;
     let total = |edit: Edit, pages: u16| edit.bytes(TOTAL, &pages.to_le_bytes());
+    #[rustfmt::skip]
     let edits = [
-        total(
-            word("511 pages, the second chunk empty", behind(second, 8), 0),
-            511,
-        ),
+        total(word("511 pages, the second chunk empty", behind(second, 8), 0), 511),
         total(word("511 pages, no second chunk", first, 0), 511),
         total(addr("a last chunk without pages", second, free), 512),
         total(addr("the second chunk alone", AT, second), 1),
         addr("the second chunk leads to the first", second, first),
-        addr(
-            "the last page is the second chunk",
-            behind(second, 8),
-            second,
-        ),
+        addr("the last page is the second chunk", behind(second, 8), second),
         addr("the list begins with the last page", AT, last),
     ];
     Ok(handed.readings(&edits)?.into())

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
-use kho_guest::{Fact, FileSpec, Name};
+use kho_guest::{Fact, FileSpec, SessionName};
 use liveupdate::{Device, Direction, Error, NameError, Session};
 use rustix::fs::{Mode, OFlags, open};
 
@@ -202,10 +202,10 @@ fn taken_back(checks: &mut Checks<'_>, device: &Device) {
 }
 
 /// A session of the kernel before that was retrieved, and a file in it. It is left as it was.
-pub(crate) fn incoming(sessions: &mut Sessions, name: &Name, token: u64, port: &mut Port) {
+pub(crate) fn incoming(sessions: &mut Sessions, name: &SessionName, token: u64, port: &mut Port) {
     // The device stays open for the steps that come.
     let again = sessions.device(port);
-    let again = again.map(|device| device.retrieve_session(name.as_bytes()));
+    let again = again.map(|device| device.retrieve_session(*name));
     let mut checks = Checks { port };
     if let Some(again) = again {
         fails! { checks;
@@ -234,7 +234,7 @@ pub(crate) fn incoming(sessions: &mut Sessions, name: &Name, token: u64, port: &
         }
     }
     let known = "the kernel knows an incoming session's name";
-    let is_its = |found: &liveupdate::SessionName| found.as_bytes() == name.as_bytes();
+    let is_its = |found: &SessionName| found == name;
     checks.is(known, session.ask_name(), is_its, |found| {
         format!("`{found}`")
     });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
-use kho_guest::{Fact, FileSpec, Found, Name, Seen, Tried, Wrong};
+use kho_guest::{Fact, FileSpec, Found, Seen, SessionName, Tried, Wrong};
 use liveupdate::{Device, Error, Session};
 
 use crate::memfd;
@@ -14,7 +14,7 @@ use crate::system;
 #[derive(Default)]
 pub(crate) struct Sessions {
     device: Option<Device>,
-    incoming: BTreeMap<Name, Incoming>,
+    incoming: BTreeMap<SessionName, Incoming>,
     // Kept open until the kexec: closed they are taken back.
     outgoing: Vec<Session>,
 }
@@ -39,7 +39,7 @@ pub(crate) fn wrong(error: &Error) -> Wrong {
 }
 
 /// What is said of a file of `session`.
-fn seen(session: &Name, token: u64, looked: Result<Found, Wrong>) -> Seen {
+fn seen(session: &SessionName, token: u64, looked: Result<Found, Wrong>) -> Seen {
     let wrong = looked.as_ref().err().cloned();
     Seen {
         session: session.clone(),
@@ -80,11 +80,11 @@ impl Sessions {
     }
 
     /// The session `name` that was retrieved.
-    pub(crate) fn incoming(&self, name: &Name) -> Option<&Session> {
+    pub(crate) fn incoming(&self, name: &SessionName) -> Option<&Session> {
         self.incoming.get(name)?.session.as_ref()
     }
 
-    pub(crate) fn create(&mut self, name: &Name, files: &[FileSpec], port: &mut Port) {
+    pub(crate) fn create(&mut self, name: &SessionName, files: &[FileSpec], port: &mut Port) {
         let Some(session) = self.make(name, port) else {
             return;
         };
@@ -96,17 +96,17 @@ impl Sessions {
         self.outgoing.push(session);
     }
 
-    fn make(&mut self, name: &Name, port: &mut Port) -> Option<Session> {
+    fn make(&mut self, name: &SessionName, port: &mut Port) -> Option<Session> {
         let device = self.device(port)?;
-        let made = device.create_session(name.as_bytes());
+        let made = device.create_session(name);
         said(name, made, port)
     }
 
-    pub(crate) fn retrieve(&mut self, name: &Name, tokens: &[u64], port: &mut Port) {
+    pub(crate) fn retrieve(&mut self, name: &SessionName, tokens: &[u64], port: &mut Port) {
         let Some(device) = self.device(port) else {
             return;
         };
-        let retrieved = device.retrieve_session(name.as_bytes());
+        let retrieved = device.retrieve_session(name);
         let Some(session) = said(name, retrieved, port) else {
             return;
         };
@@ -122,10 +122,10 @@ impl Sessions {
         }
         let session = Some(session);
         let incoming = Incoming { session, files };
-        self.incoming.insert(name.clone(), incoming);
+        self.incoming.insert(*name, incoming);
     }
 
-    pub(crate) fn finish(&mut self, name: &Name, port: &mut Port) {
+    pub(crate) fn finish(&mut self, name: &SessionName, port: &mut Port) {
         let Some(incoming) = self.incoming.get_mut(name) else {
             return;
         };
@@ -135,11 +135,11 @@ impl Sessions {
         let rejected = session.finish().err();
         let wrong = rejected.as_ref().map(|rejected| wrong(&rejected.error));
         incoming.session = rejected.map(|rejected| rejected.given);
-        let session = name.clone();
+        let session = *name;
         port.say(Fact::Finished(Tried { session, wrong }));
     }
 
-    pub(crate) fn again(&mut self, from: &Name, into: &Name, port: &mut Port) {
+    pub(crate) fn again(&mut self, from: &SessionName, into: &SessionName, port: &mut Port) {
         let Some(session) = self.make(into, port) else {
             return;
         };
@@ -153,9 +153,9 @@ impl Sessions {
 }
 
 /// The session `name`, and what is said of it.
-fn said(name: &Name, session: Result<Session, Error>, port: &mut Port) -> Option<Session> {
+fn said(name: &SessionName, session: Result<Session, Error>, port: &mut Port) -> Option<Session> {
     port.say(Fact::Session(Tried {
-        session: name.clone(),
+        session: *name,
         wrong: session.as_ref().err().map(wrong),
     }));
     session.ok()

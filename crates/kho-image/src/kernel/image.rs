@@ -90,46 +90,27 @@ pub struct KernelImage {
 }
 
 impl KernelImage {
-    /// Reads the image or module at `path`. What it is is recognised by its content.
+    /// Reads the image or module at `path`. What it is is recognised by its content. `progress` is told of the
+    /// decompression, in bytes of the compressed stream.
     ///
     /// # Errors
     ///
     /// The file can not be read, is no kernel, is damaged, or unpacks to more than the limit. An
     /// offset in the error counts from the start of the file, or of what was unpacked from it
-    /// where the defect lies in that.
+    /// where the defect lies in that. [`ImageError::Interrupted`] when `progress` says stop.
     ///
     /// ```no_run
     /// use kho_image::kernel::{KernelImage, KernelOptions};
     ///
-    /// let image = KernelImage::open("bzImage".as_ref(), &KernelOptions::default())?;
+    /// let options = KernelOptions::default();
+    /// let image = KernelImage::open("bzImage".as_ref(), &options, &mut |done, total| {
+    ///     eprintln!("{done} of {total:?}");
+    ///     true
+    /// })?;
     /// println!("{}: {:?}", image.kind(), image.strings().release);
     /// # Ok::<(), kho_image::ImageError>(())
     /// ```
-    pub fn open(path: &Path, options: &KernelOptions) -> Result<Self, ImageError> {
-        Self::open_with(path, options, &mut |_, _| true)
-    }
-
-    /// [`KernelImage::open`] with a function that is told of the progress of decompression, in
-    /// bytes of the compressed stream.
-    ///
-    /// # Errors
-    ///
-    /// As [`KernelImage::open`], and [`ImageError::Interrupted`] when `progress` says stop.
-    ///
-    /// ```no_run
-    /// use kho_image::kernel::{KernelImage, KernelOptions};
-    ///
-    /// let image = KernelImage::open_with(
-    ///     "bzImage".as_ref(),
-    ///     &KernelOptions::default(),
-    ///     &mut |done, total| {
-    ///         eprintln!("{done} of {total:?}");
-    ///         true
-    ///     },
-    /// )?;
-    /// # Ok::<(), kho_image::ImageError>(())
-    /// ```
-    pub fn open_with(
+    pub fn open(
         path: &Path,
         options: &KernelOptions,
         progress: &mut Progress<'_>,

@@ -36,7 +36,7 @@
 //! ```no_run
 //! use kho_image::kernel::{KernelImage, KernelOptions};
 //!
-//! let image = KernelImage::open("/boot/vmlinuz-7.3.4".as_ref(), &KernelOptions::default())?;
+//! let image = KernelImage::open("/boot/vmlinuz-7.3.4".as_ref(), &KernelOptions::default(), &mut |_, _| true)?;
 //! if !image.strings().has_kho() {
 //!     println!("no KHO at all");
 //! }

@@ -119,7 +119,7 @@ pub fn read_modules(
 }
 
 fn read(path: &Path, options: &KernelOptions) -> Result<KernelStrings, ImageError> {
-    let image = KernelImage::open(path, options)?;
+    let image = KernelImage::open(path, options, &mut |_, _| true)?;
     if image.kind() == KernelKind::Module {
         return Ok(image.into_strings());
     }

@@ -2,83 +2,31 @@
 
 use super::*;
 use crate::modules::module;
-use crate::sections::{MAGIC, features, header, versions};
 
-refused!(
-    nothing,
-    b""[..],
-    [
-        "not a kernel image",
-        "found nothing",
-        "a bzImage, a vmlinux"
-    ]
-);
-refused!(a_byte, b"x"[..], ["found 1 bytes"]);
-refused!(
-    a_script,
-    b"#!/bin/sh\necho\n"[..],
-    ["bytes 23 21 2f 62 69 6e 2f 73"]
-);
-refused!(
-    a_windows_program,
-    b"MZ and a Windows program"[..],
-    ["a PE file", "unified kernel image"]
-);
-refused!(lzo, b"\x89LZO\0\r\n\x1a\n"[..], ["found lzo"]);
-refused!(
-    an_lz4_frame,
-    b"\x04\x22\x4d\x18"[..],
-    ["an LZ4 frame", "a legacy LZ4 frame"]
-);
-refused!(a_memory_dump, b"KDUMP   "[..], ["a memory dump"]);
-refused!(an_elf_magic, b"\x7fELF"[..], ["ELF header", "0x4 bytes"]);
-refused!(
-    an_elf_class,
-    b"\x7fELF\x03\x01"[..],
-    ["class 3, byte order 1"]
-);
-refused!(
-    half_an_elf_header,
-    b"\x7fELF\x02\x01"[..],
-    ["ELF header", "0x6 bytes"]
-);
-refused!(
-    a_core,
-    elf(4, true, false, &[]),
-    ["ELF file is no kernel", "0x10", "a core"]
-);
-refused!(a_packed_core, gzip(&elf(4, true, false, &[])), ["a core"]);
-refused!(an_elf_type, elf(9, true, false, &[]), ["type 9"]);
-refused!(
-    a_program_with_the_banners_format,
-    vmlinux(&[rodata(b"\0kho-v4\0Linux version %s (%s)\0")]),
-    ["not a Linux kernel", "Linux version"]
-);
-refused!(
-    a_flat_image_without_a_banner,
-    flat(b"ARM\x64", b"nothing"),
-    ["not a Linux kernel"]
-);
-refused!(
-    an_object_file_that_is_no_module,
-    elf(1, true, false, &[rodata(b"kho-v4\0")]),
-    ["not a module", ".modinfo"]
-);
-refused!(
-    a_module_in_a_boot_image,
-    bzimage(&gzip(&module(&["luo-v5"]))),
-    ["boot image's payload", "relocatable"]
-);
-refused!(
-    a_boot_image_in_a_boot_image,
-    bzimage(&gzip(&bzimage(&gzip(&kernel())))),
-    ["a boot image in a boot image"]
-);
-refused!(
-    a_kernel_packed_six_times,
-    (0..6).fold(kernel(), |kernel, _| gzip(&kernel)),
-    ["again and again"]
-);
+refused! {
+    nothing: b""[..], ["not a kernel image", "found nothing", "a bzImage, a vmlinux"];
+    a_byte: b"x"[..], ["found 1 bytes"];
+    a_script: b"#!/bin/sh\necho\n"[..], ["bytes 23 21 2f 62 69 6e 2f 73"];
+    a_windows_program: b"MZ and a Windows program"[..], ["a PE file", "unified kernel image"];
+    lzo: b"\x89LZO\0\r\n\x1a\n"[..], ["found lzo"];
+    an_lz4_frame: b"\x04\x22\x4d\x18"[..], ["an LZ4 frame", "a legacy LZ4 frame"];
+    a_memory_dump: b"KDUMP   "[..], ["a memory dump"];
+    an_elf_magic: b"\x7fELF"[..], ["ELF header", "0x4 bytes"];
+    an_elf_class: b"\x7fELF\x03\x01"[..], ["class 3, byte order 1"];
+    half_an_elf_header: b"\x7fELF\x02\x01"[..], ["ELF header", "0x6 bytes"];
+    a_core: elf(4, true, false, &[]), ["ELF file is no kernel", "0x10", "a core"];
+    a_packed_core: gzip(&elf(4, true, false, &[])), ["a core"];
+    an_elf_type: elf(9, true, false, &[]), ["type 9"];
+    a_program_with_the_banners_format:
+        vmlinux(&[rodata(b"\0kho-v4\0Linux version %s (%s)\0")]), ["not a Linux kernel", "Linux version"];
+    a_flat_image_without_a_banner: flat(b"ARM\x64", b"nothing"), ["not a Linux kernel"];
+    an_object_file_that_is_no_module:
+        elf(1, true, false, &[rodata(b"kho-v4\0")]), ["not a module", ".modinfo"];
+    a_module_in_a_boot_image: bzimage(&gzip(&module(&["luo-v5"]))), ["boot image's payload", "relocatable"];
+    a_boot_image_in_a_boot_image:
+        bzimage(&gzip(&bzimage(&gzip(&kernel())))), ["a boot image in a boot image"];
+    a_kernel_packed_six_times: (0..6).fold(kernel(), |kernel, _| gzip(&kernel)), ["again and again"];
+}
 
 /// `image` with `bytes` at `at`.
 fn altered(mut image: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -91,37 +39,16 @@ fn boot(at: usize, bytes: &[u8]) -> Vec<u8> {
     altered(bzimage(&gzip(&kernel())), at, bytes)
 }
 
-refused!(
-    a_boot_header_cut_short,
-    bzimage(&gzip(&kernel()))[..0x220],
-    ["x86 boot header", "0x220 bytes"]
-);
-refused!(
-    a_boot_protocol_of_old,
-    boot(0x206, &[7, 2]),
-    ["x86 boot protocol", "0x206", "0x0207", "0x0208"]
-);
-refused!(
-    a_payload_outside,
-    boot(0x248, &[0xff; 4]),
-    ["payload at file offset 0x248", "0x1000003ff on"]
-);
-refused!(
-    a_payload_too_long,
-    boot(0x24c, &[0xff; 4]),
-    ["payload at file offset 0x248", "0xffffffff bytes"]
-);
-refused!(a_payload_of_nothing, boot(0x24c, &[0; 4]), ["0x0 bytes"]);
-refused!(
-    a_payload_of_lzo,
-    boot(0x410, b"\x89LZO\0\r\n\x1a\n"),
-    ["x86 boot image's payload at file offset 0x410", "lzo"]
-);
-refused!(
-    a_payload_without_a_magic,
-    boot(0x410, b"no magic"),
-    ["0x410", "6e 6f 20 6d"]
-);
+refused! {
+    a_boot_header_cut_short: bzimage(&gzip(&kernel()))[..0x220], ["x86 boot header", "0x220 bytes"];
+    a_boot_protocol_of_old: boot(0x206, &[7, 2]), ["x86 boot protocol", "0x206", "0x0207", "0x0208"];
+    a_payload_outside: boot(0x248, &[0xff; 4]), ["payload at file offset 0x248", "0x1000003ff on"];
+    a_payload_too_long: boot(0x24c, &[0xff; 4]), ["payload at file offset 0x248", "0xffffffff bytes"];
+    a_payload_of_nothing: boot(0x24c, &[0; 4]), ["0x0 bytes"];
+    a_payload_of_lzo:
+        boot(0x410, b"\x89LZO\0\r\n\x1a\n"), ["x86 boot image's payload at file offset 0x410", "lzo"];
+    a_payload_without_a_magic: boot(0x410, b"no magic"), ["0x410", "6e 6f 20 6d"];
+}
 
 #[test]
 fn a_size_behind_the_payload_that_is_not_its_own() {
@@ -230,52 +157,27 @@ fn counted(headers: u64) -> Vec<u8> {
 
 const OUTSIDE: &str = "section headers inside the file";
 
-refused!(
-    section_headers_outside,
-    vmlinux_with(40, &[0xff; 8]),
-    ["0x28", "0xffffffffffffffff", OUTSIDE]
-);
-refused!(
-    section_headers_cut_short,
-    kernel()[..kernel().len() - 1],
-    ["4 headers", OUTSIDE]
-);
-refused!(
-    section_headers_of_another_size,
-    vmlinux_with(58, &[40, 0]),
-    ["0x3a", "40 bytes", "64 bytes"]
-);
-refused!(
-    too_many_section_headers,
-    vmlinux_with(60, &[0xff, 0xff]),
-    ["65535 headers", OUTSIDE]
-);
-refused!(
-    section_names_in_a_section_that_is_not_there,
-    vmlinux_with(62, &[9, 0]),
-    ["section names", "section 9 of 4"]
-);
-refused!(
-    section_names_that_the_first_header_does_not_say,
-    vmlinux_with(62, &[0xff, 0xff]),
-    ["section names", "section 0 of 4"]
-);
-refused!(
-    a_first_header_that_says_nonsense,
-    counted(u64::MAX),
-    ["18446744073709551615 headers", OUTSIDE]
-);
+refused! {
+    section_headers_outside: vmlinux_with(40, &[0xff; 8]), ["0x28", "0xffffffffffffffff", OUTSIDE];
+    section_headers_cut_short: kernel()[..kernel().len() - 1], ["4 headers", OUTSIDE];
+    section_headers_of_another_size: vmlinux_with(58, &[40, 0]), ["0x3a", "40 bytes", "64 bytes"];
+    too_many_section_headers: vmlinux_with(60, &[0xff, 0xff]), ["65535 headers", OUTSIDE];
+    section_names_in_a_section_that_is_not_there:
+        vmlinux_with(62, &[9, 0]), ["section names", "section 9 of 4"];
+    section_names_that_the_first_header_does_not_say:
+        vmlinux_with(62, &[0xff, 0xff]), ["section names", "section 0 of 4"];
+    a_first_header_that_says_nonsense: counted(u64::MAX), ["18446744073709551615 headers", OUTSIDE];
+}
 
 #[test]
 fn a_first_header_that_says_how_many_there_are() {
     assert_eq!(texts(read(&counted(4)).strings()), ALL);
 }
 
-refused!(
-    a_section_that_ends_outside,
-    vmlinux_with(table(&kernel()) + 64 + 32, &u64::MAX.to_le_bytes()),
-    ["ELF section 1", "bytes inside the file"]
-);
+refused! {
+    a_section_that_ends_outside: vmlinux_with(table(&kernel()) + 64 + 32, &u64::MAX.to_le_bytes()),
+        ["ELF section 1", "bytes inside the file"];
+}
 
 #[test]
 fn sections_that_are_all_of_the_file() {

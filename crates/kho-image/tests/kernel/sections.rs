@@ -2,65 +2,13 @@
 
 use super::*;
 
-pub(crate) const MAGIC: u32 = 0x4c56_5550;
-
-pub(crate) fn header(magic: u32, version: u32, big: bool) -> Vec<u8> {
-    let word = |value: u32| {
-        if big {
-            value.to_be_bytes()
-        } else {
-            value.to_le_bytes()
-        }
-    };
-    [word(magic), word(version)].concat()
-}
-
-pub(crate) fn versions(texts: &[&str], big: bool) -> Vec<u8> {
-    let mut bytes = header(MAGIC, 1, big);
-    for text in texts {
-        let end = bytes.len() + 48;
-        bytes.extend(text.bytes());
-        bytes.resize(end, 0);
-    }
-    bytes
-}
-
-pub(crate) fn features(entries: &[(&str, u64, u64, u64)], big: bool) -> Vec<u8> {
-    let mut bytes = header(MAGIC, 1, big);
-    for (name, supported, required, active) in entries {
-        let end = bytes.len() + 48;
-        bytes.extend(name.bytes());
-        bytes.resize(end, 0);
-        let four = 8u32;
-        bytes.extend(if big {
-            four.to_be_bytes()
-        } else {
-            four.to_le_bytes()
-        });
-        bytes.extend([0; 4]);
-        for word in [supported, required, active] {
-            bytes.extend(if big {
-                word.to_be_bytes()
-            } else {
-                word.to_le_bytes()
-            });
-        }
-    }
-    bytes
-}
-
 #[test]
 fn the_section_of_versions_is_the_evidence() {
     for big in [false, true] {
         let listed = versions(&["luo-v6", "luo-v5", "memfd-v3", "pci-v1"], big);
+        #[rustfmt::skip]
         let sections = [
-            rodata(&strings(&[
-                "kho-v4",
-                "luo-v5",
-                "memblock-v1",
-                "memfd-v2",
-                "kho-test-v1",
-            ])),
+            rodata(&strings(&["kho-v4", "luo-v5", "memblock-v1", "memfd-v2", "kho-test-v1"])),
             Section(".liveupdate_versions", 1, ALLOC, listed),
         ];
         let image = read(&elf(2, true, big, &sections));
@@ -100,16 +48,11 @@ fn the_section_of_features() {
         assert_eq!(texts(&found), ["kho-v4"]);
         assert_eq!(candidates(&found), ["luo-v5"]);
         let luo = &found.features[0];
-        assert_eq!(
-            (
-                luo.name.as_str(),
-                luo.bytes,
-                luo.supported,
-                luo.required,
-                luo.active
-            ),
-            ("luo", 8, 7, 1, 3)
-        );
+        assert_eq!(luo.name.as_str(), "luo");
+        assert_eq!(luo.bytes, 8);
+        assert_eq!(luo.supported, 7);
+        assert_eq!(luo.required, 1);
+        assert_eq!(luo.active, 3);
         assert_eq!(found.features[1].address, Some(0x8101_0000 + 8 + 80));
         assert!(found.has_luo());
     }
@@ -154,46 +97,16 @@ fn bits(bytes: Vec<u8>) -> Vec<u8> {
     image(".liveupdate_features", bytes)
 }
 
-refused!(
-    a_magic,
-    listed(header(0x1234, 1, false)),
-    [
-        "magic of section .liveupdate_versions",
-        "0x230",
-        "found 0x1234",
-        "0x4c565550"
-    ]
-);
-refused!(
-    a_version,
-    listed(header(MAGIC, 2, false)),
-    [
-        "version of section .liveupdate_versions",
-        "0x234",
-        "found 0x2",
-        "expected 0x1"
-    ]
-);
-refused!(
-    half_a_header,
-    listed(vec![0; 7]),
-    ["0x7 bytes", "a header of 8 bytes"]
-);
-refused!(
-    an_empty_token,
-    listed(versions(&["luo-v5", ""], false)),
-    ["0x268", "a token is expected"]
-);
-refused!(
-    a_version_that_is_no_number,
-    listed(versions(&["luo-v5x"], false)),
-    ["0x23e", "a decimal digit"]
-);
-refused!(
-    a_field_without_a_nul,
-    listed(versions(&[&"a".repeat(48)], false)),
-    ["no NUL in its field"]
-);
+refused! {
+    a_magic: listed(header(0x1234, 1, false)),
+        ["magic of section .liveupdate_versions", "0x230", "found 0x1234", "0x4c565550"];
+    a_version: listed(header(MAGIC, 2, false)),
+        ["version of section .liveupdate_versions", "0x234", "found 0x2", "expected 0x1"];
+    half_a_header: listed(vec![0; 7]), ["0x7 bytes", "a header of 8 bytes"];
+    an_empty_token: listed(versions(&["luo-v5", ""], false)), ["0x268", "a token is expected"];
+    a_version_that_is_no_number: listed(versions(&["luo-v5x"], false)), ["0x23e", "a decimal digit"];
+    a_field_without_a_nul: listed(versions(&[&"a".repeat(48)], false)), ["no NUL in its field"];
+}
 
 #[test]
 fn a_field_with_bytes_behind_its_nul() {
@@ -214,16 +127,11 @@ fn an_entry_cut_short_unless_it_is_padding() {
     );
 }
 
-refused!(
-    more_entries_than_a_kernel_has,
-    listed(versions(&["luo-v5"; 5000], false)),
-    ["5000 entries", "at most 4096"]
-);
-refused!(
-    names_of_features_out_of_the_grammar,
-    bits(features(&[("luo-v", 0, 0, 0), ("Luo", 0, 0, 0)], false)),
-    ["0x288", "'L'"]
-);
+refused! {
+    more_entries_than_a_kernel_has: listed(versions(&["luo-v5"; 5000], false)), ["5000 entries", "at most 4096"];
+    names_of_features_out_of_the_grammar:
+        bits(features(&[("luo-v", 0, 0, 0), ("Luo", 0, 0, 0)], false)), ["0x288", "'L'"];
+}
 
 #[test]
 fn a_reserved_word_of_features() {

@@ -3,7 +3,7 @@
 //! The tables were made from the histories and from what the outcomes mean, not by running: a row per
 //! release that hands over, a letter per release that takes over. `A` accepted, `D` degraded, `R`
 //! rejected upfront, `L` failed late, `S` silently wrong; `r` and `l` are false rejects.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod layouts;
 mod ways;

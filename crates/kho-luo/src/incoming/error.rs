@@ -7,7 +7,7 @@ use kho_compat::{Finding, NotAdmitted, Refused};
 use kho_mem::Damage;
 
 use crate::steps::InStep;
-use crate::{HandlerError, Name};
+use crate::{FileToken, HandlerError, SessionName};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,8 @@ pub enum TakeOverError {
     /// The verdict does not cover what is there.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
-    /// Optional parts of it would be lost, and nobody said that they may be:
-    /// [`Incoming::take_over_degraded`] does.
+    /// Optional parts of it would be lost, and nobody said that they may be
+    /// ([`TakeOverOptions::degrade`](crate::TakeOverOptions::degrade)).
     #[error("optional parts would be lost: {}", list(lost))]
     Degraded {
         /// What would be.
@@ -56,10 +56,10 @@ pub enum IncomingError {
     NoSession(String),
     /// It was retrieved before: a session is retrieved once.
     #[error("session `{0}` was retrieved before")]
-    Retrieved(Name),
+    Retrieved(SessionName),
     /// The session is finished.
     #[error("session `{0}` is finished")]
-    Finished(Name),
+    Finished(SessionName),
     /// A handler called the handover from within one of its own steps. See
     /// [`FileHandler`](crate::FileHandler).
     #[error("called by a handler from within one of its steps")]
@@ -68,9 +68,9 @@ pub enum IncomingError {
     #[error("session `{session}` has no file of token {token:#x}")]
     NoFile {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The token.
-        token: u64,
+        token: FileToken,
     },
     /// The verdict gives the file up: nothing here restores it.
     #[error(
@@ -78,9 +78,9 @@ pub enum IncomingError {
     )]
     Lost {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Its handler's compat string.
         compatible: String,
     },
@@ -90,9 +90,9 @@ pub enum IncomingError {
     )]
     WrongKind {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Its handler's component.
         component: &'static str,
     },
@@ -100,9 +100,9 @@ pub enum IncomingError {
     #[error("retrieving the file of token {token:#x} in session `{session}`: {error}")]
     Retrieve {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Why.
         error: HandlerError,
     },
@@ -110,9 +110,9 @@ pub enum IncomingError {
     #[error("the file of token {token:#x} in session `{session}` can not be finished: {error}")]
     CanNotFinish {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// Why.
         error: HandlerError,
     },

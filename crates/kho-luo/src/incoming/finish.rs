@@ -34,7 +34,7 @@ impl Incoming {
         }
         self.0.commit(&mut state);
         drop(state);
-        Ok(self.settle())
+        Ok(self.reclaim())
     }
 
     /// Whether the handover is finished.
@@ -115,7 +115,7 @@ impl Shared {
             return;
         }
         let mut attached = self.held.write();
-        attached.settle();
+        attached.reclaim();
         let sessions = self.body.sessions.iter().zip(&mut state.sessions);
         for (there, session) in sessions.rev() {
             for (file, object) in there.files.iter().zip(&mut session.objects).rev() {

@@ -15,17 +15,21 @@ use kho_radix::Claims;
 use crate::handler::AnyHandler;
 use crate::steps::Steps;
 use crate::token::ByToken;
-use crate::{Body, File, FileRef, HandlerError, Handlers, Held, Name, Retrieve, flb};
+use crate::{
+    Body, File, FileRef, FileToken, HandlerError, Handlers, Held, Retrieve, SessionName, flb,
+};
 
 mod error;
 mod finish;
+mod options;
 mod session;
 mod survey;
 mod take_over;
 
 pub use error::{IncomingError, TakeOverError};
-pub use session::RetrievedSession;
-pub use survey::{survey, survey_with};
+pub use options::TakeOverOptions;
+pub use session::IncomingSession;
+pub use survey::survey;
 
 /// A handover that was judged, admitted, and waits to be retrieved and finished.
 ///
@@ -46,7 +50,7 @@ struct Shared {
     kinds: Vec<Kind>,
     admitted: Admitted,
     body: Body,
-    by_name: BTreeMap<Name, usize>,
+    by_name: BTreeMap<SessionName, usize>,
     kexec_count: Option<u32>,
     finished: AtomicBool,
     state: Steps<State>,
@@ -129,13 +133,13 @@ impl Incoming {
 
     /// The arena, in which everything is free that the handover does not use.
     #[must_use]
-    pub fn settle(&self) -> Arena {
-        self.0.held.write().settle()
+    pub fn reclaim(&self) -> Arena {
+        self.0.held.write().reclaim()
     }
 
     /// The names of the sessions, in order of creation.
     #[must_use]
-    pub fn sessions(&self) -> Vec<Name> {
+    pub fn sessions(&self) -> Vec<SessionName> {
         let sessions = self.0.body.sessions.iter();
         sessions.map(|session| session.name.clone()).collect()
     }
@@ -152,11 +156,11 @@ impl Incoming {
     /// # Errors
     ///
     /// There is none of that name, or it was retrieved before; or a handler calls this in a step.
-    pub fn session(&self, name: impl AsRef<[u8]>) -> Result<RetrievedSession, IncomingError> {
+    pub fn session(&self, name: impl AsRef<[u8]>) -> Result<IncomingSession, IncomingError> {
         let name = name.as_ref();
         let none = || IncomingError::NoSession(name.escape_ascii().to_string());
         let mut state = self.0.state.enter()?;
-        let index = Name::new(name).and_then(|name| self.0.by_name.get(&name).copied());
+        let index = SessionName::new(name).and_then(|name| self.0.by_name.get(&name).copied());
         let index = index.ok_or_else(none)?;
         let there = self.0.body.sessions.get(index).ok_or_else(none)?;
         let session = state.sessions.get_mut(index).ok_or_else(none)?;
@@ -169,7 +173,7 @@ impl Incoming {
         }
         session.retrieved = true;
         session.by_token = ByToken::new(there.files.len(), there.token());
-        Ok(RetrievedSession::new(self.clone(), name, index))
+        Ok(IncomingSession::new(self.clone(), name, index))
     }
 
     /// The object `name` that files depend on, made when it is first asked for.
@@ -221,7 +225,7 @@ impl Incoming {
     /// # Errors
     ///
     /// A handler calls this in a step.
-    pub fn waiting(&self) -> Result<Option<(Name, u64, u64)>, IncomingError> {
+    pub fn waiting(&self) -> Result<Option<(SessionName, FileToken, u64)>, IncomingError> {
         let state = self.0.state.enter()?;
         let sessions = self.0.body.sessions.iter().zip(&state.sessions);
         let files = sessions.flat_map(|(there, session)| {

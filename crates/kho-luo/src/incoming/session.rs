@@ -5,18 +5,18 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Incoming, IncomingError, Object, State};
-use crate::{FileRef, Name, session};
+use crate::{FileRef, FileToken, SessionName, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
-pub struct RetrievedSession {
+pub struct IncomingSession {
     incoming: Incoming,
-    name: Name,
+    name: SessionName,
     index: usize,
 }
 
-impl RetrievedSession {
-    pub(super) const fn new(incoming: Incoming, name: Name, index: usize) -> Self {
+impl IncomingSession {
+    pub(super) const fn new(incoming: Incoming, name: SessionName, index: usize) -> Self {
         Self {
             incoming,
             name,
@@ -26,7 +26,7 @@ impl RetrievedSession {
 
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 
@@ -36,7 +36,7 @@ impl RetrievedSession {
 
     /// The tokens of its files, in order of preservation.
     #[must_use]
-    pub fn tokens(&self) -> Vec<u64> {
+    pub fn tokens(&self) -> Vec<FileToken> {
         let files = self.there().into_iter().flat_map(crate::Session::files);
         files.map(|file| file.token).collect()
     }
@@ -49,7 +49,8 @@ impl RetrievedSession {
     ///
     /// There is no such file, it is lost, its handler fails, or the session is finished; or a handler calls this
     /// in a step.
-    pub fn retrieve_any(&self, token: u64) -> Result<FileRef, IncomingError> {
+    pub fn retrieve_any(&self, token: impl Into<FileToken>) -> Result<FileRef, IncomingError> {
+        let token = token.into();
         let shared = &self.incoming.0;
         let mut state = shared.state.enter()?;
         let State {
@@ -98,7 +99,11 @@ impl RetrievedSession {
     /// # Errors
     ///
     /// As [`retrieve_any`](Self::retrieve_any), and it is of another kind.
-    pub fn retrieve<T: Send + Sync + 'static>(&self, token: u64) -> Result<Arc<T>, IncomingError> {
+    pub fn retrieve<T: Send + Sync + 'static>(
+        &self,
+        token: impl Into<FileToken>,
+    ) -> Result<Arc<T>, IncomingError> {
+        let token = token.into();
         let file = self.retrieve_any(token)?;
         file.downcast().map_err(|_| {
             let mut files = self.there().into_iter().flat_map(crate::Session::files);
@@ -135,8 +140,8 @@ impl RetrievedSession {
     }
 }
 
-impl fmt::Debug for RetrievedSession {
+impl fmt::Debug for IncomingSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RetrievedSession({})", self.name)
+        write!(f, "IncomingSession({})", self.name)
     }
 }

@@ -1,6 +1,6 @@
 //! What a handover contains, before anything of it is restored.
 
-use kho_compat::{Manifest, Registry, RegistryError};
+use kho_compat::{Manifest, Registry};
 use kho_core::{Handover, Owners, Surveying};
 use kho_mem::Damage;
 use kho_radix::Reading;
@@ -8,7 +8,7 @@ use kho_radix::Reading;
 use crate::{Luo, NAME};
 
 /// All that a handover contains, gathered without restoring anything: its manifest, to which every linked
-/// owner of a subtree adds, and LUO's part.
+/// owner of a subtree adds, and LUO's part, as far as components of `registry` read it.
 ///
 /// # Errors
 ///
@@ -16,33 +16,13 @@ use crate::{Luo, NAME};
 pub fn survey(
     handover: &Handover<'_>,
     reading: &mut Reading<'_>,
-) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, reading, Registry::linked())
-}
-
-/// As [`survey`], with the components of `registry` instead of those that are linked.
-///
-/// # Errors
-///
-/// As [`survey`].
-pub fn survey_with(
-    handover: &Handover<'_>,
-    reading: &mut Reading<'_>,
     registry: &Registry,
-) -> Result<(Manifest, Option<Luo>), Damage> {
-    survey_by(handover, reading, Ok(registry))
-}
-
-fn survey_by(
-    handover: &Handover<'_>,
-    reading: &mut Reading<'_>,
-    registry: Result<&Registry, &RegistryError>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     let owners = Owners::linked();
     // Where owners contradict each other nothing is restored either.
-    let registry = owners.as_ref().map_or_else(Err, |_| registry);
+    let reads_luo = owners.is_ok().then_some(registry);
     for owner in owners.iter().flat_map(Owners::iter) {
         if owner.component.name == NAME {
             continue;
@@ -50,14 +30,14 @@ fn survey_by(
         let mut surveying = Surveying {
             handover,
             reading,
-            registry: registry.ok(),
+            registry,
             progress: &mut |_, _| true,
         };
         if let Some(contents) = owner.survey(&mut surveying)? {
             contents.add_to(&mut manifest);
         }
     }
-    let luo = Luo::read_by(handover, reading, registry)?;
+    let luo = Luo::read_by(handover, reading, reads_luo)?;
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }

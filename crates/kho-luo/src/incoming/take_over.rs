@@ -6,11 +6,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted, Policy, Registry};
+use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted, Registry};
 use kho_core::{Attached, Failed, Handover, Metadata};
 use kho_radix::Claims;
 
-use super::{Flb, Incoming, Kind, Object, Session, Shared, State, TakeOverError, survey_with};
+use super::{
+    Flb, Incoming, Kind, Object, Session, Shared, State, TakeOverError, TakeOverOptions, survey,
+};
 use crate::steps::Steps;
 use crate::token::ByToken;
 use crate::{Body, Handlers, Held};
@@ -75,13 +77,16 @@ fn kinds(
 
 fn check(
     handover: &Handover<'_>,
-    registry: &Registry,
-    policy: &dyn Policy,
     handlers: &Handlers,
-    degrade: bool,
+    options: &TakeOverOptions<'_>,
 ) -> Result<Checked, TakeOverError> {
+    let TakeOverOptions {
+        registry,
+        policy,
+        degrade,
+    } = *options;
     let mut reading = handover.reading()?;
-    let (manifest, luo) = survey_with(handover, &mut reading, registry)?;
+    let (manifest, luo) = survey(handover, &mut reading, registry)?;
     let admitted = registry.admit(policy, manifest)?;
     let losses = admitted.verdict().losses();
     let lost: Vec<_> = losses.of_sessions(registry.side()).cloned().collect();
@@ -110,47 +115,20 @@ fn check(
 }
 
 impl Incoming {
-    /// Checks what was handed over, judges it by `policy` with the components of `registry`, and
-    /// opens the sessions. Nothing of the handover changes. Contents of files are their handlers'
-    /// affair: they are checked when they are retrieved.
+    /// Checks what was handed over, judges it, and opens the sessions, whose files `handlers` make. `options` are the
+    /// components that judge it, or [`TakeOverOptions`]. Nothing of the handover changes. Contents of files are
+    /// their handlers' affair: they are checked when they are retrieved.
     ///
     /// # Errors
     ///
     /// It is damaged, rejected, has files of a kind that none of `handlers` makes, or parts that are
     /// optional and would be lost. The handover comes back as it was.
-    pub fn take_over(
+    pub fn take_over<'r>(
         attached: Attached,
-        registry: &Registry,
-        policy: &dyn Policy,
         handlers: Handlers,
+        options: impl Into<TakeOverOptions<'r>>,
     ) -> Result<Self, Failed<Attached, TakeOverError>> {
-        Self::begin(attached, registry, policy, handlers, false)
-    }
-
-    /// As [`Incoming::take_over`], and optional parts may be lost: what `policy` finds to be so can
-    /// not be retrieved ([`IncomingError::Lost`]), and is freed when the handover is finished. The
-    /// verdict says what it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`Incoming::take_over`], but for those parts.
-    pub fn take_over_degraded(
-        attached: Attached,
-        registry: &Registry,
-        policy: &dyn Policy,
-        handlers: Handlers,
-    ) -> Result<Self, Failed<Attached, TakeOverError>> {
-        Self::begin(attached, registry, policy, handlers, true)
-    }
-
-    fn begin(
-        attached: Attached,
-        registry: &Registry,
-        policy: &dyn Policy,
-        handlers: Handlers,
-        degrade: bool,
-    ) -> Result<Self, Failed<Attached, TakeOverError>> {
-        let checked = match check(&attached.handover(), registry, policy, &handlers, degrade) {
+        let checked = match check(&attached.handover(), &handlers, &options.into()) {
             Ok(checked) => checked,
             Err(error) => {
                 return Err(Failed {

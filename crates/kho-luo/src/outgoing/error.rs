@@ -8,7 +8,7 @@ use kho_core::{KhoError, TrackerError};
 use kho_mem::Broken;
 
 use crate::steps::InStep;
-use crate::{HandlerError, Name};
+use crate::{FileToken, HandlerError, SessionName};
 
 /// What the outgoing side refuses. Everything is as it was then.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -19,17 +19,17 @@ pub enum LuoError {
     BadName(String),
     /// There is a session of that name.
     #[error("there is a session `{0}` already")]
-    SessionExists(Name),
+    SessionExists(SessionName),
     /// The session was closed.
     #[error("session `{0}` is closed")]
-    Closed(Name),
+    Closed(SessionName),
     /// The session has a file of that token.
     #[error("session `{session}` has a file of token {token:#x} already")]
     TokenExists {
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The token.
-        token: u64,
+        token: FileToken,
     },
     /// The file is preserved already, in this session or another.
     #[error("the file is preserved already: a file is preserved once over all sessions")]
@@ -37,7 +37,7 @@ pub enum LuoError {
     /// No handler takes the file.
     #[error("no handler can preserve this file")]
     NoHandler,
-    /// The sessions are frozen: thaw first.
+    /// The sessions are frozen: unfreeze first.
     #[error("frozen for an update")]
     Frozen,
     /// A handler called the orchestrator from within one of its own steps. See
@@ -52,9 +52,9 @@ pub enum LuoError {
         /// What it was asked: preserve or freeze.
         step: &'static str,
         /// The session.
-        session: Name,
+        session: SessionName,
         /// The file.
-        token: u64,
+        token: FileToken,
         /// The handler's component.
         component: &'static str,
         /// Why.

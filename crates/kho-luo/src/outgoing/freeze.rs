@@ -1,4 +1,4 @@
-//! Freezing, and what comes of it: handed over, or thawed.
+//! Freezing, and what comes of it: handed over, or unfrozen.
 
 use alloc::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Orchestrator {
     /// # Errors
     ///
     /// A handler refuses, or what is to be written does not fit where room was made for it. What was frozen is
-    /// thawed then, the latest first, and the update is called off. A foreign FLB is of more files than there
+    /// unfrozen then, the latest first, and the update is called off. A foreign FLB is of more files than there
     /// are. A handler calls this in a step. The tracker is broken
     /// ([`Preserver::check`](kho_radix::Preserver::check)).
     pub fn freeze(&self) -> Result<Frozen, LuoError> {
@@ -38,16 +38,16 @@ impl Shared {
     fn freeze(&self, state: &mut State) -> Result<(), LuoError> {
         self.freeze_files(state)?;
         self.serialize(state).map_err(|broken| {
-            self.thaw(state);
+            self.unfreeze(state);
             broken.into()
         })
     }
 
     /// Takes back what freezing did.
-    fn thaw(&self, state: &mut State) {
+    fn unfreeze(&self, state: &mut State) {
         self.unserialize(state);
         let all = state.sessions.len();
-        self.unfreeze(state, all, 0);
+        self.unfreeze_before(state, all, 0);
     }
 
     fn freeze_files(&self, state: &mut State) -> Result<(), LuoError> {
@@ -80,12 +80,12 @@ impl Shared {
         let Some((index, number, error)) = failure else {
             return Ok(());
         };
-        self.unfreeze(state, index, number);
+        self.unfreeze_before(state, index, number);
         Err(error)
     }
 
     /// Unfreezes the files before file `number` of session `index`, the latest first.
-    fn unfreeze(&self, state: &mut State, index: usize, number: usize) {
+    fn unfreeze_before(&self, state: &mut State, index: usize, number: usize) {
         for (at, session) in state.sessions.iter_mut().enumerate().take(index + 1).rev() {
             let Some(session) = session else { continue };
             let frozen = if at == index {
@@ -103,7 +103,7 @@ impl Shared {
     }
 }
 
-/// Sessions that are frozen and written down. Either they are handed over, or they are thawed:
+/// Sessions that are frozen and written down. Either they are handed over, or they are unfrozen:
 /// dropped, they are.
 #[derive(Debug)]
 pub struct Frozen {
@@ -120,7 +120,7 @@ impl Frozen {
     }
 
     /// Calls the update off: everything is as before the freeze.
-    pub fn thaw(self) {}
+    pub fn unfreeze(self) {}
 
     /// Gives everything to the handover. For a handover that stays in this process; an exec ends
     /// the process instead.
@@ -188,7 +188,7 @@ impl Drop for Frozen {
         let Ok(mut state) = shared.state.enter() else {
             return;
         };
-        shared.thaw(&mut state);
+        shared.unfreeze(&mut state);
         state.frozen = false;
         shared.close_dropped(&mut state);
     }

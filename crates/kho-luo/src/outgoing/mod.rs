@@ -1,4 +1,4 @@
-//! The side that hands over: sessions, files, freeze and thaw.
+//! The side that hands over: sessions, files, freeze and unfreeze.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use kho_block::{Format, OutgoingSet};
+use kho_block::{Format, OutgoingBlockSet};
 use kho_compat::RegistryError;
 use kho_core::{Kho, KhoError, PreservedFolio};
 use kho_mem::PAGE_SIZE;
@@ -18,7 +18,7 @@ use crate::handler::{AnyHandler, State as HandlerState};
 use crate::steps::Steps;
 use crate::token::Taken;
 use crate::v5::{COMPAT_LEN, FileSer, FlbSer, SUBTREE, SessionSer, VERSION, field};
-use crate::{FileRef, Handlers, NAME, Name, header};
+use crate::{FileRef, FileToken, Handlers, NAME, SessionName, header};
 
 mod error;
 mod flbs;
@@ -58,7 +58,7 @@ struct Shared {
     open: AtomicUsize,
     // Dropped while frozen, or by a handler in a step: gone if the update happens, closed when it is
     // called off, or when the step has ended.
-    dropped: Mutex<Vec<Name>>,
+    dropped: Mutex<Vec<SessionName>>,
     has_dropped: AtomicBool,
 }
 
@@ -77,8 +77,8 @@ struct State {
     kinds: Vec<Kind>,
     // In order of creation; closed ones leave a gap, which is closed in turn.
     sessions: Vec<Option<Session>>,
-    by_name: BTreeMap<Name, usize>,
-    set: OutgoingSet<SessionSer>,
+    by_name: BTreeMap<SessionName, usize>,
+    set: OutgoingBlockSet<SessionSer>,
     area: PreservedFolio,
     flbs: Vec<Flb>,
     // Written as they stand, behind those of handlers.
@@ -96,14 +96,14 @@ struct Kind {
 }
 
 struct Session {
-    name: Name,
+    name: SessionName,
     files: Vec<File>,
     tokens: Taken,
-    set: OutgoingSet<FileSer>,
+    set: OutgoingBlockSet<FileSer>,
 }
 
 struct File {
-    token: u64,
+    token: FileToken,
     // Index into the kinds.
     kind: usize,
     identity: u128,
@@ -167,7 +167,7 @@ impl Orchestrator {
             Ok::<_, KhoError>(area)
         })?;
         let subtree = Subtree(Some(kho.clone()));
-        let set = OutgoingSet::with_format(preserver, format)
+        let set = OutgoingBlockSet::with_format(preserver, format)
             .map_err(|error| LuoError::set("the session set", error))?;
         let (head, area_at) = (set.head(), area.addr());
         let state = State {
@@ -222,8 +222,8 @@ impl Orchestrator {
     /// update is under way; or a handler calls this in a step.
     pub fn create_session(&self, name: impl AsRef<[u8]>) -> Result<OutgoingSession, LuoError> {
         let bytes = name.as_ref();
-        let name =
-            Name::new(bytes).ok_or_else(|| LuoError::BadName(bytes.escape_ascii().to_string()))?;
+        let name = SessionName::new(bytes)
+            .ok_or_else(|| LuoError::BadName(bytes.escape_ascii().to_string()))?;
         let mut state = self.0.state.enter()?;
         if state.frozen {
             return Err(LuoError::Frozen);
@@ -231,7 +231,7 @@ impl Orchestrator {
         if state.by_name.contains_key(&name) {
             return Err(LuoError::SessionExists(name));
         }
-        let set = OutgoingSet::with_format(self.0.kho.preserver().clone(), self.0.format)
+        let set = OutgoingBlockSet::with_format(self.0.kho.preserver().clone(), self.0.format)
             .map_err(|error| LuoError::set("a file set", error))?;
         let count = state.by_name.len() + 1;
         let grown = state.set.grow(count);

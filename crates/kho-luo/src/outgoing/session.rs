@@ -8,19 +8,19 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::flbs::release;
 use super::{File, LuoError, Orchestrator, Session, Shared, State};
-use crate::{FileRef, Name};
+use crate::{FileRef, FileToken, SessionName};
 
 /// A session that is being made. Dropped, it is closed: its files are unpreserved, the latest first,
 /// and it is no longer part of the handover. One that a handler drops in a step is closed when the step has
 /// ended.
 pub struct OutgoingSession {
     orchestrator: Orchestrator,
-    name: Name,
+    name: SessionName,
     files: AtomicUsize,
 }
 
 impl OutgoingSession {
-    pub(super) const fn new(orchestrator: Orchestrator, name: Name) -> Self {
+    pub(super) const fn new(orchestrator: Orchestrator, name: SessionName) -> Self {
         Self {
             orchestrator,
             name,
@@ -30,7 +30,7 @@ impl OutgoingSession {
 
     /// Its name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
+    pub const fn name(&self) -> &SessionName {
         &self.name
     }
 
@@ -41,7 +41,8 @@ impl OutgoingSession {
     /// The token is taken; the file is preserved already, here or in another session; no handler
     /// takes it, or the one that does refuses; 630,000 files are there already; no page is left; an
     /// update is under way; a handler calls this in a step. Everything is as it was then.
-    pub fn preserve(&self, token: u64, file: FileRef) -> Result<(), LuoError> {
+    pub fn preserve(&self, token: impl Into<FileToken>, file: FileRef) -> Result<(), LuoError> {
+        let token = token.into();
         let shared = &self.orchestrator.0;
         let mut state = shared.state.enter()?;
         let preserver = shared.kho.preserver();
@@ -89,8 +90,8 @@ impl Shared {
     fn preserve(
         &self,
         state: &mut State,
-        name: &Name,
-        token: u64,
+        name: &SessionName,
+        token: FileToken,
         file: FileRef,
     ) -> Result<usize, LuoError> {
         if state.frozen {
@@ -132,7 +133,7 @@ impl Shared {
         let mut step = || {
             // With the first file of its handler: the root FDT may be full.
             if kind.busy.len() == 1 {
-                self.kho.list(&[component])?;
+                self.kho.announce(&[component])?;
                 is_listed = true;
             }
             for flb in flbs.iter_mut().filter(|flb| flb.entry.serves(component)) {
@@ -172,7 +173,7 @@ impl Shared {
                 kind.busy.remove(&identity);
                 release(flbs, kinds, component);
                 if is_listed {
-                    self.kho.unlist(&[component]);
+                    self.kho.withdraw(&[component]);
                 }
                 session.set.shrink(before);
                 Err(error)
@@ -180,7 +181,7 @@ impl Shared {
         }
     }
 
-    fn close(&self, state: &mut State, name: &Name) {
+    fn close(&self, state: &mut State, name: &SessionName) {
         let Some(index) = state.by_name.remove(name) else {
             return;
         };
@@ -198,7 +199,7 @@ impl Shared {
             let (component, is_last) = (kind.handler.component(), kind.busy.is_empty());
             release(&mut state.flbs, &state.kinds, component);
             if is_last {
-                self.kho.unlist(&[component]);
+                self.kho.withdraw(&[component]);
             }
         }
         state.set.shrink(open);

@@ -217,7 +217,7 @@ broken! {
 fn what_is_not_broken_is_frozen() {
     let world = world();
     let before = snapshot(world.luo.kho());
-    world.luo.freeze().unwrap().thaw();
+    world.luo.freeze().unwrap().unfreeze();
     assert!(snapshot(world.luo.kho()) == before);
 }
 

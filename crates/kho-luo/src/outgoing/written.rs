@@ -27,7 +27,7 @@ impl Shared {
                 *entry = FileSer {
                     compatible: kind.compatible,
                     data: U64::new(file.data),
-                    token: U64::new(file.token),
+                    token: U64::new(file.token.get()),
                 };
             }
             same("files of a session", count, session.set.len())?;

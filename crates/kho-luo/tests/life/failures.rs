@@ -190,16 +190,16 @@ fn live(dialect: Writing, fault: Option<(usize, Fault)>) -> Script {
     let before = fault
         .is_none()
         .then(|| snapshot(&arena, &stage, Some(&kho)));
-    script.step("freeze", on, || luo.freeze()).thaw();
+    script.step("freeze", on, || luo.freeze()).unfreeze();
     if let Some(before) = before {
-        snapshot(&arena, &stage, Some(&kho)).check(&before, "thawed");
+        snapshot(&arena, &stage, Some(&kho)).check(&before, "unfrozen");
     }
     let frozen = luo.freeze().unwrap();
     drop((open, luo, kho, arena, files));
 
     let incoming = take_over(attach(frozen), handlers(&stage));
     assert_eq!((incoming.number(), incoming.files()), (5, 66));
-    let arena = incoming.settle();
+    let arena = incoming.reclaim();
     let objects =
         FLBS.map(|(name, _)| script.sticky(name, &arena, || incoming.flb::<FlbObject>(name)));
     let a = incoming.session("a").unwrap();

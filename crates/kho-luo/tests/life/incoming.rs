@@ -6,7 +6,7 @@ use super::*;
 struct There {
     stage: Stage,
     incoming: Incoming,
-    session: RetrievedSession,
+    session: IncomingSession,
     whole: u64,
 }
 
@@ -32,7 +32,7 @@ fn there() -> There {
     }
 }
 
-fn retrieved(session: &RetrievedSession, token: u64) -> Arc<FakeFile> {
+fn retrieved(session: &IncomingSession, token: u64) -> Arc<FakeFile> {
     let file = session.retrieve::<FakeFile>(token).unwrap();
     assert!(file.is_whole());
     file
@@ -65,14 +65,10 @@ fn a_failed_retrieve_keeps_failing_with_the_same_error() {
     );
     let file = retrieved(&there.session, 1);
     let arena = there.incoming.finish().unwrap();
+    #[rustfmt::skip]
     let expected = [
-        "retrieve 11",
-        "can_finish 11",
-        "can_finish nobody's",
-        "finish 12 unretrieved",
-        "finish 11",
-        "FLB finish alone-v1 unretrieved",
-        "FLB finish shared-v1 unretrieved",
+        "retrieve 11", "can_finish 11", "can_finish nobody's", "finish 12 unretrieved", "finish 11",
+        "FLB finish alone-v1 unretrieved", "FLB finish shared-v1 unretrieved",
     ];
     assert_eq!(there.stage.calls(), lines(&expected));
     assert!(file.is_own() && file.is_whole());
@@ -277,7 +273,7 @@ fn a_handover_that_is_not_taken_over_is_as_it_was() {
         version: 1,
         stage: stage.clone(),
     });
-    let failed = Incoming::take_over(attached, registry, &policy::SemverRange, only_fake);
+    let failed = Incoming::take_over(attached, only_fake, registry);
     let failed = failed.unwrap_err();
     let text = "1 files are `decoy-v3`, for which this program has no handler";
     assert!(matches!(failed.error, TakeOverError::NoHandler { .. }));
@@ -295,6 +291,6 @@ fn a_handover_without_luo_is_refused() {
     let attached = Attached::open(handed, entry).unwrap();
     let registry = Registry::linked().unwrap();
     let stage = Stage::default();
-    let failed = Incoming::take_over(attached, registry, &policy::SemverRange, handlers(&stage));
+    let failed = Incoming::take_over(attached, handlers(&stage), registry);
     assert!(matches!(failed.unwrap_err().error, TakeOverError::NoLuo));
 }

@@ -1,24 +1,19 @@
 //! The life of sessions, files and FLBs over an update, with handlers that note every call and fail
 //! when told to: against a plain model, with every failure undone byte by byte, and up to the
 //! format's limits.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Display};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use kho_compat::{Carrier, Component, Generation, Registry, Writing, policy};
+use kho_compat::{Carrier, Component, Generation, Registry, Writing};
 use kho_core::{Attached, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_luo::{
     FileHandler, FlbHandler, Frozen, HandlerError, Handlers, Held, Incoming, IncomingError,
-    LuoError, Orchestrator, OutgoingSession, Retrieve, RetrievedSession, TakeOverError, survey,
+    IncomingSession, LuoError, Orchestrator, OutgoingSession, Retrieve, TakeOverError, survey,
 };
 use kho_mem::{
     Arena, ArenaConfig, Folio, Link, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysMemExt,
@@ -423,7 +418,7 @@ fn attach(frozen: Frozen) -> Attached {
 
 fn take_over(attached: Attached, handlers: Handlers) -> Incoming {
     let registry = Registry::linked().unwrap();
-    Incoming::take_over(attached, registry, &policy::SemverRange, handlers).unwrap()
+    Incoming::take_over(attached, handlers, registry).unwrap()
 }
 
 /// The refusal in a word.
@@ -445,11 +440,7 @@ fn lines(calls: &[&str]) -> Vec<String> {
     calls.iter().map(|call| (*call).to_owned()).collect()
 }
 
+#[rustfmt::skip]
 const CALLS: [&str; 6] = [
-    "preserve",
-    "FLB preserve",
-    "freeze",
-    "retrieve",
-    "FLB retrieve",
-    "can_finish",
+    "preserve", "FLB preserve", "freeze", "retrieve", "FLB retrieve", "can_finish",
 ];

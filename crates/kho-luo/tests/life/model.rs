@@ -30,7 +30,7 @@ enum Op {
     Close(usize),
     Preserve(usize, u64, usize),
     Freeze,
-    Thaw,
+    Unfreeze,
     Fail(&'static str, u64),
     /// Over there and back, by a number that says what is retrieved and in which order; and
     /// whether the sessions are finished one by one.
@@ -45,7 +45,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, Option<u64>)>> {
         12 => (name, 0u64..4, 0..FILES.len())
             .prop_map(|(name, token, file)| Op::Preserve(name, token, file)),
         1 => Just(Op::Freeze),
-        1 => Just(Op::Thaw),
+        1 => Just(Op::Unfreeze),
         2 => (prop::sample::select(&CALLS[..]), 0u64..4)
             .prop_map(|(kind, after)| Op::Fail(kind, after)),
         2 => (any::<u64>(), any::<bool>()).prop_map(|(seed, each)| Op::Update(seed, each)),
@@ -167,21 +167,21 @@ impl Model {
             .take_while(|file| self.call("freeze", **file))
             .count();
         if done < files.len() {
-            self.unfreeze(&files[..done]);
+            self.unfreeze_files(&files[..done]);
             return Err("handler");
         }
         self.frozen = true;
         Ok(())
     }
 
-    fn unfreeze(&mut self, files: &[usize]) {
+    fn unfreeze_files(&mut self, files: &[usize]) {
         for file in files.iter().rev() {
             self.call("unfreeze", file);
         }
     }
 
-    fn thaw(&mut self) {
-        self.unfreeze(&self.files());
+    fn unfreeze(&mut self) {
+        self.unfreeze_files(&self.files());
         self.frozen = false;
         for name in std::mem::take(&mut self.closing) {
             self.close(name);

@@ -161,7 +161,7 @@ fn what_is_frozen_refuses_everything() {
     assert_eq!(stage.calls(), lines(&[]));
     let frozen = frozen.hand_over().expect_err("a session is open");
     assert_eq!(why(&luo.freeze().unwrap_err()), "frozen", "as before");
-    frozen.thaw();
+    frozen.unfreeze();
     assert_eq!(stage.calls(), lines(&["unfreeze 1"]));
     session.preserve(2, FakeFile::new(2, FAKE, 0)).unwrap();
     luo.create_session("more").unwrap();
@@ -189,17 +189,10 @@ fn sessions_dropped_while_frozen_are_closed_when_thawed() {
     drop((three, one));
     assert_eq!((stage.calls(), luo.sessions()), (Vec::new(), 3), "waiting");
     drop(frozen);
+    #[rustfmt::skip]
     let expected = [
-        "unfreeze 21",
-        "unfreeze 20",
-        "unfreeze 11",
-        "unfreeze 10",
-        "unfreeze 1",
-        "unfreeze 0",
-        "unpreserve 21",
-        "unpreserve 20",
-        "unpreserve 1",
-        "unpreserve 0",
+        "unfreeze 21", "unfreeze 20", "unfreeze 11", "unfreeze 10", "unfreeze 1", "unfreeze 0",
+        "unpreserve 21", "unpreserve 20", "unpreserve 1", "unpreserve 0",
     ];
     assert_eq!(stage.calls(), lines(&expected), "in order of closing");
     assert_eq!((luo.sessions(), two.files(), stage.alive()), (1, 2, (2, 2)));
@@ -257,14 +250,9 @@ fn a_freeze_that_fails_unfreezes_the_latest_first() {
     let expected = "freeze of the file of token 0x3 in session `s2` by handler `decoy`: \
                     freeze of 3 fails";
     assert_eq!(error.to_string(), expected);
+    #[rustfmt::skip]
     let expected = [
-        "freeze 0",
-        "freeze 1",
-        "freeze 2",
-        "freeze 3",
-        "unfreeze 2",
-        "unfreeze 1",
-        "unfreeze 0",
+        "freeze 0", "freeze 1", "freeze 2", "freeze 3", "unfreeze 2", "unfreeze 1", "unfreeze 0",
     ];
     assert_eq!(stage.calls(), lines(&expected));
     drop(luo.freeze().unwrap());
@@ -283,16 +271,10 @@ fn an_flb_comes_with_the_first_file_and_goes_with_the_last() {
     two.preserve(2, FakeFile::new(3, FAKE, 0)).unwrap();
     one.close();
     two.close();
+    #[rustfmt::skip]
     let expected = [
-        "FLB preserve shared-v1",
-        "preserve 1",
-        "FLB preserve alone-v1",
-        "preserve 2",
-        "preserve 3",
-        "unpreserve 1",
-        "unpreserve 3",
-        "unpreserve 2",
-        "FLB unpreserve alone-v1",
+        "FLB preserve shared-v1", "preserve 1", "FLB preserve alone-v1", "preserve 2", "preserve 3",
+        "unpreserve 1", "unpreserve 3", "unpreserve 2", "FLB unpreserve alone-v1",
         "FLB unpreserve shared-v1",
     ];
     assert_eq!(stage.calls(), lines(&expected));

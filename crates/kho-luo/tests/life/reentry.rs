@@ -175,15 +175,11 @@ fn no_step_of_the_outgoing_side_begins_another() {
         };
         let seen = caller.hook(hook);
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
+        #[rustfmt::skip]
         let expected = [
-            "FLB preserve",
-            "preserve",
-            "freeze",
-            "unfreeze",
-            "unpreserve",
-            "FLB unpreserve",
+            "FLB preserve", "preserve", "freeze", "unfreeze", "unpreserve", "FLB unpreserve",
         ];
         assert_eq!(steps(&seen), lines(&expected));
         caller.unhook();
@@ -210,7 +206,7 @@ fn dropped_in(step: &'static str) {
             }
         });
         one.preserve(1, Arc::new(1u64)).unwrap();
-        luo.freeze().unwrap().thaw();
+        luo.freeze().unwrap().unfreeze();
         drop(one);
         let steps = steps(&seen);
         let gone = steps.iter().filter(|step| *step == "unpreserve").count();
@@ -270,7 +266,10 @@ fn no_step_of_the_incoming_side_begins_another() {
                 }
                 // What begins no step is answered.
                 assert_eq!((incoming.sessions().len(), incoming.files()), (2, 2));
-                assert_eq!((session.tokens(), incoming.lost()), (vec![1, 2], 0));
+                assert_eq!(
+                    (session.tokens(), incoming.lost()),
+                    (vec![1.into(), 2.into()], 0)
+                );
                 assert_eq!(
                     incoming.is_finished(),
                     step.ends_with(" finish") || step == "finish"
@@ -282,13 +281,9 @@ fn no_step_of_the_incoming_side_begins_another() {
         assert_eq!(*session.retrieve::<u64>(1).unwrap(), 1);
         incoming.flb::<()>("object-v1").unwrap();
         incoming.finish().unwrap();
+        #[rustfmt::skip]
         let expected = [
-            "retrieve",
-            "FLB retrieve",
-            "can_finish",
-            "can_finish",
-            "finish",
-            "finish",
+            "retrieve", "FLB retrieve", "can_finish", "can_finish", "finish", "finish",
             "FLB finish",
         ];
         assert_eq!(steps(&seen), lines(&expected));

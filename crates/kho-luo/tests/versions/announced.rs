@@ -31,10 +31,9 @@ fn the_header_is_as_long_as_its_string() {
 /// How the body of a handover that was built reads: the version of its blocks, or why not.
 fn body(built: &Built, registry: &Registry) -> Result<u32, String> {
     let entry = Entry::new(PhysAddr::new(built.fdt));
-    let handover = Handover::open_with(&built.mem, entry, registry).unwrap();
+    let handover = Handover::open(&built.mem, OpenOptions::new(entry).registry(registry)).unwrap();
     let mut reading = handover.reading().unwrap();
-    let (manifest, luo) =
-        survey_with(&handover, &mut reading, registry).map_err(|e| e.to_string())?;
+    let (manifest, luo) = survey(&handover, &mut reading, registry).map_err(|e| e.to_string())?;
     let luo = luo.unwrap();
     match luo.body() {
         Some(body) => Ok(body.block_version()),
@@ -53,33 +52,16 @@ fn blocks_are_read_as_the_version_that_is_said() {
     let two_is_unknown = "block-v2 was not admitted: the verdict covers no version of it";
     type More = fn(&mut Builder);
     type Read = Result<u32, &'static str>;
+    #[rustfmt::skip]
     let cases: &[(u32, &str, More, Read, Read)] = &[
         (1, "luo-v5", nothing, Ok(1), Ok(1)),
         (1, "luo-v5;block-v1", nothing, Ok(1), Ok(1)),
         (2, "luo-v5;block-v2", nothing, Ok(2), Err(two_is_unknown)),
-        (
-            2,
-            "luo-v5",
-            |b| b.table("block", 2, 0),
-            Ok(2),
-            Err(two_is_unknown),
-        ),
+        (2, "luo-v5", |b| b.table("block", 2, 0), Ok(2), Err(two_is_unknown)),
         // The string is nearer than the table.
-        (
-            1,
-            "luo-v5;block-v1",
-            |b| b.table("block", 2, 0),
-            Ok(1),
-            Ok(1),
-        ),
+        (1, "luo-v5;block-v1", |b| b.table("block", 2, 0), Ok(1), Ok(1)),
         // Masks say no number.
-        (
-            1,
-            "luo-v5",
-            |b| b.features("block", [3, 3, 3]),
-            Ok(1),
-            Ok(1),
-        ),
+        (1, "luo-v5", |b| b.features("block", [3, 3, 3]), Ok(1), Ok(1)),
     ];
     for (version, luo, more, by_new, by_old) in cases {
         let built = built(*version, luo, more);
@@ -90,7 +72,7 @@ fn blocks_are_read_as_the_version_that_is_said() {
     for (luo, table) in [("luo-v5;block-v1", 2), ("luo-v5;block-v2", 1)] {
         let built = built(1, luo, |b| b.table("block", table, 1));
         let entry = Entry::new(PhysAddr::new(built.fdt));
-        let handover = Handover::open_with(&built.mem, entry, &new).unwrap();
+        let handover = Handover::open(&built.mem, OpenOptions::new(entry).registry(&new)).unwrap();
         let mut manifest = Manifest::new();
         handover.add_to(&mut manifest);
         manifest.add(Carrier::Luo, luo, Place::default());
@@ -126,7 +108,7 @@ fn damaged_headers_are_named_by_the_set_they_are_in() {
     let mut built = built(2, "luo-v5;block-v2", |_| {});
     let new = new();
     let entry = Entry::new(PhysAddr::new(built.fdt));
-    let handover = Handover::open_with(&built.mem, entry, &new).unwrap();
+    let handover = Handover::open(&built.mem, OpenOptions::new(entry).registry(&new)).unwrap();
     let luo = handover.subtree("LUO").unwrap().addr.get();
     drop(handover);
     let sessions = built.mem.u64(luo + 24);

@@ -46,7 +46,7 @@ fn what_is_in_use_is_listed_and_no_more() {
     assert_eq!(optional, ["extra", "kexec-metadata"]);
     one.close();
     check(&extra);
-    luo.freeze().unwrap().thaw();
+    luo.freeze().unwrap().unfreeze();
     check(&extra);
     two.close();
     check(&["block", "luo"]);
@@ -103,11 +103,11 @@ fn a_root_that_is_full_takes_no_first_file_and_is_as_it_was() {
             .map(|(len, name)| format!("{name:x<len$}"));
         let names: Vec<_> = names.collect();
         let added: Vec<_> = names.iter().filter(|name| fits(name)).collect();
-        if added.len() == 3 && kho.list(&["extra"]).is_err() {
+        if added.len() == 3 && kho.announce(&["extra"]).is_err() {
             return true;
         }
         if added.len() == 3 {
-            kho.unlist(&["extra"]);
+            kho.withdraw(&["extra"]);
         }
         added
             .into_iter()

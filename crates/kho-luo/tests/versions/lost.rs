@@ -40,7 +40,7 @@ fn optional_files_are_lost_where_that_is_allowed() {
     ] {
         let (handed, entry) = with_extras(dialect);
         let before = bytes(&handed);
-        let attached = Attached::open_with(handed, entry, registry).unwrap();
+        let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).unwrap();
         let policy = &policy::SemverRange;
         let is_known = registry.get("extra").is_some();
         // A handler for it is of no use: what it knows is another version.
@@ -53,7 +53,12 @@ fn optional_files_are_lost_where_that_is_allowed() {
         };
 
         // Not allowed: refused, and nothing changed.
-        let failed = Incoming::take_over(attached, registry, policy, all()).unwrap_err();
+        let failed = Incoming::take_over(
+            attached,
+            all(),
+            TakeOverOptions::new(registry).policy(policy),
+        )
+        .unwrap_err();
         let TakeOverError::Degraded { lost } = &failed.error else {
             panic!("{}", failed.error)
         };
@@ -76,8 +81,13 @@ fn optional_files_are_lost_where_that_is_allowed() {
         assert!(bytes(&handed) == before);
 
         // Allowed.
-        let attached = Attached::open_with(handed, entry, registry).unwrap();
-        let incoming = Incoming::take_over_degraded(attached, registry, policy, all()).unwrap();
+        let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).unwrap();
+        let incoming = Incoming::take_over(
+            attached,
+            all(),
+            TakeOverOptions::new(registry).policy(policy).degrade(true),
+        )
+        .unwrap();
         assert_eq!(incoming.admitted().verdict().decision, Decision::Degrade);
         assert_eq!((incoming.files(), incoming.lost()), (5, 3));
         let (one, two) = (
@@ -118,9 +128,14 @@ fn what_is_lost_goes_back_with_the_rest() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
     let (handed, entry) = with_extras(Writing::TABLE);
     let before = bytes(&handed);
-    let attached = Attached::open_with(handed, entry, &registry).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry)).unwrap();
     let policy = &policy::SemverRange;
-    let incoming = Incoming::take_over_degraded(attached, &registry, policy, handlers()).unwrap();
+    let incoming = Incoming::take_over(
+        attached,
+        handlers(),
+        TakeOverOptions::new(&registry).policy(policy).degrade(true),
+    )
+    .unwrap();
     let one = incoming.session("one").unwrap();
     one.retrieve::<Note>(1).unwrap();
     one.retrieve_any(2).unwrap_err();
@@ -134,13 +149,9 @@ fn what_must_not_be_lost_still_needs_a_handler() {
     let registry = registry(&[&NOTE, &EXTRA_2, &SHARED_2]);
     for degrade in [false, true] {
         let (handed, entry) = with_extras(Writing::TABLE);
-        let attached = Attached::open_with(handed, entry, &registry).unwrap();
-        let take_over = if degrade {
-            Incoming::take_over_degraded
-        } else {
-            Incoming::take_over
-        };
-        let failed = take_over(attached, &registry, &policy::SemverRange, handlers());
+        let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry)).unwrap();
+        let options = TakeOverOptions::new(&registry).degrade(degrade);
+        let failed = Incoming::take_over(attached, handlers(), options);
         // It is restorable here, and optional; but nobody restores it.
         let error = failed.unwrap_err().error;
         assert_eq!(
@@ -153,9 +164,13 @@ fn what_must_not_be_lost_still_needs_a_handler() {
         Component::new("note", &[Generation::new(2)]).carried_in(Carrier::FileHandler);
     let registry = self::registry(&[&NOTE_2]);
     let handover = written(Writing::TABLE, old().side());
-    let attached = Attached::open_with(handover.0, handover.1, &registry).unwrap();
-    let failed =
-        Incoming::take_over_degraded(attached, &registry, &policy::SemverRange, handlers());
+    let attached =
+        Attached::open(handover.0, OpenOptions::new(handover.1).registry(&registry)).unwrap();
+    let failed = Incoming::take_over(
+        attached,
+        handlers(),
+        TakeOverOptions::new(&registry).degrade(true),
+    );
     assert!(matches!(
         failed.unwrap_err().error,
         TakeOverError::Refused(_)
@@ -195,8 +210,12 @@ fn a_file_is_lost_with_what_it_needs() {
     };
     let take_over = |registry: &Registry| {
         let (handed, entry) = written();
-        let attached = Attached::open_with(handed, entry, registry).unwrap();
-        Incoming::take_over_degraded(attached, registry, &policy::SemverRange, all())
+        let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).unwrap();
+        Incoming::take_over(
+            attached,
+            all(),
+            TakeOverOptions::new(registry).degrade(true),
+        )
     };
     let incoming = take_over(&registry(&[&NOTE, &EXTRA, &NEED_1])).unwrap();
     let one = incoming.session("one").unwrap();
@@ -224,9 +243,10 @@ fn metadata_and_regions_of_another_version_are_no_reason_to_refuse() {
             }
         });
         let entry = Entry::new(PhysAddr::new(built.fdt));
-        let handover = Handover::open_with(&built.mem, entry, &registry).unwrap();
+        let handover =
+            Handover::open(&built.mem, OpenOptions::new(entry).registry(&registry)).unwrap();
         let mut reading = handover.reading().unwrap();
-        let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();
+        let (manifest, luo) = survey(&handover, &mut reading, &registry).unwrap();
         let admitted = registry.admit(&policy::SemverRange, manifest).unwrap();
         assert_eq!(admitted.verdict().decision, Decision::Degrade);
         assert_eq!(
@@ -236,9 +256,14 @@ fn metadata_and_regions_of_another_version_are_no_reason_to_refuse() {
         luo.unwrap().restore(&admitted).unwrap();
         // A reader takes it over as if they were not there.
         let (handed, entry) = handed_of(&built);
-        let attached = Attached::open_with(handed, entry, &registry).unwrap();
+        let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry)).unwrap();
         let policy = &policy::SemverRange;
-        let incoming = Incoming::take_over(attached, &registry, policy, handlers()).unwrap();
+        let incoming = Incoming::take_over(
+            attached,
+            handlers(),
+            TakeOverOptions::new(&registry).policy(policy),
+        )
+        .unwrap();
         assert_eq!((incoming.kexec_count(), incoming.lost()), (None, 0));
         assert_eq!(
             incoming
@@ -271,9 +296,9 @@ fn handed_of(built: &Built) -> (kho_mem::Handed, Entry) {
 fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
     let registry = registry(&[&NOTE, &EXTRA_1, &SHARED_1]);
     let (handed, entry) = with_extras(Writing::COMPOSITE);
-    let handover = Handover::open_with(&handed, entry, &registry).unwrap();
+    let handover = Handover::open(&handed, OpenOptions::new(entry).registry(&registry)).unwrap();
     let mut reading = handover.reading().unwrap();
-    let (manifest, luo) = survey_with(&handover, &mut reading, &registry).unwrap();
+    let (manifest, luo) = survey(&handover, &mut reading, &registry).unwrap();
     let luo = luo.unwrap();
     let admitted = registry.admit(&policy::SemverRange, manifest).unwrap();
     let sessions = luo.restore(&admitted).unwrap();
@@ -281,7 +306,7 @@ fn files_that_are_lost_are_told_apart_where_nothing_is_taken_over() {
         .iter()
         .flat_map(|session| session.files().collect::<Vec<_>>())
         .filter(|file| file.is_lost())
-        .map(|file| (file.token(), file.compatible()))
+        .map(|file| (file.token().get(), file.compatible()))
         .collect();
     assert_eq!(lost, [(2, "extra-v2"), (4, "extra-v2"), (5, "extra-v2")]);
     admitted.require("extra", 2).unwrap_err();

@@ -1,12 +1,7 @@
 //! Versions that meet: upgrades and downgrades between registries, what a handover says of them in
 //! each dialect, and what is lost of a handover whose optional parts nobody here restores.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -17,11 +12,12 @@ use kho_compat::{
     Writing, policy,
 };
 use kho_core::{
-    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, PreservedFolio, RootFdt, Said,
+    Attached, Entry, Handover, Kho, KhoConfig, KhoError, Listed, OpenOptions, PreservedFolio,
+    RootFdt, Said,
 };
 use kho_luo::{
     FileHandler, FlbHandler, HandlerError, Handlers, Held, Incoming, IncomingError, Luo, LuoError,
-    Orchestrator, Retrieve, TakeOverError, survey_with,
+    Orchestrator, Retrieve, TakeOverError, TakeOverOptions, survey,
 };
 use kho_mem::{Arena, ArenaConfig, Order, PAGE_SIZE, PhysAddr, PhysMemExt, PhysRange, SliceMem};
 use kho_testkit::{Builder, Built};
@@ -252,10 +248,10 @@ fn upgrade(
     block: u32,
     policy: &dyn Policy,
 ) {
-    let attached = Attached::open_with(handed, entry, registry).unwrap();
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).unwrap();
     let handover = attached.handover();
     let mut reading = handover.reading().unwrap();
-    let luo = Luo::read_with(&handover, &mut reading, registry)
+    let luo = Luo::read(&handover, &mut reading, registry)
         .unwrap()
         .unwrap();
     let body = luo.body().unwrap();
@@ -263,7 +259,12 @@ fn upgrade(
     assert_eq!((body.session_blocks(), body.files()), (2, 70));
     assert_eq!(body.sessions()[7].file_blocks(), 2);
     let whole = arena().free_pages();
-    let incoming = Incoming::take_over(attached, registry, policy, handlers()).unwrap();
+    let incoming = Incoming::take_over(
+        attached,
+        handlers(),
+        TakeOverOptions::new(registry).policy(policy),
+    )
+    .unwrap();
     assert_eq!(
         (incoming.sessions().len(), incoming.kexec_count()),
         (60, Some(3))

@@ -9,10 +9,15 @@ fn refused(
     policy: &dyn Policy,
 ) -> String {
     let before = bytes(&handed);
-    let (handed, error) = match Attached::open_with(handed, entry, registry) {
+    let (handed, error) = match Attached::open(handed, OpenOptions::new(entry).registry(registry)) {
         Err(failed) => (failed.returned, failed.error.to_string()),
         Ok(attached) => {
-            let failed = Incoming::take_over(attached, registry, policy, handlers()).unwrap_err();
+            let failed = Incoming::take_over(
+                attached,
+                handlers(),
+                TakeOverOptions::new(registry).policy(policy),
+            )
+            .unwrap_err();
             (failed.returned.into_handed(), failed.error.to_string())
         }
     };

@@ -12,7 +12,7 @@ use crate::{
 
 /// An arena as a predecessor left it: readable (it is [`PhysMem`]), and nobody's yet.
 ///
-/// At first all of it is handed over. [`Handed::settle`] says what of it is kept and frees the
+/// At first all of it is handed over. [`Handed::reclaim`] says what of it is kept and frees the
 /// rest for allocation; [`Handed::adopt`] makes an owned folio of handed pages, once. What is
 /// never adopted goes back to the allocator with [`Handed::free_rest`]; dropped before, it stays
 /// what it is: memory of the handover, for whoever attaches next.
@@ -71,7 +71,7 @@ impl Handed {
     /// that lie outside the arena are passed over.
     ///
     /// The arena is this process's from here on.
-    pub fn settle(
+    pub fn reclaim(
         &mut self,
         keep: impl IntoIterator<Item = PageRun>,
         scratch: &[PhysRange],

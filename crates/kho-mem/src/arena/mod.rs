@@ -266,7 +266,7 @@ impl Arena {
     /// An arena all of whose pages are free, scratch apart.
     fn fresh(backing: Backing, config: &ArenaConfig) -> Self {
         let inner = Arc::new(Inner::new(backing, config.base));
-        Handed::new(inner).settle([], &config.scratch)
+        Handed::new(inner).reclaim([], &config.scratch)
     }
 
     /// The addresses of its pages.

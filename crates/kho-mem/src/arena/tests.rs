@@ -91,7 +91,7 @@ fn what_is_handed_over_is_found_and_adopted_once() {
     assert_eq!(arena.free_pages(), 2046, "neither free nor owned");
     let mut handed = arena.into_handed().unwrap();
     assert_eq!(handed.read::<u8>(PhysAddr::new(addr.get() + 5)).unwrap(), 7);
-    let arena = handed.settle([kept], &[]);
+    let arena = handed.reclaim([kept], &[]);
     assert_eq!((arena.free_pages(), handed.pages()), (2046, 2));
     assert!(
         handed.read::<u8>(PhysAddr::new(addr.get() + 8192)).is_err(),
@@ -129,7 +129,7 @@ fn the_rest_is_freed_and_nothing_twice() {
     };
     let outside = PageRun { pfn: 1, pages: 1 };
     let mut handed = arena.into_handed().unwrap();
-    let arena = handed.settle([keep, outside, keep], &[]);
+    let arena = handed.reclaim([keep, outside, keep], &[]);
     assert_eq!(arena.free_pages(), 1024 - 10);
     let run = PageRun {
         pfn: keep.pfn + 2,
@@ -152,12 +152,12 @@ fn what_is_somebodys_is_not_kept_a_second_time() {
         pages: 4,
     };
     let mut handed = arena.into_handed().unwrap();
-    handed.settle([run], &[]);
+    handed.reclaim([run], &[]);
     let owned = handed.adopt_pages(run).unwrap();
-    let arena = handed.settle([run], &[]);
+    let arena = handed.reclaim([run], &[]);
     assert!(handed.adopt_pages(run).is_err(), "it is owned");
     let free = arena.alloc(Order::ZERO).unwrap();
-    handed.settle([free.run()], &[]);
+    handed.reclaim([free.run()], &[]);
     assert!(handed.adopt_pages(free.run()).is_err(), "it was allocated");
     handed.free_rest();
     assert_eq!(arena.free_pages(), 1024 - 5);

@@ -5,7 +5,7 @@ use super::*;
 fn contents(file: &MemFile, limit: u64) -> (u64, Vec<u8>) {
     let (mut len, mut bytes) = (0, Vec::new());
     let size = file.size();
-    file.read_with(0, u64::MAX, |piece| match piece {
+    file.for_each_piece(0, u64::MAX, |piece| match piece {
         FilePiece::Data(data) => {
             len += data.len() as u64;
             let room = (limit as usize).saturating_sub(bytes.len());
@@ -109,31 +109,30 @@ pub(super) fn attack(
     let mut mine = Vec::new();
     let usable = |page: usize| !kept[page] && !carved(page);
     if random.once_in(4) {
-        let arena = attached.settle();
+        let arena = attached.reclaim();
         mine = all_free(&arena, base, 0xa1, usable);
         dirty = true;
     }
     let registry = Registry::linked().unwrap();
     let handlers = handlers(&pool.table);
-    let mut incoming =
-        match Incoming::take_over(attached, registry, &policy::SemverRange, handlers.clone()) {
-            Ok(incoming) => incoming,
-            Err(failed) => {
-                n.not_taken += 1;
-                let _ = failed.error.to_string();
-                let handed = failed.returned.into_handed();
-                if !dirty {
-                    assert_eq!(handed.pages(), PAGES as u64, "as it was");
-                    unchanged("taking over");
-                }
-                same("refused");
-                return dirty;
+    let mut incoming = match Incoming::take_over(attached, handlers.clone(), registry) {
+        Ok(incoming) => incoming,
+        Err(failed) => {
+            n.not_taken += 1;
+            let _ = failed.error.to_string();
+            let handed = failed.returned.into_handed();
+            if !dirty {
+                assert_eq!(handed.pages(), PAGES as u64, "as it was");
+                unchanged("taking over");
             }
-        };
+            same("refused");
+            return dirty;
+        }
+    };
     n.taken += 1;
     for again in 0..2 {
         if mine.is_empty() && random.once_in(2) {
-            mine = all_free(&incoming.settle(), base, 0xa2, usable);
+            mine = all_free(&incoming.reclaim(), base, 0xa2, usable);
             dirty = true;
         }
         let names = incoming.sessions();
@@ -206,8 +205,7 @@ pub(super) fn attack(
             let handed = back.into_handed();
             let reopened = Attached::open(handed, entry);
             let reopened = reopened.map_err(|failed| failed.error).expect("as it was");
-            let taken =
-                Incoming::take_over(reopened, registry, &policy::SemverRange, handlers.clone());
+            let taken = Incoming::take_over(reopened, handlers.clone(), registry);
             incoming = taken.map_err(|failed| failed.error).expect("as it was");
             continue;
         }
@@ -283,7 +281,7 @@ pub(super) fn attack(
             let size = file.size();
             let _ = file.truncate(size / 2);
             let _ = file.truncate(size.saturating_add(10_000));
-            if file.truncate(size / 3).is_ok() && file.seals() == 0 {
+            if file.truncate(size / 3).is_ok() && file.seals().is_empty() {
                 let _ = file.write_at(size / 2 + 5000, b"far");
             }
             contents(file, 1 << 20);

@@ -2,15 +2,8 @@
 //! changes a byte before it is finished, and in the end each page is free once. Deterministic;
 //! `ATTACH_MUTANTS=200000 ATTACH_SEED=7 cargo test --release -p kho-memfd --test attach_mutants`
 //! runs more of them.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::too_many_lines,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -21,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kho_compat::{Registry, Writing, policy};
+use kho_compat::{Registry, Writing};
 use kho_core::{Attached, Entry, Handover, Kho, KhoConfig, PreservedFolio};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{

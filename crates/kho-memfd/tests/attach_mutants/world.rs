@@ -107,7 +107,9 @@ impl World {
 
         let handover = Handover::open(&handed, entry).unwrap();
         let mut reading = handover.reading().unwrap();
-        let luo = Luo::read(&handover, &mut reading).unwrap().unwrap();
+        let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+            .unwrap()
+            .unwrap();
         let kept = kept(&handover, base);
         let mut contents = BTreeSet::new();
         let mut numbers = Vec::new();

@@ -1,8 +1,8 @@
-use kho_luo::{IncomingFile, Luo};
+use kho_luo::{AdmittedFile, Luo};
 use kho_memfd::Memfd;
 use kho_radix::Reading;
 
-fn restore(reading: &mut Reading<'_>, file: &IncomingFile<'_>) {
+fn restore(reading: &mut Reading<'_>, file: &AdmittedFile<'_>) {
     let _ = Memfd::restore(reading, file);
 }
 

@@ -6,7 +6,7 @@ fn take_over(arena: Arena, entry: kho_core::Entry) -> Incoming {
     let attached = Attached::open(arena.into_handed().unwrap(), entry).unwrap();
     let handlers = Handlers::new().with(MemfdHandler);
     let registry = Registry::linked().unwrap();
-    Incoming::take_over(attached, registry, &policy::SemverRange, handlers).unwrap()
+    Incoming::take_over(attached, handlers, registry).unwrap()
 }
 
 /// Hands `file` over; `forge` changes the arena's bytes as another writer might have left them.
@@ -37,13 +37,13 @@ fn a_file_that_came_is_read_until_the_handover_is_finished() {
     let file = session.retrieve::<MemFile>(1).unwrap();
     assert_eq!((folios(&file), file.pos()), (folios_before.clone(), 77));
     assert!(contents(&file) == expected);
-    let settled = incoming.settle();
+    let arena = incoming.reclaim();
     assert_eq!(file.write_at(0, b"x"), Err(FileError::NotFinished));
     assert_eq!(file.truncate(0), Err(FileError::NotFinished));
     assert_eq!(file.add_seals(SEAL_GROW), Err(FileError::NotFinished));
-    let folio = settled.alloc(Order::ZERO).unwrap();
+    let folio = arena.alloc(Order::ZERO).unwrap();
     assert_eq!(file.insert(1, folio), Err(FileError::NotFinished));
-    let kho = Kho::new(settled, &KhoConfig::new()).unwrap();
+    let kho = Kho::new(arena, &KhoConfig::new()).unwrap();
     let error = MemfdHandler.preserve(&kho, &file).unwrap_err();
     assert!(error.to_string().contains("not finished"), "{error}");
     drop(kho);

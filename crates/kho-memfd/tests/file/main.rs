@@ -1,19 +1,14 @@
 //! A memfd over an arena, against a vector of bytes; what is preserved of it, by hand-made bytes;
 //! and every failure undone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::indexing_slicing, clippy::cast_possible_truncation)]
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use kho_compat::{Registry, policy};
+use kho_compat::Registry;
 use kho_core::{Attached, Kho, KhoConfig};
 use kho_luo::{FileHandler, Handlers, Incoming, Orchestrator};
 use kho_mem::{Arena, ArenaConfig, Folio, Order, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr};

@@ -151,7 +151,7 @@ impl Model {
     fn seal(&mut self, seals: u32) -> Result<(), FileError> {
         self.may_resize()?;
         if seals & !SEALS != 0 {
-            return Err(FileError::UnknownSeals(seals));
+            return Err(FileError::UnknownSeals(seals.into()));
         }
         if self.seals & SEAL_SEAL != 0 {
             return Err(FileError::Sealed("more seals"));

@@ -25,7 +25,7 @@ fn snapshot(arena: &Arena, kho: &Kho, file: &MemFile) -> Snapshot {
         .preserver()
         .tracker(|tracker| (tracker.iter().collect(), tracker.nodes().collect()));
     Snapshot {
-        file: (file.size(), file.pos(), file.seals(), folios(file)),
+        file: (file.size(), file.pos(), file.seals().bits(), folios(file)),
         keys,
         nodes,
         pages: used.map(read).collect(),

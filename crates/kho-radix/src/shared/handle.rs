@@ -7,7 +7,7 @@ use super::sync::{AtomicU64, Ordering};
 use crate::parts::{first_key, nth, parts};
 use crate::tracker::{absent, present};
 use crate::v1::LEAF_BITS;
-use crate::{Key, Run, TrackerError};
+use crate::{Key, KeyRun, TrackerError};
 
 /// What holds as long as this crate has no defect.
 const NO_WORD: TrackerError = TrackerError::Broken("a leaf, with a word for each of its keys");
@@ -19,15 +19,15 @@ const NO_WORD: TrackerError = TrackerError::Broken("a leaf, with a word for each
 ///
 /// ```
 /// use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
-/// use kho_radix::{Run, SharedTracker};
+/// use kho_radix::{KeyRun, SharedTracker};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
 /// let tracker = SharedTracker::new(&arena, 16)?;
 /// let mut handle = tracker.handle();
-/// let folios = Run { pfn: 0x10400, keys: 100, order: Order::new(2).unwrap() };
+/// let folios = KeyRun { pfn: 0x10400, keys: 100, order: Order::new(2).unwrap() };
 /// handle.add_folios(folios)?;
 /// // One of these is there, so that none of them is put in.
-/// let more = Run { pfn: 0x10400 + 4 * 99, keys: 2, ..folios };
+/// let more = KeyRun { pfn: 0x10400 + 4 * 99, keys: 2, ..folios };
 /// assert!(handle.add_folios(more).is_err());
 /// assert_eq!(tracker.keys(), 100);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -107,7 +107,7 @@ impl<'t> Handle<'t> {
     ///   out by those who know that it was put in, because the call that did so has returned. Otherwise the
     ///   tree stays well formed, but a key that a third thread puts in at that moment may be taken back with
     ///   this row.
-    pub fn add_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+    pub fn add_folios(&mut self, run: KeyRun) -> Result<(), TrackerError> {
         let first = first_key(run)?;
         let there = |index| TrackerError::Present {
             addr: nth(run, index),
@@ -137,7 +137,7 @@ impl<'t> Handle<'t> {
     /// of them out meanwhile, keys that this call took out are put back; until then they are seen to be gone,
     /// and an `add` of one of them would succeed and leave it in, once, for both. Who takes out only what was
     /// put in on its behalf never meets that.
-    pub fn remove_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+    pub fn remove_folios(&mut self, run: KeyRun) -> Result<(), TrackerError> {
         let first = first_key(run)?;
         let gone = |index| TrackerError::Absent {
             addr: nth(run, index),
@@ -154,7 +154,7 @@ impl<'t> Handle<'t> {
 
     /// Whether the keys of all folios of `run` are there, each at the moment when it is looked at.
     #[must_use]
-    pub fn contains_folios(&mut self, run: Run) -> bool {
+    pub fn contains_folios(&mut self, run: KeyRun) -> bool {
         first_key(run).is_ok_and(|first| self.search(first, run.keys, false).is_none())
     }
 

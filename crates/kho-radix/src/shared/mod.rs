@@ -22,7 +22,7 @@ use sync::Ordering;
 use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::tracker::TABLES;
 use crate::v1::{DEPTH, LEAF_BITS, TABLE_BITS, TABLE_ENTRIES};
-use crate::{Key, Run, TrackerError};
+use crate::{Key, KeyRun, TrackerError};
 
 /// A tracker that many threads fill at once, without a lock.
 ///
@@ -146,7 +146,7 @@ impl SharedTracker {
 
     /// Whether the keys of all folios of `run` are there: [`Handle::contains_folios`].
     #[must_use]
-    pub fn contains_folios(&self, run: Run) -> bool {
+    pub fn contains_folios(&self, run: KeyRun) -> bool {
         self.handle().contains_folios(run)
     }
 
@@ -173,7 +173,7 @@ impl SharedTracker {
     /// # Errors
     ///
     /// As there.
-    pub fn add_folios(&self, run: Run) -> Result<(), TrackerError> {
+    pub fn add_folios(&self, run: KeyRun) -> Result<(), TrackerError> {
         self.handle().add_folios(run)
     }
 
@@ -182,7 +182,7 @@ impl SharedTracker {
     /// # Errors
     ///
     /// As there.
-    pub fn remove_folios(&self, run: Run) -> Result<(), TrackerError> {
+    pub fn remove_folios(&self, run: KeyRun) -> Result<(), TrackerError> {
         self.handle().remove_folios(run)
     }
 
@@ -213,7 +213,7 @@ impl SharedTracker {
 
     /// Calls `visit` with each run of keys of one order, in order of key: by the word. A run may go on in
     /// the next leaf.
-    pub fn for_each_run(&self, mut visit: impl FnMut(Run)) {
+    pub fn for_each_run(&self, mut visit: impl FnMut(KeyRun)) {
         let mut open = OpenRun::default();
         self.each_leaf(&mut |leaf, base| {
             each_stretch(&bytes(leaf), base, |key, count| {

@@ -10,9 +10,9 @@ use super::sync::Ordering;
 use crate::key::slot;
 use crate::tracker::TABLES;
 use crate::v1::LEAF_BITS;
-use crate::{Key, Run, TrackerError};
+use crate::{Key, KeyRun, TrackerError};
 
-const ROW: Run = Run {
+const ROW: KeyRun = KeyRun {
     pfn: 2,
     keys: 1 << LEAF_BITS,
     order: Order::ZERO,
@@ -68,7 +68,7 @@ fn a_key_is_not_put_below_a_lost_table() {
 
 #[test]
 fn a_row_is_not_put_below_a_lost_table() {
-    let row = Run {
+    let row = KeyRun {
         pfn: 1 << 50,
         ..ROW
     };

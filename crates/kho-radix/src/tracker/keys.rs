@@ -9,7 +9,7 @@ use super::nodes::{Link, NO_LEAF, index, read};
 use super::{Tracker, TrackerError};
 use crate::parts::{first_key, nth, parts};
 use crate::v1::LEAF_BITS;
-use crate::{Key, Run};
+use crate::{Key, KeyRun};
 
 impl Tracker {
     /// Whether `key` is in the tree. O(depth).
@@ -69,7 +69,7 @@ impl Tracker {
     ///
     /// One of them is there already, they are no keys, or no page is left for a node. None of
     /// them is put in then.
-    pub fn add_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+    pub fn add_folios(&mut self, run: KeyRun) -> Result<(), TrackerError> {
         let first = first_key(run)?;
         if let Some(index) = self.search(first, run.keys, true) {
             return Err(TrackerError::Present {
@@ -77,14 +77,14 @@ impl Tracker {
                 order: run.order,
             });
         }
-        let mark = self.mark();
+        let savepoint = self.savepoint();
         let mut parts = parts(first, run.keys);
         let done = parts
             .try_for_each(|part| self.leaf_of(part.prefix).map(drop))
             .and_then(|()| self.set(first, run.keys, true));
         if let Err(error) = done {
             // The leaves that were made are empty still.
-            self.prune(mark)?;
+            self.rollback(savepoint)?;
             return Err(error);
         }
         self.keys += run.keys;
@@ -97,7 +97,7 @@ impl Tracker {
     /// # Errors
     ///
     /// One of them is not there, or they are no keys. None of them is taken out then.
-    pub fn remove_folios(&mut self, run: Run) -> Result<(), TrackerError> {
+    pub fn remove_folios(&mut self, run: KeyRun) -> Result<(), TrackerError> {
         let first = first_key(run)?;
         if let Some(index) = self.search(first, run.keys, false) {
             return Err(TrackerError::Absent {
@@ -113,7 +113,7 @@ impl Tracker {
 
     /// Whether the keys of all folios of `run` are there, by the word and by the leaf.
     #[must_use]
-    pub fn contains_folios(&self, run: Run) -> bool {
+    pub fn contains_folios(&self, run: KeyRun) -> bool {
         first_key(run).is_ok_and(|first| self.search(first, run.keys, false).is_none())
     }
 
@@ -124,10 +124,10 @@ impl Tracker {
     /// As [`Tracker::add`], for any of the keys. None of them is put in then.
     pub fn add_pages(&mut self, run: PageRun) -> Result<(), TrackerError> {
         let keys = self.page_keys(run)?;
-        let mark = self.mark();
+        let savepoint = self.savepoint();
         let done = self.each_or_none(&keys, Self::add, Self::remove);
         if done.is_err() {
-            self.prune(mark)?;
+            self.rollback(savepoint)?;
         }
         done
     }

@@ -14,7 +14,7 @@ use kho_mem::{Arena, Order, PhysAddr};
 pub use error::TrackerError;
 #[cfg(target_has_atomic = "64")]
 pub(crate) use error::{absent, present};
-pub use nodes::Mark;
+pub use nodes::Savepoint;
 #[cfg(target_has_atomic = "64")]
 pub(crate) use nodes::TABLES;
 use nodes::{Below, Near, Node, SHORTCUTS};
@@ -25,7 +25,7 @@ use crate::v1::TABLE_ENTRIES;
 ///
 /// Each of its nodes is a page of the arena, so that the tree is at any time what the next kernel
 /// reads. Taking a key out clears its bit and frees no node; a step that fails takes the nodes that
-/// it added back ([`Tracker::mark`], [`Tracker::prune`]).
+/// it added back ([`Tracker::savepoint`], [`Tracker::rollback`]).
 ///
 /// Costs: a key is O(depth), and O(1) in the leaf of the key before; keys in a row are set by the word and
 /// by the leaf.

@@ -7,9 +7,9 @@ use crate::Key;
 use crate::key::slot;
 use crate::v1::{DEPTH, TABLE_BITS, TABLE_ENTRIES};
 
-/// A point in the life of a tracker that [`Tracker::prune`] leads back to.
+/// A point in the life of a tracker that [`Tracker::rollback`] leads back to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Mark {
+pub struct Savepoint {
     tables: usize,
     leaves: usize,
 }
@@ -181,7 +181,7 @@ impl Tracker {
     #[cold]
     #[inline(never)]
     fn make(&mut self, prefix: u64) -> Result<Link, TrackerError> {
-        let mark = self.mark();
+        let savepoint = self.savepoint();
         let mut link = ROOT;
         for level in (1..=TABLES).rev() {
             let slot = slot(prefix, level);
@@ -189,7 +189,7 @@ impl Tracker {
                 0 => match self.add_node(link, slot, level) {
                     Ok(added) => added,
                     Err(error) => {
-                        self.prune(mark)?;
+                        self.rollback(savepoint)?;
                         return Err(error);
                     }
                 },
@@ -220,36 +220,36 @@ impl Tracker {
 
     /// This point in the tracker's life.
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark {
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
             tables: self.tables.len(),
             leaves: self.leaves.len(),
         }
     }
 
-    /// Frees the nodes that were added since `mark` and are empty, the latest first: the way back of
-    /// a step that failed, once its keys are out. Nodes that were there at `mark` stay.
+    /// Frees the nodes that were added since `savepoint` and are empty, the latest first: the way back of
+    /// a step that failed, once its keys are out. Nodes that were there at `savepoint` stay.
     ///
     /// # Errors
     ///
     /// [`TrackerError::Broken`]: a node that no entry names. It stays, and so do those before it.
-    pub fn prune(&mut self, mark: Mark) -> Result<(), TrackerError> {
-        let before = self.mark();
-        let done = self.free_empty(mark);
-        if self.mark() != before {
+    pub fn rollback(&mut self, savepoint: Savepoint) -> Result<(), TrackerError> {
+        let before = self.savepoint();
+        let done = self.free_empty(savepoint);
+        if self.savepoint() != before {
             self.near = Near::NOWHERE;
             self.shortcuts = [Near::NOWHERE; SHORTCUTS];
         }
         done
     }
 
-    fn free_empty(&mut self, mark: Mark) -> Result<(), TrackerError> {
+    fn free_empty(&mut self, savepoint: Savepoint) -> Result<(), TrackerError> {
         // Of each: no entry names it by the time it is freed.
-        while let Some((above, slot)) = last_empty(&self.leaves, mark.leaves) {
+        while let Some((above, slot)) = last_empty(&self.leaves, savepoint.leaves) {
             self.set_entry(above, slot, 0, PhysAddr::NULL)?;
             self.leaves.pop();
         }
-        while let Some((above, slot)) = last_empty(&self.tables, mark.tables.max(1)) {
+        while let Some((above, slot)) = last_empty(&self.tables, savepoint.tables.max(1)) {
             self.set_entry(above, slot, 0, PhysAddr::NULL)?;
             self.tables.pop();
             self.below.pop();

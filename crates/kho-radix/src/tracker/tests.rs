@@ -9,7 +9,7 @@ use super::nodes::{Below, Link, NO_LEAF, Near, ROOT, TABLES};
 use super::{Tracker, TrackerError};
 use crate::key::slot;
 use crate::v1::LEAF_BITS;
-use crate::{Key, Preserver, Run};
+use crate::{Key, KeyRun, Preserver};
 
 /// A place that no node has.
 const LOST: Link = 77;
@@ -81,7 +81,7 @@ fn lose_next_leaf(tracker: &mut Tracker) {
     tracker.below.last_mut().unwrap()[next] = LOST;
 }
 
-const ROW: Run = Run {
+const ROW: KeyRun = KeyRun {
     pfn: 2,
     keys: 1 << LEAF_BITS,
     order: Order::ZERO,
@@ -116,7 +116,7 @@ fn a_node_without_an_entry_takes_no_page() {
 #[test]
 fn a_row_is_not_put_into_a_lost_leaf() {
     fails(lose_leaf, |tracker| {
-        tracker.add_folios(Run { keys: 3, ..ROW })
+        tracker.add_folios(KeyRun { keys: 3, ..ROW })
     });
 }
 
@@ -183,7 +183,7 @@ fn pages_are_not_taken_out_in_part() {
 fn a_node_that_no_entry_names_is_not_freed() {
     for is_leaf in [true, false] {
         let mut tracker = Tracker::new(arena()).unwrap();
-        let mark = tracker.mark();
+        let savepoint = tracker.savepoint();
         tracker.add(key(1)).unwrap();
         tracker.remove(key(1)).unwrap();
         let nodes = if is_leaf {
@@ -199,7 +199,7 @@ fn a_node_that_no_entry_names_is_not_freed() {
             last.page.fill(0);
             state(&tracker)
         };
-        let error = tracker.prune(mark).unwrap_err();
+        let error = tracker.rollback(savepoint).unwrap_err();
         assert!(matches!(error, TrackerError::Broken(_)), "{error}");
         assert_eq!(state(&tracker), before);
     }

@@ -6,7 +6,7 @@ use super::Tracker;
 use super::nodes::{Link, Node, ROOT, TABLES, index, read};
 use crate::leaf::{OpenRun, each_key, each_stretch};
 use crate::v1::{LEAF_BITS, TABLE_BITS};
-use crate::{Key, Run};
+use crate::{Key, KeyRun};
 
 impl Tracker {
     /// Calls `visit` with each key, in order. The fastest way to all of them.
@@ -23,7 +23,7 @@ impl Tracker {
 
     /// Calls `visit` with each run of keys of one order, in order of key: by the word. A run may go on in
     /// the next leaf.
-    pub fn for_each_run(&self, mut visit: impl FnMut(Run)) {
+    pub fn for_each_run(&self, mut visit: impl FnMut(KeyRun)) {
         let mut open = OpenRun::default();
         self.each_leaf(ROOT, TABLES, 0, &mut |page, base| {
             each_stretch(page, base, |key, count| open.extend(key, count, &mut visit));

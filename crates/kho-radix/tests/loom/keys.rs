@@ -68,7 +68,7 @@ fn a_key_is_put_in_and_taken_out() {
 
 #[test]
 fn rows_that_overlap_are_put_in_whole_or_not_at_all() {
-    let rows_of = |name, bound, rows: &'static [Run]| {
+    let rows_of = |name, bound, rows: &'static [KeyRun]| {
         model(
             name,
             bound,
@@ -90,19 +90,19 @@ fn rows_that_overlap_are_put_in_whole_or_not_at_all() {
             },
         );
     };
-    static WORD: [Run; 2] = [run(60, 8), run(66, 70)];
+    static WORD: [KeyRun; 2] = [run(60, 8), run(66, 70)];
     rows_of("two rows that share a word", None, &WORD);
-    static KEY: [Run; 2] = [run(0, 65), run(64, 1)];
+    static KEY: [KeyRun; 2] = [run(0, 65), run(64, 1)];
     rows_of("two rows that share a key", None, &KEY);
-    static SAME: [Run; 2] = [run(3, 180), run(3, 180)];
+    static SAME: [KeyRun; 2] = [run(3, 180), run(3, 180)];
     rows_of("one row, two threads", None, &SAME);
-    static CHAIN: [Run; 3] = [run(0, 66), run(65, 64), run(128, 2)];
+    static CHAIN: [KeyRun; 3] = [run(0, 66), run(65, 64), run(128, 2)];
     rows_of("three rows in a chain", None, &CHAIN);
 }
 
 #[test]
 fn a_row_is_put_in_beside_keys() {
-    const ROW: Run = run(62, 4);
+    const ROW: KeyRun = run(62, 4);
     model(
         "a row and one of its keys",
         None,

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kho_mem::{Arena, ArenaConfig, Link, Order, PhysAddr, SliceMem};
-use kho_radix::{Key, Run, SharedTracker, TrackerError, walk_keys};
+use kho_radix::{Key, KeyRun, SharedTracker, TrackerError, walk_keys};
 use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use loom::thread;
 
@@ -57,7 +57,7 @@ fn remove(key: Key) -> Work<Done> {
     work(move |tracker| tracker.remove(key))
 }
 
-fn add_folios(run: Run) -> Work<Done> {
+fn add_folios(run: KeyRun) -> Work<Done> {
     work(move |tracker| tracker.add_folios(run))
 }
 
@@ -141,15 +141,15 @@ fn key(leaf: u64, bit: u64) -> Key {
     Key::encode(PhysAddr::new((leaf << 15 | bit) << 12), Order::ZERO).unwrap()
 }
 
-const fn run(bit: u64, keys: u64) -> Run {
-    Run {
+const fn run(bit: u64, keys: u64) -> KeyRun {
+    KeyRun {
         pfn: bit,
         keys,
         order: Order::ZERO,
     }
 }
 
-fn keys_of(run: Run) -> impl Iterator<Item = Key> {
+fn keys_of(run: KeyRun) -> impl Iterator<Item = Key> {
     (run.pfn..run.pfn + run.keys).map(|bit| key(0, bit))
 }
 

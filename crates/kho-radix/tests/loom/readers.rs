@@ -77,50 +77,21 @@ fn memory_that_a_key_stands_for_is_seen_with_it() {
     }
     type Seen = fn(&SharedTracker) -> bool;
     type Step = fn(&SharedTracker) -> Done;
-    const ROW: Run = run(2, 66);
+    const ROW: KeyRun = run(2, 66);
+    #[rustfmt::skip]
     let known: [(&str, Step, Step, Seen); 7] = [
-        (
-            "contains",
-            |_| Ok(()),
-            |t| t.add(key(0, 5)),
-            |t| t.contains(key(0, 5)),
-        ),
-        (
-            "a walk",
-            |_| Ok(()),
-            |t| t.add(key(0, 5)),
-            |t| !all(t).is_empty(),
-        ),
-        (
-            "a count",
-            |_| Ok(()),
-            |t| t.add(key(0, 5)),
-            |t| t.keys() == 1,
-        ),
+        ("contains", |_| Ok(()), |t| t.add(key(0, 5)), |t| t.contains(key(0, 5))),
+        ("a walk", |_| Ok(()), |t| t.add(key(0, 5)), |t| !all(t).is_empty()),
+        ("a count", |_| Ok(()), |t| t.add(key(0, 5)), |t| t.keys() == 1),
         (
             "an error",
             |_| Ok(()),
             |t| t.add(key(0, 5)).or(Ok(())),
             |t| t.add(key(0, 5)).is_err(),
         ),
-        (
-            "taking out",
-            |_| Ok(()),
-            |t| t.add(key(0, 5)),
-            |t| t.remove(key(0, 5)).is_ok(),
-        ),
-        (
-            "contains of a row",
-            |_| Ok(()),
-            |t| t.add_folios(ROW),
-            |t| t.contains_folios(ROW),
-        ),
-        (
-            "putting in again",
-            |t| t.add(key(0, 5)),
-            |t| t.remove(key(0, 5)),
-            |t| t.add(key(0, 5)).is_ok(),
-        ),
+        ("taking out", |_| Ok(()), |t| t.add(key(0, 5)), |t| t.remove(key(0, 5)).is_ok()),
+        ("contains of a row", |_| Ok(()), |t| t.add_folios(ROW), |t| t.contains_folios(ROW)),
+        ("putting in again", |t| t.add(key(0, 5)), |t| t.remove(key(0, 5)), |t| t.add(key(0, 5)).is_ok()),
     ];
     for (name, before, step, seen) in known {
         let write = work(move |tracker: &SharedTracker| {

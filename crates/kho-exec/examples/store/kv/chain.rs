@@ -76,7 +76,7 @@ impl Kv {
         let file = &self.segment(segment_of(record.place))?.file;
         let (at, len) = (offset_of(record.place) + RECORD_HEAD, record.key_len);
         let (mut rest, mut equal) = (key, true);
-        file.read_with(at, len, |piece| match piece {
+        file.for_each_piece(at, len, |piece| match piece {
             FilePiece::Data(bytes) => {
                 let (head, tail) = rest.split_at_checked(bytes.len()).unwrap_or_default();
                 equal &= head == bytes;

@@ -63,7 +63,7 @@ pub(super) fn put(file: &MemFile, at: u64, bytes: &[u8]) -> Result<()> {
 
 pub(super) fn append(file: &MemFile, at: u64, len: u64, out: &mut Vec<u8>) -> Result<()> {
     let before = out.len();
-    file.read_with(at, len, |piece| match piece {
+    file.for_each_piece(at, len, |piece| match piece {
         FilePiece::Data(bytes) => out.extend_from_slice(bytes),
         FilePiece::Hole(zeros) => {
             // As long as what was asked for, which lies in a file of this process.

@@ -79,9 +79,9 @@ impl World {
                 let done = done.map(|frozen| self.frozen = Some(frozen));
                 (done, model.freeze())
             }
-            Op::Thaw => {
-                self.frozen.take()?.thaw();
-                model.thaw();
+            Op::Unfreeze => {
+                self.frozen.take()?.unfreeze();
+                model.unfreeze();
                 (Ok(()), Ok(()))
             }
             Op::Fail(kind, after) => {
@@ -170,7 +170,7 @@ impl World {
 /// Reads the handover as a dump is read.
 fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     let mut reading = handover.reading().unwrap();
-    let (_, luo) = survey(handover, &mut reading).unwrap();
+    let (_, luo) = survey(handover, &mut reading, Registry::linked().unwrap()).unwrap();
     let luo = luo.unwrap();
     let body = luo.body().unwrap();
     let compat = |kind: &str| match (dialect, kind) {
@@ -180,7 +180,7 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
     };
     let read = body.sessions().iter().map(|session| {
         let files = session.files().iter();
-        let files = files.map(|file| (file.token, body.compatible_of(file).to_owned()));
+        let files = files.map(|file| (file.token.get(), body.compatible_of(file).to_owned()));
         (session.name().to_string(), files.collect::<Vec<_>>())
     });
     let expected = model.sessions.iter().map(|(name, files)| {
@@ -217,7 +217,7 @@ fn check_bytes(handover: &Handover<'_>, model: &Model, dialect: Writing) {
 /// Retrieves some files, each twice, and some FLBs. Returns those that are there, by number.
 fn retrieve_some(
     incoming: &Incoming,
-    sessions: &[RetrievedSession],
+    sessions: &[IncomingSession],
     model: &mut Model,
     seed: u64,
 ) -> BTreeMap<usize, Arc<FakeFile>> {
@@ -260,7 +260,7 @@ fn retrieve_some(
 /// Finishes the sessions, and with the last one the handover.
 fn finish(
     incoming: &Incoming,
-    sessions: &[RetrievedSession],
+    sessions: &[IncomingSession],
     model: &mut Model,
     there: &BTreeMap<usize, Arc<FakeFile>>,
     seed: u64,

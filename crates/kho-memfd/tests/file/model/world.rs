@@ -73,7 +73,7 @@ impl World {
     fn check(&self, model: &Model) {
         let file = &*self.file;
         assert_eq!(
-            (file.size(), file.pos(), file.seals()),
+            (file.size(), file.pos(), file.seals().bits()),
             (model.size(), model.pos, model.seals)
         );
         assert!(contents(file) == model.bytes, "the contents");
@@ -85,7 +85,7 @@ impl World {
             end = index + (1 << order);
         }
         let mut at = 0;
-        file.read_with(0, u64::MAX, |piece| match piece {
+        file.for_each_piece(0, u64::MAX, |piece| match piece {
             FilePiece::Data(bytes) => {
                 assert!(is_backed(&all, at / PAGE) && !bytes.is_empty());
                 let expected = &model.bytes[at as usize..at as usize + bytes.len()];

@@ -1,0 +1,55 @@
+//! How a handover is taken over.
+
+use kho_compat::{Policy, Registry, policy};
+
+/// How to take a handover over. A [`Registry`] alone stands for a judgement by
+/// [`SemverRange`](policy::SemverRange), under which nothing may be lost.
+///
+/// ```
+/// use kho_luo::{Attached, Handlers, Incoming, Registry, TakeOverOptions};
+///
+/// fn take_over(attached: Attached, handlers: Handlers, registry: &Registry) -> Option<Incoming> {
+///     let options = TakeOverOptions::new(registry).degrade(true);
+///     Incoming::take_over(attached, handlers, options).ok()
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct TakeOverOptions<'r> {
+    pub(super) registry: &'r Registry,
+    pub(super) policy: &'r dyn Policy,
+    pub(super) degrade: bool,
+}
+
+impl<'r> TakeOverOptions<'r> {
+    /// The components that judge the handover.
+    #[must_use]
+    pub fn new(registry: &'r Registry) -> Self {
+        Self {
+            registry,
+            policy: &policy::SemverRange,
+            degrade: false,
+        }
+    }
+
+    /// Sets the policy.
+    #[must_use]
+    pub fn policy(mut self, policy: &'r dyn Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Whether optional parts may be lost. What the policy finds to be so can not be retrieved
+    /// ([`IncomingError::Lost`](crate::IncomingError::Lost)), and is freed when the handover is finished. The
+    /// verdict says what it is.
+    #[must_use]
+    pub const fn degrade(mut self, degrade: bool) -> Self {
+        self.degrade = degrade;
+        self
+    }
+}
+
+impl<'r> From<&'r Registry> for TakeOverOptions<'r> {
+    fn from(registry: &'r Registry) -> Self {
+        Self::new(registry)
+    }
+}
