@@ -42,7 +42,7 @@ pub(crate) fn wrong(error: &Error) -> Wrong {
 fn seen(session: &SessionName, token: u64, looked: Result<Found, Wrong>) -> Seen {
     let wrong = looked.as_ref().err().cloned();
     Seen {
-        session: session.clone(),
+        session: *session,
         token,
         found: looked.ok(),
         wrong,
