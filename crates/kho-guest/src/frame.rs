@@ -8,11 +8,7 @@ use crate::Report;
 
 const MARK: &[u8] = b"~kho ";
 
-/// The frame of `report`, with its line's end.
-///
-/// # Errors
-///
-/// It can not be written as JSON, which does not happen.
+/// The frame of `report`, with its line's end. Writing it as JSON does not fail.
 pub fn frame(report: &Report) -> Result<Vec<u8>, serde_json::Error> {
     let text = serde_json::to_string(report)?;
     let sum = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
@@ -43,17 +39,14 @@ impl Frames {
         };
         let rest = self.rest.split_off(end + 1);
         let lines = std::mem::replace(&mut self.rest, rest);
-        lines
-            .split(|byte| *byte == b'\n')
-            .filter_map(line)
-            .collect()
+        let lines = lines.split(|byte| *byte == b'\n');
+        lines.filter_map(line).collect()
     }
 }
 
 fn line(bytes: &[u8]) -> Option<Line> {
-    let at = bytes
-        .windows(MARK.len())
-        .position(|window| window == MARK)?;
+    let mut windows = bytes.windows(MARK.len());
+    let at = windows.position(|window| window == MARK)?;
     let bytes = bytes.get(at + MARK.len()..)?;
     let torn = || Line::Torn(String::from_utf8_lossy(bytes).into_owned());
     Some(parse(bytes).map_or_else(torn, Line::Report))
@@ -77,10 +70,8 @@ mod tests {
     use crate::Fact;
 
     fn report(seq: u64) -> Report {
-        Report {
-            seq,
-            fact: Fact::Ready,
-        }
+        let fact = Fact::Ready;
+        Report { seq, fact }
     }
 
     #[test]
@@ -108,12 +99,11 @@ mod tests {
         let whole = frame(&report(0)).unwrap();
         let mut torn = whole.clone();
         torn.splice(20..20, *b"printk: wrong place");
-        assert!(matches!(
-            &Frames::default().push(&torn)[..],
-            [Line::Torn(_)]
-        ));
         let mut cut = whole[..whole.len() - 4].to_vec();
         cut.push(b'\n');
-        assert!(matches!(&Frames::default().push(&cut)[..], [Line::Torn(_)]));
+        for bytes in [torn, cut] {
+            let found = Frames::default().push(&bytes);
+            assert!(matches!(&found[..], [Line::Torn(_)]));
+        }
     }
 }

@@ -15,7 +15,7 @@ mod spec;
 
 pub use liveupdate::SessionName;
 pub use plan::{PLANS, Plan, Step};
-pub use report::{Fact, Found, Report, Wrong};
+pub use report::{Fact, Found, Report, Seen, Tried, Wrong};
 pub use spec::{FileSpec, Hasher, seed_of};
 
 /// The parameter of the kernel's command line that says which plan is followed.

@@ -20,7 +20,7 @@ pub struct Wrong {
     /// The `liveupdate` crate's name for it: `NoSuchToken`; that of a system call otherwise.
     pub kind: String,
     /// What the system said, where it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
     /// In words.
     pub text: String,
@@ -47,6 +47,33 @@ pub struct Found {
     pub sha256: String,
 }
 
+/// What came of something that was done with a session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Tried {
+    /// Its name.
+    #[serde(with = "crate::name::text")]
+    pub session: SessionName,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<Wrong>,
+}
+
+/// What came of something that was done with a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// The session's name.
+    #[serde(with = "crate::name::text")]
+    pub session: SessionName,
+    /// The file.
+    pub token: u64,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<Wrong>,
+}
+
 /// A fact.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "kebab-case")]
@@ -70,61 +97,23 @@ pub enum Fact {
     /// `/dev/liveupdate` was opened.
     Opened {
         /// Why not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         wrong: Option<Wrong>,
     },
     /// A session was made or retrieved.
-    Session {
-        /// Its name.
-        #[serde(with = "crate::name::text")]
-        session: SessionName,
-        /// Why not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        wrong: Option<Wrong>,
-    },
+    Session(Tried),
     /// A file was retrieved.
-    Retrieved {
-        /// The session's name.
-        #[serde(with = "crate::name::text")]
-        session: SessionName,
-        /// The file.
-        token: u64,
-        /// What it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        found: Option<Found>,
-        /// Why not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        wrong: Option<Wrong>,
-    },
+    Retrieved(Seen),
     /// A file was preserved.
-    Preserved {
-        /// The session's name.
-        #[serde(with = "crate::name::text")]
-        session: SessionName,
-        /// The file.
-        token: u64,
-        /// What it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        found: Option<Found>,
-        /// Why not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        wrong: Option<Wrong>,
-    },
+    Preserved(Seen),
     /// A session was finished.
-    Finished {
-        /// Its name.
-        #[serde(with = "crate::name::text")]
-        session: SessionName,
-        /// Why not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        wrong: Option<Wrong>,
-    },
+    Finished(Tried),
     /// Something was tried.
     Check {
         /// What.
         check: String,
         /// How it failed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         failed: Option<String>,
     },
     /// A file of debugfs.
@@ -132,10 +121,10 @@ pub enum Fact {
         /// Below /sys/kernel/debug.
         path: String,
         /// Its bytes, in hexadecimal digits.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         bytes: Option<String>,
         /// Why they can not be read.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         wrong: Option<Wrong>,
     },
     /// A message of the kernel's log.
@@ -173,13 +162,9 @@ mod tests {
 
     #[test]
     fn a_report_is_one_flat_object() {
-        let report = Report {
-            seq: 3,
-            fact: Fact::Finished {
-                session: SessionName::new("vm").unwrap(),
-                wrong: None,
-            },
-        };
+        let (seq, session, wrong) = (3, SessionName::new("vm").unwrap(), None);
+        let fact = Fact::Finished(Tried { session, wrong });
+        let report = Report { seq, fact };
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(text, r#"{"seq":3,"fact":"finished","session":"vm"}"#);
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);

@@ -47,11 +47,7 @@ impl FileSpec {
             pos: 0,
             seals: 0,
             seed,
-            data: if pages == 0 {
-                Vec::new()
-            } else {
-                vec![(0, pages)]
-            },
+            data: Vec::from_iter((pages > 0).then_some((0, pages))),
             write_pages: 1,
             size_first: false,
             thin: false,
@@ -75,9 +71,8 @@ impl FileSpec {
     /// Whether the page `page` is no hole.
     #[must_use]
     pub fn has(&self, page: u64) -> bool {
-        self.data
-            .iter()
-            .any(|(from, to)| (*from..*to).contains(&page))
+        let mut data = self.data.iter();
+        data.any(|(from, to)| (*from..*to).contains(&page))
     }
 
     /// The pages `from` to `to`, as far as the file goes.
@@ -150,11 +145,8 @@ impl Hasher {
     /// The sum.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let digits = self.0.finalize();
+        digits.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -179,14 +171,11 @@ mod tests {
         hash.zeros(4096);
         hash.update(&all[8192..]);
         assert_eq!(hash.finish(), file.sha256());
-        assert_ne!(
-            file.page(0),
-            FileSpec {
-                seed: 10,
-                ..file.clone()
-            }
-            .page(0)
-        );
+        let other = FileSpec {
+            seed: 10,
+            ..file.clone()
+        };
+        assert_ne!(file.page(0), other.page(0));
     }
 
     #[test]

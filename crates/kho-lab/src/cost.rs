@@ -30,13 +30,10 @@ const fn aligned(len: usize) -> usize {
 #[must_use]
 pub fn version_bytes(manifest: &Manifest) -> u64 {
     let entries: u64 = manifest.entries().iter().map(bytes_of).sum();
-    let nodes: u64 = [Carrier::Table, Carrier::Features]
-        .into_iter()
-        .filter(|carrier| manifest.of(*carrier).next().is_some())
-        .filter_map(|carrier| Some(FDT_NODE + aligned(carrier.node()?.len() + 1)))
-        .map(|bytes| bytes as u64)
-        .sum();
-    entries.saturating_add(nodes)
+    let nodes = [Carrier::Table, Carrier::Features].into_iter();
+    let nodes = nodes.filter(|carrier| manifest.of(*carrier).next().is_some());
+    let nodes = nodes.filter_map(|carrier| Some(FDT_NODE + aligned(carrier.node()?.len() + 1)));
+    entries.saturating_add(nodes.map(|bytes| bytes as u64).sum())
 }
 
 fn bytes_of(entry: &ManifestEntry) -> u64 {
@@ -83,10 +80,8 @@ pub fn forced_edits(
     let after = policy.write(&changed(side, |ability| ability.name == component)?, None)?;
     let before = policy.write(&before, None)?;
     let same: BTreeSet<_> = before.entries().iter().map(key).collect();
-    let changed = after
-        .entries()
-        .iter()
-        .filter(|entry| !same.contains(&key(entry)));
+    let changed = after.entries().iter();
+    let changed = changed.filter(|entry| !same.contains(&key(entry)));
     let others: BTreeSet<_> = changed.map(ManifestEntry::component).collect();
     Ok(others.iter().filter(|other| **other != component).count())
 }

@@ -1,7 +1,6 @@
 //! A history: releases with the versions and layouts of their components.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
 use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError};
 use kho_compat::{Features, RegistryError, Side};
@@ -41,8 +40,10 @@ struct ReleaseFile {
     #[serde(default)]
     without: Vec<String>,
     #[serde(default)]
-    components: BTreeMap<String, ReleaseComponent>,
+    components: Components,
 }
+
+type Components = BTreeMap<String, ReleaseComponent>;
 
 /// A component in a release, as it stands in the file.
 #[derive(Clone, Debug, Deserialize)]
@@ -190,7 +191,7 @@ impl History {
             let checked = layout.check();
             checked.map_err(|error| HistoryError::Layout(name.clone(), error))?;
         }
-        let mut whole: BTreeMap<String, BTreeMap<String, ReleaseComponent>> = BTreeMap::new();
+        let mut whole: BTreeMap<String, Components> = BTreeMap::new();
         let mut releases = Vec::new();
         for release in file.releases {
             let components = release.components(&whole)?;
@@ -211,29 +212,31 @@ impl History {
     /// The release `name`, and its place in the order.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.releases
-            .iter()
-            .position(|release| release.name == name)
+        let mut releases = self.releases.iter();
+        releases.position(|release| release.name == name)
     }
 }
 
 impl ReleaseFile {
+    fn wrong(&self, text: String) -> HistoryError {
+        HistoryError::Release(self.name.clone(), text)
+    }
+
     /// Its components with those that it has from another release.
     fn components(
         &self,
-        before: &BTreeMap<String, BTreeMap<String, ReleaseComponent>>,
-    ) -> Result<BTreeMap<String, ReleaseComponent>, HistoryError> {
-        let mut components = match &self.like {
-            Some(like) => before
-                .get(like)
-                .cloned()
-                .ok_or_else(|| HistoryError::Like(self.name.clone(), like.clone()))?,
-            None => BTreeMap::new(),
+        before: &BTreeMap<String, Components>,
+    ) -> Result<Components, HistoryError> {
+        let like = |like: &String| {
+            let unknown = || HistoryError::Like(self.name.clone(), like.clone());
+            before.get(like).cloned().ok_or_else(unknown)
         };
+        let components = self.like.as_ref().map(like).transpose()?;
+        let mut components = components.unwrap_or_default();
         for name in &self.without {
             if components.remove(name).is_none() {
                 let text = format!("it is without `{name}`, which it would not have anyway");
-                return Err(HistoryError::Release(self.name.clone(), text));
+                return Err(self.wrong(text));
             }
         }
         components.extend(self.components.clone());
@@ -242,7 +245,7 @@ impl ReleaseFile {
 
     fn checked(
         &self,
-        components: &BTreeMap<String, ReleaseComponent>,
+        components: &Components,
         layouts: &BTreeMap<String, Layout>,
     ) -> Result<Release, HistoryError> {
         let mut abilities = Vec::new();
@@ -283,37 +286,32 @@ impl ReleaseFile {
         component: &ReleaseComponent,
         layouts: &BTreeMap<String, Layout>,
     ) -> Result<Known, HistoryError> {
-        let exists = |layout: &String| {
+        let exists = |layout: &String| -> Result<String, HistoryError> {
             let unknown =
                 || HistoryError::UnknownLayout(self.name.clone(), name.to_owned(), layout.clone());
-            layouts
-                .get(layout)
-                .map(|_| layout.clone())
-                .ok_or_else(unknown)
+            let (name, _) = layouts.get_key_value(layout).ok_or_else(unknown)?;
+            Ok(name.clone())
         };
         let mut others = BTreeMap::new();
         for (version, layout) in &component.knows {
+            let component_knows = format!("component `{name}` knows");
             let number = version.parse::<u32>().map_err(|_| {
-                let text =
-                    format!("component `{name}` knows version `{version}`, which is no number");
-                HistoryError::Release(self.name.clone(), text)
+                self.wrong(format!(
+                    "{component_knows} version `{version}`, which is no number"
+                ))
             })?;
             if number == component.version {
-                let text = format!("component `{name}` knows its own version {number} twice");
-                return Err(HistoryError::Release(self.name.clone(), text));
+                return Err(self.wrong(format!("{component_knows} its own version {number} twice")));
             }
             others.insert(number, exists(layout)?);
         }
-        let without: BTreeSet<_> = component
-            .writes
-            .iter()
-            .filter(|version| !others.contains_key(version))
-            .collect();
-        if let Some(version) = without.first() {
+        let writes = component.writes.iter();
+        let unknown = writes.filter(|version| !others.contains_key(version)).min();
+        if let Some(version) = unknown {
             let text = format!(
                 "component `{name}` writes version {version}, whose layout it does not know"
             );
-            return Err(HistoryError::Release(self.name.clone(), text));
+            return Err(self.wrong(text));
         }
         Ok(Known {
             own: exists(&component.layout)?,

@@ -163,11 +163,8 @@ impl Layout {
             let _ = writeln!(text, "constant {name} {value}");
         }
         let digest = Sha256::digest(text.as_bytes());
-        digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let bytes = digest.iter().take(8);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Whether its contents are known, so that it can be written and read.
@@ -227,9 +224,8 @@ fn value(name: &str, field: &str, element: usize, size: usize) -> Vec<u8> {
     let digest = Sha256::digest(format!("{name}.{field}[{element}]"));
     digest
         .iter()
-        .copied()
-        .cycle()
         .map(|byte| byte | 1)
+        .cycle()
         .take(size)
         .collect()
 }
@@ -303,27 +299,22 @@ fn compare_nodes(name: &str, written: &[Property], read: &[Property], wrong: &mu
 mod tests {
     use super::*;
 
-    fn layout(size: usize, fields: &[(&str, usize, usize)]) -> Layout {
-        let fields = fields
-            .iter()
-            .map(|(name, at, len)| Field((*name).to_owned(), *at, *len));
-        let all = Struct {
-            size,
-            fields: fields.collect(),
-        };
+    fn of(size: usize, fields: Vec<Field>) -> Layout {
         Layout {
-            structs: BTreeMap::from([("s".to_owned(), all)]),
+            structs: BTreeMap::from([("s".to_owned(), Struct { size, fields })]),
             ..Layout::default()
         }
     }
 
+    fn layout(size: usize, fields: &[(&str, usize, usize)]) -> Layout {
+        let field = |(name, at, len): &(&str, usize, usize)| Field((*name).to_owned(), *at, *len);
+        of(size, fields.iter().map(field).collect())
+    }
+
     #[test]
     fn what_is_written_is_read_or_said_to_be_wrong() {
-        let old = layout(16, &[("next", 0, 8), ("count", 8, 8)]);
-        let new = layout(
-            24,
-            &[("next", 0, 8), ("count", 8, 8), ("entry_size", 16, 8)],
-        );
+        let fields = [("next", 0, 8), ("count", 8, 8), ("entry_size", 16, 8)];
+        let (old, new) = (layout(16, &fields[..2]), layout(24, &fields));
         assert!(old.misread_by(&old).is_empty() && new.misread_by(&new).is_empty());
         // The first element of the old one looks right; the second lies elsewhere.
         assert_eq!(
@@ -341,10 +332,8 @@ mod tests {
         assert!(spare.misread_by(&used).is_empty() && used.misread_by(&spare).is_empty());
         let must = layout(16, &[("a", 0, 8), ("b", 8, 8)]);
         assert_eq!(must.misread_by(&spare), ["`s.b` is not read"]);
-        assert_eq!(
-            spare.misread_by(&must),
-            ["`s.b` of element 0 is not what was written"]
-        );
+        let wrong = "`s.b` of element 0 is not what was written";
+        assert_eq!(spare.misread_by(&must), [wrong]);
         // Two fields that changed places.
         let swapped = layout(16, &[("count", 0, 8), ("next", 8, 8)]);
         assert_eq!(old.misread_by(&swapped).len(), 2);
@@ -358,14 +347,7 @@ mod tests {
                 let name = if at + 1 == FIELDS { last } else { "f" };
                 Field(format!("{name}{at}"), at, 1)
             });
-            let all = Struct {
-                size: FIELDS,
-                fields: fields.collect(),
-            };
-            Layout {
-                structs: BTreeMap::from([("s".to_owned(), all)]),
-                ..Layout::default()
-            }
+            of(FIELDS, fields.collect())
         };
         let begin = std::time::Instant::now();
         assert!(named("f").misread_by(&named("f")).is_empty());

@@ -48,9 +48,8 @@ pub struct NoPlan {
 /// There is none.
 pub fn plan(releases: &[String], matrix: &Matrix, from: usize, to: usize) -> Result<Plan, NoPlan> {
     let mut graph = DiGraph::<usize, u64>::new();
-    let nodes: Vec<_> = (0..releases.len())
-        .map(|index| graph.add_node(index))
-        .collect();
+    let nodes = (0..releases.len()).map(|index| graph.add_node(index));
+    let nodes: Vec<_> = nodes.collect();
     for (one, row) in nodes.iter().zip(&matrix.cells) {
         for (other, cell) in nodes.iter().zip(row) {
             // A hop outweighs any number of losses.
@@ -82,13 +81,14 @@ pub fn plan(releases: &[String], matrix: &Matrix, from: usize, to: usize) -> Res
             gaps: Vec::new(),
         });
     }
-    if let Some((_, path)) = astar(
+    let found = astar(
         &graph,
         start,
         |node| node == end,
         |edge| *edge.weight(),
         |_| 0,
-    ) {
+    );
+    if let Some((_, path)) = found {
         let pairs = path.iter().zip(path.iter().skip(1));
         let steps = pairs.filter_map(|(one, other)| step(one.index(), other.index()));
         return Ok(Plan {
@@ -107,12 +107,16 @@ pub fn plan(releases: &[String], matrix: &Matrix, from: usize, to: usize) -> Res
     }
     reached.sort_unstable();
     reaching.sort_unstable();
+    let from_one = |from: &usize| reaching.iter().filter_map(|to| step(*from, *to)).collect();
     let gaps = reached
         .iter()
-        .flat_map(|from| reaching.iter().filter_map(|to| step(*from, *to)));
+        .map(from_one)
+        .collect::<Vec<Vec<_>>>()
+        .concat();
+    let names = |all: &[usize]| all.iter().map(|index| name(*index)).collect();
     Err(NoPlan {
-        gaps: gaps.collect(),
-        reached: reached.iter().map(|index| name(*index)).collect(),
-        reaching: reaching.iter().map(|index| name(*index)).collect(),
+        gaps,
+        reached: names(&reached),
+        reaching: names(&reaching),
     })
 }

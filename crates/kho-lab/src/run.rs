@@ -267,10 +267,8 @@ impl<'h> Trials<'h> {
 
     fn counts(&self) -> (usize, usize) {
         let known = |name: &str| self.history.layouts.get(name).is_some_and(|l| l.is_known());
-        let written = self
-            .done
-            .keys()
-            .filter(|(one, other)| known(one) && known(other));
+        let pairs = self.done.keys();
+        let written = pairs.filter(|(one, other)| known(one) && known(other));
         let written = written.count();
         (written, self.done.len() - written)
     }
@@ -307,19 +305,14 @@ impl<'h> Trials<'h> {
             let before = match policy.when() {
                 When::BeforeRestoring => 0,
                 When::WhileRestoring => {
-                    let order = restore_order(&from.side);
-                    let failing = |name: &&str| refused.iter().any(|refused| refused == name);
-                    order
-                        .iter()
-                        .take_while(|name| !failing(name))
-                        .filter(|name| !lost.contains(*name))
-                        .count()
+                    let order = restore_order(&from.side).into_iter();
+                    let restored = order.take_while(|name| !refused.contains(name));
+                    restored.filter(|name| !lost.contains(*name)).count()
                 }
             };
-            cell.kind = if before == 0 {
-                Kind::Rejected
-            } else {
-                Kind::Late
+            cell.kind = match before {
+                0 => Kind::Rejected,
+                _ => Kind::Late,
             };
             cell.restored = before;
             cell.false_reject = self.could_be_read(from, to);
@@ -352,17 +345,13 @@ impl<'h> Trials<'h> {
                 Some(version) if to.side.restores(name, version) => known.of(version, own),
                 Some(_) => None,
                 // Masks that differ say which layout it is, where it is known at all.
-                None if manifest.features(name).is_some_and(|found| {
-                    to.side
-                        .get(name)
-                        .is_some_and(|own| own.features != Some(found))
-                }) =>
-                {
-                    known
-                        .readable(&to.side, name)
-                        .find(|layout| self.misread(written, layout).is_empty())
+                None => {
+                    let own = to.side.get(name).map(|own| own.features);
+                    let differ = manifest.features(name).zip(own);
+                    let differ = differ.is_some_and(|(found, own)| own != Some(found));
+                    let mut readable = known.readable(&to.side, name).filter(|_| differ);
+                    readable.find(|layout| self.misread(written, layout).is_empty())
                 }
-                None => None,
             };
             let wrong = self.misread(written, seen.unwrap_or(&known.own));
             cell.why.extend(wrong.iter().map(|what| Why::Misread {
@@ -383,19 +372,16 @@ impl<'h> Trials<'h> {
 
     /// Whether `to` has a reader for everything mandatory that `from` writes by itself.
     fn could_be_read(&mut self, from: &'h Release, to: &'h Release) -> bool {
-        from.side
-            .abilities()
-            .filter(|a| !a.is_optional())
-            .all(|ability| {
-                let written = from.layouts.get(&ability.name);
-                let known = to.layouts.get(&ability.name);
-                let (Some(written), Some(known)) = (written, known) else {
-                    return false;
-                };
-                known
-                    .readable(&to.side, &ability.name)
-                    .any(|layout| self.misread(&written.own, layout).is_empty())
-            })
+        let mut mandatory = from.side.abilities().filter(|a| !a.is_optional());
+        mandatory.all(|ability| {
+            let written = from.layouts.get(&ability.name);
+            let known = to.layouts.get(&ability.name);
+            let (Some(written), Some(known)) = (written, known) else {
+                return false;
+            };
+            let mut readable = known.readable(&to.side, &ability.name);
+            readable.any(|layout| self.misread(&written.own, layout).is_empty())
+        })
     }
 }
 
@@ -414,15 +400,12 @@ fn said(manifest: &Manifest, name: &str) -> Option<u32> {
     if let Some(version) = manifest.listed(name) {
         return Some(version);
     }
-    let strings = manifest
-        .entries()
-        .iter()
-        .filter(|entry| entry.carrier != Carrier::Subtree)
-        .filter_map(|entry| entry.compat().ok());
+    let entries = manifest.entries().iter();
+    let strings = entries.filter(|entry| entry.carrier != Carrier::Subtree);
+    let strings = strings.filter_map(|entry| entry.compat().ok());
     let mut tokens = strings.flat_map(|compat| compat.tokens().cloned().collect::<Vec<_>>());
-    tokens
-        .find(|token| token.name() == name)
-        .map(|token| token.version())
+    let found = tokens.find(|token| token.name() == name)?;
+    Some(found.version())
 }
 
 /// The order in which components are restored: the root, LUO, file handlers, the rest; what each needs
@@ -434,11 +417,9 @@ fn restore_order(side: &Side) -> Vec<&str> {
         pending.extend(side.needs(&user.name).iter().map(String::as_str));
         // A user before what it needs.
         while !pending.is_empty() {
-            let first = pending.iter().position(|name| {
-                !pending
-                    .iter()
-                    .any(|other| side.needs(other).iter().any(|need| need == name))
-            });
+            let needs = |other: &str, name| side.needs(other).iter().any(|need| need == name);
+            let is_needed = |name| pending.iter().any(|other| needs(other, name));
+            let first = pending.iter().position(|name| !is_needed(name));
             let name = pending.remove(first.unwrap_or(0));
             if !order.contains(&name) {
                 order.push(name);

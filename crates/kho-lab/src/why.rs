@@ -50,10 +50,10 @@ impl Why {
         let found = finding.entry.to_string();
         match finding.reason.clone() {
             Some(reason) => Self::Refused { found, reason },
-            None => Self::NotExpected {
-                found,
-                expected: finding.expected.clone(),
-            },
+            None => {
+                let expected = finding.expected.clone();
+                Self::NotExpected { found, expected }
+            }
         }
     }
 

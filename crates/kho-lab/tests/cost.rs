@@ -46,14 +46,8 @@ fn edits_are_those_of_strings_that_list_it() {
         ("check-at-restore", 0, 0, 0, 0),
         ("feature-masks", 0, 0, 0, 0),
     ] {
-        for (component, expected) in [
-            ("slab", slab),
-            ("vmalloc", vmalloc),
-            ("luo", luo),
-            ("kho", kho),
-        ] {
-            assert_eq!(edits(policy, component), expected, "{policy}, {component}");
-        }
+        let found = ["slab", "vmalloc", "luo", "kho"].map(|component| edits(policy, component));
+        assert_eq!(found, [slab, vmalloc, luo, kho], "{policy}");
     }
 }
 
@@ -66,17 +60,8 @@ fn bytes_are_those_of_the_formats() {
     // kho-v4;radix-v1;vmalloc-v1 and its NUL take 28, luo-v5;block-v1 16.
     assert_eq!(bytes(Writing::COMPOSITE), 28 + 16 + 48 + 4);
     // Per property 12, the value, the name and its NUL; the node 8 and its name.
-    #[rustfmt::skip]
-    let names = [
-        "kho", "radix", "vmalloc", "luo", "block", "memfd", "kexec-metadata",
-    ];
-    let names: u64 = names.iter().map(|name| name.len() as u64 + 1).sum();
-    assert_eq!(
-        bytes(Writing::TABLE),
-        bytes(Writing::PLAIN) + 16 + names + 7 * (12 + 8)
-    );
-    assert_eq!(
-        bytes(Writing::FEATURES),
-        bytes(Writing::PLAIN) + 20 + names + 7 * (12 + 24)
-    );
+    let names = "kho radix vmalloc luo block memfd kexec-metadata ".len() as u64;
+    let more = |dialect| bytes(dialect) - bytes(Writing::PLAIN);
+    assert_eq!(more(Writing::TABLE), 16 + names + 7 * (12 + 8));
+    assert_eq!(more(Writing::FEATURES), 20 + names + 7 * (12 + 24));
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kho_guest::{Fact, Found, Hasher, Plan, SessionName, Step, Wrong, name};
+use kho_guest::{Fact, Found, Hasher, Plan, Seen, SessionName, Step, Tried, Wrong, name};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -152,7 +152,7 @@ pub(crate) fn retrieve_all(sessions: &[SessionRead]) -> Plan {
 
 /// How what the guest retrieved differs from what was handed over.
 pub(crate) fn compare(sessions: &[SessionRead], facts: &[Fact]) -> Vec<String> {
-    let mut seen = Seen::default();
+    let mut seen = Reported::default();
     for fact in facts {
         seen.take(fact);
     }
@@ -171,12 +171,12 @@ pub(crate) fn compare_preserved(sessions: &[SessionRead], facts: &[Fact]) -> Vec
     let mut files = BTreeMap::new();
     let mut wrong = Vec::new();
     for fact in facts {
-        if let Fact::Preserved {
+        if let Fact::Preserved(Seen {
             session,
             token,
             found,
             wrong: failed,
-        } = fact
+        }) = fact
         {
             let complaint = failed.as_ref();
             wrong.extend(complaint.map(|it| format!("session `{session}`, file {token:#x}: {it}")));
@@ -216,13 +216,13 @@ fn compare_files(sessions: &[SessionRead], seen: &Files<'_>, done: &str) -> Vec<
 
 /// What a guest reported.
 #[derive(Default)]
-struct Seen<'f> {
+struct Reported<'f> {
     files: Files<'f>,
     finished: BTreeSet<&'f SessionName>,
     wrong: Vec<String>,
 }
 
-impl<'f> Seen<'f> {
+impl<'f> Reported<'f> {
     fn take(&mut self, fact: &'f Fact) {
         let mut complain = |what: String, wrong: &Option<Wrong>| {
             self.wrong
@@ -230,18 +230,20 @@ impl<'f> Seen<'f> {
         };
         match fact {
             Fact::Opened { wrong } => complain("/dev/liveupdate".to_owned(), wrong),
-            Fact::Session { session, wrong } => complain(format!("session `{session}`"), wrong),
-            Fact::Retrieved {
+            Fact::Session(Tried { session, wrong }) => {
+                complain(format!("session `{session}`"), wrong);
+            }
+            Fact::Retrieved(Seen {
                 session,
                 token,
                 found,
                 wrong,
-            } => {
+            }) => {
                 complain(format!("session `{session}`, file {token:#x}"), wrong);
                 self.files
                     .extend(found.as_ref().map(|found| ((session, *token), found)));
             }
-            Fact::Finished { session, wrong } => {
+            Fact::Finished(Tried { session, wrong }) => {
                 complain(format!("finishing session `{session}`"), wrong);
                 if wrong.is_none() {
                     self.finished.insert(session);

@@ -31,11 +31,35 @@ impl Checks<'_> {
         result.ok()
     }
 
+    /// What was asked must be what is `expected`; else it is `shown`.
+    fn is<T>(
+        &mut self,
+        check: &str,
+        asked: Result<T, impl ToString>,
+        expected: impl Fn(&T) -> bool,
+        shown: impl Fn(&T) -> String,
+    ) {
+        let wrong = match asked {
+            Ok(asked) => (!expected(&asked)).then(|| shown(&asked)),
+            Err(error) => Some(error.to_string()),
+        };
+        self.check(check, wrong);
+    }
+
+    /// A session must be of this direction.
+    fn direction(&mut self, check: &str, session: &Session, expected: Direction) {
+        let direction = session.direction();
+        let wrong = (direction != expected).then(|| format!("{direction:?}"));
+        self.check(check, wrong);
+    }
+
     /// It must fail in the way that `expected` knows.
-    fn fails<T, E>(&mut self, check: &str, result: Result<T, E>, expected: fn(&Error) -> bool)
-    where
-        E: Into<Error>,
-    {
+    fn fails<T>(
+        &mut self,
+        check: &str,
+        result: Result<T, impl Into<Error>>,
+        expected: fn(&Error) -> bool,
+    ) {
         let failed = match result.map_err(Into::into) {
             Ok(_) => Some("it works".to_owned()),
             Err(error) if expected(&error) => None,
@@ -43,6 +67,15 @@ impl Checks<'_> {
         };
         self.check(check, failed);
     }
+}
+
+/// What must fail, each with which of the client's errors.
+macro_rules! fails {
+    ($checks:ident; $($check:expr, $result:expr => $error:ident $(($name:ident))?;)*) => { $(
+        $checks.fails($check, $result, |error| matches!(error, fails!(@ $error $($name)?)));
+    )* };
+    (@ Name $error:ident) => { Error::Name(NameError::$error { .. }) };
+    (@ $error:ident) => { Error::$error { .. } };
 }
 
 const NAME: &str = "checks";
@@ -67,53 +100,29 @@ pub(crate) fn outgoing(sessions: &mut Sessions, port: &mut Port) {
 }
 
 fn the_device(checks: &mut Checks<'_>, device: &Device) {
-    checks.fails("a second opener finds it busy", Device::open(), |error| {
-        matches!(error, Error::Busy { .. })
-    });
-    checks.fails(
-        "no device, no support",
-        Device::open_at("/dev/none"),
-        |error| matches!(error, Error::NotSupported { .. }),
-    );
-    checks.fails(
-        "another device is refused",
-        Device::open_at("/dev/null"),
-        |error| matches!(error, Error::WrongFile { .. }),
-    );
-    let session = device.retrieve_session("nobody's");
-    checks.fails("a session that nobody handed over", session, |error| {
-        matches!(error, Error::NoSuchSession { .. })
-    });
+    fails! { checks;
+        "a second opener finds it busy", Device::open() => Busy;
+        "no device, no support", Device::open_at("/dev/none") => NotSupported;
+        "another device is refused", Device::open_at("/dev/null") => WrongFile;
+        "a session that nobody handed over", device.retrieve_session("nobody's") => NoSuchSession;
+    }
 }
 
 fn names(checks: &mut Checks<'_>, device: &Device, session: &Session) {
-    checks.fails(
-        "a session's name is its own",
-        device.create_session(NAME),
-        |error| matches!(error, Error::SessionExists { .. }),
-    );
-    checks.fails("a name of no bytes", device.create_session(""), |error| {
-        matches!(error, Error::Name(NameError::Empty))
+    fails! { checks;
+        "a session's name is its own", device.create_session(NAME) => SessionExists;
+        "a name of no bytes", device.create_session("") => Name(Empty);
+        "a name of 64 bytes", device.create_session("x".repeat(64)) => Name(TooLong);
+    }
+    let made = device.create_session("x".repeat(63)).map(drop);
+    checks.works("a name of 63 bytes", made);
+    let made = device.create_session(b"\xff\n ").map(drop);
+    checks.works("a name that is no text", made);
+    let known = "the kernel knows a session's name";
+    let is_its = |name: &_| name == session.name();
+    checks.is(known, session.ask_name(), is_its, |name| {
+        format!("`{name}`")
     });
-    let long = device.create_session("x".repeat(64));
-    checks.fails("a name of 64 bytes", long, |error| {
-        matches!(error, Error::Name(NameError::TooLong { .. }))
-    });
-    checks.works(
-        "a name of 63 bytes",
-        device.create_session("x".repeat(63)).map(drop),
-    );
-    checks.works(
-        "a name that is no text",
-        device.create_session(b"\xff\n ").map(drop),
-    );
-    let asked = session.ask_name();
-    let wrong = match asked {
-        Ok(name) if name == *session.name() => None,
-        Ok(name) => Some(format!("`{name}`")),
-        Err(error) => Some(error.to_string()),
-    };
-    checks.check("the kernel knows a session's name", wrong);
 }
 
 fn memfd(token: u64) -> Result<File, String> {
@@ -127,76 +136,52 @@ fn preserving(checks: &mut Checks<'_>, device: &Device, session: &Session) {
         return;
     };
     checks.works("a memfd is preserved", session.preserve(&one, 1));
-    checks.fails(
-        "a token is a file's own",
-        session.preserve(&two, 1),
-        |error| matches!(error, Error::TokenExists { .. }),
-    );
-    checks.fails(
-        "a file is preserved once",
-        session.preserve(&one, 2),
-        |error| matches!(error, Error::FdBusy { .. }),
-    );
+    fails! { checks;
+        "a token is a file's own", session.preserve(&two, 1) => TokenExists;
+        "a file is preserved once", session.preserve(&one, 2) => FdBusy;
+    }
     if let Some(other) = checks.works("another session", device.create_session("other")) {
-        checks.fails(
-            "a file is preserved once over all sessions",
-            other.preserve(&one, 1),
-            |error| matches!(error, Error::FdBusy { .. }),
-        );
+        fails! { checks;
+            "a file is preserved once over all sessions", other.preserve(&one, 1) => FdBusy;
+        }
         checks.works("a token is a session's own", other.preserve(&two, 1));
     }
-    checks.works(
-        "a closed session's file is free again",
-        session.preserve(&two, u64::MAX),
-    );
+    let free = "a closed session's file is free again";
+    checks.works(free, session.preserve(&two, u64::MAX));
     for path in ["/dev/null", "/proc/version", "/init", "/dev/console"] {
-        let file = open(
-            path,
-            OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let result = match file {
-            Ok(file) => session.preserve(&file, 100),
-            Err(error) => {
-                checks.check(path, Some(error.to_string()));
-                continue;
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match open(path, flags, Mode::empty()) {
+            Ok(file) => {
+                fails! { checks;
+                    &format!("{path} is not preserved"), session.preserve(&file, 100) => NoHandler;
+                }
             }
-        };
-        checks.fails(&format!("{path} is not preserved"), result, |error| {
-            matches!(error, Error::NoHandler { .. })
-        });
+            Err(error) => checks.check(path, Some(error.to_string())),
+        }
     }
-    checks.fails(
-        "a session is not preserved",
-        session.preserve(session, 100),
-        |error| matches!(error, Error::NoHandler { .. }),
-    );
+    fails! { checks;
+        "a session is not preserved", session.preserve(session, 100) => NoHandler;
+    }
 }
 
 fn directions(checks: &mut Checks<'_>, session: &Session) {
-    let direction = session.direction();
-    let wrong = (direction != Direction::Outgoing).then(|| format!("{direction:?}"));
-    checks.check("a session that is made is outgoing", wrong);
-    checks.fails(
-        "an outgoing session gives no file",
-        session.retrieve(1),
-        |error| matches!(error, Error::WrongDirection { .. }),
-    );
+    let made = "a session that is made is outgoing";
+    checks.direction(made, session, Direction::Outgoing);
+    fails! { checks;
+        "an outgoing session gives no file", session.retrieve(1) => WrongDirection;
+    }
     let Some(copy) = checks.works("a session is known by its descriptor", copy(session)) else {
         return;
     };
-    let finished = copy.finish();
-    checks.fails("an outgoing session is not finished", finished, |error| {
-        matches!(error, Error::WrongDirection { .. })
-    });
+    fails! { checks;
+        "an outgoing session is not finished", copy.finish() => WrongDirection;
+    }
     let Ok(file) = memfd(3) else {
         return;
     };
-    checks.fails(
-        "a memfd is no session",
-        Session::from_fd(file.into()),
-        |error| matches!(error, Error::UnknownCall { .. }),
-    );
+    fails! { checks;
+        "a memfd is no session", Session::from_fd(file.into()) => UnknownCall;
+    }
 }
 
 /// The session, by another descriptor.
@@ -219,49 +204,40 @@ fn taken_back(checks: &mut Checks<'_>, device: &Device) {
 /// A session of the kernel before that was retrieved, and a file in it. It is left as it was.
 pub(crate) fn incoming(sessions: &mut Sessions, name: &SessionName, token: u64, port: &mut Port) {
     // The device stays open for the steps that come.
-    let again = sessions
-        .device(port)
-        .map(|device| device.retrieve_session(*name));
+    let again = sessions.device(port);
+    let again = again.map(|device| device.retrieve_session(*name));
     let mut checks = Checks { port };
     if let Some(again) = again {
-        checks.fails("a session is retrieved once", again, |error| {
-            matches!(error, Error::AlreadyRetrieved { .. })
-        });
+        fails! { checks;
+            "a session is retrieved once", again => AlreadyRetrieved;
+        }
     }
     let Some(session) = sessions.incoming(name) else {
         checks.check("a session was retrieved", Some(format!("`{name}` was not")));
         return;
     };
-    let direction = session.direction();
-    let wrong = (direction != Direction::Incoming).then(|| format!("{direction:?}"));
-    checks.check("a session that is retrieved is incoming", wrong);
-    checks.fails(
-        "a token that nothing was preserved under",
-        session.retrieve(token ^ 0x5eed),
-        |error| matches!(error, Error::NoSuchToken { .. }),
-    );
-    let one_file = same(session, token);
-    let wrong = match one_file {
-        Ok(true) => None,
-        Ok(false) => Some("two files".to_owned()),
-        Err(error) => Some(error),
-    };
-    checks.check("a file that is retrieved twice is one file", wrong);
-    if let Ok(file) = memfd(4) {
-        let preserved = session.preserve(&file, 4);
-        checks.fails(
-            "an incoming session preserves nothing",
-            preserved,
-            |error| matches!(error, Error::WrongDirection { .. }),
-        );
+    let retrieved = "a session that is retrieved is incoming";
+    checks.direction(retrieved, session, Direction::Incoming);
+    fails! { checks;
+        "a token that nothing was preserved under", session.retrieve(token ^ 0x5eed) => NoSuchToken;
     }
-    let asked = session.ask_name();
-    let wrong = match asked {
-        Ok(found) if found.as_bytes() == name.as_bytes() => None,
-        Ok(found) => Some(format!("`{found}`")),
-        Err(error) => Some(error.to_string()),
-    };
-    checks.check("the kernel knows an incoming session's name", wrong);
+    let one = "a file that is retrieved twice is one file";
+    checks.is(
+        one,
+        same(session, token),
+        |same| *same,
+        |_| "two files".to_owned(),
+    );
+    if let Ok(file) = memfd(4) {
+        fails! { checks;
+            "an incoming session preserves nothing", session.preserve(&file, 4) => WrongDirection;
+        }
+    }
+    let known = "the kernel knows an incoming session's name";
+    let is_its = |found: &SessionName| found == name;
+    checks.is(known, session.ask_name(), is_its, |found| {
+        format!("`{found}`")
+    });
 }
 
 /// Whether the file is the same one each time.

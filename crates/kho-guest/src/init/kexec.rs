@@ -24,12 +24,13 @@ pub(crate) fn run(
     wait: bool,
     port: &mut Port,
 ) -> Result<(), Fatal> {
-    load(command_line, initramfs).map_err(|error| {
+    let failed = |error| {
         (
             "loading the next kernel".to_owned(),
             wrong("kexec_file_load", &error),
         )
-    })?;
+    };
+    load(command_line, initramfs).map_err(failed)?;
     if wait {
         // The next kernel is the same, and is not moved.
         if let Some(addr) = symbol(POPULATE) {
@@ -48,19 +49,14 @@ pub(crate) fn run(
 
 fn load(command_line: &str, initramfs: bool) -> io::Result<()> {
     let kernel = File::open(KERNEL)?;
-    let archive = if initramfs {
+    let mut archive = None;
+    if initramfs {
         let mut file = File::from(memfd_create("initramfs", MemfdFlags::CLOEXEC)?);
         file.write_all(&archive::pack()?)?;
-        Some(file)
-    } else {
-        None
-    };
-    let command_line = CString::new(command_line)?;
-    kexec_file_load(
-        kernel.as_fd(),
-        archive.as_ref().map(AsFd::as_fd),
-        &command_line,
-    )
+        archive = Some(file);
+    }
+    let archive = archive.as_ref().map(AsFd::as_fd);
+    kexec_file_load(kernel.as_fd(), archive, &CString::new(command_line)?)
 }
 
 /// Has the running kernel load the next one, which changes nothing until it is run.

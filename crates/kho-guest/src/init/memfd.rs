@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use kho_guest::{FileSpec, Found, Hasher};
@@ -37,7 +37,8 @@ pub(crate) fn make(spec: &FileSpec) -> io::Result<File> {
 
 /// What is behind `fd`.
 pub(crate) fn look(fd: impl AsFd) -> io::Result<Found> {
-    let mut file = File::from(own(fd)?);
+    // A second descriptor of the same open file.
+    let mut file = File::from(fd.as_fd().try_clone_to_owned()?);
     let meta = file.metadata()?;
     let pos = file.stream_position()?;
     let seals = fcntl_get_seals(&file)?;
@@ -58,9 +59,4 @@ pub(crate) fn look(fd: impl AsFd) -> io::Result<Found> {
         blocks: meta.blocks(),
         sha256: hash.finish(),
     })
-}
-
-/// A second descriptor of the same open file.
-fn own(fd: impl AsFd) -> io::Result<OwnedFd> {
-    fd.as_fd().try_clone_to_owned()
 }

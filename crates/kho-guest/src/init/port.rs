@@ -41,14 +41,10 @@ impl Port {
 
     /// Reports a fact.
     pub(crate) fn say(&mut self, fact: Fact) {
-        let report = Report {
-            seq: self.said,
-            fact,
-        };
+        let seq = self.said;
         self.said += 1;
-        let written = frame(&report)
-            .map_err(std::io::Error::from)
-            .and_then(|frame| self.file.write_all(&frame));
+        let frame = frame(&Report { seq, fact }).map_err(std::io::Error::from);
+        let written = frame.and_then(|frame| self.file.write_all(&frame));
         if let Err(error) = written {
             // The host sees that a number is missing.
             println!("kho-guest: the report can not be written: {error}");
@@ -64,9 +60,8 @@ impl Port {
 
     /// Waits for a line from the host.
     pub(crate) fn wait(&mut self) -> Result<(), Fatal> {
-        let mut line = String::new();
-        let read = self.lines.read_line(&mut line);
-        read.map(drop)
-            .map_err(|error| ("waiting for the host".to_owned(), wrong("port", &error)))
+        let read = self.lines.read_line(&mut String::new());
+        let failed = |error| ("waiting for the host".to_owned(), wrong("port", &error));
+        read.map(drop).map_err(failed)
     }
 }

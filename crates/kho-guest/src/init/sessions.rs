@@ -1,10 +1,9 @@
 //! Sessions and their files.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use kho_guest::{Fact, FileSpec, Found, SessionName, Wrong};
+use kho_guest::{Fact, FileSpec, Found, Seen, SessionName, Tried, Wrong};
 use liveupdate::{Device, Error, Session};
 
 use crate::memfd;
@@ -16,18 +15,14 @@ use crate::system;
 pub(crate) struct Sessions {
     device: Option<Device>,
     incoming: BTreeMap<SessionName, Incoming>,
-    // Kept open until the kexec: closed they are taken back. With the descriptors that were given.
-    outgoing: Vec<Outgoing>,
+    // Kept open until the kexec: closed they are taken back.
+    outgoing: Vec<Session>,
 }
 
 struct Incoming {
     // Until it is finished.
     session: Option<Session>,
     files: Vec<(u64, OwnedFd)>,
-}
-
-struct Outgoing {
-    _session: Session,
 }
 
 /// What did not work, from the client's error.
@@ -43,12 +38,27 @@ pub(crate) fn wrong(error: &Error) -> Wrong {
     }
 }
 
-/// What was found, or why nothing was.
-fn seen(found: io::Result<Found>) -> (Option<Found>, Option<Wrong>) {
-    match found {
-        Ok(found) => (Some(found), None),
-        Err(error) => (None, Some(system::wrong("look", &error))),
+/// What is said of a file of `session`.
+fn seen(session: &SessionName, token: u64, looked: Result<Found, Wrong>) -> Seen {
+    let wrong = looked.as_ref().err().cloned();
+    Seen {
+        session: *session,
+        token,
+        found: looked.ok(),
+        wrong,
     }
+}
+
+/// What is behind a descriptor.
+fn look(file: impl AsFd) -> Result<Found, Wrong> {
+    memfd::look(file).map_err(|error| system::wrong("look", &error))
+}
+
+/// Preserves a file, and looks at it.
+fn preserve(session: &Session, file: impl AsFd, token: u64) -> Result<Found, Wrong> {
+    let preserved = session.preserve(&file, token);
+    preserved.map_err(|error| wrong(&error))?;
+    look(file)
 }
 
 impl Sessions {
@@ -79,22 +89,11 @@ impl Sessions {
             return;
         };
         for spec in files {
-            let made = memfd::make(spec);
-            let (found, wrong) = match &made {
-                Ok(file) => match session.preserve(file, spec.token) {
-                    Ok(()) => seen(memfd::look(file)),
-                    Err(error) => (None, Some(wrong(&error))),
-                },
-                Err(error) => (None, Some(system::wrong("memfd", error))),
-            };
-            port.say(Fact::Preserved {
-                session: *name,
-                token: spec.token,
-                found,
-                wrong,
-            });
+            let made = memfd::make(spec).map_err(|error| system::wrong("memfd", &error));
+            let looked = made.and_then(|file| preserve(&session, file, spec.token));
+            port.say(Fact::Preserved(seen(name, spec.token, looked)));
         }
-        self.outgoing.push(Outgoing { _session: session });
+        self.outgoing.push(session);
     }
 
     fn make(&mut self, name: &SessionName, port: &mut Port) -> Option<Session> {
@@ -113,20 +112,13 @@ impl Sessions {
         };
         let mut files = Vec::with_capacity(tokens.len());
         for token in tokens {
-            let (found, wrong) = match session.retrieve(*token) {
-                Ok(file) => {
-                    let seen = seen(memfd::look(&file));
-                    files.push((*token, file));
-                    seen
-                }
-                Err(error) => (None, Some(wrong(&error))),
-            };
-            port.say(Fact::Retrieved {
-                session: *name,
-                token: *token,
-                found,
-                wrong,
+            let file = session.retrieve(*token).map_err(|error| wrong(&error));
+            let looked = file.and_then(|file| {
+                let looked = look(&file);
+                files.push((*token, file));
+                looked
             });
+            port.say(Fact::Retrieved(seen(name, *token, looked)));
         }
         let session = Some(session);
         let incoming = Incoming { session, files };
@@ -140,17 +132,11 @@ impl Sessions {
         let Some(session) = incoming.session.take() else {
             return;
         };
-        let wrong = match session.finish() {
-            Ok(()) => None,
-            Err(rejected) => {
-                incoming.session = Some(rejected.given);
-                Some(wrong(&rejected.error))
-            }
-        };
-        port.say(Fact::Finished {
-            session: *name,
-            wrong,
-        });
+        let rejected = session.finish().err();
+        let wrong = rejected.as_ref().map(|rejected| wrong(&rejected.error));
+        incoming.session = rejected.map(|rejected| rejected.given);
+        let session = *name;
+        port.say(Fact::Finished(Tried { session, wrong }));
     }
 
     pub(crate) fn again(&mut self, from: &SessionName, into: &SessionName, port: &mut Port) {
@@ -159,26 +145,18 @@ impl Sessions {
         };
         let files = self.incoming.remove(from).map(|incoming| incoming.files);
         for (token, file) in files.unwrap_or_default() {
-            let (found, wrong) = match session.preserve(&file, token) {
-                Ok(()) => seen(memfd::look(&file)),
-                Err(error) => (None, Some(wrong(&error))),
-            };
-            port.say(Fact::Preserved {
-                session: *into,
-                token,
-                found,
-                wrong,
-            });
+            let looked = preserve(&session, file, token);
+            port.say(Fact::Preserved(seen(into, token, looked)));
         }
-        self.outgoing.push(Outgoing { _session: session });
+        self.outgoing.push(session);
     }
 }
 
 /// The session `name`, and what is said of it.
 fn said(name: &SessionName, session: Result<Session, Error>, port: &mut Port) -> Option<Session> {
-    port.say(Fact::Session {
+    port.say(Fact::Session(Tried {
         session: *name,
         wrong: session.as_ref().err().map(wrong),
-    });
+    }));
     session.ok()
 }

@@ -76,20 +76,18 @@ pub(crate) struct Parameters {
 impl Parameters {
     pub(crate) fn read() -> Result<Self, Fatal> {
         let path = "/proc/cmdline";
-        let line = fs::read_to_string(path)
-            .map_err(|error| (path.to_owned(), wrong("parameters", &error)))?;
+        let failed = |error| (path.to_owned(), wrong("parameters", &error));
+        let line = fs::read_to_string(path).map_err(failed)?;
         let line = line.trim_end();
         let value = |name: &str| {
-            let mut values = line
-                .split(' ')
-                .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            let words = line.split(' ');
+            let mut values = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             values.next_back()
         };
+        let plan = value(PARAM_PLAN).and_then(|number| number.parse().ok());
         Ok(Self {
             command_line: line.to_owned(),
-            plan: value(PARAM_PLAN)
-                .and_then(|n| n.parse().ok())
-                .unwrap_or_default(),
+            plan: plan.unwrap_or_default(),
             port: value(PARAM_PORT).unwrap_or("console").to_owned(),
         })
     }
@@ -111,29 +109,19 @@ pub(crate) fn release() -> String {
 /// Raises how many files may be open to more than any plan has.
 pub(crate) fn allow_many_files() -> Result<(), Fatal> {
     const MANY: u64 = 1 << 20;
-    let limit = Rlimit {
-        current: Some(MANY),
-        maximum: Some(MANY),
+    let set = |maximum| {
+        let current = maximum;
+        setrlimit(Resource::Nofile, Rlimit { current, maximum })
     };
     // The system's own limit may be lower.
-    let soft = || {
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
+    let own = || set(getrlimit(Resource::Nofile).maximum);
+    let failed = |error| {
+        (
+            "the limit of open files".to_owned(),
+            wrong("setrlimit", &error),
         )
     };
-    setrlimit(Resource::Nofile, limit)
-        .or_else(|_| soft())
-        .map_err(|error| {
-            (
-                "the limit of open files".to_owned(),
-                wrong("setrlimit", &error),
-            )
-        })
+    set(Some(MANY)).or_else(|_| own()).map_err(failed)
 }
 
 /// Sets a knob.
@@ -172,18 +160,15 @@ pub(crate) fn debugfs(port: &mut Port) {
             continue;
         }
         let name = path.strip_prefix(DEBUG).unwrap_or(&path);
-        let read = fs::read(&path);
-        let (bytes, wrong) = match read {
-            Ok(mut bytes) => {
-                bytes.truncate(SHOWN);
-                let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                (Some(digits), None)
-            }
-            Err(error) => (None, Some(wrong("read", &error))),
+        let read = fs::read(&path).map_err(|error| wrong("read", &error));
+        let wrong = read.as_ref().err().cloned();
+        let digits = |bytes: Vec<u8>| {
+            let shown = bytes.iter().take(SHOWN);
+            shown.map(|byte| format!("{byte:02x}")).collect()
         };
         port.say(Fact::Debugfs {
             path: name.display().to_string(),
-            bytes,
+            bytes: read.ok().map(digits),
             wrong,
         });
     }

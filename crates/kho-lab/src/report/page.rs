@@ -175,13 +175,12 @@ fn bar(matrix: &Matrix) -> Markup {
         let number = |count| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         200.0 * number(count) / number(matrix.totals.pairs.max(1))
     };
-    let mut x = 0.0;
-    let mut parts = Vec::new();
-    for kind in Kind::ALL {
-        let wide = share(of(matrix, kind));
-        parts.push((kind, x, wide));
-        x += wide;
-    }
+    let mut end = 0.0;
+    let parts = Kind::ALL.map(|kind| {
+        let (x, wide) = (end, share(of(matrix, kind)));
+        end += wide;
+        (kind, x, wide)
+    });
     html! {
         svg.hm.bar viewBox="0 0 200 12" width="110" height="12" preserveAspectRatio="none" aria-hidden="true" {
             @for (kind, x, wide) in parts {
@@ -334,8 +333,10 @@ fn product((from, to): &(Vec<usize>, Vec<usize>)) -> usize {
     from.len().saturating_mul(to.len())
 }
 
+type Pick<'p> = &'p dyn Fn(&Cell) -> bool;
+
 /// The updates that `pick` picks, by reason, the most frequent first.
-fn groups(run: &Run, matrix: &Matrix, pick: &dyn Fn(&Cell) -> bool) -> Vec<Group> {
+fn groups(run: &Run, matrix: &Matrix, pick: Pick<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for from in 0..run.releases.len() {
@@ -378,13 +379,7 @@ fn why(cell: &Cell) -> String {
     format!("after {components} restored: {reasons}")
 }
 
-fn found(
-    run: &Run,
-    matrix: &Matrix,
-    key: Markup,
-    title: &str,
-    pick: &dyn Fn(&Cell) -> bool,
-) -> Markup {
+fn found(run: &Run, matrix: &Matrix, key: Markup, title: &str, pick: Pick<'_>) -> Markup {
     let groups = groups(run, matrix, pick);
     let all: usize = groups.iter().map(Group::count).sum();
     let rest: usize = groups.iter().skip(REASONS).map(Group::count).sum();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kho_guest::{Fact, Wrong};
+use kho_guest::{Fact, Seen, Tried, Wrong};
 
 use crate::inject::compare;
 use crate::journal;
@@ -108,7 +108,7 @@ fn judge(sessions: &[SessionRead], outcome: &Outcome, says: bool) -> (Reaction, 
     }
     let missing = sessions.iter().all(|session| {
         outcome.facts.iter().any(|fact| {
-            matches!(fact, Fact::Session { session: name, wrong: Some(wrong) }
+            matches!(fact, Fact::Session(Tried { session: name, wrong: Some(wrong) })
                 if *name == session.name && wrong.kind == "NoSuchSession")
         })
     });
@@ -139,9 +139,9 @@ fn lost(sessions: &[SessionRead], facts: &[Fact]) -> String {
     };
     for fact in facts {
         let (count, what, wrong) = match fact {
-            Fact::Session { wrong, .. } => (&mut opened, "retrieving a session", wrong),
-            Fact::Retrieved { wrong, .. } => (&mut back, "retrieving a file", wrong),
-            Fact::Finished { wrong, .. } => (&mut finished, "finishing a session", wrong),
+            Fact::Session(Tried { wrong, .. }) => (&mut opened, "retrieving a session", wrong),
+            Fact::Retrieved(Seen { wrong, .. }) => (&mut back, "retrieving a file", wrong),
+            Fact::Finished(Tried { wrong, .. }) => (&mut finished, "finishing a session", wrong),
             _ => continue,
         };
         match wrong {

@@ -10,12 +10,11 @@ use super::sign::{glyph, mark};
 use super::tooltip::{strip, tooltip};
 use crate::run::{Cell, Kind};
 
+/// A cell, and the releases that hand over and take over.
+type Placed<'c> = (usize, usize, &'c Cell);
+
 /// A shape per cell.
-pub(super) fn singles(
-    frame: &Frame,
-    releases: &[String],
-    cells: &[(usize, usize, &Cell)],
-) -> Markup {
+pub(super) fn singles(frame: &Frame, releases: &[String], cells: &[Placed<'_>]) -> Markup {
     let side = frame.inner();
     let round = if frame.cell >= 14 { "2" } else { "0" };
     let stroke = num((side * 0.07).clamp(1.3, 2.4));
@@ -33,13 +32,13 @@ pub(super) fn singles(
                     }
                 }
                 g pointer-events="none" {
-                    path class={"ink on-" (kind.id())} style={"stroke-width:" (stroke)} d=(joined(&of, |from, to, cell| {
+                    path class={"ink on-" (kind.id())} style={"stroke-width:" (stroke)} d=(of.iter().map(|(from, to, cell)| {
                         // A marked corner has its room.
                         let aside = if cell.false_reject { side * 0.07 } else { 0.0 };
                         let middle = side / 2.0;
-                        let (x, y) = (frame.x(to) + middle - aside, frame.y(from) + middle + aside);
-                        Some(glyph(kind, x, y, half))
-                    })) {}
+                        let (x, y) = (frame.x(*to) + middle - aside, frame.y(*from) + middle + aside);
+                        glyph(kind, x, y, half)
+                    }).collect::<String>()) {}
                     (marks(frame, kind, &of))
                 }
             }
@@ -48,11 +47,7 @@ pub(super) fn singles(
 }
 
 /// A shape per row and kind: a map of many releases stays small.
-pub(super) fn strips(
-    frame: &Frame,
-    releases: &[String],
-    cells: &[(usize, usize, &Cell)],
-) -> Markup {
+pub(super) fn strips(frame: &Frame, releases: &[String], cells: &[Placed<'_>]) -> Markup {
     let side = frame.inner();
     let height = num(side);
     html! {
@@ -77,31 +72,19 @@ pub(super) fn strips(
     }
 }
 
-fn joined(
-    cells: &[&(usize, usize, &Cell)],
-    shape: impl Fn(usize, usize, &Cell) -> Option<String>,
-) -> String {
-    cells
-        .iter()
-        .filter_map(|(from, to, cell)| shape(*from, *to, cell))
-        .collect()
-}
-
-fn marks(frame: &Frame, kind: Kind, cells: &[&(usize, usize, &Cell)]) -> Markup {
+fn marks(frame: &Frame, kind: Kind, cells: &[&Placed<'_>]) -> Markup {
     let side = frame.inner();
-    let d = joined(cells, |from, to, cell| {
-        let corner = || mark(frame.x(to) + side, frame.y(from), side);
-        cell.false_reject.then(corner)
-    });
+    let marked = cells.iter().filter(|cell| cell.2.false_reject);
+    let d = marked.map(|(from, to, _)| mark(frame.x(*to) + side, frame.y(*from), side));
+    let d: String = d.collect();
     html! {
         @if !d.is_empty() { path class={"mark-" (kind.id())} d=(d) {} }
     }
 }
 
 /// The columns of a row, as first and last ones of those that are neighbours.
-fn runs(row: &[&(usize, usize, &Cell)]) -> Vec<(usize, usize)> {
+fn runs(row: &[&Placed<'_>]) -> Vec<(usize, usize)> {
     let neighbours = row.chunk_by(|one, other| one.1.saturating_add(1) == other.1);
-    neighbours
-        .filter_map(|run| Some((run.first()?.1, run.last()?.1)))
-        .collect()
+    let ends = neighbours.filter_map(|run| Some((run.first()?.1, run.last()?.1)));
+    ends.collect()
 }

@@ -68,27 +68,16 @@ impl Frame {
     ) -> Self {
         let pad = if place_ == Place::File { PAD } else { 1.0 };
         let count = releases.len();
-        let cell = SIDE
-            .checked_div(small(count))
-            .unwrap_or(CELL.1)
-            .clamp(CELL.0, CELL.1);
-        let gap = match cell {
-            14.. => 2,
-            8.. => 1,
-            _ => 0,
-        };
-        let font: u32 = match cell {
-            16.. => 12,
-            13.. => 11,
-            11.. => 10,
-            _ => 9,
-        };
+        let cell = SIDE.checked_div(small(count)).unwrap_or(CELL.1);
+        let cell = cell.clamp(CELL.0, CELL.1);
+        let gap = u32::from(cell >= 8) + u32::from(cell >= 14);
+        let font = [11, 13, 16]
+            .iter()
+            .fold(9, |font, least| font + u32::from(cell >= *least));
         let step = usize::try_from((font + 1).div_ceil(cell)).unwrap_or(1);
         let labels = labels(releases);
-        let widest = labels
-            .iter()
-            .map(|label| width(label, font))
-            .fold(0.0, f64::max);
+        let widths = labels.iter().map(|label| width(label, font));
+        let widest = widths.fold(0.0, f64::max);
         let slant = if step == 1 && widest <= f64::from(cell) - 2.0 {
             Slant::Level
         } else if step == 1 && cell >= 22 {
@@ -107,11 +96,8 @@ impl Frame {
         let cells = left + place(count, cell) + beyond;
         let whole = cells.max(pad + 2.0 * column).ceil() + pad;
         let inner = whole - 2.0 * pad;
-        let fitting = (1..=legend.len()).rev();
-        let columns = fitting
-            .clone()
-            .find(|columns| f64::from(small(*columns)) * column <= inner);
-        let columns = columns.unwrap_or(1);
+        let fits = |columns: &usize| f64::from(small(*columns)) * column <= inner;
+        let columns = (1..=legend.len()).rev().find(fits).unwrap_or(1);
         // Rows of one length.
         let rows = legend.len().div_ceil(columns);
         let columns = legend.len().div_ceil(rows.max(1)).max(1);

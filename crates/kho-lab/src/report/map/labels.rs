@@ -15,16 +15,11 @@ pub(super) fn labels(releases: &[String]) -> Vec<String> {
     let ends = |c: char| !c.is_alphanumeric();
     let begin = names.iter().fold(first.as_str(), |begin, text| {
         let same = begin.chars().zip(text.chars()).take_while(|(a, b)| a == b);
-        begin
-            .get(..same.map(|(c, _)| c.len_utf8()).sum())
-            .unwrap_or("")
+        let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
+        begin.get(..same).unwrap_or("")
     });
-    let begin = begin.rfind(ends).map_or(0, |at| {
-        at + begin
-            .get(at..)
-            .and_then(|rest| rest.chars().next())
-            .map_or(0, char::len_utf8)
-    });
+    let begin = begin.char_indices().rfind(|(_, c)| ends(*c));
+    let begin = begin.map_or(0, |(at, c)| at + c.len_utf8());
     let rest: Vec<_> = names
         .iter()
         .map(|text| text.get(begin..).unwrap_or(""))
@@ -32,11 +27,8 @@ pub(super) fn labels(releases: &[String]) -> Vec<String> {
     let end = rest
         .iter()
         .fold(first.get(begin..).unwrap_or(""), |end, text| {
-            let same = end
-                .chars()
-                .rev()
-                .zip(text.chars().rev())
-                .take_while(|(a, b)| a == b);
+            let both = end.chars().rev().zip(text.chars().rev());
+            let same = both.take_while(|(a, b)| a == b);
             let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
             end.get(end.len().saturating_sub(same)..).unwrap_or("")
         });

@@ -20,23 +20,23 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn all(cells: &[(usize, usize, &Cell)]) -> Vec<Self> {
-        let of = |kind| cells.iter().filter(|cell| cell.2.kind == kind).count();
-        let mut all: Vec<_> = Kind::ALL
-            .into_iter()
-            .map(|kind| Self {
-                kind,
-                mark: false,
-                title: kind.title(),
-                count: of(kind),
-            })
-            .collect();
-        all.push(Self {
+        let of_kind = |kind: Kind| Self {
+            kind,
+            mark: false,
+            title: kind.title(),
+            count: cells.iter().filter(|cell| cell.2.kind == kind).count(),
+        };
+        let readable = Self {
             kind: Kind::Rejected,
             mark: true,
             title: "could have been read",
             count: cells.iter().filter(|cell| cell.2.false_reject).count(),
-        });
-        all
+        };
+        Kind::ALL
+            .into_iter()
+            .map(of_kind)
+            .chain([readable])
+            .collect()
     }
 
     pub(super) fn width(&self) -> f64 {

@@ -46,9 +46,8 @@ pub(super) fn num(value: f64) -> String {
 pub(super) fn svg(releases: &[String], matrix: &Matrix, place: Place) -> Markup {
     let count = releases.len();
     let rows = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
-    let cells: Vec<_> = rows
-        .filter_map(|(from, to)| Some((from, to, matrix.cell(from, to)?)))
-        .collect();
+    let cells = rows.filter_map(|(from, to)| Some((from, to, matrix.cell(from, to)?)));
+    let cells: Vec<_> = cells.collect();
     let legend = Entry::all(&cells);
     let frame = Frame::new(releases, matrix, &legend, place);
     let (wide, high) = (num(frame.width), num(frame.height(legend.len())));
@@ -81,12 +80,9 @@ fn label(matrix: &Matrix, count: usize, legend: &[Entry]) -> String {
     let kinds = legend
         .iter()
         .map(|entry| format!("{} {}", entry.count, entry.title));
-    let kinds: Vec<_> = kinds.collect();
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
     let releases = counted(count, "release", "releases");
-    format!(
-        "{policy}: what becomes of every update among {releases}: {}",
-        kinds.join(", ")
-    )
+    format!("{policy}: what becomes of every update among {releases}: {kinds}")
 }
 
 fn headings(frame: &Frame) -> Markup {
@@ -108,11 +104,7 @@ fn axes(frame: &Frame, releases: &[String]) -> Markup {
     let shown = || labels().filter(|(index, _)| index % frame.step == 0);
     // The title of the columns stands above their labels.
     let heading = frame.pad + place(frame.title.len(), 21) + place(frame.summary.len(), 16);
-    let heading = if heading > frame.pad {
-        heading + 8.0
-    } else {
-        frame.pad
-    };
+    let heading = heading + if heading > frame.pad { 8.0 } else { 0.0 };
     let (from_x, from_y) = (num(frame.pad + 10.0), num(frame.top + frame.side() / 2.0));
     html! {
         text.quiet.head x=(num(frame.left + frame.side() / 2.0)) y=(num(heading + 10.0)) font-size="12"

@@ -18,13 +18,8 @@ pub(super) fn glyph(kind: Kind, x: f64, y: f64, half: f64) -> String {
         }
         Kind::Degraded => {
             let start = at(-1.0, 0.3);
-            let (rise, half) = (n(-1.1), n(1.0));
-            format!(
-                "{start}q{} {rise} {half} {} t{half} {}",
-                n(0.5),
-                n(-0.3),
-                n(-0.3)
-            )
+            let (aside, rise, half, fall) = (n(0.5), n(-1.1), n(1.0), n(-0.3));
+            format!("{start}q{aside} {rise} {half} {fall} t{half} {fall}")
         }
         Kind::Rejected => {
             let (side, back) = (n(1.5), n(-1.5));
@@ -33,19 +28,11 @@ pub(super) fn glyph(kind: Kind, x: f64, y: f64, half: f64) -> String {
         }
         Kind::Late => format!("{}v{}{}v.1", at(0.0, -1.05), n(1.15), at(0.0, 1.0)),
         Kind::Silent => {
-            let start = at(-0.65, -0.5);
+            let (start, dot) = (at(-0.65, -0.5), at(0.0, 1.05));
+            let (rise, wide, down, back) = (n(-0.85), n(1.3), n(0.5), n(-0.65));
+            let (middle, low) = (n(0.45), n(0.95));
             format!(
-                "{start}c0 {} {} {} {} 0c0 {} {} {} {} {}{}v.1",
-                n(-0.85),
-                n(1.3),
-                n(-0.85),
-                n(1.3),
-                n(0.5),
-                n(-0.65),
-                n(0.45),
-                n(-0.65),
-                n(0.95),
-                at(0.0, 1.05)
+                "{start}c0 {rise} {wide} {rise} {wide} 0c0 {down} {back} {middle} {back} {low}{dot}v.1"
             )
         }
     }

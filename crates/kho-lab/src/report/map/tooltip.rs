@@ -9,11 +9,7 @@ use crate::run::{Cell, Kind};
 const ROOMY: usize = 16;
 
 pub(super) fn tooltip(releases: &[String], from: usize, to: usize, cell: &Cell) -> String {
-    let most = if releases.len() <= ROOMY {
-        WHY
-    } else {
-        WHY / 2
-    };
+    let most = WHY / if releases.len() <= ROOMY { 1 } else { 2 };
     let of = |index: usize| name(releases.get(index).map_or("", String::as_str), NAME);
     let mut text = format!("{} → {}: {}", of(from), of(to), cell.kind.title());
     if cell.kind == Kind::Late {
@@ -31,12 +27,8 @@ pub(super) fn tooltip(releases: &[String], from: usize, to: usize, cell: &Cell) 
 
 /// Why a cell is what it is, on a line: the first `most` reasons.
 pub(in crate::report) fn reasons(cell: &Cell, most: usize) -> String {
-    let first: Vec<_> = cell
-        .why
-        .iter()
-        .take(most)
-        .map(|why| bounded(&why.to_string(), WHY))
-        .collect();
+    let first = cell.why.iter().take(most);
+    let first: Vec<_> = first.map(|why| bounded(&why.to_string(), WHY)).collect();
     let more = cell.why.len().saturating_sub(first.len());
     let mut text = first.join("; ");
     if more > 0 {
@@ -52,14 +44,14 @@ pub(super) fn strip(
     runs: &[(usize, usize)],
 ) -> String {
     let of = |index: usize| name(releases.get(index).map_or("", String::as_str), LABEL);
-    let first: Vec<_> = runs
+    let first = runs
         .iter()
         .take(6)
         .map(|(first, last)| match first == last {
             true => of(*first),
             false => format!("{} … {}", of(*first), of(*last)),
-        })
-        .collect();
+        });
+    let first: Vec<_> = first.collect();
     let more = match runs.len().saturating_sub(first.len()) {
         0 => String::new(),
         more => format!(" and {more} more"),
