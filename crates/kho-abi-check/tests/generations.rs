@@ -9,57 +9,30 @@
 
 mod common;
 
-use common::{Fake, expect, kept, leak, one, rules, words};
-use kho_abi_check::{Abi, Changes, Options, Text, Vector, Vectors, describe};
-use kho_compat::{AbiLayout, Component, Generation, constant};
+use common::{ABI, Fake, OTHER, PAGE, expect, has, holds, kept, leak, mend, one, place, structs};
+use common::{title, told, vector};
+use kho_abi_check::{Abi, Changes, Options, describe};
+use kho_compat::{AbiLayout, Component, Generation};
 use zerocopy::little_endian::{U32, U64};
 
-const MAX: u64 = 10_000;
-
 mod v1 {
-    use super::{AbiLayout, U64};
-
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "vcpu_v1")]
-    #[allow(dead_code)]
-    pub(super) struct VcpuSer {
-        id: U64,
-    }
-}
-
-#[derive(AbiLayout)]
-#[repr(C)]
-#[abi(c_name = "vcpu")]
-#[allow(dead_code)]
-struct VcpuSer {
-    id: U64,
-    state: U32,
-    flags: U32,
+    super::structs! { "vcpu_v1" VcpuSer { id: super::U64 } }
 }
 
 /// The struct of either generation with a field more.
 mod grown {
-    use super::{AbiLayout, U32, U64};
+    use super::{U32, U64};
 
-    #[derive(AbiLayout)]
-    #[repr(C)]
-    #[abi(c_name = "vcpu")]
-    #[allow(dead_code)]
-    pub(super) struct VcpuSer {
-        id: U64,
-        state: U32,
-        flags: U32,
-        owner: U64,
-    }
+    super::structs! { "vcpu" VcpuSer { id: U64, state: U32, flags: U32, owner: U64 } }
 }
 
-#[derive(AbiLayout)]
-#[repr(C)]
-#[allow(dead_code)]
-struct Extra {
-    word: U64,
+structs! {
+    "vcpu" VcpuSer { id: U64, state: U32, flags: U32 }
+    "extra" Extra { word: U64 }
 }
+
+/// The source of vcpu-v1.
+const V1: &str = "crates/fmt/src/v1.rs";
 
 const SOURCE: &str = r"//! What lies in memory.
 
@@ -96,6 +69,10 @@ const _: () = assert!(size_of::<VcpuSer>() == 8);
 pub const GENERATION: Generation = Generation::new(VERSION);
 ";
 
+const ADDED: &str = "allowed generation-added";
+const BUMPED: &str = "allowed version-bumped";
+const LAYOUT: &str = "error abi-changed-layout";
+
 const fn first() -> Generation {
     Generation::new(1)
         .since("0.1")
@@ -105,6 +82,11 @@ const fn first() -> Generation {
 
 const fn second() -> Generation {
     Generation::new(2).layouts(&[VcpuSer::layout])
+}
+
+/// Both structs of that name in one generation.
+fn pair() -> Generation {
+    second().layouts(&[VcpuSer::layout, v1::VcpuSer::layout])
 }
 
 fn vcpu<const N: usize>(generations: [Generation; N]) -> [&'static Component; 1] {
@@ -119,188 +101,133 @@ fn project() -> Fake {
 /// A project whose base has both generations.
 fn both() -> Fake {
     let fake = Fake::bare(&SOURCE.replace('`', "\""));
-    fake.write("crates/fmt/src/v1.rs", OLD);
-    fake.init();
-    fake.bless(&vcpu([first(), second()]));
-    fake.commit("first");
-    fake.git(&["checkout", "-q", "-b", "change"]);
+    fake.write(V1, OLD);
+    fake.start(&vcpu([first(), second()]));
     fake
+}
+
+/// A generation of the struct with a field more.
+fn larger(number: u32) -> Generation {
+    Generation::new(number).layouts(&[grown::VcpuSer::layout])
 }
 
 #[test]
 fn an_older_generation_may_come_later() {
     let fake = project();
-    fake.write("crates/fmt/src/v1.rs", OLD);
+    fake.write(V1, OLD);
     let now = vcpu([first(), second()]);
-    assert!(rules(&fake.check(&now)).contains(&"error snapshot-missing".to_owned()));
+    assert!(has(&fake.check(&now), "error snapshot-missing"));
     // It is restored as well: a release, not a breaking one.
     let report = fake.bless(&now);
-    assert!(
-        report
-            .written
-            .contains(&"abi-snapshots/vcpu/v1.snap".to_owned())
-    );
-    let finding = one(&report, "crate-not-released");
-    assert_eq!(
-        (finding.title.as_str(), finding.mend.as_deref().unwrap()),
-        (
-            "vcpu-v1 is added, but fmt 0.1.0 -> 0.1.0 is no new release",
-            "set the version of fmt to 0.1.1 at Cargo.toml:5"
-        )
-    );
+    let v1 = "abi-snapshots/vcpu/v1.snap".to_owned();
+    assert!(report.written.contains(&v1));
+    let rule = "crate-not-released";
+    let expected = "vcpu-v1 is added, but fmt 0.1.0 -> 0.1.0 is no new release";
+    assert_eq!(title(&report, rule), expected);
+    let expected = "set the version of fmt to 0.1.1 at Cargo.toml:5";
+    assert_eq!(mend(&report, rule), expected);
     fake.release("0.1.1");
     let report = fake.check(&now);
-    expect(
-        &report,
-        3,
-        &["allowed generation-added", "info restores-changed"],
-    );
-    let finding = one(&report, "generation-added");
-    assert_eq!(
-        finding.title,
-        "vcpu-v1 is added beside vcpu-v2: read only; since 0.1; 1 struct"
-    );
-    let place = finding.place.as_ref().unwrap().to_string();
-    assert_eq!(place, "crates/fmt/src/v1.rs:4");
+    let rule = "generation-added";
+    expect(&report, 3, &[ADDED, "info restores-changed"]);
+    let expected = "vcpu-v1 is added beside vcpu-v2: read only; since 0.1; 1 struct";
+    assert_eq!(title(&report, rule), expected);
+    assert_eq!(place(&report, rule), "crates/fmt/src/v1.rs:4");
     // From then on it is history as the other one is.
-    fake.commit("v1");
-    fake.git(&["branch", "-f", "main", "change"]);
+    fake.land("v1");
     expect(&fake.check(&now), 0, &[]);
 }
 
 #[test]
 fn each_generation_has_a_snapshot_of_its_own() {
     let fake = both();
+    let rule = "abi-changed-layout";
     expect(&fake.check(&vcpu([first(), second()])), 0, &[]);
     let changed = first().layouts(&[grown::VcpuSer::layout]);
     let report = fake.check(&vcpu([changed, second()]));
-    expect(&report, 1, &["error abi-changed-layout"]);
-    let finding = one(&report, "abi-changed-layout");
-    assert_eq!(
-        finding.title,
-        "the layout of vcpu-v1 changed, its version did not"
-    );
-    assert_eq!(
-        finding.mend.as_deref().unwrap(),
-        "undo the change: what was handed over as vcpu-v1 lies in memory as its snapshot says"
-    );
-    let changed = second().layouts(&[grown::VcpuSer::layout]);
-    let report = fake.check(&vcpu([first(), changed]));
-    expect(&report, 1, &["error abi-changed-layout"]);
-    let place = one(&report, "abi-changed-layout").place.clone().unwrap();
-    assert_eq!(place.to_string(), "crates/fmt/src/abi.rs:7");
+    expect(&report, 1, &[LAYOUT]);
+    let expected = "the layout of vcpu-v1 changed, its version did not";
+    assert_eq!(title(&report, rule), expected);
+    let expected =
+        "undo the change: what was handed over as vcpu-v1 lies in memory as its snapshot says";
+    assert_eq!(mend(&report, rule), expected);
+    let report = fake.check(&vcpu([first(), larger(2)]));
+    expect(&report, 1, &[LAYOUT]);
+    assert_eq!(place(&report, rule), "crates/fmt/src/abi.rs:7");
     // The one that is read has the head that it had, whatever the component says of itself now.
     fake.release("0.2.0");
-    let third = Generation::new(3).layouts(&[grown::VcpuSer::layout]);
-    let next =
-        leak(Component::new("vcpu", kept([first(), second().read_only(), third])).subtree("VCPU"));
-    let report = fake.bless(&[next]);
-    expect(&report, 3, &["allowed version-bumped"]);
-    assert_eq!(
-        report.written,
-        [
-            "abi-snapshots/vcpu/v3.snap",
-            "abi-snapshots/composites.snap"
-        ]
-    );
+    let next = kept([first(), second().read_only(), larger(3)]);
+    let report = fake.bless(&[leak(Component::new("vcpu", next).subtree("VCPU"))]);
+    expect(&report, 3, &[BUMPED]);
+    let written = [
+        "abi-snapshots/vcpu/v3.snap",
+        "abi-snapshots/composites.snap",
+    ];
+    assert_eq!(report.written, written);
 }
 
 #[test]
 fn vectors_are_of_the_generation_that_they_name() {
-    fn page() -> Result<Text, kho_abi_check::Failure> {
-        Ok("a page".into())
-    }
-    fn other() -> Result<Text, kho_abi_check::Failure> {
-        Ok("another".into())
-    }
-    let of = |generation, make| Vectors {
-        component: "vcpu",
-        generation,
-        variant: None,
-        vectors: Box::leak(Box::new([Vector { name: "page", make }])),
-    };
+    let of = |generation, make| vector("vcpu", generation, None, make);
     let fake = both();
     let now = vcpu([first(), second()]);
-    let vectors = [of(Some(1), page), of(None, other)];
+    let vectors = [of(Some(1), PAGE), of(None, OTHER)];
     fake.remove("abi-snapshots/vcpu/v1.snap");
     fake.remove("abi-snapshots/vcpu/v2.snap");
-    let bless = Options::default().vectors(&vectors).bless(true);
-    let report = fake.check_with(&now, &bless).unwrap();
+    let report = fake.bless_vectors(&now, &vectors);
     expect(&report, 3, &["allowed guard-extended"]);
     assert!(fake.read("abi-snapshots/vcpu/v1.snap").contains("a page"));
     assert!(fake.read("abi-snapshots/vcpu/v2.snap").contains("another"));
-    fake.commit("vectors");
-    fake.git(&["branch", "-f", "main", "change"]);
-    let report = fake.check_vectors(&now, &[of(Some(1), other), of(None, other)]);
+    fake.land("vectors");
+    let report = fake.check_vectors(&now, &[of(Some(1), OTHER), of(None, OTHER)]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
-    let title = &one(&report, "abi-changed-behaviour").title;
-    assert!(title.contains("vcpu-v1"), "{title}");
+    holds(title(&report, "abi-changed-behaviour"), "vcpu-v1");
     // Nothing makes those of an older generation any more: its snapshot keeps them.
-    expect(&fake.check_vectors(&now, &[of(None, other)]), 0, &[]);
+    expect(&fake.check_vectors(&now, &[of(None, OTHER)]), 0, &[]);
 }
 
 #[test]
 fn a_newer_generation_is_read_before_it_is_written() {
     let fake = project();
-    let third = Generation::new(3).layouts(&[grown::VcpuSer::layout]);
     fake.release("0.1.1");
-    let report = fake.bless(&vcpu([second(), third.clone().read_only()]));
-    expect(
-        &report,
-        3,
-        &["allowed generation-added", "info restores-changed"],
-    );
-    fake.commit("read v3");
-    fake.git(&["branch", "-f", "main", "change"]);
+    let report = fake.bless(&vcpu([second(), larger(3).read_only()]));
+    expect(&report, 3, &[ADDED, "info restores-changed"]);
+    fake.land("read v3");
     // Written by default, it is a breaking release.
-    let next = vcpu([second(), third]);
-    let report = fake.bless(&next);
-    assert!(rules(&report).contains(&"error crate-not-released".to_owned()));
+    let next = vcpu([second(), larger(3)]);
+    assert!(has(&fake.bless(&next), "error crate-not-released"));
     fake.release("0.2.0");
     let report = fake.check(&next);
-    expect(&report, 3, &["allowed version-bumped"]);
-    let title = &one(&report, "version-bumped").title;
-    assert!(
-        title.contains("Earlier releases restore vcpu-v3 already."),
-        "{title}"
-    );
+    expect(&report, 3, &[BUMPED]);
+    let known = "Earlier releases restore vcpu-v3 already.";
+    holds(title(&report, "version-bumped"), known);
 }
 
 #[test]
 fn numbers_that_no_release_wrote_are_stated() {
     let fake = project();
     fake.release("0.2.0");
-    let fifth = || Generation::new(5).layouts(&[grown::VcpuSer::layout]);
-    let report = fake.bless(&vcpu([fifth()]));
-    assert!(words(&report, "version-skipped").contains("vcpu-v3, vcpu-v4"));
+    let report = fake.bless(&vcpu([larger(5)]));
+    told(&report, "version-skipped", "vcpu-v3, vcpu-v4");
     let stated = |generations: &'static [Generation]| {
-        [leak(
-            Component::new("vcpu", generations).unreleased(&[3, 4]),
-        )]
+        let component = Component::new("vcpu", generations);
+        [leak(component.unreleased(&[3, 4]))]
     };
-    let report = fake.bless(&stated(kept([fifth()])));
-    expect(&report, 3, &["allowed version-bumped"]);
+    let report = fake.bless(&stated(kept([larger(5)])));
+    expect(&report, 3, &[BUMPED]);
     // Neither a generation nor a snapshot may have such a number.
     let fourth = Generation::new(4).read_only();
-    let report = fake.check(&stated(kept([fourth, fifth()])));
-    assert_eq!(
-        one(&report, "unreleased-number").title,
-        "vcpu-v4 is a generation, and stated as never released"
-    );
-    fake.write(
-        "abi-snapshots/vcpu/v3.snap",
-        "---\nsource: x\n---\nvcpu-v3\nneeds: nothing\n",
-    );
-    let report = fake.check(&stated(kept([fifth()])));
-    expect(
-        &report,
-        1,
-        &["allowed version-bumped", "error unreleased-number"],
-    );
-    assert_eq!(
-        one(&report, "unreleased-number").title,
-        "abi-snapshots/vcpu/v3.snap describes vcpu-v3, which is stated as never released"
-    );
+    let report = fake.check(&stated(kept([fourth, larger(5)])));
+    let rule = "unreleased-number";
+    let expected = "vcpu-v4 is a generation, and stated as never released";
+    assert_eq!(title(&report, rule), expected);
+    let text = "---\nsource: x\n---\nvcpu-v3\nneeds: nothing\n";
+    fake.write("abi-snapshots/vcpu/v3.snap", text);
+    let report = fake.check(&stated(kept([larger(5)])));
+    expect(&report, 1, &[BUMPED, "error unreleased-number"]);
+    let expected =
+        "abi-snapshots/vcpu/v3.snap describes vcpu-v3, which is stated as never released";
+    assert_eq!(title(&report, rule), expected);
 }
 
 #[test]
@@ -309,32 +236,22 @@ fn a_minor_version_adds_and_changes_nothing() {
     let added = || second().layouts(&[VcpuSer::layout, Extra::layout]);
     // Without a raised minor version an addition is a change, and how to raise it is said.
     let report = fake.check(&vcpu([added()]));
-    expect(&report, 1, &["error abi-changed-layout"]);
-    let finding = one(&report, "abi-changed-layout");
-    assert_eq!(finding.details, ["struct Extra added"]);
-    let mend = finding.mend.as_deref().unwrap();
-    assert!(
-        mend.contains(
-            "may ignore what was added, raise its minor version to 1 (crates/fmt/src/abi.rs:3)"
-        ),
-        "{mend}"
-    );
+    expect(&report, 1, &[LAYOUT]);
+    let rule = "abi-changed-layout";
+    assert_eq!(one(&report, rule).details, ["struct Extra added"]);
+    let raise = "may ignore what was added, raise its minor version to 1 (crates/fmt/src/abi.rs:3)";
+    holds(mend(&report, rule), raise);
     let raised = vcpu([added().minor(1)]);
     let report = fake.bless(&raised);
-    let mend = words(&report, "crate-not-released");
-    assert!(mend.contains("fmt to 0.1.1"), "{mend}");
+    told(&report, "crate-not-released", "fmt to 0.1.1");
     fake.release("0.1.1");
     let report = fake.bless(&raised);
     expect(&report, 3, &["allowed minor-raised"]);
     assert_eq!(one(&report, "minor-raised").details, ["struct Extra"]);
-    let text = fake.read("abi-snapshots/vcpu/v2.1.snap");
-    assert!(text.contains("\nvcpu-v2.1\n"), "{text}");
-    assert!(
-        fake.read("abi-snapshots/vcpu/v2.snap")
-            .contains("\nvcpu-v2\n")
-    );
-    fake.commit("minor");
-    fake.git(&["branch", "-f", "main", "change"]);
+    let minor = fake.read("abi-snapshots/vcpu/v2.1.snap");
+    holds(&minor, "\nvcpu-v2.1\n");
+    holds(&fake.read("abi-snapshots/vcpu/v2.snap"), "\nvcpu-v2\n");
+    fake.land("minor");
     expect(&fake.check(&raised), 0, &[]);
     // Both are history.
     fake.remove("abi-snapshots/vcpu/v2.snap");
@@ -346,21 +263,16 @@ fn a_minor_version_adds_and_changes_nothing() {
     let changed = Generation::new(2).layouts(&[grown::VcpuSer::layout, Extra::layout]);
     let report = fake.bless(&vcpu([changed.minor(2)]));
     expect(&report, 1, &["error minor-not-additive"]);
-    assert_eq!(
-        one(&report, "minor-not-additive").title,
-        "vcpu-v2.1 -> vcpu-v2.2: what vcpu-v2.1 described before changed"
-    );
+    let expected = "vcpu-v2.1 -> vcpu-v2.2: what vcpu-v2.1 described before changed";
+    assert_eq!(title(&report, "minor-not-additive"), expected);
     fake.remove("abi-snapshots/vcpu/v2.2.snap");
-    expect(
-        &fake.bless(&vcpu([added().minor(2)])),
-        0,
-        &["warning bumped-without-change"],
-    );
+    let report = fake.bless(&vcpu([added().minor(2)]));
+    expect(&report, 0, &["warning bumped-without-change"]);
     fake.remove("abi-snapshots/vcpu/v2.2.snap");
     let further = second().layouts(&[VcpuSer::layout, Extra::layout, v1::VcpuSer::layout]);
     let report = fake.bless(&vcpu([further.minor(3)]));
-    let text = words(&report, "version-skipped");
-    assert!(text.contains("there is no snapshot of vcpu-v2.2"), "{text}");
+    let skipped = "there is no snapshot of vcpu-v2.2";
+    told(&report, "version-skipped", skipped);
     let report = fake.check(&raised);
     expect(&report, 1, &["error snapshot-orphan"]);
 }
@@ -371,165 +283,130 @@ fn an_experiment_changes_without_a_number_and_not_unseen() {
     let third = |layouts| Generation::new(3).layouts(layouts).experimental();
     let with = vcpu([second(), third(&[VcpuSer::layout])]);
     let without = vcpu([second()]);
-    assert!(rules(&fake.check(&with)).contains(&"error snapshot-missing".to_owned()));
+    assert!(has(&fake.check(&with), "error snapshot-missing"));
     let report = fake.bless(&with);
-    expect(&report, 3, &["allowed generation-added"]);
+    expect(&report, 3, &[ADDED]);
     let path = "abi-snapshots/vcpu/v3.snap";
     assert!(fake.read(path).contains("\nrole: experimental\n"));
     // A build without its feature has nothing to say.
     expect(&fake.check(&without), 0, &[]);
-    fake.commit("v3");
-    fake.git(&["branch", "-f", "main", "change"]);
+    fake.land("v3");
     expect(&fake.check(&with), 0, &[]);
     expect(&fake.check(&without), 0, &[]);
     // It changes, with its snapshot.
+    let changed = "allowed experiment-changed";
     let grown = vcpu([second(), third(&[grown::VcpuSer::layout])]);
     let report = fake.check(&grown);
-    expect(
-        &report,
-        1,
-        &["allowed experiment-changed", "error snapshot-stale"],
-    );
+    expect(&report, 1, &[changed, "error snapshot-stale"]);
     let report = fake.bless(&grown);
-    expect(&report, 3, &["allowed experiment-changed"]);
-    assert_eq!(
-        one(&report, "experiment-changed").details,
-        [
-            "struct VcpuSer grew: 16 -> 24 bytes",
-            "field `owner` of struct VcpuSer added: u64 at offset 16"
-        ]
-    );
+    expect(&report, 3, &[changed]);
+    let details = [
+        "struct VcpuSer grew: 16 -> 24 bytes",
+        "field `owner` of struct VcpuSer added: u64 at offset 16",
+    ];
+    assert_eq!(one(&report, "experiment-changed").details, details);
     // It becomes a version as any other.
     fake.release("0.2.0");
-    let report = fake.bless(&vcpu([
-        second(),
-        Generation::new(3).layouts(&[grown::VcpuSer::layout]),
-    ]));
-    expect(&report, 3, &["allowed version-bumped"]);
+    let report = fake.bless(&vcpu([second(), larger(3)]));
+    expect(&report, 3, &[BUMPED]);
     assert!(!fake.read(path).contains("role"));
     // Or goes.
     fake.git(&["checkout", "-q", "-f", "change"]);
     fake.remove(path);
-    expect(&fake.check(&without), 3, &["allowed experiment-changed"]);
+    expect(&fake.check(&without), 3, &[changed]);
 }
 
 #[test]
 fn crates_that_share_a_version_line_are_told() {
     let fake = project();
-    fake.write(
-        "crates/other/Cargo.toml",
-        "[package]\nname = \"other\"\nversion.workspace = true\n",
-    );
+    let manifest = "[package]\nname = \"other\"\nversion.workspace = true\n";
+    fake.write("crates/other/Cargo.toml", manifest);
     let other = Component::new("other", kept([Generation::new(1)])).of_crate("other");
-    let all = [vcpu([second()])[0], Box::leak(Box::new(other))];
-    let report = fake.bless(&all);
-    expect(
-        &report,
-        3,
-        &["allowed component-added", "warning version-line-shared"],
-    );
-    let finding = one(&report, "version-line-shared");
-    assert_eq!(
-        finding.title,
-        "crates that carry components share one version: fmt, other"
-    );
-    assert_eq!(finding.place.as_ref().unwrap().to_string(), "Cargo.toml:5");
+    let other: &'static _ = Box::leak(Box::new(other));
+    let report = fake.bless(&[vcpu([second()])[0], other]);
+    let (rule, shared) = ("version-line-shared", "warning version-line-shared");
+    expect(&report, 3, &["allowed component-added", shared]);
+    let expected = "crates that carry components share one version: fmt, other";
+    assert_eq!(title(&report, rule), expected);
+    assert_eq!(place(&report, rule), "Cargo.toml:5");
     // With a line of its own, what mends is said of that, and of the table of dependencies.
-    fake.write(
-        "crates/fmt/Cargo.toml",
-        "[package]\nname = \"fmt\"\nversion = \"0.1.0\"\n",
-    );
+    let manifest = "[package]\nname = \"fmt\"\nversion = \"0.1.0\"\n";
+    fake.write("crates/fmt/Cargo.toml", manifest);
     let text = fake.read("Cargo.toml");
     let table =
         "\n[workspace.dependencies]\nfmt = { path = \"crates/fmt\", version = \"0.1.0\" }\n";
     fake.write("Cargo.toml", &format!("{text}{table}"));
-    let all = [
-        vcpu([Generation::new(3).layouts(&[grown::VcpuSer::layout])])[0],
-        all[1],
-    ];
-    let report = fake.bless(&all);
-    assert!(!rules(&report).contains(&"warning version-line-shared".to_owned()));
-    assert_eq!(
-        one(&report, "crate-not-released").mend.as_deref().unwrap(),
-        "set the version of fmt to 0.2.0 at crates/fmt/Cargo.toml:3, and where the workspace depends on it \
-         (Cargo.toml:8)"
-    );
+    let report = fake.bless(&[vcpu([larger(3)])[0], other]);
+    assert!(!has(&report, shared));
+    let expected = "set the version of fmt to 0.2.0 at crates/fmt/Cargo.toml:3, and where the \
+                    workspace depends on it (Cargo.toml:8)";
+    assert_eq!(mend(&report, "crate-not-released"), expected);
 }
 
 /// Of two structs of one name none is passed over: in descriptions, in differences, in the source.
 #[test]
 fn two_structs_of_one_name_are_two() {
-    let pair = || Generation::new(2).layouts(&[VcpuSer::layout, v1::VcpuSer::layout]);
     let text = describe(vcpu([pair()])[0]).unwrap();
     let abi = Abi::parse(&text).unwrap();
     let sizes: Vec<_> = abi.structs.iter().map(|s| (&s.name[..], s.size)).collect();
     assert_eq!(sizes, [("VcpuSer", 16), ("VcpuSer", 8)]);
     assert!(Changes::of(&text, &text).is_empty());
     let fake = Fake::new("", &vcpu([pair()]));
-    for (layouts, told) in [
+    for (changed, text) in [
         (
-            &[VcpuSer::layout as fn() -> _, grown::VcpuSer::layout][..],
-            "struct VcpuSer grew: 8 -> 24 bytes",
+            second().layouts(&[VcpuSer::layout, grown::VcpuSer::layout]),
+            "grew: 8 -> 24 bytes",
         ),
-        (&[VcpuSer::layout], "struct VcpuSer removed, 8 bytes"),
-        (&[v1::VcpuSer::layout], "struct VcpuSer removed, 16 bytes"),
+        (second(), "removed, 8 bytes"),
+        (
+            second().layouts(&[v1::VcpuSer::layout]),
+            "removed, 16 bytes",
+        ),
     ] {
-        let layouts: &'static [_] = Box::leak(layouts.to_vec().into_boxed_slice());
-        let report = fake.check(&vcpu([Generation::new(2).layouts(layouts)]));
-        let text = words(&report, "abi-changed-layout");
-        assert!(text.contains(told), "{text}");
+        let text = format!("struct VcpuSer {text}");
+        told(&fake.check(&vcpu([changed])), "abi-changed-layout", &text);
     }
     let alone = describe(vcpu([second()])[0]).unwrap();
     assert_eq!(Changes::of(&alone, &text).added.structs, ["VcpuSer"]);
     // In the source: each has its own size asserted, and stands in a snapshot of its own.
     let fake = both();
-    expect(&fake.check(&vcpu([first(), second()])), 0, &[]);
+    let now = vcpu([first(), second()]);
+    let unasserted = "error no-size-assert";
+    expect(&fake.check(&now), 0, &[]);
     let own = "const _: () = assert!(size_of::<VcpuSer>() == 8);\n";
-    fake.edit("crates/fmt/src/v1.rs", own, "");
-    let report = fake.check(&vcpu([first(), second()]));
-    expect(&report, 1, &["error no-size-assert"]);
-    let place = one(&report, "no-size-assert").place.clone().unwrap();
-    assert_eq!(place.to_string(), "crates/fmt/src/v1.rs:8");
+    fake.edit(V1, own, "");
+    let report = fake.check(&now);
+    expect(&report, 1, &[unasserted]);
+    assert_eq!(place(&report, "no-size-assert"), "crates/fmt/src/v1.rs:8");
     // That its size is asked for elsewhere asserts nothing.
     let asked = "fn f() -> usize { assert!(true); size_of::<crate::v1::VcpuSer>() }";
     fake.write("crates/fmt/src/walk.rs", asked);
-    let report = fake.check(&vcpu([first(), second()]));
-    expect(&report, 1, &["error no-size-assert"]);
+    expect(&fake.check(&now), 1, &[unasserted]);
     let by_path = "const _: () = assert!(size_of::<crate::v1::VcpuSer>() == 8);\n";
-    let abi = fake.read("crates/fmt/src/abi.rs");
-    fake.write("crates/fmt/src/abi.rs", &format!("{abi}{by_path}"));
-    expect(&fake.check(&vcpu([first(), second()])), 0, &[]);
+    fake.write(ABI, &(fake.read(ABI) + by_path));
+    expect(&fake.check(&now), 0, &[]);
     let report = fake.check(&vcpu([first().layouts(&[]), second()]));
-    let unguarded = one(&report, "struct-unguarded").place.clone().unwrap();
-    assert_eq!(unguarded.file, "crates/fmt/src/v1.rs");
+    let unguarded = one(&report, "struct-unguarded").place.as_ref();
+    assert_eq!(unguarded.unwrap().file, V1);
 }
 
 /// Both structs of one name are compared with the kernel's.
 #[test]
 fn a_kernel_has_its_say_of_each() {
-    let fake = Fake::new(
-        "",
-        &vcpu([second().layouts(&[VcpuSer::layout, v1::VcpuSer::layout])]),
-    );
+    let now = vcpu([pair()]);
+    let fake = Fake::new("", &now);
     let path = fake.root().join("facts.json");
-    let facts = |size: u32| {
-        format!(
-            r#"{{ "vcpu": {{ "size": 16, "members": [
-                {{ "name": "id", "type": "u64", "offset": 0, "size": 8 }},
-                {{ "name": "state", "type": "u32", "offset": 8, "size": 4 }},
-                {{ "name": "flags", "type": "u32", "offset": 12, "size": 4 }} ] }},
-              "vcpu_v1": {{ "size": {size}, "members": [
-                {{ "name": "id", "type": "u64", "offset": 0, "size": {size} }} ] }} }}"#
-        )
-    };
-    let now = vcpu([second().layouts(&[VcpuSer::layout, v1::VcpuSer::layout])]);
-    for (size, code, found) in [(8, 0, &[][..]), (16, 1, &["error kernel-differs"][..])] {
-        std::fs::write(&path, facts(size)).unwrap();
+    let facts = r#"{ "vcpu": { "size": 16, "members": [
+            { "name": "id", "type": "u64", "offset": 0, "size": 8 },
+            { "name": "state", "type": "u32", "offset": 8, "size": 4 },
+            { "name": "flags", "type": "u32", "offset": 12, "size": 4 } ] },
+        "vcpu_v1": { "size": SIZE, "members": [
+            { "name": "id", "type": "u64", "offset": 0, "size": SIZE } ] } }"#;
+    for (size, code, found) in [("8", 0, &[][..]), ("16", 1, &["error kernel-differs"][..])] {
+        std::fs::write(&path, facts.replace("SIZE", size)).unwrap();
         let types = kho_abi_check::kernel::open(&path).unwrap();
-        let report = fake
-            .check_with(&now, &Options::default().kernel(&types))
-            .unwrap();
-        expect(&report, code, found);
+        let options = Options::default().kernel(&types);
+        expect(&fake.check_with(&now, &options).unwrap(), code, found);
     }
 }
 
@@ -538,29 +415,21 @@ fn a_kernel_has_its_say_of_each() {
 fn modules_of_a_format_are_found_by_content() {
     let odd = "#[repr(C)]\npub struct Odd {\n    a: usize,\n}\n";
     let now = vcpu([second()]);
+    let generation = "fn f() -> Generation { Generation::new(7) }";
+    let limit = "pub const LIMIT: u64 = 1; #[derive(AbiLayout)] struct X {}";
     for (file, more, is_format) in [
         ("walk.rs", "", false),
-        (
-            "walk.rs",
-            "fn f() -> Generation { Generation::new(7) }",
-            true,
-        ),
-        (
-            "walk.rs",
-            "pub const LIMIT: u64 = 1; #[derive(AbiLayout)] struct X {}",
-            true,
-        ),
+        ("walk.rs", generation, true),
+        ("walk.rs", limit, true),
         ("v7.rs", "", true),
         ("v7/read.rs", "", true),
         ("values.rs", "", false),
     ] {
         let fake = project();
         fake.write(&format!("crates/fmt/src/{file}"), &format!("{odd}{more}\n"));
-        let found = rules(&fake.check(&now));
-        let told = found.contains(&"error bad-field-type".to_owned());
-        assert_eq!(told, is_format, "{file} {more}: {found:?}");
-        let constant = found.contains(&"warning constant-unguarded".to_owned());
-        assert_eq!(constant, more.contains("LIMIT"), "{found:?}");
+        let report = fake.check(&now);
+        let found =
+            ["error bad-field-type", "warning constant-unguarded"].map(|it| has(&report, it));
+        assert_eq!(found, [is_format, more == limit], "{file} {more}");
     }
-    let _ = constant!(MAX);
 }

@@ -8,8 +8,7 @@
 
 mod common;
 
-use common::{Fake, expect, kept, leak, one, rules};
-use kho_abi_check::{Failure, Options, Text, Vector, Vectors};
+use common::{Fake, OTHER, PAGE, expect, has, holds, kept, leak, mend, one, title, vector};
 use kho_compat::{AbiLayout, Component, Generation, Layout, Variant, constant};
 use zerocopy::little_endian::U64;
 
@@ -73,11 +72,14 @@ fn both() -> Fake {
     project(&list(generation(1, &[LARGE])))
 }
 
+/// Where its snapshot is.
+const SNAPSHOT: &str = "abi-snapshots/list/v1@128.snap";
+
 #[test]
 fn a_snapshot_of_a_variant_has_what_differs() {
     let fake = both();
     assert_eq!(
-        fake.read("abi-snapshots/list/v1@128.snap"),
+        fake.read(SNAPSHOT),
         "---\n\
          source: crates/fmt/tests/abi.rs\n\
          ---\n\
@@ -92,11 +94,8 @@ fn a_snapshot_of_a_variant_has_what_differs() {
          \x20      8    120  pages: u64[15]\n\
          \x20 const MAX = 7\n"
     );
-    assert!(
-        !fake
-            .read("abi-snapshots/list/v1.snap")
-            .contains("page size")
-    );
+    let own = fake.read("abi-snapshots/list/v1.snap");
+    assert!(!own.contains("page size"));
     expect(&fake.check(&list(generation(1, &[LARGE]))), 0, &[]);
 }
 
@@ -115,23 +114,16 @@ fn a_variant_may_come_later() {
     let fake = project(&list(generation(1, &[])));
     let now = list(generation(1, &[LARGE]));
     let report = fake.check(&now);
-    expect(
-        &report,
-        1,
-        &["allowed variant-added", "error snapshot-missing"],
-    );
-    assert_eq!(
-        one(&report, "snapshot-missing").title,
-        "abi-snapshots/list/v1@128.snap is missing"
-    );
+    let added = "allowed variant-added";
+    expect(&report, 1, &[added, "error snapshot-missing"]);
+    let expected = "abi-snapshots/list/v1@128.snap is missing";
+    assert_eq!(title(&report, "snapshot-missing"), expected);
     let report = fake.bless(&now);
-    expect(&report, 3, &["allowed variant-added"]);
-    assert_eq!(report.written, ["abi-snapshots/list/v1@128.snap"]);
-    let finding = one(&report, "variant-added");
-    assert_eq!(
-        (finding.title.as_str(), finding.component.as_str()),
-        ("list-v1@128 is new: what differs in this page size", "list")
-    );
+    expect(&report, 3, &[added]);
+    assert_eq!(report.written, [SNAPSHOT]);
+    let expected = "list-v1@128 is new: what differs in this page size";
+    assert_eq!(title(&report, "variant-added"), expected);
+    assert_eq!(one(&report, "variant-added").component, "list");
 }
 
 #[test]
@@ -141,57 +133,45 @@ fn a_change_in_a_variant_alone_is_found() {
         .constants(&[constant!(SIZE = 120_usize)]);
     let fake = both();
     let now = list(generation(1, &[CHANGED]));
+    let constant = "abi-changed-constant";
     // History is not written over.
     for report in [fake.check(&now), fake.bless(&now)] {
-        expect(
-            &report,
-            1,
-            &["error abi-changed-constant", "error abi-changed-layout"],
-        );
-        let finding = one(&report, "abi-changed-layout");
-        assert_eq!(
-            finding.title,
-            "the layout of list-v1@128 changed, its version did not"
-        );
-        assert_eq!(
-            one(&report, "abi-changed-constant").details,
-            ["constant SIZE: 128 (0x80) -> 120 (0x78)"]
-        );
+        let found = ["error abi-changed-constant", "error abi-changed-layout"];
+        expect(&report, 1, &found);
+        let expected = "the layout of list-v1@128 changed, its version did not";
+        assert_eq!(title(&report, "abi-changed-layout"), expected);
+        let details = ["constant SIZE: 128 (0x80) -> 120 (0x78)"];
+        assert_eq!(one(&report, constant).details, details);
         assert!(report.written.is_empty());
     }
     // A number that becomes the generation's own differs no more, which is a change as well.
     const SAME: Variant = LARGE.constants(&[]);
     let report = fake.check(&list(generation(1, &[SAME])));
-    assert_eq!(
-        one(&report, "abi-changed-constant").details,
-        ["constant SIZE removed, was 128 (0x80)"]
-    );
+    let details = ["constant SIZE removed, was 128 (0x80)"];
+    assert_eq!(one(&report, constant).details, details);
 }
 
 #[test]
 fn history_has_the_snapshots_of_variants() {
     let fake = both();
     let now = list(generation(1, &[LARGE]));
-    let path = "abi-snapshots/list/v1@128.snap";
-    let text = fake.read(path);
-    fake.edit(path, "SIZE = 128", "SIZE = 127");
+    let text = fake.read(SNAPSHOT);
+    fake.edit(SNAPSHOT, "SIZE = 128", "SIZE = 127");
     let report = fake.check(&now);
     expect(&report, 1, &["error history-edited"]);
     assert_eq!(one(&report, "history-edited").component, "list");
-    fake.remove(path);
+    fake.remove(SNAPSHOT);
     let report = fake.check(&now);
     expect(&report, 1, &["error history-deleted"]);
-    let mend = one(&report, "history-deleted").mend.clone().unwrap();
-    assert!(mend.ends_with(path), "{mend}");
-    fake.write(path, &text);
+    let mend = mend(&report, "history-deleted");
+    assert!(mend.ends_with(SNAPSHOT), "{mend}");
+    fake.write(SNAPSHOT, &text);
     fake.write("abi-snapshots/list/v1@256.snap", &text);
     let report = fake.check(&now);
     expect(&report, 1, &["error snapshot-orphan"]);
-    assert_eq!(
-        one(&report, "snapshot-orphan").title,
-        "abi-snapshots/list/v1@256.snap describes a version that is not there: the component is list-v1, of \
-         which nothing differs in `256`"
-    );
+    let expected = "abi-snapshots/list/v1@256.snap describes a version that is not there: the \
+                    component is list-v1, of which nothing differs in `256`";
+    assert_eq!(title(&report, "snapshot-orphan"), expected);
 }
 
 #[test]
@@ -199,15 +179,13 @@ fn a_variant_is_not_dropped_in_silence() {
     let fake = both();
     let report = fake.check(&list(generation(1, &[])));
     expect(&report, 1, &["error variant-removed"]);
-    assert_eq!(
-        one(&report, "variant-removed").title,
-        "list-v1 states no variant of what list-v1@128 was"
-    );
+    let expected = "list-v1 states no variant of what list-v1@128 was";
+    assert_eq!(title(&report, "variant-removed"), expected);
     // Another version may do without; it is listed.
     fake.release("0.2.0");
     let report = fake.bless(&list(generation(2, &[])));
     assert_eq!(report.exit_code(), 3);
-    assert!(rules(&report).contains(&"allowed variant-removed".to_owned()));
+    assert!(has(&report, "allowed variant-removed"));
 }
 
 /// list-v2, which has a constant more.
@@ -225,20 +203,14 @@ fn another_version_says_what_changed_in_its_variants() {
     let next = list(more(&[CHANGED]));
     let report = fake.bless(&next);
     expect(&report, 3, &["allowed version-bumped"]);
-    let bumped = report
-        .findings
-        .iter()
-        .filter(|f| f.rule == "version-bumped");
-    let titles: Vec<_> = bumped.map(|finding| finding.title.as_str()).collect();
+    let found = report.findings.iter().map(|found| &found.title);
+    let titles: Vec<_> = found.collect();
     let of = |start: &str| titles.iter().any(|title| title.starts_with(start));
-    assert!(
-        of("list-v1 -> list-v2: ") && of("list-v1@128 -> list-v2@128: struct Chunk shrank"),
-        "{titles:?}"
-    );
+    let shrank = "list-v1@128 -> list-v2@128: struct Chunk shrank";
+    assert!(of("list-v1 -> list-v2: ") && of(shrank), "{titles:?}");
     // What is as it was is not told.
-    let next = list(more(&[LARGE]));
     fake.remove("abi-snapshots/list/v2@128.snap");
-    one(&fake.bless(&next), "version-bumped");
+    one(&fake.bless(&list(more(&[LARGE]))), "version-bumped");
 }
 
 #[test]
@@ -254,36 +226,18 @@ fn labels_are_letters_and_digits_and_stand_once() {
 
 #[test]
 fn vectors_of_a_variant_are_compared() {
-    fn page() -> Result<Text, Failure> {
-        Ok("a page".into())
-    }
-    fn other() -> Result<Text, Failure> {
-        Ok("another".into())
-    }
-    let of = |variant, make| Vectors {
-        component: "list",
-        generation: Some(1),
-        variant,
-        vectors: Box::leak(Box::new([Vector { name: "page", make }])),
-    };
+    let of = |variant, make| vector("list", Some(1), variant, make);
     let now = list(generation(1, &[LARGE]));
     let fake = project(&[]);
     // The same as the generation's own is left out.
-    let vectors = [of(None, page), of(Some("128"), page)];
-    let bless = Options::default().vectors(&vectors).bless(true);
-    fake.check_with(&now, &bless).unwrap();
-    let path = "abi-snapshots/list/v1@128.snap";
-    assert!(!fake.read(path).contains("a page"));
-    let vectors = [of(None, page), of(Some("128"), other)];
-    let bless = Options::default().vectors(&vectors).bless(true);
-    fake.remove(path);
-    fake.check_with(&now, &bless).unwrap();
-    assert!(fake.read(path).contains("another"));
-    fake.commit("vectors");
-    fake.git(&["branch", "-f", "main", "change"]);
-    let changed = [of(None, page), of(Some("128"), page)];
-    let report = fake.check_vectors(&now, &changed);
+    let same = [of(None, PAGE), of(Some("128"), PAGE)];
+    fake.bless_vectors(&now, &same);
+    assert!(!fake.read(SNAPSHOT).contains("a page"));
+    fake.remove(SNAPSHOT);
+    fake.bless_vectors(&now, &[of(None, PAGE), of(Some("128"), OTHER)]);
+    assert!(fake.read(SNAPSHOT).contains("another"));
+    fake.land("vectors");
+    let report = fake.check_vectors(&now, &same);
     expect(&report, 1, &["error abi-changed-behaviour"]);
-    let title = &one(&report, "abi-changed-behaviour").title;
-    assert!(title.contains("list-v1@128"), "{title}");
+    holds(title(&report, "abi-changed-behaviour"), "list-v1@128");
 }

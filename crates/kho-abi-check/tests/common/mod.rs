@@ -15,7 +15,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use kho_abi_check::{Error, Finding, Format, Options, Project, Report, Severity, Vectors, check};
+use kho_abi_check::{Error, Finding, Format, Options, Project, Report, Severity, check};
+use kho_abi_check::{Failure, Text, Vector, Vectors};
 use kho_compat::{Component, Generation};
 use tempfile::TempDir;
 
@@ -55,11 +56,16 @@ impl Fake {
     /// a branch `change`.
     pub fn new(source: &str, components: &[&'static Component]) -> Self {
         let fake = Self::bare(source);
-        fake.init();
-        fake.bless(components);
-        fake.commit("first");
-        fake.git(&["checkout", "-q", "-b", "change"]);
+        fake.start(components);
         fake
+    }
+
+    /// Blesses `components` and commits all that is there on `main`; goes on on a branch `change`.
+    pub fn start(&self, components: &[&'static Component]) {
+        self.init();
+        self.bless(components);
+        self.commit("first");
+        self.git(&["checkout", "-q", "-b", "change"]);
     }
 
     pub fn init(&self) {
@@ -150,6 +156,12 @@ impl Fake {
         self.check_with(components, &options).unwrap()
     }
 
+    /// As [`bless`](Self::bless), with `vectors` instead of those that are linked.
+    pub fn bless_vectors(&self, components: &[&'static Component], vectors: &[Vectors]) -> Report {
+        let options = Options::default().vectors(vectors).bless(true);
+        self.check_with(components, &options).unwrap()
+    }
+
     pub fn check_with(
         &self,
         components: &[&'static Component],
@@ -220,6 +232,11 @@ pub fn title<'a>(report: &'a Report, rule: &str) -> &'a str {
     &one(report, rule).title
 }
 
+/// What mends the one finding of `rule`.
+pub fn mend<'a>(report: &'a Report, rule: &str) -> &'a str {
+    one(report, rule).mend.as_deref().unwrap()
+}
+
 /// Where the one finding of `rule` stands.
 pub fn place(report: &Report, rule: &str) -> String {
     one(report, rule).place.as_ref().unwrap().to_string()
@@ -243,4 +260,24 @@ pub fn expect(report: &Report, code: u8, found: &[&str]) {
     );
     let errors = report.count(Severity::Error) > 0;
     assert_eq!(errors, !report.passes());
+}
+
+/// What makes a vector.
+pub type Make = fn() -> Result<Text, Failure>;
+pub const PAGE: Make = || Ok("a page".into());
+pub const OTHER: Make = || Ok("another".into());
+
+/// One vector, `page`, of a generation or of a variant of it.
+pub fn vector(
+    component: &'static str,
+    generation: Option<u32>,
+    variant: Option<&'static str>,
+    make: Make,
+) -> Vectors {
+    Vectors {
+        component,
+        generation,
+        variant,
+        vectors: Box::leak(Box::new([Vector { name: "page", make }])),
+    }
 }
