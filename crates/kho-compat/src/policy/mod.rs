@@ -271,16 +271,18 @@ impl<'a> Said<'a> {
                 .collect(),
             versions: BTreeMap::new(),
         };
+        // What strings say is asked where a table says it too.
+        let has_table = entries().any(|entry| matches!(entry.carrier, Carrier::Table));
         for entry in entries() {
             if !entry.carrier.holds_composites() {
                 continue;
             }
             let name = entry.component();
-            if entry.carrier != Carrier::FileHandler || !said.may_lack(name) {
+            if !matches!(entry.carrier, Carrier::FileHandler) || !said.may_lack(name) {
                 let needs = side.needs(name).iter().map(String::as_str);
                 said.required.extend(core::iter::once(name).chain(needs));
             }
-            let tokens = entry.compat().ok();
+            let tokens = has_table.then(|| entry.compat().ok()).flatten();
             for token in tokens.iter().flat_map(Compat::tokens) {
                 let versions = said.versions.entry(token.name().to_string());
                 versions.or_default().insert(token.version());
@@ -299,7 +301,7 @@ impl<'a> Said<'a> {
 
     /// Why what the table says of `entry` can not be: a string says otherwise.
     fn contradicts(&self, entry: &ManifestEntry) -> Option<Reason> {
-        if entry.carrier != Carrier::Table {
+        if !matches!(entry.carrier, Carrier::Table) {
             return None;
         }
         let versions = self.versions.get(entry.component())?;
