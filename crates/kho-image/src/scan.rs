@@ -271,12 +271,19 @@ fn look_for_roots(
 /// fits.
 #[must_use]
 pub fn page_size(mem: &dyn PhysMem, fdt: PhysAddr) -> PageSize {
-    let root = PageSize::ALL.into_iter();
-    let root = root
-        .filter_map(|size| RootFdt::read(mem, Entry::new(fdt).with_page_size(size)).ok())
-        .next();
+    let root = read_root(mem, fdt).ok();
     let size = root.and_then(|root| Some(by_evidence(mem, &root, root.tracker().ok()?)));
     size.unwrap_or_default()
+}
+
+/// The root FDT at `addr`, in the smallest page under which it reads: with larger pages it may be longer than
+/// 4 KiB. The damage is the one under 4 KiB.
+fn read_root(mem: &dyn PhysMem, addr: PhysAddr) -> Result<RootFdt, Damage> {
+    let read = |size| RootFdt::read(mem, Entry::new(addr).with_page_size(size));
+    read(PageSize::K4).or_else(|damage| {
+        let larger = PageSize::ALL.into_iter().skip(1);
+        larger.flat_map(read).next().ok_or(damage)
+    })
 }
 
 fn by_evidence(mem: &dyn PhysMem, root: &RootFdt, tracker: Link) -> PageSize {
@@ -319,11 +326,7 @@ fn look_for_nodes(
 }
 
 fn root(mem: &dyn PhysMem, addr: PhysAddr, property: &Finder<'_>, page: &[u8], found: &mut Scan) {
-    // With larger pages it may be longer than 4 KiB.
-    let larger = PageSize::ALL.into_iter().skip(1);
-    let mut larger =
-        larger.filter_map(|size| RootFdt::read(mem, Entry::new(addr).with_page_size(size)).ok());
-    match RootFdt::read(mem, addr).or_else(|damage| larger.next().ok_or(damage)) {
+    match read_root(mem, addr) {
         Ok(root) if is_kho(root.compatible()) => {
             // A version that is not known may call it differently; "kho-v*" with it is a root.
             match root.tracker() {
