@@ -200,10 +200,10 @@ impl Component {
     /// The version that is read where nothing announces one: the oldest that it restores.
     #[must_use]
     pub fn unannounced(&self) -> u32 {
-        self.restores()
-            .near(self.major())
-            .next()
-            .unwrap_or_default()
+        // In order of their numbers.
+        let mut known = self.generations.iter();
+        let oldest = known.find(|one| one.role != Role::Experimental);
+        oldest.map_or(0, |one| one.number)
     }
 
     /// The versions that its crate can write, experiments among them, in order.
