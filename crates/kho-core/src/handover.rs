@@ -133,23 +133,9 @@ impl<'m> Handover<'m> {
         Ok(Self::assemble(mem, entry, root, preserved, scratch)?)
     }
 
-    /// The third step of [`Handover::open`]: the tracker that `root` leads to, of pages of the size that `entry` has.
-    ///
-    /// # Errors
-    ///
-    /// As [`Preserved::read`].
-    pub fn read_tracker(
-        mem: &dyn PhysMem,
-        entry: Entry,
-        root: &RootFdt,
-    ) -> Result<Preserved, Damage> {
-        let root = kho_radix::Root::new(root.tracker()?, entry.page_size()?);
-        Preserved::read(mem, root)
-    }
-
-    /// The second step of [`Handover::open`], after [`RootFdt::read`]: whether the components of `registry` can read what `root` leads to: its own
-    /// version, and those of what it needs, where it lists them. What else it lists is judged with
-    /// the rest of the handover.
+    /// The second step of [`Handover::open`], after [`RootFdt::read`]: whether the components of `registry` can
+    /// read what `root` leads to: its own version, and those of what it needs, where it lists them. What else it
+    /// lists is judged with the rest of the handover.
     ///
     /// # Errors
     ///
@@ -163,6 +149,20 @@ impl<'m> Handover<'m> {
             name == base || needs.iter().any(|need| need == name)
         });
         registry.admit(&policy::SemverRange, manifest)
+    }
+
+    /// The third step: the tracker that `root` leads to, of pages of the size that `entry` has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Preserved::read`].
+    pub fn read_tracker(
+        mem: &dyn PhysMem,
+        entry: Entry,
+        root: &RootFdt,
+    ) -> Result<Preserved, Damage> {
+        let root = kho_radix::Root::new(root.tracker()?, entry.page_size()?);
+        Preserved::read(mem, root)
     }
 
     /// The last step: checks what the steps before it read against each other.
