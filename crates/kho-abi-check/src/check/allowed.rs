@@ -13,9 +13,9 @@ impl Check<'_> {
         };
         let entries = allow::parse(&text).map_err(|error| Error::File(path.clone(), error))?;
         for entry in entries {
-            let (component, reason) = (&entry.component, &entry.reason);
+            let (component, reason) = (&entry.raw.component, &entry.raw.reason);
             let place = Place::new(&**path, entry.line);
-            let what = format!("the exception for {} of `{component}`", entry.rule);
+            let what = format!("the exception for {} of `{component}`", entry.raw.rule);
             if entry.expires < self.options.today {
                 let title = format!("{what} expired on {}", entry.expires);
                 let finding = rules::ALLOW_EXPIRED.found(component, title);
@@ -31,7 +31,7 @@ impl Check<'_> {
             for finding in self.findings.borrow_mut().iter_mut() {
                 let is_its = component == "*" || *component == finding.component;
                 let weighs = matches!(finding.severity, Severity::Error | Severity::Warning);
-                if finding.rule == entry.rule && is_its && weighs {
+                if finding.rule == entry.raw.rule && is_its && weighs {
                     finding.severity = Severity::Allowed;
                     finding.allowed = Some(format!("{reason} (until {})", entry.expires));
                     used = true;
