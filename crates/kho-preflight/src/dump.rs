@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use kho_compat::Place;
+use kho_core::Handover;
 use kho_image::{FindError, Image, ImageKind as DumpKind};
-use kho_mem::PhysAddr;
+use kho_mem::{PageSize, PhysAddr};
 use kho_survey::Survey;
 
 use crate::end::{Dump, End, EndKind, What};
@@ -65,8 +66,12 @@ impl Preflight {
             .scratch(options.scratch);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
         let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
-        match survey.failure.take() {
-            Some(error) => Err(Error::of_dump(error, &image)),
+        if let Some(error) = survey.failure.take() {
+            return Err(Error::of_dump(error, &image));
+        }
+        let page_size = survey.handover.as_ref().map(Handover::page_size);
+        match page_size.filter(|size| *size != PageSize::K4) {
+            Some(found) => Err(Error::PageSize { found }),
             None => Ok(end(path, &image, &survey)),
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kho_compat::RegistryError;
 use kho_image::{Image, ImageError, ImageKind as DumpKind};
+use kho_mem::PageSize;
 
 use crate::EndKind;
 
@@ -25,6 +26,13 @@ pub enum Error {
         raw: bool,
         /// Where the damage stands in the file.
         file_offset: Option<u64>,
+    },
+    /// The handover in a memory dump has pages of another size than 4 KiB. What the other end has is not known,
+    /// and no kernel takes over from one of another page size.
+    #[error("invalid page size {found}: expected 4 KiB, the only one that is judged")]
+    PageSize {
+        /// What it is.
+        found: PageSize,
     },
     /// The file is none of what is taken.
     #[error("it is nothing that can be judged")]

@@ -125,3 +125,13 @@ fn what_is_none_of_all_is_said_to_be() {
     assert_eq!(details.len(), 2);
     assert!(details.contains(&("found", "a script, which is never run".to_owned())));
 }
+
+#[test]
+fn a_handover_of_larger_pages_is_not_judged() {
+    for name in ["arm64-16k", "arm64-64k"] {
+        let path = capture_path(&format!("{name}.core.zst"));
+        let end = preflight().open(&path, &EndOptions::new(EndRole::From), &mut go_on);
+        let error = end.unwrap_err();
+        assert!(matches!(error, Error::PageSize { .. }), "{name}: {error}");
+    }
+}

@@ -151,7 +151,8 @@ impl Preserved {
                 .expected("a page of its own")
                 .within("tracker"));
         }
-        tracing::debug!(keys, frames, nodes = preserved.nodes.len(), "tracker read");
+        let pages = preserved.pages();
+        tracing::debug!(keys, pages, nodes = preserved.nodes.len(), "tracker read");
         Ok(preserved)
     }
 

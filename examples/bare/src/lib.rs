@@ -121,10 +121,11 @@ pub fn take_over(
     handed: Handed,
     entry: Entry,
 ) -> Result<Vec<Vec<u8>>, Failure> {
-    let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry)).map_err(|failed| failed.error)?;
-    let handlers = Handlers::new().with(MemfdHandler);
-    let incoming = Incoming::take_over(attached, handlers, registry)
+    let attached = Attached::open(handed, OpenOptions::new(entry).registry(registry))
         .map_err(|failed| failed.error)?;
+    let handlers = Handlers::new().with(MemfdHandler);
+    let incoming =
+        Incoming::take_over(attached, handlers, registry).map_err(|failed| failed.error)?;
     let session = incoming.session(SESSION)?;
     let mut files = Vec::new();
     for token in session.tokens() {

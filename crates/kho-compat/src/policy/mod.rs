@@ -36,7 +36,7 @@ pub use token::CompositeByToken;
 
 use crate::{
     Ability, Alternative, Carrier, Compat, Expected, Finding, Manifest, ManifestEntry, Outcome,
-    Reason, RegistryError, Side, Strings, Token, Verdict, Writing,
+    Owned, Reason, RegistryError, Side, Strings, Token, Verdict, Writing,
 };
 
 /// When a policy finds a mismatch.
@@ -222,10 +222,11 @@ impl Rule for InRange {
     }
 }
 
-/// Whether `side` knows the component of `entry`, and a handover can not do without it.
-fn is_mandatory(entry: &ManifestEntry, side: &Side) -> bool {
-    let known = side.get(entry.component());
-    known.is_some_and(|known| !known.is_optional())
+/// Whether a handover can not do without what `owned` carries: what its own component says, whatever
+/// component a string there names. What Linux's own carry is never that.
+fn owner_is_mandatory(owned: Owned, side: &Side) -> bool {
+    let mut owners = side.carried_in(Carrier::Owned(owned));
+    !Owned::OF_LINUX.contains(&owned) && owners.any(|owner| !owner.is_optional())
 }
 
 /// Judges every string by `rule`. What no policy can judge is the same for all: subtrees and FLBs that
@@ -346,7 +347,7 @@ fn finding(
         // An object that nobody here knows is its owner's affair; one of another version is lost.
         (_, Carrier::Flb) if side.get(entry.component()).is_none() => Outcome::LeftAlone,
         (_, Carrier::Flb) => Outcome::Lost,
-        (_, Carrier::Owned(_)) if !is_mandatory(entry, side) => Outcome::Lost,
+        (_, Carrier::Owned(owned)) if !owner_is_mandatory(owned, side) => Outcome::Lost,
         (_, Carrier::Root | Carrier::Luo | Carrier::Owned(_)) => Outcome::Rejected,
         (_, Carrier::FileHandler | Carrier::Table | Carrier::Features)
             if said.may_lack(entry.component()) =>

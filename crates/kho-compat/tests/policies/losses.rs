@@ -237,3 +237,20 @@ fn what_only_the_lost_use_is_lost_with_them() {
     assert_eq!(of_sessions.len(), 1);
     assert_eq!(of_sessions[0].entry.found, "huge-v1");
 }
+
+#[test]
+fn what_an_owner_carries_is_lost_whatever_component_it_names() {
+    let base = side(4, 1, 1, 5, 1, 2);
+    for found in [
+        "luo-v9",
+        "vmalloc-v11",
+        "kexec-metadata-v9",
+        "memfd-v2;vmalloc",
+    ] {
+        let mut manifest = Manifest::written_by(&base, Writing::PLAIN).unwrap();
+        let carrier = Carrier::Owned(kho_compat::Owned::KEXEC_METADATA);
+        manifest.add(carrier, found, Place::default());
+        let verdict = policy::SemverRange.judge(&manifest, &base);
+        assert_eq!(verdict.decision, Decision::Degrade, "{found}");
+    }
+}

@@ -64,7 +64,7 @@ impl KhoConfig {
         self
     }
 
-    /// The page numbers at which NUMA nodes begin: see [`Tracker::with_boundaries`].
+    /// The page numbers at which NUMA nodes begin: see [`kho_radix::Tracker::with_boundaries`].
     #[must_use]
     pub fn boundaries(mut self, pfns: impl IntoIterator<Item = u64>) -> Self {
         self.boundaries = pfns.into_iter().collect();

@@ -121,7 +121,7 @@ fn totals(run: &Run) -> Markup {
                             th.n scope="col" { "Bytes, newest" }
                             th.n scope="col" { "Bytes, range" }
                             th.n scope="col" { "Forced edits" }
-                            th scope="col" { "Writing" }
+                            th scope="col" { "Dialect" }
                             th scope="col" { "Finds a mismatch" }
                         }
                     }
@@ -237,7 +237,7 @@ fn columns(run: &Run, dialects: &BTreeMap<&str, Writing>) -> Markup {
                 dd { "Before anything is restored, or while restoring, when a component's turn comes." }
             }
             div.wide {
-                dt { "Writing" }
+                dt { "Dialect" }
                 dd {
                     "How versions are written."
                     ul {
