@@ -8,11 +8,7 @@ use serde::Deserialize;
 
 /// A day.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Date {
-    year: i64,
-    month: u8,
-    day: u8,
-}
+pub struct Date(toml::value::Date);
 
 impl Date {
     /// Today, in UTC, as the system has it.
@@ -36,11 +32,11 @@ impl Date {
         let month = (month_from_march + 2) % 12 + 1;
         let year = era * 400 + year_of_era + i64::from(month <= 2);
         let small = |number: i64| u8::try_from(number).unwrap_or(u8::MAX);
-        Self {
-            year,
+        Self(toml::value::Date {
+            year: u16::try_from(year).unwrap_or(u16::MAX),
             month: small(month),
             day: small(day),
-        }
+        })
     }
 }
 
@@ -48,37 +44,18 @@ impl FromStr for Date {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no date: expected one as 2027-01-31");
-        let mut parts = text.split('-');
-        let mut part = |len: usize| {
-            let digits = parts.next().filter(|digits| digits.len() == len)?;
-            digits.parse::<u16>().ok()
-        };
-        let (year, month, day) = (part(4), part(2), part(2));
-        let (Some(year), Some(month), Some(day), None) = (year, month, day, parts.next()) else {
-            return Err(bad());
-        };
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        let last = match month {
-            2 => 28 + u16::from(leap),
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        };
-        if !(1..=12).contains(&month) || !(1..=last).contains(&day) {
-            return Err(bad());
-        }
-        let small = |number: u16| u8::try_from(number).map_err(|_| bad());
-        Ok(Self {
-            year: i64::from(year),
-            month: small(month)?,
-            day: small(day)?,
-        })
+        let read = text.parse::<toml::value::Datetime>().ok();
+        let day = read
+            .filter(|read| read.time.is_none())
+            .and_then(|read| read.date);
+        day.map(Self)
+            .ok_or_else(|| format!("{text:?} is no date: expected one as 2027-01-31"))
     }
 }
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+        self.0.fmt(f)
     }
 }
 
@@ -89,21 +66,19 @@ struct File {
     allow: Vec<toml::Spanned<Raw>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
-struct Raw {
-    rule: String,
-    component: String,
-    reason: String,
+pub(crate) struct Raw {
+    pub(crate) rule: String,
+    pub(crate) component: String,
+    pub(crate) reason: String,
     expires: String,
 }
 
 /// An entry of the allow-list.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Allow {
-    pub(crate) rule: String,
-    pub(crate) component: String,
-    pub(crate) reason: String,
+    pub(crate) raw: Raw,
     pub(crate) expires: Date,
     pub(crate) line: usize,
 }
@@ -122,13 +97,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Allow>, String> {
         if raw.reason.trim().is_empty() {
             return Err(at("an entry needs a reason".to_owned()));
         }
-        Ok(Allow {
-            expires: raw.expires.parse().map_err(at)?,
-            rule: raw.rule,
-            component: raw.component,
-            reason: raw.reason,
-            line,
-        })
+        let expires = raw.expires.parse().map_err(at)?;
+        Ok(Allow { raw, expires, line })
     };
     file.allow.into_iter().map(entry).collect()
 }
@@ -150,21 +120,13 @@ mod tests {
 
     #[test]
     fn dates_are_read_and_refused() {
-        assert_eq!(
-            "2027-01-31".parse::<Date>().unwrap().to_string(),
-            "2027-01-31"
-        );
-        assert!("2028-02-29".parse::<Date>().is_ok());
-        for bad in [
-            "2027-02-29",
-            "2027-13-01",
-            "2027-1-1",
-            "soon",
-            "2027-01-01-01",
-            "",
-        ] {
-            assert!(bad.parse::<Date>().is_err(), "{bad}");
+        let date = |text: &str| text.parse::<Date>();
+        assert_eq!(date("2027-01-31").unwrap().to_string(), "2027-01-31");
+        assert!(date("2028-02-29").is_ok());
+        let bad = "2027-02-29 2027-13-01 2027-1-1 soon 2027-01-01-01 2027-01-01T00:00:00 00:00:00";
+        for bad in bad.split(' ').chain(["", "2027-01-01 ", "2027-01-01Z"]) {
+            assert!(date(bad).is_err(), "{bad}");
         }
-        assert!("2027-01-31".parse::<Date>().unwrap() < "2027-02-01".parse().unwrap());
+        assert!(date("2027-01-31") < date("2027-02-01"));
     }
 }

@@ -171,10 +171,9 @@ fn needs(f: &mut fmt::Formatter<'_>, old: &str, new: &str) -> fmt::Result {
     let (before, after) = (list(old), list(new));
     let lost = before.iter().filter(|name| !after.contains(name));
     let gained = after.iter().filter(|name| !before.contains(name));
-    let words: Vec<_> = gained
-        .map(|name| format!("now needs `{name}`"))
-        .chain(lost.map(|name| format!("no longer needs `{name}`")))
-        .collect();
+    let gained = gained.map(|name| format!("now needs `{name}`"));
+    let lost = lost.map(|name| format!("no longer needs `{name}`"));
+    let words: Vec<_> = gained.chain(lost).collect();
     if words.is_empty() {
         return write!(f, "needs in another order: {old} -> {new}");
     }
@@ -184,10 +183,8 @@ fn needs(f: &mut fmt::Formatter<'_>, old: &str, new: &str) -> fmt::Result {
 fn field(f: &mut fmt::Formatter<'_>, of: &str, row: &Row) -> fmt::Result {
     let one = |f: &mut fmt::Formatter<'_>, field: &Field, what: &str| {
         let (name, ty, offset) = (&field.name, field.shown_type(), field.offset);
-        write!(
-            f,
-            "field `{name}` of struct {of} {what}{ty} at offset {offset}"
-        )
+        let what = format!("{what}{ty} at offset {offset}");
+        write!(f, "field `{name}` of struct {of} {what}")
     };
     let (old, new) = match (&row.old, &row.new) {
         (Some(old), Some(new)) => (old, new),
@@ -208,12 +205,8 @@ fn field(f: &mut fmt::Formatter<'_>, of: &str, row: &Row) -> fmt::Result {
     } else if old.size != new.size {
         words.push(format!("size {} -> {}", old.size, new.size));
     }
-    write!(
-        f,
-        "field `{}` of struct {of} {}",
-        old.name,
-        words.join(", ")
-    )
+    let words = words.join(", ");
+    write!(f, "field `{}` of struct {of} {words}", old.name)
 }
 
 #[cfg(test)]
@@ -255,58 +248,43 @@ mod tests {
             old,
             new,
         };
-        let cases: [(Change, &str); 13] = [
-            (size(8, 16), "struct S grew: 8 -> 16 bytes"),
-            (size(16, 8), "struct S shrank: 16 -> 8 bytes"),
-            (
-                Change::CName {
-                    of: text("S"),
-                    old: None,
-                    new: Some(text("s")),
-                },
-                "C name of struct S: none -> s",
-            ),
-            (
-                field(Some(at("a", 0)), None),
-                "field `a` of struct S removed: was u64 at offset 0",
-            ),
-            (
-                field(None, Some(at("a", 8))),
-                "field `a` of struct S added: u64 at offset 8",
-            ),
-            (
-                field(Some(at("a", 0)), Some(at("b", 0))),
-                "field `a` of struct S renamed to `b`, same bytes",
-            ),
-            (
-                field(Some(at("a", 0)), Some(at("a", 8))),
-                "field `a` of struct S moved: offset 0 -> 8",
-            ),
-            (constant(None, Some("2")), "constant MAX: 1 -> 2"),
-            (
-                constant(Some("S"), None),
-                "constant MAX of struct S removed, was 1",
-            ),
-            (
-                Change::ConstantOrder { of: None },
-                "constants are listed in another order",
-            ),
-            (
-                needs("nothing", "block"),
-                "now needs `block` (nothing -> block)",
-            ),
-            (
-                needs("block, radix", "radix"),
-                "no longer needs `block` (block, radix -> radix)",
-            ),
-            (
-                needs("a, b", "b, a"),
-                "needs in another order: a, b -> b, a",
-            ),
+        let c_name = Change::CName {
+            of: text("S"),
+            old: None,
+            new: Some(text("s")),
+        };
+        let a = || Some(at("a", 0));
+        let changes = [
+            size(8, 16),
+            size(16, 8),
+            c_name,
+            field(a(), None),
+            field(None, Some(at("a", 8))),
+            field(a(), Some(at("b", 0))),
+            field(a(), Some(at("a", 8))),
+            constant(None, Some("2")),
+            constant(Some("S"), None),
+            Change::ConstantOrder { of: None },
+            needs("nothing", "block"),
+            needs("block, radix", "radix"),
+            needs("a, b", "b, a"),
         ];
-        for (change, words) in cases {
-            assert_eq!(change.to_string(), words);
-        }
+        let found = changes.map(|change| change.to_string());
+        let words = "\
+struct S grew: 8 -> 16 bytes
+struct S shrank: 16 -> 8 bytes
+C name of struct S: none -> s
+field `a` of struct S removed: was u64 at offset 0
+field `a` of struct S added: u64 at offset 8
+field `a` of struct S renamed to `b`, same bytes
+field `a` of struct S moved: offset 0 -> 8
+constant MAX: 1 -> 2
+constant MAX of struct S removed, was 1
+constants are listed in another order
+now needs `block` (nothing -> block)
+no longer needs `block` (block, radix -> radix)
+needs in another order: a, b -> b, a";
+        assert_eq!(found.join("\n"), words);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kho_compat::{Carrier, Component, Listing, Registry, RegistryError, Versions, Writing};
+use kho_compat::{Component, Listing, Registry, RegistryError, Versions, Writing};
 
 /// The file, in the directory of the snapshots.
 pub(crate) const FILE: &str = "composites.snap";
@@ -17,18 +17,18 @@ pub(crate) fn describe(
     for component in components {
         let carrier = component
             .carrier
-            .map_or_else(String::new, |carrier| format!(", {}", carrier.id()));
+            .map(|carrier| format!(", {}", carrier.id()));
+        let carrier = carrier.unwrap_or_default();
         // Writing to a String does not fail.
         let _ = writeln!(out, "{}-v{}{carrier}", component.name, component.major());
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(out, "  {key:<18}{value}");
         };
         line("restores", &component.restores().to_string());
-        let writes: Vec<_> = component
+        let writes = component
             .writable()
-            .filter(|version| *version < component.major())
-            .map(|version| version.to_string())
-            .collect();
+            .filter(|version| *version < component.major());
+        let writes: Vec<_> = writes.map(|version| version.to_string()).collect();
         if !writes.is_empty() {
             line("writes", &writes.join(", "));
         }
@@ -36,9 +36,10 @@ pub(crate) fn describe(
         line("presence", if optional { "optional" } else { "mandatory" });
         for writing in Writing::ALL {
             let value = match writing.list {
-                Listing::None => registry
-                    .compat(component.name, writing.strings)?
-                    .to_string(),
+                Listing::None => {
+                    let compat = registry.compat(component.name, writing.strings)?;
+                    compat.to_string()
+                }
                 Listing::Versions => format!("{} = {}", component.name, component.major()),
                 Listing::Masks => component.features.to_string(),
             };
@@ -53,7 +54,6 @@ pub(crate) fn describe(
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct State {
     pub(crate) version: u32,
-    pub(crate) carrier: Option<Carrier>,
     pub(crate) lines: BTreeMap<String, String>,
 }
 
@@ -75,29 +75,21 @@ pub(crate) fn parse(text: &str) -> BTreeMap<String, State> {
     let mut current = None;
     for line in text.lines().filter(|line| !line.is_empty()) {
         if let Some(indented) = line.strip_prefix("  ") {
-            let Some((key, value)) = indented.split_once(' ') else {
-                continue;
-            };
             let state = current.as_ref().and_then(|name: &String| out.get_mut(name));
-            if let Some(state) = state {
+            if let (Some((key, value)), Some(state)) = (indented.split_once(' '), state) {
                 state.lines.insert(key.to_owned(), value.trim().to_owned());
             }
             continue;
         }
-        let (token, carrier) = line.split_once(", ").unwrap_or((line, ""));
-        let Some((name, version)) = token.rsplit_once("-v") else {
-            continue;
-        };
-        let Ok(version) = version.parse() else {
-            continue;
-        };
-        current = Some(name.to_owned());
-        let state = State {
-            version,
-            carrier: Carrier::by_id(carrier),
-            lines: BTreeMap::new(),
-        };
-        out.insert(name.to_owned(), state);
+        // The carrier may follow.
+        let token = line.split(", ").next().unwrap_or_default();
+        let version = token.rsplit_once("-v");
+        let version = version.and_then(|(name, version)| Some((name, version.parse().ok()?)));
+        if let Some((name, version)) = version {
+            current = Some(name.to_owned());
+            let lines = BTreeMap::new();
+            out.insert(name.to_owned(), State { version, lines });
+        }
     }
     out
 }

@@ -48,16 +48,12 @@ impl Added {
     /// What was added, in words.
     pub(crate) fn words(&self) -> Vec<String> {
         let head = self.head.iter().map(|key| format!("line `{key}`"));
-        let constants = self
-            .constants
-            .iter()
-            .map(|(n, v)| format!("constant {n} = {v}"));
+        let constants = self.constants.iter();
+        let constants = constants.map(|(name, value)| format!("constant {name} = {value}"));
         let structs = self.structs.iter().map(|name| format!("struct {name}"));
         let vectors = self.vectors.iter().map(|name| format!("vector `{name}`"));
-        head.chain(constants)
-            .chain(structs)
-            .chain(vectors)
-            .collect()
+        let all = head.chain(constants);
+        all.chain(structs).chain(vectors).collect()
     }
 }
 
@@ -129,36 +125,34 @@ impl Changes {
     /// Whether nothing that the old description covers changed. Something may have been added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        [&self.needs, &self.layouts, &self.constants, &self.behaviour]
-            .iter()
-            .all(|list| list.is_empty())
+        let lists = [&self.needs, &self.layouts, &self.constants, &self.behaviour];
+        lists.iter().all(|list| list.is_empty())
     }
 
     /// Everything that changed, in lines.
     pub(crate) fn details(&self) -> Vec<Detail> {
         let lists = [&self.layouts, &self.constants, &self.behaviour, &self.needs];
-        lists
-            .into_iter()
-            .flatten()
-            .flat_map(Change::details)
-            .collect()
+        let all = lists.into_iter().flatten();
+        all.flat_map(Change::details).collect()
     }
 
     /// Counts what is added as changed.
     pub(crate) fn with_added(mut self) -> Self {
         let added = std::mem::take(&mut self.added);
-        let head = added.head.into_iter();
-        self.constants
-            .extend(head.map(|key| Change::HeadAdded { key }));
+        let head = added.head.into_iter().map(|key| Change::HeadAdded { key });
         let constants = added.constants.into_iter();
-        self.constants
-            .extend(constants.map(|(name, value)| Change::ConstantAdded { name, value }));
-        let structs = added.structs.into_iter();
-        self.layouts
-            .extend(structs.map(|name| Change::StructAdded { name }));
-        let vectors = added.vectors.into_iter();
-        self.behaviour
-            .extend(vectors.map(|name| Change::VectorAdded { name }));
+        let constants = constants.map(|(name, value)| Change::ConstantAdded { name, value });
+        self.constants.extend(head.chain(constants));
+        let structs = added
+            .structs
+            .into_iter()
+            .map(|name| Change::StructAdded { name });
+        self.layouts.extend(structs);
+        let vectors = added
+            .vectors
+            .into_iter()
+            .map(|name| Change::VectorAdded { name });
+        self.behaviour.extend(vectors);
         self
     }
 
@@ -171,11 +165,9 @@ impl Changes {
                 new => self.constants.push(Change::Head { key, old, new }),
             }
         }
-        let added = after
-            .head
-            .iter()
-            .filter(|(key, _)| before.head(key).is_none());
-        self.added.head.extend(added.map(|(key, _)| key.clone()));
+        let added = after.head.iter().map(|(key, _)| key);
+        let added = added.filter(|key| before.head(key).is_none());
+        self.added.head.extend(added.cloned());
     }
 
     fn constants(&mut self, of: Option<&str>, old: &[(String, String)], new: &[(String, String)]) {
@@ -228,13 +220,10 @@ impl Changes {
                 }
             }
         }
-        let added = new
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !partners.contains(&Some(*index)));
-        self.added
-            .structs
-            .extend(added.map(|(_, added)| added.name.clone()));
+        let added = new.iter().enumerate();
+        let added = added.filter(|(index, _)| !partners.contains(&Some(*index)));
+        let added = added.map(|(_, added)| added.name.clone());
+        self.added.structs.extend(added);
     }
 
     fn layout(&mut self, before: &Struct, after: &Struct) {
@@ -297,12 +286,10 @@ impl Changes {
                 None => self.behaviour.push(Change::VectorRemoved { name }),
             }
         }
-        let added = after
-            .iter()
-            .filter(|(key, _)| value_of(&before, *key).is_none());
-        self.added
-            .vectors
-            .extend(added.map(|(key, _)| key.0.to_owned()));
+        let added = after.iter().map(|(key, _)| *key);
+        let added = added.filter(|key| value_of(&before, *key).is_none());
+        let added = added.map(|(name, _)| name.to_owned());
+        self.added.vectors.extend(added);
     }
 }
 
@@ -344,10 +331,8 @@ fn partners(old: &[Struct], new: &[Struct]) -> Vec<Option<usize>> {
             if partners.get(index) != Some(&None) {
                 continue;
             }
-            let mut free = new
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| !partners.contains(&Some(*at)));
+            let all = new.iter().enumerate();
+            let mut free = all.filter(|(at, _)| !partners.contains(&Some(*at)));
             let found = free.find(|(_, after)| is_same(before, after));
             if let (Some((at, _)), Some(partner)) = (found, partners.get_mut(index)) {
                 *partner = Some(at);
@@ -371,13 +356,14 @@ fn rows(old: &[Field], new: &[Field]) -> Vec<Row> {
             old.iter().find(same)
         })
     };
-    let mut rows: Vec<Row> = Vec::new();
-    for field in new {
-        rows.push(Row {
-            old: partner(field).cloned(),
-            new: Some(field.clone()),
-        });
-    }
+    let row = |old: Option<&Field>, new: Option<&Field>| Row {
+        old: old.cloned(),
+        new: new.cloned(),
+    };
+    let mut rows: Vec<_> = new
+        .iter()
+        .map(|field| row(partner(field), Some(field)))
+        .collect();
     for field in old {
         if rows.iter().any(|row| row.old.as_ref() == Some(field)) {
             continue;
@@ -388,13 +374,7 @@ fn rows(old: &[Field], new: &[Field]) -> Vec<Row> {
             at.is_some_and(|other| other.offset > field.offset)
         };
         let at = rows.iter().position(behind).unwrap_or(rows.len());
-        rows.insert(
-            at,
-            Row {
-                old: Some(field.clone()),
-                new: None,
-            },
-        );
+        rows.insert(at, row(Some(field), None));
     }
     rows
 }
@@ -408,10 +388,9 @@ pub(crate) fn lines(old: &str, new: &str) -> Vec<String> {
         ChangeTag::Insert => Some('+'),
         ChangeTag::Equal => None,
     };
-    diff.iter_all_changes()
-        .filter_map(|change| {
-            let sign = sign(change.tag())?;
-            Some(format!("{sign} {}", change.value().trim_end()))
-        })
-        .collect()
+    let lines = diff.iter_all_changes().filter_map(|change| {
+        let sign = sign(change.tag())?;
+        Some(format!("{sign} {}", change.value().trim_end()))
+    });
+    lines.collect()
 }

@@ -17,9 +17,8 @@ pub(crate) fn update(text: &str, described: &[Described]) -> Result<String, Stri
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<!-- generated: ") {
         let (name, after) = after.split_once(" -->").ok_or("a mark has no end")?;
-        let (_, after) = after
-            .split_once(END)
-            .ok_or_else(|| format!("the part `{name}` has no {END}"))?;
+        let end = after.split_once(END);
+        let (_, after) = end.ok_or_else(|| format!("the part `{name}` has no {END}"))?;
         let part = match name {
             "rules" => rules(),
             "layouts" => layouts(described),
@@ -36,15 +35,9 @@ fn rules() -> String {
     let mut out =
         String::from("| rule | weight | what it finds | why | mend |\n|---|---|---|---|---|\n");
     for rule in RULES {
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {} | {} | {} |",
-            rule.id,
-            rule.severity.id(),
-            rule.what,
-            rule.reason,
-            rule.mend
-        );
+        let (id, weight, what) = (rule.id, rule.severity.id(), rule.what);
+        let (reason, mend) = (rule.reason, rule.mend);
+        let _ = writeln!(out, "| `{id}` | {weight} | {what} | {reason} | {mend} |");
     }
     out
 }
@@ -60,11 +53,8 @@ fn layouts(described: &[Described]) -> String {
         if !component.summary.is_empty() {
             let _ = writeln!(out, "{}.\n", sentence(component.summary));
         }
-        let _ = writeln!(
-            out,
-            "| | |\n|---|---|\n| crate | `{}` |",
-            component.crate_name
-        );
+        let name = component.crate_name;
+        let _ = writeln!(out, "| | |\n|---|---|\n| crate | `{name}` |");
         for (key, value) in &abi.head {
             let _ = writeln!(out, "| {key} | {} |", cell(value));
         }
@@ -81,14 +71,9 @@ fn layouts(described: &[Described]) -> String {
                 layout.name, layout.size, layout.align
             );
             for field in &layout.fields {
-                let _ = writeln!(
-                    out,
-                    "| {} | {} | `{}` | `{}` |",
-                    field.offset,
-                    field.size,
-                    field.name,
-                    field.shown_type()
-                );
+                let (offset, size, name) = (field.offset, field.size, &field.name);
+                let ty = field.shown_type();
+                let _ = writeln!(out, "| {offset} | {size} | `{name}` | `{ty}` |");
             }
             if !layout.constants.is_empty() {
                 let list = layout.constants.iter();

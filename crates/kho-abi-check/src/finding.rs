@@ -113,11 +113,12 @@ pub struct Finding {
     pub allowed: Option<String>,
 }
 
-impl Finding {
-    pub(crate) fn new(rule: &Rule, component: &str, title: impl Into<String>) -> Self {
-        Self {
-            rule: rule.id,
-            severity: rule.severity,
+impl Rule {
+    /// What this rule found.
+    pub(crate) fn found(&self, component: &str, title: impl Into<String>) -> Finding {
+        Finding {
+            rule: self.id,
+            severity: self.severity,
             component: component.to_owned(),
             title: title.into(),
             details: Vec::new(),
@@ -128,6 +129,13 @@ impl Finding {
         }
     }
 
+    /// What this rule found, with what mends it whatever it is.
+    pub(crate) fn with_mend(&self, component: &str, title: impl Into<String>) -> Finding {
+        self.found(component, title).mend(self.mend)
+    }
+}
+
+impl Finding {
     pub(crate) fn details(mut self, details: impl IntoIterator<Item: Into<Detail>>) -> Self {
         self.details.extend(details.into_iter().map(Into::into));
         self
@@ -138,8 +146,8 @@ impl Finding {
         self
     }
 
-    pub(crate) fn at(mut self, place: Option<Place>) -> Self {
-        self.place = place;
+    pub(crate) fn at(mut self, place: impl Into<Option<Place>>) -> Self {
+        self.place = place.into();
         self
     }
 

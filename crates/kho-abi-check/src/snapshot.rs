@@ -217,14 +217,9 @@ impl Abi {
                 layout.name, layout.size, layout.align
             );
             for field in &layout.fields {
-                let _ = writeln!(
-                    out,
-                    "  {:>6} {:>6}  {}: {}",
-                    field.offset,
-                    field.size,
-                    field.name,
-                    field.shown_type()
-                );
+                let (offset, size, name) = (field.offset, field.size, &field.name);
+                let ty = field.shown_type();
+                let _ = writeln!(out, "  {offset:>6} {size:>6}  {name}: {ty}");
             }
             for (name, value) in &layout.constants {
                 let _ = writeln!(out, "  const {name} = {value}");

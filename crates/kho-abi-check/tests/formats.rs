@@ -155,10 +155,8 @@ fn markdown_shows_the_fields_in_a_table_and_escapes_the_rest() {
         text.starts_with("<!-- abi-check -->\n## ❌ ABI check: broken\n"),
         "{text}"
     );
-    holds(
-        &text,
-        "| **changed** | `size` | 8 | 8 | `u64` | 0 | 8 | `u64` |",
-    );
+    let expected = "| **changed** | `size` | 8 | 8 | `u64` | 0 | 8 | `u64` |";
+    holds(&text, expected);
     holds(&text, "| added | `more` | | | | 16 | 8 | `u64` |");
     let table = text.lines().filter(|line| line.starts_with('|'));
     let columns: Vec<_> = table.map(|line| line.matches('|').count()).collect();

@@ -42,17 +42,13 @@ fn the_tracker_bitmap_grew_to_a_page_under_kho_v1() {
     let report = change(kho(&[bitmap_of_512]), kho(&[bitmap_of_a_page]), false);
     expect(&report, 1, &["error abi-changed-layout"]);
     let finding = one(&report, "abi-changed-layout");
-    assert_eq!(
-        finding.title,
-        "the layout of kho-v1 changed, its version did not"
-    );
-    assert_eq!(
-        finding.details,
-        [
-            "struct Bitmap grew: 512 -> 4096 bytes",
-            "field `bits` of struct Bitmap changed type: u64[64] -> u64[512]",
-        ]
-    );
+    let expected = "the layout of kho-v1 changed, its version did not";
+    assert_eq!(finding.title, expected);
+    let expected = [
+        "struct Bitmap grew: 512 -> 4096 bytes",
+        "field `bits` of struct Bitmap changed type: u64[64] -> u64[512]",
+    ];
+    assert_eq!(finding.details, expected);
 }
 
 fn depths() -> Result<Text, Failure> {
@@ -79,11 +75,8 @@ fn the_tree_got_deeper_on_16_kib_pages_under_kho_v3() {
     };
     let report = Fake::new("", &[kho]).check_vectors(&[kho], &[fixed]);
     expect(&report, 1, &["error abi-changed-behaviour"]);
-    told(
-        &report,
-        "abi-changed-behaviour",
-        "- 16384: 4\n    + 16384: 5",
-    );
+    let expected = "- 16384: 4\n    + 16384: 5";
+    told(&report, "abi-changed-behaviour", expected);
 }
 
 mod memfd_v1 {
@@ -148,15 +141,12 @@ fn luo_v1_became_v5_over_versions_of_development_trees() {
     fake.release("0.2.0");
     let after = leak(luo(Generation::new(5).layouts(&[luo_ser])).subtree("LUO"));
     // All at once, it is a gap.
-    expect(
-        &fake.bless(&[after]),
-        1,
-        &[
-            "allowed version-bumped",
-            "error version-skipped",
-            "info dependents",
-        ],
-    );
+    let expected = [
+        "allowed version-bumped",
+        "error version-skipped",
+        "info dependents",
+    ];
+    expect(&fake.bless(&[after]), 1, &expected);
     // Step by step, as it was developed, each version leaves its snapshot.
     fake.git(&["checkout", "-q", "-f", "change"]);
     fake.git(&["clean", "-fdq"]);
@@ -194,10 +184,8 @@ fn a_comment_that_lies_is_told() {
     let report = fake.check(&[kho]);
     expect(&report, 0, &["warning comment-contradicts"]);
     let finding = one(&report, "comment-contradicts");
-    assert_eq!(
-        finding.title,
-        "the comment says kho-v3, the constant kho-v4"
-    );
+    let expected = "the comment says kho-v3, the constant kho-v4";
+    assert_eq!(finding.title, expected);
     // One that names the version too tells the history.
     fake.edit(ABI, "kho-v3", "kho-v4`, after `kho-v3");
     expect(&fake.check(&[kho]), 0, &[]);
@@ -217,8 +205,6 @@ fn a_renamed_field_is_told_as_that() {
     let after: &[fn() -> Layout] = &[|| file_ser("serialized_data")];
     let report = change(luo(before), luo(after), false);
     expect(&report, 1, &["error abi-changed-layout"]);
-    assert_eq!(
-        one(&report, "abi-changed-layout").details,
-        ["field `data` of struct FileSer renamed to `serialized_data`, same bytes"]
-    );
+    let expected = ["field `data` of struct FileSer renamed to `serialized_data`, same bytes"];
+    assert_eq!(one(&report, "abi-changed-layout").details, expected);
 }

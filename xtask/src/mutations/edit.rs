@@ -116,18 +116,17 @@ impl Edit {
         match (&self.from, &self.to) {
             (None, None) => {}
             (Some(_), None) => return Err("`from` without `to`".to_owned()),
-            (None, Some(to)) => splice(
-                part.value.clone().ok_or_else(|| lacks("value"))?,
-                to.clone(),
-            ),
+            (None, Some(to)) => {
+                let value = part.value.clone().ok_or_else(|| lacks("value"))?;
+                splice(value, to.clone());
+            }
             (Some(from), Some(to)) => {
                 let places = places(text, &whole, from)?;
                 if places.is_empty() || places.len() > 1 && !self.all {
                     let count = places.len();
-                    let others = others(files, krate, from)?;
+                    let (path, others) = (&found.path, others(files, krate, from)?);
                     return Err(format!(
-                        "{} has {from:?} {count} times; it stands in {others}",
-                        found.path
+                        "{path} has {from:?} {count} times; it stands in {others}"
                     ));
                 }
                 places.into_iter().for_each(|at| splice(at, to.clone()));
@@ -154,8 +153,9 @@ impl Edit {
         }
         if let Some(doc) = &self.doc {
             let lines: Vec<_> = doc.lines().map(|line| format!("/// {line}")).collect();
+            let docs = part.docs.clone();
             splice(
-                part.docs.clone().ok_or_else(|| lacks("documentation"))?,
+                docs.ok_or_else(|| lacks("documentation"))?,
                 lines.join("\n"),
             );
         }
@@ -174,12 +174,9 @@ impl Edit {
             let [other] = others.as_slice() else {
                 return Err(format!("`{other}` is ambiguous"));
             };
-            let at = other.part.whole.start;
-            out.push(Splice {
-                file: other.file.name.clone(),
-                at: at..at,
-                text: format!("{moved}\n"),
-            });
+            let (file, at) = (other.file.name.clone(), other.part.whole.start);
+            let (at, text) = (at..at, format!("{moved}\n"));
+            out.push(Splice { file, at, text });
         }
         Ok(out)
     }
@@ -216,8 +213,8 @@ impl Edit {
                 .read(file)
                 .ok_or_else(|| format!("there is no {file}"))?;
             let old = text.lines().find(|line| line.starts_with(start));
-            let old =
-                old.ok_or_else(|| format!("{file} has no line that begins with `{start}`"))?;
+            let lacks = || format!("{file} has no line that begins with `{start}`");
+            let old = old.ok_or_else(lacks)?;
             let new = match old.split_once("version = \"") {
                 Some((head, rest)) => {
                     let (_, tail) = rest.split_once('"').unwrap_or_default();
@@ -256,22 +253,18 @@ fn others(files: &Files, krate: &str, from: &str) -> Result<String, String> {
             }
         }
     }
-    Ok(if out.is_empty() {
-        "no item of the crate".to_owned()
-    } else {
-        out.join(", ")
-    })
+    if out.is_empty() {
+        out.push("no item of the crate".to_owned());
+    }
+    Ok(out.join(", "))
 }
 
 /// The place of the only element of a list that has the tokens `element`, with a comma beside it.
 fn element_of(text: &str, list: &Range<usize>, element: &str) -> Result<Range<usize>, String> {
     let places = places(text, list, element)?;
     let [at] = places.as_slice() else {
-        return Err(format!(
-            "{element:?} is {} times in {}",
-            places.len(),
-            slice(text, list)
-        ));
+        let (count, all) = (places.len(), slice(text, list));
+        return Err(format!("{element:?} is {count} times in {all}"));
     };
     let tail = slice(text, &(at.end..list.end)).trim_start();
     let head = slice(text, &(list.start..at.start)).trim_end();
@@ -290,10 +283,8 @@ fn move_file(files: &mut Files, file: &CrateFile, to: &str) {
         && let Some((parent, at)) = &file.declared
     {
         let (above, _) = parent.rsplit_once('/').unwrap_or_default();
-        let path = to
-            .strip_prefix(above)
-            .unwrap_or(&to)
-            .trim_start_matches('/');
+        let path = to.strip_prefix(above).unwrap_or(&to);
+        let path = path.trim_start_matches('/');
         let mut text = files.read(parent).unwrap_or_default();
         text.insert_str(at.start, &format!("#[path = \"{path}\"]\n"));
         files.write(parent, Some(text));
@@ -404,10 +395,8 @@ at = 'struct S.two', move_before = 'struct S.one' | /// One.\n    pub one: U32,\
     fn an_item_is_found_in_whatever_file_of_the_crate_it_stands() {
         let (head, rest) = ABI.split_once("/// A struct.").unwrap();
         let (item, rest) = rest.split_once("const _").unwrap();
-        let moved = item
-            .replace('\n', "\n\n")
-            .replace(',', ",\n")
-            .replace(": U64", "\n:\nU64");
+        let moved = item.replace('\n', "\n\n").replace(',', ",\n");
+        let moved = moved.replace(": U64", "\n:\nU64");
         let abi = format!("{head}const _{rest}");
         let mut files = files(&[
             ("lib.rs", "mod abi; mod v1;"),
@@ -419,10 +408,8 @@ at = 'struct S.two', move_before = 'struct S.one' | /// One.\n    pub one: U32,\
         assert_eq!(text, moved.replace("U64", "I64"));
         apply(&mut files, "at = 'struct v1::S', move_to = 'v2.rs'").unwrap();
         assert_eq!(files.read("crates/c/src/v1/mod.rs"), None);
-        assert_eq!(
-            files.read("crates/c/src/lib.rs").unwrap(),
-            "mod abi; #[path = \"v1/v2.rs\"]\nmod v1;"
-        );
+        let expected = "mod abi; #[path = \"v1/v2.rs\"]\nmod v1;";
+        assert_eq!(files.read("crates/c/src/lib.rs").unwrap(), expected);
         apply(&mut files, "at = 'struct v1::S.two', to = 'U8'").unwrap();
     }
 
@@ -431,18 +418,13 @@ at = 'struct S.two', move_before = 'struct S.one' | /// One.\n    pub one: U32,\
         let mut files = files(&[("lib.rs", LIB), ("abi.rs", ABI), ("v2.rs", ABI)]);
         let mut error = |edit: &str| apply(&mut files, edit).unwrap_err();
         let of = |text: &str| format!("at = '{text}', to = '1'");
-        assert_eq!(
-            error(&of("const VERS")),
-            "c has no `const VERS`; it has abi::VERSION, v2::VERSION"
-        );
-        assert_eq!(
-            error(&of("fn add")),
-            "c has no `fn add`; it has abi::S::sum, v2::S::sum"
-        );
-        assert_eq!(
-            error("at = 'fn sum', from = 'three', to = '1'"),
-            "`fn sum`: fn c::abi::S::sum has \"three\" 0 times; it stands in no item of the crate"
-        );
+        let expected = "c has no `const VERS`; it has abi::VERSION, v2::VERSION";
+        assert_eq!(error(&of("const VERS")), expected);
+        let expected = "c has no `fn add`; it has abi::S::sum, v2::S::sum";
+        assert_eq!(error(&of("fn add")), expected);
+        let expected =
+            "`fn sum`: fn c::abi::S::sum has \"three\" 0 times; it stands in no item of the crate";
+        assert_eq!(error("at = 'fn sum', from = 'three', to = '1'"), expected);
         assert_eq!(
             error("at = 'fn sum', from = 'two:', to = '1'"),
             "`fn sum`: fn c::abi::S::sum has \"two:\" 0 times; it stands in struct abi::S, struct v2::S"
@@ -450,9 +432,7 @@ at = 'struct S.two', move_before = 'struct S.one' | /// One.\n    pub one: U32,\
         let text = ABI.replace("VERSION", "OTHER") + "mod m { pub const OTHER: u32 = 1; }";
         files.write("crates/c/src/abi.rs", Some(text));
         let mut error = |edit: &str| apply(&mut files, edit).unwrap_err();
-        assert_eq!(
-            error(&of("const OTHER")),
-            "`const OTHER`: ambiguous: const c::abi::OTHER, const c::abi::m::OTHER"
-        );
+        let expected = "`const OTHER`: ambiguous: const c::abi::OTHER, const c::abi::m::OTHER";
+        assert_eq!(error(&of("const OTHER")), expected);
     }
 }

@@ -77,9 +77,8 @@ impl Files {
                 let snapshots = files.root.join("abi-snapshots").join(&name);
                 snapshots.exists().then_some(name)
             });
-            files
-                .homes
-                .extend(names.map(|name| (name, krate.to_string())));
+            let homes = names.map(|name| (name, krate.to_string()));
+            files.homes.extend(homes);
         }
         Ok(files)
     }
@@ -107,10 +106,8 @@ impl Files {
         let home = self.homes.get(component).map(String::as_str);
         home.ok_or_else(|| {
             let known: Vec<_> = self.homes.keys().map(String::as_str).collect();
-            format!(
-                "no crate declares `{component}`; declared: {}",
-                known.join(", ")
-            )
+            let known = known.join(", ");
+            format!("no crate declares `{component}`; declared: {known}")
         })
     }
 
@@ -179,17 +176,13 @@ impl Files {
             let is_root = next == 1 || stem == "mod";
             for module in &file.source.modules {
                 let relative = module.path.join("/");
-                let own = if is_root {
-                    dir.to_owned()
-                } else {
-                    format!("{dir}/{stem}")
-                };
                 let names = match &module.file {
                     Some(path) => vec![format!("{dir}/{path}")],
-                    None => vec![
-                        format!("{own}/{relative}.rs"),
-                        format!("{own}/{relative}/mod.rs"),
-                    ],
+                    None => {
+                        let below = if is_root { "" } else { &format!("/{stem}") };
+                        let own = format!("{dir}{below}/{relative}");
+                        vec![format!("{own}.rs"), format!("{own}/mod.rs")]
+                    }
                 };
                 for name in names {
                     let Some(source) = self.parse(&name)? else {
@@ -217,9 +210,8 @@ impl Files {
         let part = part.trim_start_matches('.');
         let query: Vec<_> = path.split("::").collect();
         let files = self.crate_files(krate)?;
-        let mut found: Vec<_> = entries(&files)
-            .filter(|(_, entry)| entry.kind == kind)
-            .collect();
+        let found = entries(&files).filter(|(_, entry)| entry.kind == kind);
+        let mut found: Vec<_> = found.collect();
         let mut near: Vec<_> = found.iter().map(|(file, entry)| file.path(entry)).collect();
         found.retain(|(file, entry)| match kind {
             "component" if name_of(&files, file, entry).as_deref() == Some(path) => true,
@@ -240,10 +232,8 @@ impl Files {
                 near.retain(|path| path.contains(last));
             }
             near.dedup();
-            return Err(format!(
-                "{krate} has no `{kind} {path}`; it has {}",
-                near.join(", ")
-            ));
+            let near = near.join(", ");
+            return Err(format!("{krate} has no `{kind} {path}`; it has {near}"));
         }
         let found = found.into_iter().map(|(file, entry)| {
             let mut out = Found {
@@ -253,11 +243,10 @@ impl Files {
                 missing: None,
             };
             // What a generation says is asked of the one that the component writes by default.
-            let of_generation = kind == "component" && OF_GENERATION.contains(&part);
-            let written = entry
-                .part("written")
-                .filter(|_| of_generation)
-                .and_then(|written| item(&files, file, written, "generation"));
+            let of_generation =
+                kind == "component" && OF_GENERATION.split(' ').any(|of| of == part);
+            let written = entry.part("written").filter(|_| of_generation);
+            let written = written.and_then(|written| item(&files, file, written, "generation"));
             let (file, entry, prefix) = match written {
                 Some((file, generation)) => (file, generation, ""),
                 None if of_generation => (file, entry, "written."),
@@ -267,12 +256,11 @@ impl Files {
             match (part, entry.part(&format!("{prefix}{part}"))) {
                 ("", _) => {}
                 (_, None) => {
-                    let new = entry
-                        .part(&format!("{prefix}new"))
-                        .map(|new| (new.whole.end, part.to_owned()));
+                    let new = entry.part(&format!("{prefix}new"));
+                    let new = new.map(|new| (new.whole.end, part.to_owned()));
                     let names: Vec<_> = entry.parts.iter().map(|(name, _)| name.as_str()).collect();
-                    let error =
-                        || format!("{} has no `{part}`; it has {}", out.path, names.join(", "));
+                    let (path, names) = (&out.path, names.join(", "));
+                    let error = || format!("{path} has no `{part}`; it has {names}");
                     out.missing = Some(new.ok_or_else(error)?);
                 }
                 (_, Some(given)) => {
@@ -297,15 +285,7 @@ fn entries<'a>(files: &'a [CrateFile]) -> impl Iterator<Item = (&'a CrateFile, &
 }
 
 /// What a component takes from its generation.
-const OF_GENERATION: [&str; 7] = [
-    "version",
-    "needs",
-    "lists",
-    "layouts",
-    "constants",
-    "variants",
-    "since",
-];
+const OF_GENERATION: &str = "version needs lists layouts constants variants since";
 
 /// The item of this kind that `part`, a path, names in a crate: of several, that of the same file, or a public
 /// one.
@@ -316,19 +296,14 @@ fn item<'a>(
     kind: &str,
 ) -> Option<(&'a CrateFile, &'a Entry)> {
     let value = slice(&file.source.text, part.value.as_ref()?);
-    let query = value
-        .split("::")
-        .filter(|part| !["crate", "self", "super"].contains(part));
-    let query: Vec<_> = query.collect();
+    let mut query: Vec<_> = value.split("::").collect();
+    query.retain(|part| !["crate", "self", "super"].contains(part));
     let is_named =
         |(file, entry): &(&CrateFile, &Entry)| entry.kind == kind && file.has(entry, &query);
     let named = entries(files).filter(is_named);
     named.min_by_key(|(of, entry)| {
-        (
-            of.name != file.name,
-            !entry.is_public,
-            entry.is_optional || of.is_optional,
-        )
+        let is_optional = entry.is_optional || of.is_optional;
+        (of.name != file.name, !entry.is_public, is_optional)
     })
 }
 

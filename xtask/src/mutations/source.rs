@@ -25,10 +25,8 @@ fn flatten(stream: TokenStream, source: &str, out: &mut Vec<Token>) {
     for tree in stream {
         let at = tree.span().byte_range();
         // The tokens that a documentation comment stands for are all at its place.
-        if ["//", "/*"]
-            .iter()
-            .any(|start| slice(source, &at).starts_with(start))
-        {
+        let start = slice(source, &at);
+        if start.starts_with("//") || start.starts_with("/*") {
             continue;
         }
         let TokenTree::Group(group) = tree else {
@@ -36,18 +34,14 @@ fn flatten(stream: TokenStream, source: &str, out: &mut Vec<Token>) {
             out.push(Token { text, at });
             continue;
         };
-        let (open, close) = (
-            group.span_open().byte_range(),
-            group.span_close().byte_range(),
-        );
-        let text = slice(source, &open).to_owned();
-        out.push(Token { text, at: open });
+        let token = |at: Range<usize>| Token {
+            text: slice(source, &at).to_owned(),
+            at,
+        };
+        out.push(token(group.span_open().byte_range()));
         flatten(group.stream(), source, out);
-        if out.last().is_some_and(|last| last.text == ",") {
-            out.pop();
-        }
-        let text = slice(source, &close).to_owned();
-        out.push(Token { text, at: close });
+        out.pop_if(|last| last.text == ",");
+        out.push(token(group.span_close().byte_range()));
     }
 }
 
@@ -158,9 +152,9 @@ impl Source {
             modules,
         };
         let (path, is_optional) = (&[], false);
-        file.items
-            .iter()
-            .for_each(|item| out.item(item, Inside { path, is_optional }));
+        for item in &file.items {
+            out.item(item, Inside { path, is_optional });
+        }
         Ok(out)
     }
 
@@ -285,9 +279,9 @@ impl Source {
                 let at = at.list(Some(&brace.span));
                 self.add("mod", inside, &item.ident, &item.attrs, at);
                 let path = &path;
-                items
-                    .iter()
-                    .for_each(|item| self.item(item, Inside { path, is_optional }));
+                for item in items {
+                    self.item(item, Inside { path, is_optional });
+                }
             }
             Item::Macro(item) => {
                 let mut first = String::new();
@@ -373,12 +367,8 @@ fn parts_of(expr: &Expr, of: &str) -> Option<Vec<(String, Part)>> {
     };
     while let Expr::MethodCall(call) = inner {
         let start = call.dot_token.span().byte_range().start;
-        add(
-            &call.method.to_string(),
-            start,
-            &call.paren_token.span,
-            call.args.last(),
-        );
+        let name = call.method.to_string();
+        add(&name, start, &call.paren_token.span, call.args.last());
         inner = &call.receiver;
     }
     let Expr::Call(call) = inner else { return None };
@@ -398,12 +388,10 @@ fn parts_of(expr: &Expr, of: &str) -> Option<Vec<(String, Part)>> {
         ((*name).to_owned(), part)
     }));
     if let Some(written) = call.args.iter().nth(1).and_then(written) {
-        parts.extend(
-            parts_of(written, "Generation")
-                .into_iter()
-                .flatten()
-                .map(|(name, part)| (format!("written.{name}"), part)),
-        );
+        let own = parts_of(written, "Generation")
+            .unwrap_or_default()
+            .into_iter();
+        parts.extend(own.map(|(name, part)| (format!("written.{name}"), part)));
         parts.push(("written".to_owned(), Part::new(written).value(written)));
     }
     Some(parts)
@@ -430,9 +418,8 @@ fn written(list: &Expr) -> Option<&Expr> {
     };
     let is_written = |expr: &&Expr| {
         let text = expr.to_token_stream().to_string();
-        !["#", "read_only", "experimental"]
-            .iter()
-            .any(|word| text.contains(word))
+        let mut words = ["#", "read_only", "experimental"].iter();
+        !words.any(|word| text.contains(word))
     };
     list.elems.iter().rfind(is_written)
 }

@@ -5,51 +5,47 @@ use std::fs;
 
 use super::Check;
 use super::variants::is_label;
-use crate::describe::Described;
 use crate::diff::Changes;
 use crate::tree::{Tree, join};
 use crate::{Error, composites, docs, snapshot};
 
 impl Check<'_> {
-    pub(super) fn bless(&mut self) -> Result<(), Error> {
-        for generation in self.described.clone() {
+    pub(super) fn bless(&self) -> Result<(), Error> {
+        for generation in &self.described {
             let component = generation.component;
             let (series, version) = (generation.series(), generation.version());
-            let name = series.as_str();
             // A name that is none of the grammar could lead out of the directory.
             if kho_compat::Token::new(component.name, version.number).is_err()
                 || generation.variant.is_some_and(|one| !is_label(one.label))
+                || self.failed.iter().any(|(name, _)| *name == component.name)
             {
                 continue;
             }
-            if self
-                .failed
-                .iter()
-                .any(|(failed, _)| *failed == component.name)
-            {
-                continue;
-            }
-            let path = self.snapshot(name, version);
-            let work = self.history.work(name, version);
+            let path = self.snapshot(&series, version);
+            let work = self.history.work(&series, version);
             if work.is_some_and(|text| text == generation.beside(text)) {
                 continue;
             }
             // Without a repository nothing tells what is history: what is there is taken for it.
             // What was taken away on purpose comes back as it was, or with more of the same.
-            let there = work.is_some();
-            if let Some(past) = self.history.past(name, version).cloned() {
-                let now = generation.beside(&past.text);
-                let changes = Changes::of(&past.text, &now);
-                let more = past.text == now
-                    || changes.is_empty()
-                        && self.only_guards(&generation, &changes.added, &past.text);
-                if there || !more {
-                    continue;
+            let text = match self.history.past(&series, version) {
+                None => generation.text().to_owned(),
+                Some(past) => {
+                    let now = generation.beside(&past.text);
+                    let changes = Changes::of(&past.text, &now);
+                    let guards = || self.only_guards(generation, &changes.added, &past.text);
+                    let more = past.text == now || changes.is_empty() && guards();
+                    if work.is_some() || !more {
+                        continue;
+                    }
+                    now
                 }
-                self.snapshot_file(&generation, &path, &now)?;
-                continue;
-            }
-            self.snapshot_file(&generation, &path, generation.text())?;
+            };
+            // As insta writes it from the test of its crate.
+            let package = self.packages.get(component.crate_name);
+            let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
+            let source = source.as_deref().unwrap_or("abi-check");
+            self.write(&path, &snapshot::file(source, &text))?;
         }
         if let Some((path, text)) = self.composites() {
             let file = snapshot::file("abi-check", &text);
@@ -57,29 +53,16 @@ impl Check<'_> {
                 self.write(&path, &file)?;
             }
         }
-        if let Some(path) = self.project.docs.clone()
-            && let Some(text) = self.work.read(&path)
+        if let Some(path) = &self.project.docs
+            && let Some(text) = self.work.read(path)
         {
             let updated = docs::update(&text, &self.described);
             let updated = updated.map_err(|error| Error::File(path.clone(), error))?;
             if updated != text {
-                self.write(&path, &updated)?;
+                self.write(path, &updated)?;
             }
         }
         Ok(())
-    }
-
-    /// Writes the snapshot of a generation as insta has it from the test of its crate.
-    fn snapshot_file(
-        &mut self,
-        generation: &Described,
-        path: &str,
-        text: &str,
-    ) -> Result<(), Error> {
-        let package = self.packages.get(generation.component.crate_name);
-        let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
-        let source = source.unwrap_or_else(|| "abi-check".to_owned());
-        self.write(path, &snapshot::file(&source, text))
     }
 
     /// The path and the text of the strings, where the components make up a registry.
@@ -89,14 +72,14 @@ impl Check<'_> {
         Some((join(&self.project.snapshots, composites::FILE), text))
     }
 
-    fn write(&mut self, path: &str, text: &str) -> Result<(), Error> {
+    fn write(&self, path: &str, text: &str) -> Result<(), Error> {
         let file = self.project.root.join(path);
         let error = |error| Error::Write(path.to_owned(), error);
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir).map_err(error)?;
         }
         fs::write(&file, text).map_err(error)?;
-        self.written.push(path.to_owned());
+        self.written.borrow_mut().push(path.to_owned());
         Ok(())
     }
 }

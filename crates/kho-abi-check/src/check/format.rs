@@ -1,17 +1,18 @@
 //! What the source of a format has to hold to, beyond what the compiler asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quote::ToTokens;
 
 use super::Check;
 use crate::finding::{Finding, Place};
 use crate::history::{is_experiment, parts};
-use crate::rules;
+use crate::rules::{self, Rule};
 use crate::snapshot::{Abi, Struct};
 use crate::source::{Sources, StructItem};
 
 /// Everything that some snapshot holds.
+#[derive(Default)]
 struct Guarded {
     structs: Vec<Struct>,
     /// By name; of an experiment, with its number, for its own module alone.
@@ -21,81 +22,60 @@ struct Guarded {
 }
 
 impl Check<'_> {
-    pub(super) fn source(&mut self) {
+    pub(super) fn source(&self) {
         let guarded = self.guarded();
-        let mut crates: Vec<_> = self
-            .own
-            .iter()
-            .map(|component| component.crate_name)
-            .collect();
-        crates.sort_unstable();
-        crates.dedup();
-        for name in crates {
-            let Some(dir) = self.packages.get(name).map(super::Package::source) else {
-                continue;
-            };
-            let component = self
-                .own
-                .iter()
-                .find(|component| component.crate_name == name);
-            let component = component.map_or("", |component| component.name);
-            let sources = self.library.get(&dir);
-            let findings = judge(sources, &guarded, component);
-            self.findings.extend(findings);
+        // By crate, the first component of each.
+        let mut crates = BTreeMap::new();
+        for component in &self.own {
+            crates.entry(component.crate_name).or_insert(*component);
+        }
+        for component in crates.into_values() {
+            if let Some(sources) = self.sources(component) {
+                let found = judge(&sources, &guarded, component.name);
+                self.findings.borrow_mut().extend(found);
+            }
         }
     }
 
     /// Vectors that could not be made.
-    pub(super) fn vectors(&mut self) {
-        let found = self.failed.iter().map(|(component, failed)| {
+    pub(super) fn vectors(&self) {
+        for (component, failed) in &self.failed {
             let title = format!("vector `{}` of {component} could not be made", failed.name);
-            Finding::new(&rules::VECTOR_FAILED, component, title)
-                .details([failed.cause.to_string()])
-                .mend(rules::VECTOR_FAILED.mend)
-        });
-        self.findings.extend(found);
+            let finding = rules::VECTOR_FAILED.with_mend(component, title);
+            self.add(finding.details([failed.cause.to_string()]));
+        }
     }
 
     /// The comments beside versions.
-    pub(super) fn comments(&mut self) {
+    pub(super) fn comments(&self) {
         let mut seen = Vec::new();
-        for generation in self.described.clone() {
-            let component = generation.component;
-            let Some(dir) = self.source_dir(component) else {
-                continue;
-            };
-            let name = component.name;
-            let sources = self.library.get(&dir);
-            let Some(constant) = sources.version_const(name, generation.generation.number) else {
-                continue;
-            };
+        for generation in &self.described {
+            let name = generation.component.name;
+            let sources = self.sources(generation.component);
+            let constant = sources.as_ref();
+            let constant = constant
+                .and_then(|sources| sources.version_const(name, generation.generation.number));
+            let Some(constant) = constant else { continue };
             let Ok(version) = constant.value.parse::<u32>() else {
                 continue;
             };
-            let place = Some(constant.place.clone());
             // A component may be declared twice.
-            if seen.contains(&place) {
+            if seen.contains(&constant.place) {
                 continue;
             }
-            seen.push(place.clone());
+            seen.push(constant.place.clone());
             let named = versions(&constant.docs, name);
-            let (Some(other), false) = (named.first(), named.contains(&version)) else {
-                continue;
-            };
-            let title = format!("the comment says {name}-v{other}, the constant {name}-v{version}");
-            let finding = Finding::new(&rules::COMMENT_CONTRADICTS, name, title)
-                .at(place)
-                .mend(rules::COMMENT_CONTRADICTS.mend);
-            self.add(finding);
+            if let (Some(other), false) = (named.first(), named.contains(&version)) {
+                let title =
+                    format!("the comment says {name}-v{other}, the constant {name}-v{version}");
+                let finding = rules::COMMENT_CONTRADICTS.with_mend(name, title);
+                self.add(finding.at(constant.place.clone()));
+            }
         }
     }
 
     fn guarded(&self) -> Guarded {
-        let mut out = Guarded {
-            structs: Vec::new(),
-            constants: BTreeSet::new(),
-            values: BTreeSet::new(),
-        };
+        let mut out = Guarded::default();
         // What a variant says differs stands in the source as its generation has it.
         let whole = self.described.iter().filter(|one| one.variant.is_none());
         let described = whole.map(|one| {
@@ -110,15 +90,12 @@ impl Check<'_> {
         let experiments = experiments.map(|(version, text)| (Some(version.number), text.as_str()));
         let texts = described.chain(experiments);
         for (experiment, abi) in texts.filter_map(|(of, text)| Some((of, Abi::parse(text)?))) {
-            out.values
-                .extend(abi.head.into_iter().map(|(_, value)| value));
-            let constants = abi.constants.into_iter();
+            let values = abi.head.into_iter().map(|(_, value)| value);
+            out.values.extend(values);
             let of_structs = abi.structs.iter().flat_map(|s| s.constants.clone());
-            out.constants.extend(
-                constants
-                    .chain(of_structs)
-                    .map(|(name, _)| (experiment, name)),
-            );
+            let constants = abi.constants.into_iter().chain(of_structs);
+            let constants = constants.map(|(name, _)| (experiment, name));
+            out.constants.extend(constants);
             for described in abi.structs {
                 if !out.structs.contains(&described) {
                     out.structs.push(described);
@@ -150,7 +127,6 @@ fn versions(text: &str, name: &str) -> Vec<u32> {
 /// The indices of the structs that no snapshot has. Of several structs of one name, each snapshot's stands for
 /// the one that has its fields.
 fn unguarded(sources: &Sources, guarded: &Guarded) -> Vec<usize> {
-    let mut out = Vec::new();
     let mut free: Vec<&Struct> = guarded.structs.iter().collect();
     let derive = |(_, item): &(usize, &StructItem)| item.derives;
     let mut left: Vec<_> = sources.structs.iter().enumerate().filter(derive).collect();
@@ -171,124 +147,90 @@ fn unguarded(sources: &Sources, guarded: &Guarded) -> Vec<usize> {
             found.is_none()
         });
     }
-    out.extend(left.into_iter().map(|(index, _)| index));
-    out
+    left.into_iter().map(|(index, _)| index).collect()
 }
 
 fn judge(sources: &Sources, guarded: &Guarded, component: &str) -> Vec<Finding> {
     let mut out = Vec::new();
     for (place, error) in &sources.unread {
-        out.push(
-            Finding::new(
-                &rules::SOURCE_UNREAD,
-                component,
-                format!("not read: {error}"),
-            )
-            .at(Some(place.clone())),
-        );
+        let finding = rules::SOURCE_UNREAD.found(component, format!("not read: {error}"));
+        out.push(finding.at(place.clone()));
     }
+    let mut tell = |rule: Rule, title: String, place: &Place, mend: String| {
+        let finding = rule.found(component, title).at(place.clone());
+        out.push(finding.mend(mend));
+    };
     let unguarded = unguarded(sources, guarded);
     for (index, item) in sources.structs.iter().enumerate() {
-        let name = &item.name;
-        let format = item.derives || (item.in_format && (item.repr_c || item.bytes));
-        if !format {
+        let (name, place) = (&item.name, &item.place);
+        if !(item.derives || (item.in_format && (item.repr_c || item.bytes))) {
             continue;
         }
-        let at = Some(item.place.clone());
         if !item.derives {
             let title = format!("struct {name} does not derive AbiLayout");
             let mend = format!(
                 "#[derive(AbiLayout)] and #[repr(C)] on {name}, and {name}::layout in the layouts of its component"
             );
-            out.push(
-                Finding::new(&rules::NO_DERIVE, component, title)
-                    .at(at.clone())
-                    .mend(mend),
-            );
+            tell(rules::NO_DERIVE, title, place, mend);
         } else if unguarded.contains(&index) {
             let title = format!("struct {name} stands in no snapshot");
             let mend = format!("add {name}::layout to the layouts of its component");
-            out.push(
-                Finding::new(&rules::STRUCT_UNGUARDED, component, title)
-                    .at(at.clone())
-                    .mend(mend),
-            );
+            tell(rules::STRUCT_UNGUARDED, title, place, mend);
         }
         if !sources.asserts_size(item) {
             let title = format!("the size of struct {name} is asserted nowhere");
             let mend = format!("const _: () = assert!(size_of::<{name}>() == ...); below it");
-            out.push(
-                Finding::new(&rules::NO_SIZE_ASSERT, component, title)
-                    .at(at.clone())
-                    .mend(mend),
-            );
+            tell(rules::NO_SIZE_ASSERT, title, place, mend);
         }
         let mut bad = false;
         for field in &item.fields {
             if let Some(reason) = sources.bad_type(&field.ty) {
                 bad = true;
-                let ty = field.ty.to_token_stream().to_string();
-                let ty = ty.replace("* ", "*");
-                let title = format!(
-                    "field `{}` of struct {name} is `{ty}`: {reason}",
-                    field.name
-                );
-                let place = Place::new(item.place.file.clone(), field.line);
-                out.push(
-                    Finding::new(&rules::BAD_FIELD_TYPE, component, title)
-                        .at(Some(place))
-                        .mend(rules::BAD_FIELD_TYPE.mend),
-                );
+                let (rule, of) = (rules::BAD_FIELD_TYPE, &field.name);
+                let ty = field.ty.to_token_stream().to_string().replace("* ", "*");
+                let title = format!("field `{of}` of struct {name} is `{ty}`: {reason}");
+                let place = Place::new(&*place.file, field.line);
+                tell(rule, title, &place, rule.mend.to_owned());
             }
         }
         if bad || item.packed || item.derives {
             continue;
         }
         if let Some(behind) = sources.padding(item) {
-            let where_ = behind.map_or_else(
-                || "at its end".to_owned(),
-                |field| format!("before `{field}`"),
+            let at = behind.map(|field| format!("before `{field}`"));
+            let at = at.unwrap_or_else(|| "at its end".to_owned());
+            let (rule, title) = (
+                rules::IMPLICIT_PADDING,
+                format!("C pads struct {name} {at}"),
             );
-            let title = format!("C pads struct {name} {where_}");
-            out.push(
-                Finding::new(&rules::IMPLICIT_PADDING, component, title)
-                    .at(at)
-                    .mend(rules::IMPLICIT_PADDING.mend),
-            );
+            tell(rule, title, place, rule.mend.to_owned());
         }
     }
-    let lengths: String = sources
-        .structs
-        .iter()
-        .filter(|item| guarded.structs.iter().any(|other| other.name == item.name))
-        .map(|item| item.text.as_str())
-        .collect();
+    let is_guarded = |item: &&StructItem| guarded.structs.iter().any(|of| of.name == item.name);
+    let lengths = sources.structs.iter().filter(is_guarded);
+    let lengths: String = lengths.map(|item| item.text.as_str()).collect();
     for item in &sources.consts {
         let name = item.name.as_str();
-        let exempt = ["VERSION", "NAME", "FEATURES", "COMPONENT"];
-        let exempt = exempt
-            .iter()
-            .any(|word| name == *word || name.ends_with(&format!("_{word}")));
-        let typed = ["Component", "Features", "Generation"]
-            .iter()
-            .any(|ty| item.ty.trim_end_matches(']').ends_with(ty));
+        let mut exempt = ["VERSION", "NAME", "FEATURES", "COMPONENT"].into_iter();
+        let exempt = exempt.any(|word| {
+            let start = name.strip_suffix(word);
+            start.is_some_and(|start| start.is_empty() || start.ends_with('_'))
+        });
+        let ty = item.ty.trim_end_matches(']');
+        let typed = ["Component", "Features", "Generation"];
+        let typed = typed.iter().any(|own| ty.ends_with(own));
         let shown = lengths.contains(&format!(";{name}]"))
             || guarded.values.contains(item.value.trim_matches('"'));
         let listed = |by| guarded.constants.contains(&(by, name.to_owned()));
         let listed = listed(None) || item.module().is_some_and(|number| listed(Some(number)));
-        let known = exempt || typed || shown || listed;
-        if known || !item.in_format || !item.public {
+        if exempt || typed || shown || listed || !item.in_format || !item.public {
             continue;
         }
         let title = format!("constant {name} stands in no snapshot");
         let mend = format!(
             "add constant!({name}) to the constants of its component; or keep it elsewhere, if it is no part of the format"
         );
-        out.push(
-            Finding::new(&rules::CONSTANT_UNGUARDED, component, title)
-                .at(Some(item.place.clone()))
-                .mend(mend),
-        );
+        tell(rules::CONSTANT_UNGUARDED, title, &item.place, mend);
     }
     out
 }

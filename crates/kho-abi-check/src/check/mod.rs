@@ -12,17 +12,18 @@ mod unchanged;
 mod variants;
 mod versions;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use kho_compat::{Component, Registry, RegistryError};
 
 use crate::describe::Described;
-use crate::diff::StructDiff;
 use crate::finding::{Finding, Place, Report, Severity};
 use crate::history::{History, Version};
-use crate::packages::{self, Package, packages};
+use crate::packages::{Package, packages};
 use crate::rules;
-use crate::source::Library;
+use crate::source::{Library, Sources};
 use crate::tree::{Repo, Tree, Work};
 use crate::{Error, FailedVector, Options, Project, describe, docs};
 
@@ -52,12 +53,10 @@ pub fn check(
         root: project.root.clone(),
     };
     let repo = Repo::open(&project.root, options.base.as_deref())?;
+    let base = repo.as_ref().and_then(Repo::base);
+    let base_packages = base.as_ref().map(|base| packages(base));
     let packages = packages(&work);
     let (all, own) = sorted(components, &packages);
-    let base = repo.as_ref().and_then(Repo::base);
-    let base_packages = base
-        .as_ref()
-        .map_or_else(BTreeMap::new, |base| packages::packages(base));
     let (described, failed) = describe::all(&own, options.vectors);
     let mut check = Check {
         project,
@@ -70,13 +69,13 @@ pub fn check(
         work: &work,
         base: base.as_ref().map(|base| base as &dyn Tree),
         packages,
-        base_packages,
+        base_packages: base_packages.unwrap_or_default(),
         described,
         failed,
         all,
         own,
-        findings: Vec::new(),
-        written: Vec::new(),
+        findings: RefCell::default(),
+        written: RefCell::default(),
     };
     if options.bless {
         check.bless()?;
@@ -97,8 +96,8 @@ pub fn check(
         base: check.base_name(),
         prefix: check.repo.map_or("", Repo::prefix).to_owned(),
         components: check.own.len(),
-        findings: check.findings,
-        written: check.written,
+        findings: check.findings.into_inner(),
+        written: check.written.into_inner(),
     };
     report.sort();
     Ok(report)
@@ -123,21 +122,21 @@ struct Check<'a> {
     described: Vec<Described>,
     /// Vectors that could not be made, with their components' names.
     failed: Vec<(&'static str, FailedVector)>,
-    findings: Vec<Finding>,
-    written: Vec<String>,
+    findings: RefCell<Vec<Finding>>,
+    written: RefCell<Vec<String>>,
 }
 
 impl Check<'_> {
-    fn add(&mut self, finding: Finding) {
-        self.findings.push(finding);
+    fn add(&self, finding: Finding) {
+        self.findings.borrow_mut().push(finding);
     }
 
     fn base_name(&self) -> String {
-        match self.repo {
-            None => "the working tree's snapshots (there is no repository here)".to_owned(),
-            Some(repo) => repo.base_name().unwrap_or_else(|| {
-                "the working tree's snapshots (there is no commit yet)".to_owned()
-            }),
+        let none = "the working tree's snapshots (there is no";
+        match self.repo.map(Repo::base_name) {
+            Some(Some(name)) => name,
+            Some(None) => format!("{none} commit yet)"),
+            None => format!("{none} repository here)"),
         }
     }
 
@@ -146,73 +145,58 @@ impl Check<'_> {
         Some(self.packages.get(component.crate_name)?.source())
     }
 
+    /// The source of the crate that carries `component`.
+    fn sources(&self, component: &Component) -> Option<Rc<Sources>> {
+        Some(self.library.get(&self.source_dir(component)?))
+    }
+
     /// Where the version that `component` writes by default stands.
-    fn default_place(&mut self, component: &Component) -> Place {
+    fn default_place(&self, component: &Component) -> Place {
         let written = component.written();
-        self.version_place(component, Version::new(written.number, written.minor))
-            .0
+        let version = Version::new(written.number, written.minor);
+        self.version_place(component, version).0
+    }
+
+    /// Where the number of a generation stands.
+    fn place(&self, generation: &Described) -> Place {
+        let (place, _) = self.version_place(generation.component, generation.version());
+        place
     }
 
     /// Where a version of `component` stands, and its constant; its snapshot where the source does not tell.
-    fn version_place(
-        &mut self,
-        component: &Component,
-        version: Version,
-    ) -> (Place, Option<String>) {
-        let snapshot = self.snapshot(component.name, version);
-        let Some(dir) = self.source_dir(component) else {
-            return (Place::new(snapshot, 1), None);
-        };
-        let sources = self.library.get(&dir);
-        match sources.version(component.name, version.number) {
+    fn version_place(&self, component: &Component, version: Version) -> (Place, Option<String>) {
+        let sources = self.sources(component);
+        let found = sources.as_ref();
+        match found.and_then(|sources| sources.version(component.name, version.number)) {
             Some((place, name)) => (place, name.map(str::to_owned)),
-            None => (Place::new(snapshot, 1), None),
+            None => (Place::new(self.snapshot(component.name, version), 1), None),
         }
     }
 
     /// Where the struct `name` with these fields stands, of a generation of `component`: in the source of its
     /// crate, or in that of another.
     fn struct_place(
-        &mut self,
+        &self,
         component: &Component,
         number: u32,
         (name, fields): (&str, &[&str]),
     ) -> Option<Place> {
         let own = self.source_dir(component);
         let others = self.packages.values().map(Package::source);
-        let dirs: Vec<_> = own.into_iter().chain(others).collect();
-        dirs.iter().find_map(|dir| {
-            let sources = self.library.get(dir);
+        own.into_iter().chain(others).find_map(|dir| {
+            let sources = self.library.get(&dir);
             let found = sources.find_struct(name, fields, number)?;
             Some(found.place.clone())
         })
-    }
-
-    /// Where the first of `structs` stands.
-    fn first_place(
-        &mut self,
-        component: &Component,
-        number: u32,
-        structs: &[StructDiff],
-    ) -> Option<Place> {
-        let first = structs.first()?;
-        self.struct_place(component, number, (&first.name, &first.fields()))
-    }
-
-    /// Where the constant `name` of a generation stands in the source of the crate that carries `component`.
-    fn const_place(&mut self, component: &Component, number: u32, name: &str) -> Option<Place> {
-        let dir = self.source_dir(component)?;
-        let sources = self.library.get(&dir);
-        Some(sources.find_const(name, number)?.place.clone())
     }
 
     fn snapshot(&self, series: &str, version: Version) -> String {
         crate::history::path(&self.project.snapshots, series, version)
     }
 
-    fn docs(&mut self) {
+    fn docs(&self) {
         let found = stale_docs(self.work, self.project, &self.described);
-        self.findings.extend(found);
+        self.findings.borrow_mut().extend(found);
     }
 }
 
@@ -227,16 +211,15 @@ pub fn check_docs(
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
     let (described, _) = describe::all(&own, None);
-    let finding = stale_docs(&work, project, &described);
-    let finding = finding.map(|mut finding| {
+    let mut findings = Vec::from_iter(stale_docs(&work, project, &described));
+    for finding in &mut findings {
         finding.severity = Severity::Error;
-        finding
-    });
+    }
     Report {
         base: "the components".to_owned(),
         prefix: String::new(),
         components: own.len(),
-        findings: finding.into_iter().collect(),
+        findings,
         written: Vec::new(),
     }
 }
@@ -248,11 +231,8 @@ fn sorted(
 ) -> (Vec<&'static Component>, Vec<&'static Component>) {
     let mut all: Vec<_> = components.into_iter().collect();
     all.sort_by_key(|component| (component.name, component.crate_name));
-    let is_own = |component: &Component| {
-        component.crate_name.is_empty() || packages.contains_key(component.crate_name)
-    };
-    let own = all.iter().copied().filter(|component| is_own(component));
-    let own = own.collect();
+    let mut own = all.clone();
+    own.retain(|one| one.crate_name.is_empty() || packages.contains_key(one.crate_name));
     (all, own)
 }
 
@@ -269,8 +249,6 @@ fn stale_docs(work: &Work, project: &Project, described: &[Described]) -> Option
         Err(error) => (1, format!("can not be written: {error}")),
     };
     let title = format!("the generated part of {path} {problem}");
-    let finding = Finding::new(&rules::DOCS_STALE, "", title)
-        .at(Some(Place::new(path.clone(), line)))
-        .mend(project.bless.clone());
-    Some(finding)
+    let finding = rules::DOCS_STALE.found("", title).mend(&*project.bless);
+    Some(finding.at(Place::new(path, line)))
 }

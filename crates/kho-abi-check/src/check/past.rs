@@ -10,9 +10,8 @@ use crate::rules;
 
 impl Check<'_> {
     /// The history itself: nothing edited, nothing deleted.
-    pub(super) fn past(&mut self) {
-        let past = self.history.past.clone();
-        for (name, versions) in &past {
+    pub(super) fn past(&self) {
+        for (name, versions) in &self.history.past {
             for (version, past) in versions {
                 self.one_past(name, *version, past);
             }
@@ -21,10 +20,9 @@ impl Check<'_> {
     }
 
     /// Snapshots that are no history and describe nothing that is there.
-    fn orphans(&mut self) {
-        let mut found = Vec::new();
+    fn orphans(&self) {
         for (series, versions) in &self.history.work {
-            let (name, _) = parts(series);
+            let (name, variant) = parts(series);
             let own = self.own.iter().find(|component| component.name == name);
             let generations = self.described.iter();
             let of_it = generations.filter(|generation| generation.series() == *series);
@@ -37,56 +35,41 @@ impl Check<'_> {
                     None => newest.all(|one| *version > one),
                 };
                 let off = own.is_some() && is_experiment(text);
-                if ahead && !off && self.history.past(series, *version).is_none() {
-                    found.push((series.clone(), *version, own.map(|own| token(own))));
+                if !ahead || off || self.history.past(series, *version).is_some() {
+                    continue;
                 }
+                let path = self.snapshot(series, *version);
+                let is = own.map(|own| format!("the component is {}", token(own)));
+                let now = match (is, variant.strip_prefix('@')) {
+                    (None, _) => format!("there is no component `{name}`"),
+                    (Some(is), None) => is,
+                    (Some(is), Some(label)) => {
+                        format!("{is}, of which nothing differs in `{label}`")
+                    }
+                };
+                let title = format!("{path} describes a version that is not there: {now}");
+                let finding = rules::SNAPSHOT_ORPHAN.found(name, title);
+                self.add(finding.mend(format!("rm {path}")).at(Place::new(path, 1)));
             }
-        }
-        for (series, version, current) in found {
-            let path = self.snapshot(&series, version);
-            let (name, variant) = parts(&series);
-            let now = match (current, variant.strip_prefix('@')) {
-                (None, _) => format!("there is no component `{name}`"),
-                (Some(current), None) => format!("the component is {current}"),
-                (Some(current), Some(label)) => {
-                    format!("the component is {current}, of which nothing differs in `{label}`")
-                }
-            };
-            let finding = Finding::new(
-                &rules::SNAPSHOT_ORPHAN,
-                name,
-                format!("{path} describes a version that is not there: {now}"),
-            );
-            let finding = finding
-                .mend(format!("rm {path}"))
-                .at(Some(Place::new(path, 1)));
-            self.add(finding);
         }
     }
 
-    fn one_past(&mut self, series: &str, version: Version, past: &Past) {
+    fn one_past(&self, series: &str, version: Version, past: &Past) {
         let path = self.snapshot(series, version);
         let (name, _) = parts(series);
         let by = match &past.tag {
             Some(tag) => format!("released with {tag}"),
             None => format!("in {}", self.base_name()),
         };
-        let from = match (&past.tag, self.repo.and_then(super::Repo::base_commit)) {
-            (Some(tag), _) => tag.clone(),
-            (None, Some(commit)) => commit.to_owned(),
-            (None, None) => "HEAD".to_owned(),
-        };
+        let commit = || self.repo.and_then(super::Repo::base_commit);
+        let from = past.tag.as_deref().or_else(commit).unwrap_or("HEAD");
         let mend = format!("git restore --source={from} -- {path}");
+        let place = Place::new(&*path, 1);
         let Some(text) = self.history.work(series, version) else {
             if past.merged {
-                let finding = Finding::new(
-                    &rules::HISTORY_DELETED,
-                    name,
-                    format!("{path} is gone: it is {by}"),
-                )
-                .at(Some(Place::new(path, 1)))
-                .mend(mend);
-                self.add(finding);
+                let title = format!("{path} is gone: it is {by}");
+                let finding = rules::HISTORY_DELETED.found(name, title);
+                self.add(finding.at(place).mend(mend));
             }
             return;
         };
@@ -96,15 +79,11 @@ impl Check<'_> {
         let changes = Changes::of(&past.text, text);
         // More of the same is told as such, where the snapshot is the component's current one.
         let told = [rules::GUARD_EXTENDED.id, rules::SNAPSHOT_STALE.id];
-        let extended = self.findings.iter().any(|finding| {
-            finding.component == name
-                && told.contains(&finding.rule)
-                && finding
-                    .place
-                    .as_ref()
-                    .is_some_and(|place| place.file == path)
-        });
-        if extended && changes.is_empty() {
+        let is_told = |finding: &Finding| {
+            let file = finding.place.as_ref().map(|place| &place.file);
+            finding.component == name && told.contains(&finding.rule) && file == Some(&path)
+        };
+        if changes.is_empty() && self.findings.borrow().iter().any(is_told) {
             return;
         }
         let changes = changes.with_added();
@@ -113,78 +92,63 @@ impl Check<'_> {
             let lines = crate::diff::lines(&past.text, text);
             details = lines.into_iter().map(Into::into).collect();
         }
-        let finding = Finding::new(
-            &rules::HISTORY_EDITED,
-            name,
-            format!("{path} was edited: it is {by}"),
-        )
-        .details(details)
-        .structs(changes.structs)
-        .at(Some(Place::new(path, 1)))
-        .mend(mend);
-        self.add(finding);
+        let title = format!("{path} was edited: it is {by}");
+        let finding = rules::HISTORY_EDITED.found(name, title).details(details);
+        self.add(finding.structs(changes.structs).at(place).mend(mend));
     }
 
     /// Experiments of the base that are gone. One whose feature is off still has its snapshot.
-    pub(super) fn experiments(&mut self) {
-        let mut gone = Vec::new();
+    pub(super) fn experiments(&self) {
         for (series, versions) in &self.history.experiments {
             for version in versions.keys() {
-                if self.history.work(series, *version).is_none()
-                    && !self.is_generation(series, *version)
+                if self.history.work(series, *version).is_some()
+                    || self.is_generation(series, *version)
                 {
-                    gone.push((series.clone(), *version));
+                    continue;
                 }
+                let title = format!("{}, an experiment, is gone", version.token(series));
+                let finding = rules::EXPERIMENT_CHANGED.found(parts(series).0, title);
+                self.add(finding.at(Place::new(self.snapshot(series, *version), 1)));
             }
-        }
-        for (series, version) in gone {
-            let title = format!("{}, an experiment, is gone", version.token(&series));
-            let place = Place::new(self.snapshot(&series, version), 1);
-            let (name, _) = parts(&series);
-            let finding = Finding::new(&rules::EXPERIMENT_CHANGED, name, title).at(Some(place));
-            self.add(finding);
         }
     }
 
-    fn is_generation(&self, series: &str, version: Version) -> bool {
+    pub(super) fn is_generation(&self, series: &str, version: Version) -> bool {
         let mut all = self.described.iter();
         all.any(|one| one.series() == series && one.version() == version)
     }
 
     /// Generations and snapshots of numbers that were never released.
-    pub(super) fn unreleased(&mut self) {
-        let mut found = Vec::new();
+    pub(super) fn unreleased(&self) {
         for component in &self.own {
             for number in component.unreleased {
-                let token = format!("{}-v{number}", component.name);
+                let name = component.name;
+                let token = format!("{name}-v{number}");
+                let from = format!("take {number} from `Component::unreleased`");
+                let tell = |title: String, place: Place, mend: String| {
+                    let finding = rules::UNRELEASED_NUMBER.found(name, title);
+                    self.add(finding.at(place).mend(mend));
+                };
                 if let Some(generation) = component.generation(*number) {
                     let version = Version::new(*number, generation.minor);
-                    let title = format!("{token} is a generation, and stated as never released");
-                    found.push((*component, version, None, title));
+                    let (place, _) = self.version_place(component, version);
+                    tell(
+                        format!("{token} is a generation, and stated as never released"),
+                        place,
+                        format!("{from}; or remove the generation"),
+                    );
                     continue;
                 }
-                let work = self.history.work.get(component.name).into_iter().flatten();
+                let work = self.history.work.get(name).into_iter().flatten();
                 for (version, _) in work.filter(|(version, _)| version.number == *number) {
-                    let path = self.snapshot(component.name, *version);
-                    let title =
-                        format!("{path} describes {token}, which is stated as never released");
-                    found.push((*component, *version, Some(path), title));
+                    let path = self.snapshot(name, *version);
+                    tell(
+                        format!("{path} describes {token}, which is stated as never released"),
+                        Place::new(&*path, 1),
+                        format!("rm {path}; or {from}"),
+                    );
                 }
             }
-        }
-        for (component, version, path, title) in found {
-            let number = version.number;
-            let (declared, _) = self.version_place(component, version);
-            let from = format!("take {number} from `Component::unreleased`");
-            let mend = match &path {
-                Some(path) => format!("rm {path}; or {from}"),
-                None => format!("{from}; or remove the generation"),
-            };
-            let place = path.map_or(declared, |path| Place::new(path, 1));
-            let finding = Finding::new(&rules::UNRELEASED_NUMBER, component.name, title)
-                .at(Some(place))
-                .mend(mend);
-            self.add(finding);
         }
     }
 }

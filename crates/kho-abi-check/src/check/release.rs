@@ -1,12 +1,12 @@
 //! Releases of the crates that carry components.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kho_compat::Component;
 
 use super::Check;
-use crate::finding::{Finding, Place};
+use crate::finding::Place;
 use crate::packages::{Package, is_breaking, next_breaking, next_compatible};
 use crate::rules;
 use crate::tree::Tree;
@@ -39,20 +39,12 @@ impl fmt::Display for Need {
 
 impl Check<'_> {
     /// Says so where the crate that carries `component` makes no such release for `change`.
-    pub(super) fn carried(
-        &mut self,
-        component: &Component,
-        need: Need,
-        change: &str,
-        place: Place,
-    ) {
+    pub(super) fn carried(&self, component: &Component, need: Need, change: &str, place: Place) {
         let released = self.released(component, need);
         if let Some(mend) = released.mend {
             let title = format!("{change}, but {}", released.problem);
-            let finding = Finding::new(&rules::CRATE_NOT_RELEASED, component.name, title)
-                .at(released.place.or(Some(place)))
-                .mend(mend);
-            self.add(finding);
+            let finding = rules::CRATE_NOT_RELEASED.found(component.name, title);
+            self.add(finding.at(released.place.unwrap_or(place)).mend(mend));
         }
     }
 
@@ -62,39 +54,34 @@ impl Check<'_> {
         let Some(package) = self.packages.get(name) else {
             return Released::default();
         };
+        let carries = |words: String| Released {
+            words,
+            ..Released::default()
+        };
         let Some(old) = self.old_version(component) else {
-            return Released {
-                words: format!(" {name} is new."),
-                ..Released::default()
-            };
+            return carries(format!(" {name} is new."));
         };
         let Some(now) = &package.version else {
             return Released {
                 words: String::new(),
                 problem: format!("the version of {name} can not be told"),
                 mend: Some(format!("give {name} a version in {}", package.version_in)),
-                place: Some(Place::new(package.version_in.clone(), 1)),
+                place: Some(Place::new(&*package.version_in, 1)),
             };
         };
-        // A version that is above the last release already may carry more than one change.
-        let last = self.last_release(name);
         let does = |old: &semver::Version| match need {
             Need::Breaking => is_breaking(old, now),
             Need::Compatible => *now >= next_compatible(old),
         };
         if does(&old) {
-            return Released {
-                words: format!(" {name} {old} -> {now} carries it."),
-                ..Released::default()
-            };
+            return carries(format!(" {name} {old} -> {now} carries it."));
         }
-        if let Some((tag, last)) = last
-            && does(&last)
-        {
-            return Released {
-                words: format!(" {name} {now} carries it, which is a {need} after {tag}."),
-                ..Released::default()
-            };
+        // A version that is above the last release already may carry more than one change.
+        let last = self.last_release(name).filter(|(_, last)| does(last));
+        if let Some((tag, _)) = last {
+            return carries(format!(
+                " {name} {now} carries it, which is a {need} after {tag}."
+            ));
         }
         let needed = match need {
             Need::Breaking => next_breaking(&old),
@@ -116,18 +103,17 @@ impl Check<'_> {
     /// Where the version of a crate stands.
     fn version_line(&self, package: &Package) -> Place {
         let text = self.work.read(&package.version_in).unwrap_or_default();
-        let table = if package.is_shared {
-            "[workspace.package]"
-        } else {
-            "[package]"
-        };
-        let mut lines = text.lines().enumerate();
-        lines.find(|(_, line)| line.trim() == table);
-        let found = lines.find(|(_, line)| line.starts_with("version"));
-        Place::new(
-            package.version_in.clone(),
-            found.map_or(1, |(index, _)| index + 1),
-        )
+        let shared = if package.is_shared { "workspace." } else { "" };
+        let table = format!("[{shared}package]");
+        let mut lines = text.lines();
+        let before = lines
+            .by_ref()
+            .take_while(|line| line.trim() != table)
+            .count();
+        let found = lines.position(|line| line.starts_with("version"));
+        // The table's own line, and lines count from 1.
+        let line = found.map_or(1, |found| before + 1 + found + 1);
+        Place::new(&*package.version_in, line)
     }
 
     /// Where the workspace depends on the crate `name` by its version.
@@ -163,31 +149,21 @@ impl Check<'_> {
     }
 
     /// Crates that carry components and take their version from one line.
-    pub(super) fn shared_lines(&mut self) {
-        let mut sharing: BTreeMap<&str, (&Package, Vec<&str>)> = BTreeMap::new();
+    pub(super) fn shared_lines(&self) {
+        let mut sharing: BTreeMap<&str, (&Package, BTreeSet<&str>)> = BTreeMap::new();
         for component in &self.own {
             let package = self.packages.get(component.crate_name);
             if let Some(package) = package.filter(|package| package.is_shared) {
                 let line = sharing.entry(&package.version_in);
-                let (_, crates) = line.or_insert_with(|| (package, Vec::new()));
-                if !crates.contains(&component.crate_name) {
-                    crates.push(component.crate_name);
-                }
+                let (_, crates) = line.or_insert_with(|| (package, BTreeSet::new()));
+                crates.insert(component.crate_name);
             }
         }
-        sharing.retain(|_, (_, crates)| crates.len() > 1);
-        let found = sharing.into_values().map(|(package, mut crates)| {
-            crates.sort_unstable();
-            let place = self.version_line(package);
-            let title = format!(
-                "crates that carry components share one version: {}",
-                crates.join(", ")
-            );
-            Finding::new(&rules::VERSION_LINE_SHARED, "", title)
-                .at(Some(place))
-                .mend(rules::VERSION_LINE_SHARED.mend)
-        });
-        let found: Vec<_> = found.collect();
-        self.findings.extend(found);
+        for (package, crates) in sharing.into_values().filter(|(_, crates)| crates.len() > 1) {
+            let crates = Vec::from_iter(crates).join(", ");
+            let title = format!("crates that carry components share one version: {crates}");
+            let finding = rules::VERSION_LINE_SHARED.with_mend("", title);
+            self.add(finding.at(self.version_line(package)));
+        }
     }
 }

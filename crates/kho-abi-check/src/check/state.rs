@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Compat, Component, Consequence, Listing, RegistryError, Strings, Token, Writing};
+use kho_compat::{
+    Compat, Component, Consequence, Listing, Registry, RegistryError, Strings, Token, Writing,
+};
 
 use super::Check;
 use super::versions::token;
 use crate::composites::{self, State};
 use crate::describe::Described;
-use crate::finding::{Finding, Place};
+use crate::finding::Place;
 use crate::history::parts;
 use crate::rules;
 use crate::snapshot::{self, Abi};
@@ -16,64 +18,55 @@ use crate::tree::{Tree, join};
 
 impl Check<'_> {
     /// Names, fields, needs, and the strings themselves.
-    pub(super) fn grammar(&mut self) {
-        for (index, component) in self.all.clone().into_iter().enumerate() {
-            let rest = self.all.clone();
-            for other in rest.iter().skip(index + 1) {
-                let same = if component.name == other.name {
-                    format!("two components are called `{}`", component.name)
-                } else if component.subtree.is_some() && component.subtree == other.subtree {
-                    let subtree = component.subtree.unwrap_or_default();
-                    format!(
-                        "`{}` and `{}` both own the subtree {subtree}",
-                        component.name, other.name
-                    )
-                } else {
-                    continue;
+    pub(super) fn grammar(&self) {
+        for (index, component) in self.all.iter().enumerate() {
+            let name = component.name;
+            for other in self.all.iter().skip(index + 1) {
+                let same = match component.subtree {
+                    _ if name == other.name => format!("two components are called `{name}`"),
+                    Some(subtree) if component.subtree == other.subtree => {
+                        format!(
+                            "`{name}` and `{}` both own the subtree {subtree}",
+                            other.name
+                        )
+                    }
+                    _ => continue,
                 };
-                let place = self.default_place(other);
-                let crates = [component.crate_name, other.crate_name];
-                let finding = Finding::new(&rules::TOKEN_NOT_UNIQUE, other.name, same)
-                    .details([format!("in the crates {}", crates.join(" and "))])
-                    .at(Some(place))
-                    .mend("rename one of them");
-                self.add(finding);
+                let crates = [component.crate_name, other.crate_name].join(" and ");
+                let finding = rules::TOKEN_NOT_UNIQUE.found(other.name, same);
+                let finding = finding.details([format!("in the crates {crates}")]);
+                let finding = finding.at(self.default_place(other));
+                self.add(finding.mend("rename one of them"));
             }
         }
         let error = match &self.registry {
-            Ok(_) => return self.strings(),
-            Err(error) => error.clone(),
+            Ok(registry) => return self.strings(registry),
+            Err(error) => error,
         };
-        let (rule, name) = match &error {
+        let (rule, name) = match error {
             // Said above.
             RegistryError::Duplicate(..) | RegistryError::Twice(_) => return,
             RegistryError::UnknownNeed(name, _) | RegistryError::CyclicNeed(name, _) => {
-                (&rules::NEEDS_BROKEN, name.clone())
+                (rules::NEEDS_BROKEN, name.as_str())
             }
-            RegistryError::TooLong(name, ..) => (&rules::STRING_TOO_LONG, (*name).to_owned()),
+            RegistryError::TooLong(name, ..) => (rules::STRING_TOO_LONG, *name),
             RegistryError::Generations(name)
             | RegistryError::NotOwnVersion(name, ..)
-            | RegistryError::WritesNewer(name, ..) => (&rules::RESTORES_BROKEN, name.clone()),
-            RegistryError::Name(name, _) => (&rules::GRAMMAR, name.clone()),
-            _ => (&rules::GRAMMAR, String::new()),
+            | RegistryError::WritesNewer(name, ..) => (rules::RESTORES_BROKEN, name.as_str()),
+            RegistryError::Name(name, _) => (rules::GRAMMAR, name.as_str()),
+            _ => (rules::GRAMMAR, ""),
         };
-        let place = self.all.clone().into_iter().find(|c| c.name == name);
+        let place = self.all.iter().find(|component| component.name == name);
         let place = place.map(|component| self.default_place(component));
-        let finding = Finding::new(rule, &name, error.to_string())
-            .at(place)
-            .mend(rule.mend);
-        self.add(finding);
+        self.add(rule.with_mend(name, error.to_string()).at(place));
     }
 
     /// Each string, as whoever reads it takes it apart.
-    fn strings(&mut self) {
-        let Ok(registry) = &self.registry else {
-            return;
-        };
-        let mut bad = Vec::new();
+    fn strings(&self, registry: &Registry) {
         for component in &self.own {
+            let name = component.name;
             for writing in Writing::ALL {
-                let problem = match registry.compat(component.name, writing.strings) {
+                let problem = match registry.compat(name, writing.strings) {
                     Ok(compat) => match Compat::parse(&compat.to_string()) {
                         Ok(parsed) if parsed == compat => continue,
                         Ok(_) => format!("`{compat}` is read as another string"),
@@ -81,12 +74,9 @@ impl Check<'_> {
                     },
                     Err(error) => error.to_string(),
                 };
-                bad.push((component.name, format!("{writing} dialect: {problem}")));
+                let title = format!("{writing} dialect: {problem}");
+                self.add(rules::GRAMMAR.with_mend(name, title));
             }
-        }
-        for (name, title) in bad {
-            let finding = Finding::new(&rules::GRAMMAR, name, title).mend(rules::GRAMMAR.mend);
-            self.add(finding);
         }
     }
 
@@ -99,22 +89,20 @@ impl Check<'_> {
     }
 
     /// Components of the base that are gone.
-    pub(super) fn removed(&mut self) {
+    pub(super) fn removed(&self) {
         let state = self.base_state();
         // A base without that file: whatever has a snapshot there.
         let names: Vec<_> = if state.is_empty() {
-            let past = self.history.past.iter();
-            let merged = past.filter(|(_, versions)| versions.values().any(|past| past.merged));
-            let names = merged.filter(|(series, _)| parts(series).1.is_empty());
-            names.map(|(name, _)| name.clone()).collect()
+            let all = self.history.past.keys().map(String::as_str);
+            all.filter(|series| parts(series).1.is_empty()).collect()
         } else {
-            state.keys().cloned().collect()
+            state.keys().map(String::as_str).collect()
         };
         for name in names {
             if self.own.iter().any(|component| component.name == name) {
                 continue;
             }
-            let Some((version, past)) = self.history.newest(&name) else {
+            let Some((version, past)) = self.history.newest(name) else {
                 continue;
             };
             let past = Abi::parse(&past.text);
@@ -125,37 +113,28 @@ impl Check<'_> {
                         == (&now.structs, &now.constants, &now.vectors)
                 })
             };
-            let mut new = self
-                .described
-                .iter()
-                .filter(|described| !self.history.past.contains_key(described.component.name));
-            let alike = new.find(same).map(|described| described.component);
-            let title = match alike {
-                Some(other) => format!(
-                    "`{name}` is gone, and `{}` looks the same: renamed",
-                    other.name
-                ),
-                None => format!("`{name}` is gone"),
-            };
-            let place = Place::new(self.snapshot(&name, version), 1);
-            let linked = self.all.iter().any(|component| component.name == name);
-            let mend = if linked {
+            let is_new = |one: &&Described| !self.history.past.contains_key(one.component.name);
+            let alike = self.described.iter().filter(is_new).find(same);
+            let renamed = alike.map(|described| {
+                let other = described.component.name;
+                format!(", and `{other}` looks the same: renamed")
+            });
+            let title = format!("`{name}` is gone{}", renamed.unwrap_or_default());
+            let mend = if self.all.iter().any(|component| component.name == name) {
                 "its crate is none of this project's any more: allow that in the allow-list, with a reason"
             } else {
                 "link its crate again (refer to it by name); or allow its removal in the allow-list, with a reason"
             };
-            let finding = Finding::new(&rules::COMPONENT_REMOVED, &name, title)
-                .details([format!(
-                    "what earlier releases hand over as {name}-v{version} can not be restored"
-                )])
-                .at(Some(place))
-                .mend(mend);
-            self.add(finding);
+            let lost =
+                format!("what earlier releases hand over as {name}-v{version} can not be restored");
+            let finding = rules::COMPONENT_REMOVED.found(name, title).details([lost]);
+            let place = Place::new(self.snapshot(name, version), 1);
+            self.add(finding.at(place).mend(mend));
         }
     }
 
     /// What the components write and restore together, against the base.
-    pub(super) fn state(&mut self) {
+    pub(super) fn state(&self) {
         let Some((path, text)) = self.composites() else {
             return;
         };
@@ -163,21 +142,19 @@ impl Check<'_> {
         let file = self.work.read(&path);
         let written = file.as_deref().and_then(snapshot::contents);
         if written != Some(text.trim_end()) {
-            let words = written.map_or_else(Vec::new, |old| crate::diff::lines(old, &text));
-            let title = if written.is_some() {
-                format!("{path} is not what the components say")
-            } else {
-                format!("{path} is missing")
+            let (problem, words) = match written {
+                Some(old) => (
+                    "not what the components say",
+                    crate::diff::lines(old, &text),
+                ),
+                None => ("missing", Vec::new()),
             };
-            let finding = Finding::new(&rules::COMPOSITES_STALE, "", title)
-                .details(words)
-                .at(Some(Place::new(path, 1)))
-                .mend(self.project.bless.clone());
-            self.add(finding);
+            let finding = rules::COMPOSITES_STALE.found("", format!("{path} is {problem}"));
+            let finding = finding.details(words).at(Place::new(path, 1));
+            self.add(finding.mend(&*self.project.bless));
         }
         let before = self.base_state();
-        let own = self.own.clone();
-        for component in own {
+        for component in &self.own {
             let name = component.name;
             if let (Some(before), Some(now)) = (before.get(name), now.get(name)) {
                 self.compare(component, before, now);
@@ -185,66 +162,45 @@ impl Check<'_> {
         }
     }
 
-    fn compare(&mut self, component: &Component, before: &State, now: &State) {
-        let place = self.default_place(component);
-        let name = component.name;
-        let of_strings = |writing: &Writing| writing.list == Listing::None;
-        let changed: Vec<_> = Writing::ALL
-            .into_iter()
-            .filter(of_strings)
-            .map(Writing::id)
-            .filter(|key| before.get(key) != now.get(key))
-            .collect();
+    fn compare(&self, component: &Component, before: &State, now: &State) {
+        let (place, name) = (self.default_place(component), component.name);
+        let differs = |key: &&'static str| before.get(key) != now.get(key);
+        let strings = Writing::ALL.into_iter();
+        let strings = strings.filter(|writing| writing.list == Listing::None);
+        let changed: Vec<_> = strings.map(Writing::id).filter(differs).collect();
         if let (Some(carrier), false) = (component.carrier, changed.is_empty()) {
-            let mut details: Vec<_> = changed
-                .iter()
-                .map(|key| format!("{key}: {} -> {}", before.get(key), now.get(key)))
-                .collect();
+            let told = |key: &&str| format!("{key}: {} -> {}", before.get(key), now.get(key));
+            let mut details: Vec<_> = changed.iter().map(told).collect();
             let plain = changed.contains(&Writing::PLAIN.id());
-            let what = if plain {
-                "its own version"
-            } else {
-                "what it needs"
-            };
             details.extend(self.refused_by(component, plain));
-            if plain {
-                details.push(format!(
-                    "a {} of another version than the receiver's: {}",
-                    carrier.title(),
-                    Consequence::of(carrier)
-                ));
+            let of = carrier.title();
+            let (what, consequence) = if plain {
+                let then = Consequence::of(carrier);
+                let then = format!("a {of} of another version than the receiver's: {then}");
+                ("its own version", then)
             } else {
-                details.push(format!(
-                    "plain stays {}: who reads that alone, as Linux 7.2 and 7.3 do, is not told",
-                    now.get(Writing::PLAIN.id())
-                ));
-            }
-            let title = format!(
-                "the string of `{name}` ({}) changes, because of {what}",
-                carrier.title()
-            );
-            let finding = Finding::new(&rules::DEPENDENTS, name, title)
-                .details(details)
-                .at(Some(place.clone()));
-            self.add(finding);
+                let text = now.get(Writing::PLAIN.id());
+                let told = "who reads that alone, as Linux 7.2 and 7.3 do, is not told";
+                ("what it needs", format!("plain stays {text}: {told}"))
+            };
+            details.push(consequence);
+            let title = format!("the string of `{name}` ({of}) changes, because of {what}");
+            let finding = rules::DEPENDENTS.found(name, title).details(details);
+            self.add(finding.at(place.clone()));
         }
         if before.version != now.version {
             return;
         }
-        let details: Vec<_> = ["restores", "writes", "presence"]
-            .iter()
-            .filter(|key| before.get(key) != now.get(key))
-            .map(|key| {
-                let show = |text: &str| if text.is_empty() { "nothing" } else { text }.to_owned();
-                format!("{key}: {} -> {}", show(before.get(key)), show(now.get(key)))
-            })
-            .collect();
+        let show = |text: &str| if text.is_empty() { "nothing" } else { text }.to_owned();
+        let keys = ["restores", "writes", "presence"]
+            .into_iter()
+            .filter(differs);
+        let told = |key| format!("{key}: {} -> {}", show(before.get(key)), show(now.get(key)));
+        let details: Vec<_> = keys.map(told).collect();
         if !details.is_empty() {
             let title = format!("what {} restores or asks for changes", token(component));
-            let finding = Finding::new(&rules::RESTORES_CHANGED, name, title)
-                .details(details)
-                .at(Some(place));
-            self.add(finding);
+            let finding = rules::RESTORES_CHANGED.found(name, title);
+            self.add(finding.details(details).at(place));
         }
     }
 
@@ -257,23 +213,19 @@ impl Check<'_> {
             let text = snapshot::contents(&file).unwrap_or_default();
             releases.push((tag.to_owned(), composites::parse(text)));
         }
+        let name = component.name;
         let tokens: Vec<Token> = if plain {
-            Token::new(component.name, component.major())
-                .into_iter()
-                .collect()
+            Vec::from_iter(Token::new(name, component.major()))
         } else {
-            let compat = self.registry.as_ref().ok();
-            let compat = compat.and_then(|r| r.compat(component.name, Strings::Transitive).ok());
+            let registry = self.registry.as_ref().ok();
+            let compat = registry.and_then(|r| r.compat(name, Strings::Transitive).ok());
             compat.map_or_else(Vec::new, |compat| compat.parts().to_vec())
         };
         // By what they refuse: releases that restore the same share a line.
         type Refusal<'t> = (bool, &'t str, Option<String>, &'t Token);
         let mut refusals: BTreeMap<Refusal<'_>, Vec<String>> = BTreeMap::new();
         for (release, state) in releases {
-            if !state.contains_key(component.name) {
-                continue;
-            }
-            for token in &tokens {
+            for token in tokens.iter().filter(|_| state.contains_key(name)) {
                 let restores = match state.get(token.name()) {
                     Some(theirs) if theirs.restores(token.version()) => continue,
                     Some(theirs) => Some(theirs.get("restores").to_owned()),

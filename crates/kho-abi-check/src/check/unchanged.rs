@@ -1,5 +1,7 @@
 //! A generation whose version is history: it has to be what it was.
 
+use std::rc::Rc;
+
 use kho_compat::Component;
 
 use super::Check;
@@ -7,22 +9,21 @@ use super::versions::is_additive;
 use crate::change::Change;
 use crate::describe::Described;
 use crate::diff::{Added, Changes};
-use crate::finding::{Finding, Place};
+use crate::finding::Place;
 use crate::history::Past;
 use crate::packages::next_breaking;
-use crate::rules::{self, Rule};
+use crate::rules;
 use crate::snapshot::Abi;
 use crate::source::Sources;
 
 impl Check<'_> {
     /// A generation at a version that is history: what it describes has to be what stands there.
-    pub(super) fn unchanged(&mut self, generation: &Described, past: &Past) {
+    pub(super) fn unchanged(&self, generation: &Described, past: &Past) {
         let now = generation.beside(&past.text);
         if past.text == now {
             return;
         }
-        let component = generation.component;
-        let version = generation.version();
+        let (component, version) = (generation.component, generation.version());
         let changes = Changes::of(&past.text, &now);
         if changes.is_empty() && self.only_guards(generation, &changes.added, &past.text) {
             self.extended(generation, &changes.added, &now);
@@ -30,85 +31,51 @@ impl Check<'_> {
         }
         let mend = self.mend(generation, is_additive(&changes));
         let changes = changes.with_added();
-        let token = generation.token();
-        let mut add = |rule: &Rule, what: &str, changes: &[Change], structs, place| {
-            if changes.is_empty() {
-                return;
-            }
-            let finding = Finding::new(
-                rule,
-                component.name,
-                format!("{what} of {token} changed, its version did not"),
-            );
-            let finding = finding
-                .details(changes.iter().flat_map(Change::details))
-                .structs(structs)
-                .at(place)
-                .mend(mend.clone());
-            self.findings.push(finding);
-        };
-        // Places are looked up first: they need the sources.
-        let series = generation.series();
-        let snapshot = crate::history::path(&self.project.snapshots, &series, version);
+        let (token, number) = (generation.token(), version.number);
+        let moved = changes.structs.first();
+        let moved = moved.map(|moved| (moved.name.as_str(), moved.fields()));
+        let layout =
+            moved.and_then(|(name, fields)| self.struct_place(component, number, (name, &fields)));
+        let constant = changes.constants.iter().find_map(Change::constant);
+        let sources = constant.and_then(|_| self.sources(component));
+        let constant = constant.zip(sources.as_ref());
+        let constant = constant.and_then(|(name, sources)| sources.find_const(name, number));
+        let constant = constant.map(|item| item.place.clone());
         let vector = changes.behaviour.iter().find_map(Change::vector);
-        let vector_line = vector.and_then(|name| {
+        let line = vector.and_then(|name| {
             let head = format!("vector {name}");
             past.text.lines().position(|line| line == head)
         });
         // Three lines stand before the text in a snapshot's file, and lines count from 1.
-        let vector_place = Place::new(snapshot, vector_line.map_or(1, |line| line + 4));
-        add(
-            &rules::CHANGED_LAYOUT,
-            "the layout",
-            &changes.layouts,
-            changes.structs.clone(),
-            None,
-        );
-        add(
-            &rules::CHANGED_CONSTANT,
-            "a constant",
-            &changes.constants,
-            Vec::new(),
-            None,
-        );
-        add(
-            &rules::CHANGED_BEHAVIOUR,
-            "what is written in memory",
-            &changes.behaviour,
-            Vec::new(),
-            Some(vector_place),
-        );
-        add(
-            &rules::NEEDS_CHANGED,
-            "what is needed",
-            &changes.needs,
-            Vec::new(),
-            None,
-        );
-        let layout_place = self.first_place(component, version.number, &changes.structs);
-        let constant = changes.constants.iter().find_map(Change::constant);
-        let constant_place =
-            constant.and_then(|name| self.const_place(component, version.number, name));
-        let (version_place, _) = self.version_place(component, version);
-        for finding in &mut self.findings {
-            if finding.component == component.name && finding.place.is_none() {
-                let place = match finding.rule {
-                    rule if rule == rules::CHANGED_LAYOUT.id => layout_place.clone(),
-                    rule if rule == rules::CHANGED_CONSTANT.id => constant_place.clone(),
-                    _ => None,
-                };
-                finding.place = place.or_else(|| Some(version_place.clone()));
+        let line = line.map_or(1, |line| line + 4);
+        let snapshot = self.snapshot(&generation.series(), version);
+        let vector = Some(Place::new(snapshot, line));
+        // Structs alone have tables.
+        let mut structs = changes.structs;
+        let written = "what is written in memory";
+        let told = [
+            (rules::CHANGED_LAYOUT, "the layout", layout),
+            (rules::CHANGED_CONSTANT, "a constant", constant),
+            (rules::CHANGED_BEHAVIOUR, written, vector),
+            (rules::NEEDS_CHANGED, "what is needed", None),
+        ];
+        let (layouts, constants) = (changes.layouts, changes.constants);
+        let changed = [layouts, constants, changes.behaviour, changes.needs];
+        for (changed, (rule, what, place)) in changed.into_iter().zip(told) {
+            let structs = std::mem::take(&mut structs);
+            if changed.is_empty() {
+                continue;
             }
+            let title = format!("{what} of {token} changed, its version did not");
+            let finding = rule.found(component.name, title).structs(structs);
+            let finding = finding.details(changed.iter().flat_map(Change::details));
+            let place = place.unwrap_or_else(|| self.place(generation));
+            self.add(finding.at(place).mend(&*mend));
         }
     }
 
     /// Whether what a description says of more was there before and not described.
-    pub(super) fn only_guards(
-        &mut self,
-        generation: &Described,
-        added: &Added,
-        past: &str,
-    ) -> bool {
+    pub(super) fn only_guards(&self, generation: &Described, added: &Added, past: &str) -> bool {
         if added.is_empty() {
             return false;
         }
@@ -124,10 +91,9 @@ impl Check<'_> {
         // Of several of one name each has to have stood there.
         self.stood_in_base(component, &constants, |now, base, name| {
             let of = |sources: &Sources| {
-                let mut all: Vec<_> = sources
-                    .consts_of(name)
-                    .map(|item| (item.in_format, item.value.clone(), item.ty.clone()))
-                    .collect();
+                let all = sources.consts_of(name);
+                let all = all.map(|item| (item.in_format, item.value.clone(), item.ty.clone()));
+                let mut all: Vec<_> = all.collect();
                 if all.iter().any(|(in_format, ..)| *in_format) {
                     all.retain(|(in_format, ..)| *in_format);
                 }
@@ -147,12 +113,12 @@ impl Check<'_> {
     /// Whether the source of the base has each of `names` as the source has it now: in the crate of
     /// `component`, or else in the one that has the name.
     fn stood_in_base(
-        &mut self,
+        &self,
         component: &Component,
         names: &[String],
         same: impl Fn(&Sources, &Sources, &str) -> Option<bool>,
     ) -> bool {
-        let Some(library) = &mut self.base_library else {
+        let Some(library) = &self.base_library else {
             return names.is_empty();
         };
         let own = self.packages.get_key_value(component.crate_name);
@@ -162,86 +128,71 @@ impl Check<'_> {
         names.iter().all(|wanted| {
             let mut found = crates.iter().filter_map(|(name, package)| {
                 let now = self.library.get(&package.source());
-                let empty = Sources::default();
-                let base = match self.base_packages.get(*name) {
-                    Some(package) => library.get(&package.source()),
-                    None => &empty,
-                };
-                same(now, base, wanted)
+                let base = self.base_packages.get(*name);
+                let base = base.map_or_else(Rc::default, |base| library.get(&base.source()));
+                same(&now, &base, wanted)
             });
             found.next().unwrap_or(false)
         })
     }
 
     /// A description that covers more of the same.
-    fn extended(&mut self, generation: &Described, added: &Added, now: &str) {
-        let (name, version) = (generation.component.name, generation.version());
-        let path = self.snapshot(&generation.series(), version);
-        let words = added.words();
+    fn extended(&self, generation: &Described, added: &Added, now: &str) {
+        let (series, version) = (generation.series(), generation.version());
+        let path = self.snapshot(&series, version);
         let token = generation.token();
-        if self.history.work(&generation.series(), version) == Some(now) {
-            let title = format!(
-                "the snapshot of {token} describes more than it did: nothing that it described before changed"
-            );
-            let finding = Finding::new(&rules::GUARD_EXTENDED, name, title)
-                .details(words)
-                .at(Some(Place::new(path, 1)));
-            self.add(finding);
-            return;
-        }
-        let title = format!("{token} says more of itself than its snapshot");
-        let mend = format!(
-            "look at what was added, then: rm {path} && {}",
-            self.project.bless
-        );
-        let finding = Finding::new(&rules::SNAPSHOT_STALE, name, title)
-            .details(words)
-            .at(Some(Place::new(path, 1)))
-            .mend(mend);
-        self.add(finding);
+        let (rule, title, mend) = if self.history.work(&series, version) == Some(now) {
+            let what = "describes more than it did: nothing that it described before changed";
+            let title = format!("the snapshot of {token} {what}");
+            (&rules::GUARD_EXTENDED, title, None)
+        } else {
+            let title = format!("{token} says more of itself than its snapshot");
+            let bless = &self.project.bless;
+            let mend = format!("look at what was added, then: rm {path} && {bless}");
+            (&rules::SNAPSHOT_STALE, title, Some(mend))
+        };
+        let mut finding = rule.found(generation.component.name, title);
+        finding.mend = mend;
+        self.add(finding.details(added.words()).at(Place::new(path, 1)));
     }
 
     /// What has to be done for a change to be one.
-    fn mend(&mut self, generation: &Described, is_additive: bool) -> String {
+    fn mend(&self, generation: &Described, is_additive: bool) -> String {
         let component = generation.component;
         let (name, version) = (component.name, generation.version());
         let (place, constant) = self.version_place(component, version);
         let token = generation.token();
         let bless = &self.project.bless;
-        let minor = version.minor.saturating_add(1);
-        let minor = if is_additive {
-            format!(
+        let mut undo = "undo the change".to_owned();
+        if !generation.is_default() {
+            undo +=
+                &format!(": what was handed over as {token} lies in memory as its snapshot says");
+        }
+        if is_additive {
+            let minor = version.minor.saturating_add(1);
+            undo += &format!(
                 "; or, if a reader of {token} may ignore what was added, raise its minor version to {minor} \
                  ({place}), then run: {bless}"
-            )
-        } else {
-            String::new()
-        };
-        if !generation.is_default() {
-            return format!(
-                "undo the change: what was handed over as {token} lies in memory as its snapshot says{minor}"
             );
+        }
+        if !generation.is_default() {
+            return undo;
         }
         let next = version.number.saturating_add(1);
         let constant =
             constant.map_or_else(|| "the version".to_owned(), |name| format!("`{name}`"));
-        let mut steps = vec![format!(
+        let mut steps = format!(
             "set {constant} to {next} ({place}) and the snapshot's name in the tests to match"
-        )];
+        );
+        let crate_name = component.crate_name;
         if let Some(old) = self.old_version(component)
-            && let Some(package) = self.packages.get(component.crate_name)
+            && let Some(package) = self.packages.get(crate_name)
         {
             let needed = next_breaking(&old);
             if package.version.as_ref().is_none_or(|now| *now < needed) {
-                steps.push(format!(
-                    "release {} {needed} ({})",
-                    component.crate_name, package.version_in
-                ));
+                steps += &format!(", release {crate_name} {needed} ({})", package.version_in);
             }
         }
-        format!(
-            "undo the change{minor}; or make it {name}-v{next}: {}, then run: {bless}",
-            steps.join(", "),
-        )
+        format!("{undo}; or make it {name}-v{next}: {steps}, then run: {bless}")
     }
 }

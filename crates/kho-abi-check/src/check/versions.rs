@@ -7,14 +7,14 @@ use kho_compat::Component;
 use super::Check;
 use crate::describe::Described;
 use crate::diff::Changes;
-use crate::finding::{Finding, Place};
+use crate::finding::Place;
 use crate::history::Version;
 use crate::rules;
 
 impl Check<'_> {
-    pub(super) fn versions(&mut self) {
-        for generation in self.described.clone() {
-            self.generation(&generation);
+    pub(super) fn versions(&self) {
+        for generation in &self.described {
+            self.generation(generation);
         }
         self.missing_variants();
         self.unreleased();
@@ -22,43 +22,35 @@ impl Check<'_> {
         self.shared_lines();
     }
 
-    fn generation(&mut self, generation: &Described) {
+    fn generation(&self, generation: &Described) {
         if let Some(variant) = generation.variant {
             return self.variant(generation, variant);
         }
-        let component = generation.component;
-        let (name, version) = (component.name, generation.version());
-        let before = self.written_before(name);
-        if let (true, Some(before)) = (generation.is_default(), before)
-            && version.number < before
-        {
-            let next = Version::new(before, 0);
-            return self.went_back(generation, next, Version::new(before.saturating_add(1), 0));
+        let (name, version) = (generation.component.name, generation.version());
+        let (before, is_default) = (self.written_before(name), generation.is_default());
+        if let Some(before) = before.filter(|before| is_default && version.number < *before) {
+            let next = Version::new(before.saturating_add(1), 0);
+            return self.went_back(generation, Version::new(before, 0), next);
         }
-        let is_raised = generation.is_default() && before.is_some_and(|n| n < version.number);
+        let raised = before.filter(|before| is_default && *before < version.number);
         let of_number = self.history.newest_of(name, version.number);
-        let of_number = of_number.map(|(last, past)| (last, past.clone()));
-        if let Some((last, _)) = of_number
-            && version < last
-        {
+        if let Some((last, _)) = of_number.filter(|(last, _)| version < *last) {
             let next = Version::new(last.number, last.minor.saturating_add(1));
             return self.went_back(generation, last, next);
         }
-        if let Some(past) = self.history.past(name, version).cloned() {
-            if let (true, Some(before), true) = (is_raised, before, past.merged) {
+        if let Some(past) = self.history.past(name, version) {
+            if let Some(before) = raised.filter(|_| past.merged) {
                 self.bumped(generation, before);
             }
-            return self.unchanged(generation, &past);
+            return self.unchanged(generation, past);
         }
-        match (of_number, before) {
+        match (of_number, raised, before) {
             _ if generation.is_experiment() => self.experiment(generation),
-            (Some((last, past)), _) => self.minor_raised(generation, last, &past),
-            (None, Some(before)) if is_raised => self.bumped(generation, before),
-            (None, Some(before)) if !generation.is_default() => {
-                self.generation_added(generation, before);
-            }
-            (None, _) if generation.is_default() => self.added(generation),
-            (None, _) => {}
+            (Some((last, past)), ..) => self.minor_raised(generation, last, past),
+            (None, Some(before), _) => self.bumped(generation, before),
+            (None, None, _) if is_default => self.added(generation),
+            (None, None, Some(before)) => self.generation_added(generation, before),
+            (None, None, None) => {}
         }
         self.skipped(generation, before);
         self.written_down(generation);
@@ -72,25 +64,24 @@ impl Check<'_> {
     }
 
     /// A version below `last`, which the base has.
-    fn went_back(&mut self, generation: &Described, last: Version, next: Version) {
-        let component = generation.component;
-        let (name, version) = (component.name, generation.version());
-        let (place, _) = self.version_place(component, version);
-        let title = format!(
-            "{} after {}: the version went back",
-            generation.token(),
-            last.token(name)
+    fn went_back(&self, generation: &Described, last: Version, next: Version) {
+        let (name, version) = (generation.component.name, generation.version());
+        let place = self.place(generation);
+        let (token, was) = (generation.token(), last.token(name));
+        let title = format!("{token} after {was}: the version went back");
+        let mend = format!(
+            "set it to {last} at {place}, or to {next} with what changed (it was {version} in the past, and that is history)"
         );
-        let finding = Finding::new(&rules::VERSION_WENT_BACK, name, title)
-            .at(Some(place.clone()))
-            .mend(format!(
-                "set it to {last} at {place}, or to {next} with what changed (it was {version} in the past, and that is history)"
-            ));
-        self.add(finding);
+        self.add(
+            rules::VERSION_WENT_BACK
+                .found(name, title)
+                .at(place)
+                .mend(mend),
+        );
     }
 
     /// A generation whose number, or minor version, leaves a gap after those that are known.
-    fn skipped(&mut self, generation: &Described, before: Option<u32>) {
+    fn skipped(&self, generation: &Described, before: Option<u32>) {
         let component = generation.component;
         let (name, version) = (component.name, generation.version());
         let known = self.history.merged(name).map(|(version, _)| version.number);
@@ -111,38 +102,30 @@ impl Check<'_> {
         let minors = minors.filter(|wanted| recorded().all(|version| version != wanted));
         let missing = numbers.map(|number| Version::new(number, 0)).chain(minors);
         let missing: Vec<_> = missing.take(4).collect();
-        let Some(next) = missing.first() else {
+        let Some(next) = missing.first().copied() else {
             return;
         };
         let list: Vec<_> = missing.iter().map(|version| version.token(name)).collect();
         let old = known.map_or_else(String::new, |known| format!(" after {name}-v{known}"));
         let title = format!("{}{old}: versions were skipped", generation.token());
         let details = format!("there is no snapshot of {}", list.join(", "));
-        let next = *next;
-        let (place, _) = self.version_place(component, version);
-        let finding = Finding::new(&rules::VERSION_SKIPPED, name, title)
-            .details([details])
-            .at(Some(place.clone()))
-            .mend(format!(
-                "set it to {next} at {place}; or keep the snapshots of the versions between, if they were \
-                 written anywhere; or, if no release wrote them, state them with `Component::unreleased`"
-            ));
-        self.add(finding);
+        let place = self.place(generation);
+        let mend = format!(
+            "set it to {next} at {place}; or keep the snapshots of the versions between, if they were \
+             written anywhere; or, if no release wrote them, state them with `Component::unreleased`"
+        );
+        let finding = rules::VERSION_SKIPPED.found(name, title).details([details]);
+        self.add(finding.at(place).mend(mend));
     }
 
     /// A version that is not history yet has to be written down as it is.
-    pub(super) fn written_down(&mut self, generation: &Described) {
-        let component = generation.component;
-        let (name, version) = (component.name, generation.version());
-        let path = self.snapshot(&generation.series(), version);
-        let bless = self.project.bless.clone();
-        let Some(text) = self.history.work(&generation.series(), version) else {
-            let title = format!("{path} is missing");
-            let (place, _) = self.version_place(component, version);
-            let finding = Finding::new(&rules::SNAPSHOT_MISSING, name, title)
-                .at(Some(place))
-                .mend(bless);
-            return self.add(finding);
+    pub(super) fn written_down(&self, generation: &Described) {
+        let (name, series) = (generation.component.name, generation.series());
+        let path = self.snapshot(&series, generation.version());
+        let bless = &*self.project.bless;
+        let Some(text) = self.history.work(&series, generation.version()) else {
+            let finding = rules::SNAPSHOT_MISSING.found(name, format!("{path} is missing"));
+            return self.add(finding.at(self.place(generation)).mend(bless));
         };
         let now = generation.beside(text);
         if text == now {
@@ -150,12 +133,9 @@ impl Check<'_> {
         }
         let changes = Changes::of(text, &now).with_added();
         let title = format!("{path} is not what {} is now", generation.token());
-        let finding = Finding::new(&rules::SNAPSHOT_STALE, name, title)
-            .details(changes.details())
-            .structs(changes.structs)
-            .at(Some(Place::new(path, 1)))
-            .mend(bless);
-        self.add(finding);
+        let finding = rules::SNAPSHOT_STALE.found(name, title).mend(bless);
+        let finding = finding.details(changes.details()).structs(changes.structs);
+        self.add(finding.at(Place::new(path, 1)));
     }
 }
 

@@ -10,32 +10,22 @@ use super::{
     CType, KernelError, MAX_CHAIN, MAX_MEMBERS, Member, Struct, Structs, define, string_at,
 };
 
-const INT: u32 = 1;
-const PTR: u32 = 2;
-const ARRAY: u32 = 3;
-const STRUCT: u32 = 4;
-const UNION: u32 = 5;
-const ENUM: u32 = 6;
-const FWD: u32 = 7;
-const TYPEDEF: u32 = 8;
-const VOLATILE: u32 = 9;
-const CONST: u32 = 10;
-const RESTRICT: u32 = 11;
-const FUNC: u32 = 12;
-const FUNC_PROTO: u32 = 13;
-const VAR: u32 = 14;
-const DATASEC: u32 = 15;
-const FLOAT: u32 = 16;
-const DECL_TAG: u32 = 17;
-const TYPE_TAG: u32 = 18;
-const ENUM64: u32 = 19;
+macro_rules! kinds {
+    ($($name:ident = $number:literal),* $(,)?) => { $(const $name: u32 = $number;)* };
+}
+
+kinds! {
+    INT = 1, PTR = 2, ARRAY = 3, STRUCT = 4, UNION = 5, ENUM = 6, FWD = 7, TYPEDEF = 8,
+    VOLATILE = 9, CONST = 10, RESTRICT = 11, FUNC = 12, FUNC_PROTO = 13, VAR = 14, DATASEC = 15,
+    FLOAT = 16, DECL_TAG = 17, TYPE_TAG = 18, ENUM64 = 19,
+}
 
 /// The structs called `names`.
 pub(super) fn structs(blob: &[u8], names: &BTreeSet<String>) -> Result<Structs, KernelError> {
     let btf = Btf::parse(blob)?;
     let mut out = Structs::new();
-    for ty in btf.types.iter().copied().map(|position| btf.at(position)) {
-        let ty = ty?;
+    for position in &btf.types {
+        let ty = btf.at(*position)?;
         if ty.kind != STRUCT {
             continue;
         }
@@ -126,26 +116,20 @@ impl<'a> Btf<'a> {
                 return Err(bad("a name lies beyond the strings"));
             }
             btf.types.push(index);
-            position = particulars(ty, layout)
-                .and_then(|len| ty.rest.checked_add(len))
-                .filter(|end| *end <= section.len())
-                .ok_or_else(|| {
-                    bad(format!(
-                        "type {}: cut off, or kind {} is not known",
-                        btf.types.len(),
-                        ty.kind
-                    ))
-                })?;
+            let end = particulars(ty, layout).and_then(|len| ty.rest.checked_add(len));
+            position = end.filter(|end| *end <= section.len()).ok_or_else(|| {
+                let (number, kind) = (btf.types.len(), ty.kind);
+                bad(format!(
+                    "type {number}: cut off, or kind {kind} is not known"
+                ))
+            })?;
         }
         Ok(btf)
     }
 
     fn at(&self, position: u32) -> Result<Type, KernelError> {
         let position = size(position);
-        let field = |index: usize| {
-            word(self.section, position.saturating_add(index * 4))
-                .ok_or_else(|| bad("a type is cut off"))
-        };
+        let field = |index| self.word_at(position, index);
         let info = field(1)?;
         Ok(Type {
             name: field(0)?,
@@ -158,22 +142,25 @@ impl<'a> Btf<'a> {
     }
 
     fn get(&self, id: u32) -> Result<Type, KernelError> {
-        let position = size(id)
-            .checked_sub(1)
-            .and_then(|index| self.types.get(index));
+        let index = size(id).checked_sub(1);
+        let position = index.and_then(|index| self.types.get(index));
         let position = position.ok_or_else(|| bad(format!("there is no type {id}")))?;
         self.at(*position)
     }
 
     fn name(&self, offset: u32) -> Result<&'a str, KernelError> {
-        string_at(self.strings, size(offset))
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .ok_or_else(|| bad("a name is damaged or too long"))
+        let name = string_at(self.strings, size(offset));
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
+        name.ok_or_else(|| bad("a name is damaged or too long"))
     }
 
     fn word(&self, ty: Type, index: usize) -> Result<u32, KernelError> {
-        word(self.section, ty.rest.saturating_add(index * 4))
-            .ok_or_else(|| bad("a type is cut off"))
+        self.word_at(ty.rest, index)
+    }
+
+    fn word_at(&self, start: usize, index: usize) -> Result<u32, KernelError> {
+        let word = word(self.section, start.saturating_add(index * 4));
+        word.ok_or_else(|| bad("a type is cut off"))
     }
 
     fn members(&self, ty: Type) -> Result<Struct, KernelError> {
@@ -268,11 +255,8 @@ impl<'a> Btf<'a> {
             ARRAY => {
                 let (element, size) = self.resolve(self.word(ty, 0)?, depth + 1)?;
                 let count = u64::from(self.word(ty, 2)?);
-                let array = element
-                    .array(count)
-                    .zip(size.checked_mul(count))
-                    .ok_or_else(|| bad("an array too long for memory"))?;
-                (array.0, array.1)
+                let array = element.array(count).zip(size.checked_mul(count));
+                array.ok_or_else(|| bad("an array too long for memory"))?
             }
             STRUCT => (CType::tagged("struct", name()?), size),
             UNION => (CType::tagged("union", name()?), size),
@@ -306,12 +290,10 @@ fn particulars(ty: Type, layout: &[u8]) -> Option<usize> {
         PTR | FWD | TYPEDEF | VOLATILE | CONST | RESTRICT | FUNC | FLOAT | TYPE_TAG => 0,
         0 => return None,
         kind => {
-            let [once, each, ..] = layout
-                .get(size(kind).checked_mul(4)?..)?
-                .first_chunk::<4>()?;
-            usize::from(*each)
-                .checked_mul(len)?
-                .checked_add(usize::from(*once))?
+            let of_kind = layout.get(size(kind).checked_mul(4)?..)?;
+            let [once, each, ..] = of_kind.first_chunk::<4>()?;
+            let each = usize::from(*each).checked_mul(len)?;
+            each.checked_add(usize::from(*once))?
         }
     })
 }

@@ -41,16 +41,12 @@ pub fn compare(layout: &Layout, kernel: &KernelTypes) -> Option<Vec<String>> {
         ));
     }
     // A flexible array at the end has no bytes of its own.
-    let members: Vec<_> = theirs
-        .members
-        .iter()
-        .filter(|member| member.size > 0)
-        .collect();
-    if layout.size as u64 != theirs.size {
-        out.push(format!(
-            "struct {c_name}: {} bytes here, {} in the kernel",
-            layout.size, theirs.size
-        ));
+    let members = theirs.members.iter().filter(|member| member.size > 0);
+    let members: Vec<_> = members.collect();
+    let (here, there) = (layout.size, theirs.size);
+    if here as u64 != there {
+        let sizes = format!("{here} bytes here, {there} in the kernel");
+        out.push(format!("struct {c_name}: {sizes}"));
     }
     for (index, ours) in layout.fields.iter().enumerate() {
         let place = format!("struct {c_name}, member {index} `{}`", ours.name);
@@ -70,29 +66,23 @@ pub fn compare(layout: &Layout, kernel: &KernelTypes) -> Option<Vec<String>> {
         let bits = ours
             .bits
             .map(|bits| (u64::from(bits.start), u64::from(bits.width)));
-        if bits != member.bits {
+        let there = member.bits;
+        if bits != there {
             out.push(format!(
-                "{place}: bits {bits:?} here, {:?} in the kernel",
-                member.bits
+                "{place}: bits {bits:?} here, {there:?} in the kernel"
             ));
         }
         if !same_type(ours, &member.ty) {
-            out.push(format!(
-                "{place}: {} here, {} in the kernel",
-                ours.ty.as_str(),
-                shown(&member.ty)
-            ));
+            let (here, there) = (ours.ty.as_str(), shown(&member.ty));
+            out.push(format!("{place}: {here} here, {there} in the kernel"));
         }
     }
-    if members.len() > layout.fields.len() {
-        let missing: Vec<_> = members
-            .iter()
-            .skip(layout.fields.len())
-            .map(|member| member.name.as_str())
-            .collect();
+    let missing = members.iter().skip(layout.fields.len());
+    let missing: Vec<_> = missing.map(|member| member.name.as_str()).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
         out.push(format!(
-            "struct {c_name}: the kernel's {} missing here",
-            missing.join(", ")
+            "struct {c_name}: the kernel's {missing} missing here"
         ));
     }
     Some(out)

@@ -25,6 +25,7 @@ const MAX_ENTRIES: usize = 1 << 16;
 const MAX_REREAD: usize = 16;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type Entries<'e, 'a> = EntriesRaw<'e, Slice<'a>>;
 type Header<'a> = UnitHeader<Slice<'a>>;
 
 /// The sections that types are read from, decompressed and relocated.
@@ -100,13 +101,13 @@ impl<'a> Entry<'a> {
     }
 
     fn flag(&self, name: gimli::DwAt) -> bool {
-        self.get(name)
-            .is_some_and(|a| a.raw_value() != AttributeValue::Flag(false))
+        let found = self.get(name).map(Attribute::raw_value);
+        found.is_some_and(|value| value != AttributeValue::Flag(false))
     }
 }
 
 /// Reads the next entry; `None` where a list of children ends.
-fn entry<'a>(entries: &mut EntriesRaw<'_, Slice<'a>>) -> Result<Option<Entry<'a>>, KernelError> {
+fn entry<'a>(entries: &mut Entries<'_, 'a>) -> Result<Option<Entry<'a>>, KernelError> {
     let Some(abbreviation) = entries.read_abbreviation().map_err(bad)? else {
         return Ok(None);
     };
@@ -114,9 +115,9 @@ fn entry<'a>(entries: &mut EntriesRaw<'_, Slice<'a>>) -> Result<Option<Entry<'a>
         return Err(bad("an entry of too many attributes"));
     }
     let mut attributes = Vec::new();
-    entries
-        .read_attributes(abbreviation.attributes(), &mut attributes)
-        .map_err(bad)?;
+    let specs = abbreviation.attributes();
+    let read = entries.read_attributes(specs, &mut attributes);
+    read.map_err(bad)?;
     Ok(Some(Entry {
         tag: abbreviation.tag(),
         children: abbreviation.has_children(),
@@ -154,25 +155,20 @@ impl<'a> Dwarf<'a> {
         let end = self.tables.get(&offset).copied().unwrap_or_default();
         let bytes = self.sections.abbrev.get(offset..end);
         let bytes = bytes.ok_or_else(|| bad("a unit's abbreviations lie beyond the end"))?;
-        let table = DebugAbbrev::new(bytes, LittleEndian)
-            .abbreviations(DebugAbbrevOffset(0))
-            .map_err(bad)?;
-        let table = Rc::new(table);
+        let table = DebugAbbrev::new(bytes, LittleEndian).abbreviations(DebugAbbrevOffset(0));
+        let table = Rc::new(table.map_err(bad)?);
         self.parsed.borrow_mut().insert(offset, Rc::clone(&table));
         Ok(table)
     }
 
     /// Reads an entry that may have been read before.
-    fn again(
-        &self,
-        entries: &mut EntriesRaw<'_, Slice<'a>>,
-    ) -> Result<Option<Entry<'a>>, KernelError> {
+    fn again(&self, entries: &mut Entries<'_, 'a>) -> Result<Option<Entry<'a>>, KernelError> {
         let start = entries.next_offset().0;
         let entry = entry(entries)?;
         let len = entries.next_offset().0.saturating_sub(start);
         let left = self.left.get().checked_sub(len);
-        self.left
-            .set(left.ok_or_else(|| bad("too many references to the same types"))?);
+        let left = left.ok_or_else(|| bad("too many references to the same types"))?;
+        self.left.set(left);
         Ok(entry)
     }
 
@@ -188,12 +184,9 @@ impl<'a> Dwarf<'a> {
             abbreviations,
         };
         let mut entries = unit.entries(None)?;
-        let root = if entries.is_empty() {
-            None
-        } else {
-            self.again(&mut entries)?
-        };
-        if let Some(root) = root {
+        if !entries.is_empty()
+            && let Some(root) = self.again(&mut entries)?
+        {
             let base = root.get(gimli::DW_AT_str_offsets_base);
             if let Some(AttributeValue::DebugStrOffsetsBase(base)) = base.map(Attribute::value) {
                 unit.strings = base.0;
@@ -236,9 +229,8 @@ impl<'a> Dwarf<'a> {
                 entries.skip_attributes(specs).map_err(bad)?;
                 continue;
             }
-            entries
-                .read_attributes(specs, &mut attributes)
-                .map_err(bad)?;
+            let read = entries.read_attributes(specs, &mut attributes);
+            read.map_err(bad)?;
             let found = Entry {
                 tag: abbreviation.tag(),
                 children: abbreviation.has_children(),
@@ -249,9 +241,8 @@ impl<'a> Dwarf<'a> {
                 && !found.flag(gimli::DW_AT_declaration)
                 && let Some(size) = found.number(gimli::DW_AT_byte_size)
             {
-                let members = self
-                    .members(unit, offset)
-                    .map_err(|error| error.within(name))?;
+                let members = self.members(unit, offset);
+                let members = members.map_err(|error| error.within(name))?;
                 define(out, name, Struct { size, members });
             }
             attributes = found.attributes;
@@ -303,13 +294,12 @@ impl<'a> Dwarf<'a> {
                     (Some(start), _) => first.checked_add(start),
                     // The older form counts from the highest bit of the integer that holds it,
                     // and from above that for a packed struct's field that ends in the next one.
-                    (None, Some(above)) => entry
-                        .number(gimli::DW_AT_byte_size)
-                        .unwrap_or(size)
-                        .checked_mul(8)
-                        .and_then(|all| first.checked_add(all))
-                        .and_then(|all| all.checked_sub_signed(above))
-                        .and_then(|all| all.checked_sub(width)),
+                    (None, Some(above)) => {
+                        let bytes = entry.number(gimli::DW_AT_byte_size).unwrap_or(size);
+                        let end = bytes.checked_mul(8).and_then(|all| first.checked_add(all));
+                        let end = end.and_then(|end| end.checked_sub_signed(above));
+                        end.and_then(|end| end.checked_sub(width))
+                    }
                     (None, None) => Some(first),
                 };
                 let start = start.ok_or_else(cannot)?;
@@ -382,19 +372,19 @@ impl<'a> Dwarf<'a> {
         match found.tag {
             gimli::DW_TAG_base_type => {
                 let size = size.unwrap_or(0);
-                let encoding = match found.get(gimli::DW_AT_encoding).map(Attribute::value) {
-                    Some(AttributeValue::Encoding(encoding)) => Some(encoding),
-                    _ => None,
-                };
-                let ty = match encoding {
-                    Some(gimli::DW_ATE_boolean) => CType::plain(name()?, "bool"),
-                    Some(gimli::DW_ATE_signed | gimli::DW_ATE_signed_char) => {
-                        CType::integer(name()?, size, true)
-                    }
-                    Some(gimli::DW_ATE_unsigned | gimli::DW_ATE_unsigned_char) => {
-                        CType::integer(name()?, size, false)
-                    }
-                    _ => CType::same(name()?),
+                let name = name()?;
+                let ty = match found.get(gimli::DW_AT_encoding).map(Attribute::value) {
+                    Some(AttributeValue::Encoding(encoding)) => match encoding {
+                        gimli::DW_ATE_boolean => CType::plain(name, "bool"),
+                        gimli::DW_ATE_signed | gimli::DW_ATE_signed_char => {
+                            CType::integer(name, size, true)
+                        }
+                        gimli::DW_ATE_unsigned | gimli::DW_ATE_unsigned_char => {
+                            CType::integer(name, size, false)
+                        }
+                        _ => CType::same(name),
+                    },
+                    _ => CType::same(name),
                 };
                 Ok((ty, size))
             }
@@ -496,14 +486,15 @@ impl<'a> Dwarf<'a> {
             AttributeValue::String(name) => Some(name.slice()),
             AttributeValue::DebugStrRef(offset) => string_at(self.sections.str, offset.0),
             AttributeValue::DebugLineStrRef(offset) => string_at(self.sections.line_str, offset.0),
-            AttributeValue::DebugStrOffsetsIndex(index) => self
-                .string_offset(unit, index.0)
-                .and_then(|offset| string_at(self.sections.str, offset)),
+            AttributeValue::DebugStrOffsetsIndex(index) => {
+                let offset = self.string_offset(unit, index.0);
+                offset.and_then(|offset| string_at(self.sections.str, offset))
+            }
             _ => None,
         };
-        name.filter(|name| name.len() <= super::MAX_NAME)
-            .and_then(|name| std::str::from_utf8(name).ok())
-            .ok_or_else(|| bad("a name is damaged, too long or in another file"))
+        let name = name.filter(|name| name.len() <= super::MAX_NAME);
+        let name = name.and_then(|name| std::str::from_utf8(name).ok());
+        name.ok_or_else(|| bad("a name is damaged, too long or in another file"))
     }
 
     /// The string's offset that is number `index` of the unit's part of the table.
@@ -519,12 +510,8 @@ impl<'a> Dwarf<'a> {
 
 impl<'a> Unit<'a> {
     /// Its entries, from `offset` on or all.
-    fn entries(
-        &self,
-        offset: Option<UnitOffset>,
-    ) -> Result<EntriesRaw<'_, Slice<'a>>, KernelError> {
-        self.header
-            .entries_raw(&self.abbreviations, offset)
-            .map_err(bad)
+    fn entries(&self, offset: Option<UnitOffset>) -> Result<Entries<'_, 'a>, KernelError> {
+        let entries = self.header.entries_raw(&self.abbreviations, offset);
+        entries.map_err(bad)
     }
 }

@@ -127,11 +127,8 @@ impl KernelTypes {
     ///
     /// The text is not such a file.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let structs = facts::parse(text)?;
-        Ok(Self {
-            structs,
-            source: "facts",
-        })
+        let (structs, source) = (facts::parse(text)?, "facts");
+        Ok(Self { structs, source })
     }
 
     /// Reads the structs called `names` from a file; see [`open`].
@@ -143,12 +140,11 @@ impl KernelTypes {
         path: &Path,
         names: impl IntoIterator<Item = N>,
     ) -> Result<Self, KernelError> {
-        regular(path)
-            .and_then(|file| Self::read(file, names))
-            .map_err(|error| KernelError::File {
-                path: path.to_owned(),
-                error: Box::new(error),
-            })
+        let read = regular(path).and_then(|file| Self::read(file, names));
+        read.map_err(|error| KernelError::File {
+            path: path.to_owned(),
+            error: Box::new(error),
+        })
     }
 
     /// As [`Self::load`], from an open file or a buffer.
@@ -166,17 +162,17 @@ impl KernelTypes {
         input.by_ref().take(4096).read_to_end(&mut start)?;
         let (structs, source) = match kind(&start)? {
             Kind::Facts => {
-                let text = String::from_utf8(whole(input, MAX_FACTS)?)
-                    .map_err(|error| KernelError::Facts(error.to_string()))?;
-                (facts::parse(&text).map_err(KernelError::Facts)?, "facts")
+                let text = String::from_utf8(whole(input, MAX_FACTS)?);
+                let structs = text.map_err(|error| error.to_string());
+                let structs = structs.and_then(|text| facts::parse(&text));
+                (structs.map_err(KernelError::Facts)?, "facts")
             }
             Kind::Btf => (btf::structs(&whole(input, MAX_BTF)?, &names)?, "BTF"),
             Kind::Elf => {
                 if input.seek(SeekFrom::End(0))? > MAX_ELF {
                     return Err(KernelError::Unknown("an ELF file of more than 4 GiB"));
                 }
-                let input = ReadCache::new(input);
-                elf::structs(&input, &names)?
+                elf::structs(&ReadCache::new(input), &names)?
             }
         };
         Ok(Self { structs, source })
@@ -224,6 +220,7 @@ enum Kind {
 }
 
 fn kind(start: &[u8]) -> Result<Kind, KernelError> {
+    // Of gzip, Zstandard, xz, bzip2 and LZ4 in two forms.
     const COMPRESSED: [&[u8]; 6] = [
         b"\x1f\x8b",
         b"\x28\xb5\x2f\xfd",
@@ -232,33 +229,27 @@ fn kind(start: &[u8]) -> Result<Kind, KernelError> {
         b"\x04\x22\x4d\x18",
         b"\x02\x21\x4c\x18",
     ];
+    let starts = |magic: &[u8]| start.starts_with(magic);
     // A byte order mark is no JSON, but editors write it.
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-    if start.starts_with(b"\x7fELF") {
-        Ok(Kind::Elf)
-    } else if start.starts_with(b"\x9f\xeb") {
-        Ok(Kind::Btf)
-    } else if start.starts_with(b"\xeb\x9f\x01") {
-        Err(KernelError::Unknown(
-            "BTF of a big-endian kernel, which no handover format is for",
-        ))
+    let arm = start.get(0x38..0x3c);
+    Err(KernelError::Unknown(if starts(b"\x7fELF") {
+        return Ok(Kind::Elf);
+    } else if starts(b"\x9f\xeb") {
+        return Ok(Kind::Btf);
+    } else if starts(b"\xeb\x9f\x01") {
+        "BTF of a big-endian kernel, which no handover format is for"
     } else if start.get(0x202..0x206) == Some(b"HdrS")
-        || [&b"ARMd"[..], b"RSC\x05"]
-            .iter()
-            .any(|magic| start.get(0x38..0x3c) == Some(*magic))
+        || [Some(&b"ARMd"[..]), Some(b"RSC\x05")].contains(&arm)
     {
-        Err(KernelError::Unknown(
-            "a boot image, which has no types: give the vmlinux that it was made of",
-        ))
-    } else if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
-        Err(KernelError::Unknown("compressed: decompress it first"))
+        "a boot image, which has no types: give the vmlinux that it was made of"
+    } else if COMPRESSED.into_iter().any(starts) {
+        "compressed: decompress it first"
     } else if text.trim_ascii_start().starts_with(b"{") {
-        Ok(Kind::Facts)
+        return Ok(Kind::Facts);
     } else {
-        Err(KernelError::Unknown(
-            "neither a facts file (JSON), nor an ELF file, nor BTF",
-        ))
-    }
+        "neither a facts file (JSON), nor an ELF file, nor BTF"
+    }))
 }
 
 /// All of `input`, which has at most `max` bytes.

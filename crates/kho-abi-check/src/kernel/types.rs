@@ -134,14 +134,13 @@ impl CType {
             None if element.contains('*') => "pointer",
             None => element,
         };
-        let counts = dimensions
-            .split('[')
-            .skip(1)
-            .map(|dimension| match dimension.strip_suffix(']') {
-                Some("") => Some(0),
-                Some(number) => number.parse::<u64>().ok(),
-                None => None,
-            })
+        let counts = dimensions.split('[').skip(1);
+        let counts = counts.map(|dimension| match dimension.strip_suffix(']')? {
+            "" => Some(0),
+            number => number.parse::<u64>().ok(),
+        });
+        let counts = counts
+            .into_iter()
             .try_fold(None, |product: Option<u64>, count| {
                 Some(Some(product.unwrap_or(1).checked_mul(count?)?))
             });
@@ -157,32 +156,34 @@ impl CType {
     }
 }
 
-/// What the scalar types that the kernel's sources name come to, on the 64-bit machines that hand
+/// The scalar types that the kernel's sources name, by what they come to on the 64-bit machines that hand
 /// over memory.
+const KNOWN: [(&str, &str); 9] = [
+    ("u8", "u8, __u8, uint8_t, char, unsigned char"),
+    (
+        "u16",
+        "u16, __u16, __le16, uint16_t, short unsigned int, unsigned short",
+    ),
+    ("u32", "u32, __u32, __le32, uint32_t, unsigned int"),
+    (
+        "u64",
+        "u64, __u64, __le64, uint64_t, phys_addr_t, size_t, uintptr_t, long unsigned int, unsigned long, \
+         long long unsigned int, unsigned long long",
+    ),
+    ("i8", "s8, __s8, int8_t, signed char"),
+    ("i16", "s16, __s16, int16_t, short int, short"),
+    ("i32", "s32, __s32, int32_t, int"),
+    (
+        "i64",
+        "s64, __s64, int64_t, loff_t, ssize_t, long int, long, long long int, long long",
+    ),
+    ("bool", "bool, _Bool"),
+];
+
 fn known(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "u8" | "__u8" | "uint8_t" | "char" | "unsigned char" => "u8",
-        "u16" | "__u16" | "__le16" | "uint16_t" | "short unsigned int" | "unsigned short" => "u16",
-        "u32" | "__u32" | "__le32" | "uint32_t" | "unsigned int" => "u32",
-        "u64"
-        | "__u64"
-        | "__le64"
-        | "uint64_t"
-        | "phys_addr_t"
-        | "size_t"
-        | "uintptr_t"
-        | "long unsigned int"
-        | "unsigned long"
-        | "long long unsigned int"
-        | "unsigned long long" => "u64",
-        "s8" | "__s8" | "int8_t" | "signed char" => "i8",
-        "s16" | "__s16" | "int16_t" | "short int" | "short" => "i16",
-        "s32" | "__s32" | "int32_t" | "int" => "i32",
-        "s64" | "__s64" | "int64_t" | "loff_t" | "ssize_t" | "long int" | "long"
-        | "long long int" | "long long" => "i64",
-        "bool" | "_Bool" => "bool",
-        _ => return None,
-    })
+    let mut known = KNOWN.iter();
+    let found = known.find(|(_, names)| names.split(", ").any(|known| known == name))?;
+    Some(found.0)
 }
 
 /// Where a bit field of an integer of `size` bytes lies that starts `start` bits into the struct:

@@ -7,9 +7,8 @@ use crate::finding::{Report, Severity, Verdict};
 
 /// A command's text: it ends at a line's end, and `%` introduces what is escaped.
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    let text = text.replace('%', "%25");
+    text.replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// A property, which ends at a comma or a colon as well.
@@ -30,17 +29,12 @@ pub(super) fn render(report: &Report) -> String {
             let file = property(&report.in_repository(place));
             format!("file={file},line={},", place.line)
         });
-        let title = if finding.component.is_empty() {
-            finding.rule.to_owned()
-        } else {
-            format!("{}: {}", finding.component, finding.rule)
+        let title = match (&*finding.component, finding.rule) {
+            ("", rule) => property(rule),
+            (component, rule) => property(&format!("{component}: {rule}")),
         };
-        let _ = writeln!(
-            out,
-            "::{command} {place}title={}::{}",
-            property(&title),
-            data(&plain(finding).join("\n"))
-        );
+        let text = data(&plain(finding).join("\n"));
+        let _ = writeln!(out, "::{command} {place}title={title}::{text}");
     }
     let command = match report.verdict() {
         Verdict::Broken => "error",

@@ -96,11 +96,9 @@ fn write_finding(out: &mut String, finding: &Finding, repeated: bool, paint: &Pa
 
 fn write_struct(out: &mut String, layout: &StructDiff, paint: &Paint) {
     let size = |size: Option<u64>| size.map_or_else(|| "none".to_owned(), |n| n.to_string());
-    let (old, new) = (size(layout.size.0), size(layout.size.1));
-    let sizes = if old == new {
-        old
-    } else {
-        format!("{old} -> {new}")
+    let sizes = match layout.size {
+        (old, new) if old == new => size(old),
+        (old, new) => format!("{} -> {}", size(old), size(new)),
     };
     let _ = writeln!(out, "  struct {}: {sizes} bytes", layout.name);
     let names = layout.rows.iter().map(|row| name(row).chars().count());
@@ -120,22 +118,17 @@ fn write_struct(out: &mut String, layout: &StructDiff, paint: &Paint) {
             _ if row.is_same() => (' ', None),
             _ => ('~', Some(YELLOW)),
         };
-        let side = |field: &Option<Field>, width: usize| match field {
-            Some(field) => format!(
-                "{:>6} {:>6}  {:width$}",
-                field.offset,
-                field.size,
-                field.shown_type()
-            ),
-            None => format!("{:>6} {:>6}  {:width$}", "-", "-", ""),
+        let side = |field: &Option<Field>, width: usize| {
+            let field = field.as_ref();
+            let number =
+                |of: fn(&Field) -> u64| field.map_or("-".to_owned(), |f| of(f).to_string());
+            let (offset, size) = (number(|f| f.offset), number(|f| f.size));
+            let ty = field.map(Field::shown_type).unwrap_or_default();
+            format!("{offset:>6} {size:>6}  {ty:width$}")
         };
         let arrow = if row.is_same() { "  " } else { "->" };
-        let line = format!(
-            "    {mark} {:names$}  {}  {arrow}  {}",
-            name(row),
-            side(&row.old, types),
-            side(&row.new, 0)
-        );
+        let (name, old, new) = (name(row), side(&row.old, types), side(&row.new, 0));
+        let line = format!("    {mark} {name:names$}  {old}  {arrow}  {new}");
         let line = line.trim_end();
         let line = style.map_or_else(|| line.to_owned(), |style| paint.paint(style, line));
         let _ = writeln!(out, "{line}");

@@ -38,12 +38,8 @@ pub(super) fn render(report: &Report) -> String {
 fn write_finding(out: &mut String, finding: &Finding) {
     let place = finding.place.as_ref();
     let place = place.map_or_else(String::new, |place| format!(" · `{place}`"));
-    let _ = writeln!(
-        out,
-        "**{}**\n\n`{}`{place}\n",
-        escape(&finding.title),
-        finding.rule
-    );
+    let title = escape(&finding.title);
+    let _ = writeln!(out, "**{title}**\n\n`{}`{place}\n", finding.rule);
     for layout in &finding.structs {
         write_struct(out, layout);
     }
@@ -53,14 +49,13 @@ fn write_finding(out: &mut String, finding: &Finding) {
         let body: Vec<_> = finding.details.iter().map(|d| d.text.as_str()).collect();
         let body = body.join("\n");
         let fence = fence(&body);
-        if lines > 8 {
-            let _ = writeln!(
-                out,
-                "<details><summary>{lines} lines</summary>\n\n{fence}text\n{body}\n{fence}\n\n</details>\n"
-            );
+        let block = format!("{fence}text\n{body}\n{fence}\n");
+        let _ = if lines > 8 {
+            let summary = format!("<details><summary>{lines} lines</summary>");
+            writeln!(out, "{summary}\n\n{block}\n</details>\n")
         } else {
-            let _ = writeln!(out, "{fence}text\n{body}\n{fence}\n");
-        }
+            writeln!(out, "{block}")
+        };
     }
     if let Some(reason) = &finding.allowed {
         let _ = writeln!(out, "Allowed: {}\n", escape(reason));
@@ -86,13 +81,8 @@ fn write_struct(out: &mut String, layout: &StructDiff) {
             _ if row.is_same() => "",
             _ => "**changed**",
         };
-        let _ = writeln!(
-            out,
-            "| {mark} | {} | {} | {} |",
-            name(row),
-            side(row.old.as_ref()),
-            side(row.new.as_ref())
-        );
+        let (name, old, new) = (name(row), side(&row.old), side(&row.new));
+        let _ = writeln!(out, "| {mark} | {name} | {old} | {new} |");
     }
     out.push('\n');
 }
@@ -107,18 +97,12 @@ fn name(row: &Row) -> String {
     }
 }
 
-fn side(field: Option<&Field>) -> String {
-    field.map_or_else(
-        || "| |".to_owned(),
-        |field| {
-            format!(
-                "{} | {} | `{}`",
-                field.offset,
-                field.size,
-                field.shown_type()
-            )
-        },
-    )
+fn side(field: &Option<Field>) -> String {
+    let Some(field) = field else {
+        return "| |".to_owned();
+    };
+    let ty = field.shown_type();
+    format!("{} | {} | `{ty}`", field.offset, field.size)
 }
 
 /// Text in which nothing is markup but code between backticks.
@@ -138,11 +122,6 @@ fn escape(text: &str) -> String {
 
 /// A fence that is longer than any in `body`.
 fn fence(body: &str) -> String {
-    let mut longest = 0;
-    let mut run = 0;
-    for c in body.chars() {
-        run = if c == '`' { run + 1 } else { 0 };
-        longest = longest.max(run);
-    }
-    "`".repeat(longest.max(2) + 1)
+    let runs = body.split(|c| c != '`').map(str::len);
+    "`".repeat(runs.max().unwrap_or(0).max(2) + 1)
 }

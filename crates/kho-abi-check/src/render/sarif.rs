@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::plain;
 use crate::finding::{Finding, Report, Severity};
-use crate::rules::RULES;
+use crate::rules::{RULES, Rule};
 
 const SCHEMA: &str =
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
@@ -33,6 +33,11 @@ fn uri(path: &str) -> String {
 
 fn result(report: &Report, finding: &Finding) -> Value {
     let index = RULES.iter().position(|rule| rule.id == finding.rule);
+    // Code scanning refuses a result that stands nowhere: the manifest is everywhere's root.
+    let (file, line) = match &finding.place {
+        Some(place) => (report.in_repository(place), place.line),
+        None => (format!("{}Cargo.toml", report.prefix), 1),
+    };
     let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": index,
@@ -45,51 +50,33 @@ fn result(report: &Report, finding: &Finding) -> Value {
             "component": finding.component,
             "severity": finding.severity.id(),
         },
-    });
-    let Some(members) = result.as_object_mut() else {
-        return result;
-    };
-    // Code scanning refuses a result that stands nowhere: the manifest is everywhere's root.
-    let (file, line) = finding.place.as_ref().map_or_else(
-        || (format!("{}Cargo.toml", report.prefix), 1),
-        |place| (report.in_repository(place), place.line),
-    );
-    members.insert(
-        "locations".to_owned(),
-        json!([{
+        "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": uri(&file), "uriBaseId": "%SRCROOT%" },
                 "region": { "startLine": line },
             },
-        }]),
-    );
-    if let Some(reason) = &finding.allowed {
-        members.insert(
-            "suppressions".to_owned(),
-            json!([{ "kind": "external", "justification": reason }]),
-        );
+        }],
+    });
+    if let (Some(reason), Some(members)) = (&finding.allowed, result.as_object_mut()) {
+        let suppressed = json!([{ "kind": "external", "justification": reason }]);
+        members.insert("suppressions".to_owned(), suppressed);
     }
     result
 }
 
 pub(super) fn render(report: &Report) -> String {
-    let rules: Vec<_> = RULES
-        .iter()
-        .map(|rule| {
-            json!({
-                "id": rule.id,
-                "shortDescription": { "text": rule.what },
-                "fullDescription": { "text": rule.reason },
-                "help": { "text": format!("Mend: {}", rule.mend) },
-                "defaultConfiguration": { "level": level(rule.severity) },
-            })
+    let rule = |rule: &Rule| {
+        json!({
+            "id": rule.id,
+            "shortDescription": { "text": rule.what },
+            "fullDescription": { "text": rule.reason },
+            "help": { "text": format!("Mend: {}", rule.mend) },
+            "defaultConfiguration": { "level": level(rule.severity) },
         })
-        .collect();
-    let results: Vec<_> = report
-        .findings
-        .iter()
-        .map(|finding| result(report, finding))
-        .collect();
+    };
+    let rules: Value = RULES.iter().map(rule).collect();
+    let results = report.findings.iter();
+    let results: Value = results.map(|finding| result(report, finding)).collect();
     let document = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -109,7 +96,5 @@ pub(super) fn render(report: &Report) -> String {
             "properties": { "base": report.base, "summary": report.summary() },
         }],
     });
-    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
-    text.push('\n');
-    text
+    format!("{document:#}\n")
 }

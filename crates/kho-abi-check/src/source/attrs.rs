@@ -31,17 +31,16 @@ pub(super) fn is_test(attrs: &[Attribute]) -> bool {
             return true;
         }
         let meta = squeezed(&attr.meta);
-        let predicate = meta
-            .strip_prefix("cfg(")
-            .and_then(|rest| rest.strip_suffix(')'));
-        let all = |list: &str| list.split(',').any(|part| part == "test");
-        predicate.is_some_and(|predicate| {
-            let list = predicate
-                .strip_prefix("all(")
-                .and_then(|rest| rest.strip_suffix(')'));
-            predicate == "test" || list.is_some_and(all)
-        })
+        let Some(predicate) = within(&meta, "cfg(") else {
+            return false;
+        };
+        let all = within(predicate, "all(").unwrap_or(predicate);
+        predicate == "test" || all != predicate && all.split(',').any(|part| part == "test")
     })
+}
+
+fn within<'a>(text: &'a str, open: &str) -> Option<&'a str> {
+    text.strip_prefix(open)?.strip_suffix(')')
 }
 
 pub(super) fn attributes(attrs: &[Attribute], name: &str) -> String {
@@ -65,8 +64,8 @@ pub(super) fn docs(attrs: &[Attribute]) -> String {
 }
 
 pub(super) fn names(list: &str, name: &str) -> bool {
-    list.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .any(|word| word == name)
+    let mut words = list.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+    words.any(|word| word == name)
 }
 
 /// The names that descriptions give a field with these attributes.

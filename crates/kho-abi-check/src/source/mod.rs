@@ -8,7 +8,9 @@ mod sizes;
 mod types;
 mod versions;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 pub(crate) use self::items::{ConstItem, Sources, StructItem};
 use self::modules::{generation_of, is_abi};
@@ -93,22 +95,19 @@ pub(super) fn best<'a, T, R: Ord>(
 /// The sources of all crates that carry components, read when they are first asked for.
 pub(crate) struct Library<'a> {
     tree: &'a dyn Tree,
-    read: BTreeMap<String, Sources>,
+    read: RefCell<BTreeMap<String, Rc<Sources>>>,
 }
 
 impl<'a> Library<'a> {
     pub(crate) fn new(tree: &'a dyn Tree) -> Self {
-        Self {
-            tree,
-            read: BTreeMap::new(),
-        }
+        let read = RefCell::default();
+        Self { tree, read }
     }
 
     /// The source below `dir`.
-    pub(crate) fn get(&mut self, dir: &str) -> &Sources {
-        let tree = self.tree;
-        self.read
-            .entry(dir.to_owned())
-            .or_insert_with(|| Sources::read(tree, dir))
+    pub(crate) fn get(&self, dir: &str) -> Rc<Sources> {
+        let mut all = self.read.borrow_mut();
+        let read = || Rc::new(Sources::read(self.tree, dir));
+        Rc::clone(all.entry(dir.to_owned()).or_insert_with(read))
     }
 }

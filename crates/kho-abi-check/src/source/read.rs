@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
-use syn::{Expr, Fields, Item, Lit};
+use syn::{Expr, Item, Lit};
 
 use super::attrs::{attributes, attributes_of, docs, is_test, members, names, squeezed};
 use super::items::{
@@ -18,10 +18,8 @@ impl Sources {
         let file = match syn::parse_file(text) {
             Ok(file) => file,
             Err(error) => {
-                let line = error.span().start().line;
-                self.unread
-                    .push((Place::new(path, line), error.to_string()));
-                return;
+                let place = Place::new(path, error.span().start().line);
+                return self.unread.push((place, error.to_string()));
             }
         };
         // A comment or a text may name it; what counts is a call, or a derive.
@@ -87,10 +85,8 @@ impl Reader<'_> {
             Expr::MethodCall(call) => self.listed(&call.receiver),
             Expr::Array(list) => list.elems.iter().flat_map(|one| self.listed(one)).collect(),
             Expr::Call(call) if squeezed(&call.func).ends_with("Generation::new") => {
-                vec![Listed::New(
-                    self.place(call.span()),
-                    argument(call.args.first()),
-                )]
+                let number = argument(call.args.first());
+                vec![Listed::New(self.place(call.span()), number)]
             }
             Expr::Path(path) => vec![Listed::Named(squeezed(path))],
             _ => Vec::new(),
@@ -127,29 +123,20 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let repr = attributes(&item.attrs, "repr");
         let derive = attributes(&item.attrs, "derive");
         let abi = attributes(&item.attrs, "abi");
-        let fields = match &item.fields {
-            Fields::Named(fields) => fields.named.iter().collect(),
-            Fields::Unnamed(fields) => fields.unnamed.iter().collect(),
-            Fields::Unit => Vec::new(),
-        };
-        let fields: Vec<_> = fields
-            .into_iter()
-            .enumerate()
-            .map(|(index, field)| {
-                let name = field.ident.as_ref();
-                let name = name.map_or_else(|| index.to_string(), ToString::to_string);
-                FieldItem {
-                    members: members(&attributes(&field.attrs, "abi"), &name),
-                    name,
-                    ty: field.ty.clone(),
-                    line: field.span().start().line,
-                }
-            })
-            .collect();
-        let text: String = fields
-            .iter()
-            .map(|field| format!("{}:{};", field.name, squeezed(&field.ty)))
-            .collect();
+        let fields = item.fields.iter().enumerate().map(|(index, field)| {
+            let name = field.ident.as_ref();
+            let name = name.map_or_else(|| index.to_string(), ToString::to_string);
+            FieldItem {
+                members: members(&attributes(&field.attrs, "abi"), &name),
+                name,
+                ty: field.ty.clone(),
+                line: field.span().start().line,
+            }
+        });
+        let fields: Vec<_> = fields.collect();
+        let text = fields.iter();
+        let text = text.map(|field| format!("{}:{};", field.name, squeezed(&field.ty)));
+        let text = text.collect::<String>();
         self.sources.structs.push(StructItem {
             name: item.ident.to_string(),
             place: self.place(item.ident.span()),

@@ -15,15 +15,12 @@ impl Sources {
                 let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
                 let module = module.rsplit("::").next().unwrap_or_default();
                 let is_here = assert.file == item.place.file;
+                let above = assert.module.rsplit_once("::").unwrap_or_default().0;
                 name == item.name
                     && (only
                         || match module {
                             "" | "self" => is_here && assert.module == item.module,
-                            "super" => {
-                                is_here
-                                    && assert.module.rsplit_once("::").unwrap_or_default().0
-                                        == item.module
-                            }
+                            "super" => is_here && above == item.module,
                             "crate" => {
                                 item.module.is_empty() && item.place.file.ends_with("/lib.rs")
                             }

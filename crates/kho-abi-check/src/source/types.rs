@@ -5,21 +5,20 @@ use syn::{Expr, Lit, Type};
 use super::best;
 use super::items::{Sources, StructItem};
 
+const POINTER: &str = "a pointer means nothing to who reads it";
+
 impl Sources {
     /// Why `ty` can not stand in a format.
     pub(crate) fn bad_type(&self, ty: &Type) -> Option<&'static str> {
         match ty {
-            Type::Ptr(_) | Type::Reference(_) | Type::BareFn(_) => {
-                Some("a pointer means nothing to who reads it")
-            }
+            Type::Ptr(_) | Type::Reference(_) | Type::BareFn(_) => Some(POINTER),
             Type::Array(array) => self.bad_type(&array.elem),
             Type::Paren(inner) => self.bad_type(&inner.elem),
             Type::Group(inner) => self.bad_type(&inner.elem),
-            Type::Tuple(tuple) => tuple
-                .elems
-                .iter()
-                .find_map(|ty| self.bad_type(ty))
-                .or(Some("a tuple has no fixed order in memory")),
+            Type::Tuple(tuple) => {
+                let bad = tuple.elems.iter().find_map(|ty| self.bad_type(ty));
+                bad.or(Some("a tuple has no fixed order in memory"))
+            }
             Type::Path(path) => {
                 let name = path.path.segments.last()?.ident.to_string();
                 match name.as_str() {
@@ -31,7 +30,7 @@ impl Sources {
                         "not every value of its bytes is allowed: reading another is undefined",
                     ),
                     "Box" | "Rc" | "Arc" | "Vec" | "String" | "NonNull" | "AtomicPtr" => {
-                        Some("a pointer means nothing to who reads it")
+                        Some(POINTER)
                     }
                     other if self.enums.iter().any(|name| name == other) => {
                         Some("an enum: not every value of its bytes is allowed")
@@ -66,14 +65,13 @@ impl Sources {
                 if size == 0 {
                     return Some((0, align));
                 }
-                let Expr::Lit(len) = &array.len else {
-                    return None;
-                };
-                let Lit::Int(len) = &len.lit else {
-                    return None;
-                };
-                let len: u64 = len.base10_parse().ok()?;
-                Some(((len % 8) * size % 8, align))
+                if let Expr::Lit(len) = &array.len
+                    && let Lit::Int(len) = &len.lit
+                {
+                    let len: u64 = len.base10_parse().ok()?;
+                    return Some(((len % 8) * size % 8, align));
+                }
+                None
             }
             Type::Path(path) => {
                 let name = path.path.segments.last()?.ident.to_string();

@@ -24,13 +24,13 @@ impl Sources {
             let file = &declaration.place.file;
             let declared = match &declaration.name {
                 Argument::Value(value) => Some(value.as_str()),
-                Argument::Constant(path) => self
-                    .constant(path, file)
-                    .map(|item| item.value.trim_matches('"')),
+                Argument::Constant(path) => {
+                    let item = self.constant(path, file);
+                    item.map(|item| item.value.trim_matches('"'))
+                }
             };
             if declared == Some(name) {
-                let numbers = self.numbers(&declaration.generations, file, 0);
-                found.extend(numbers);
+                found.extend(self.numbers(&declaration.generations, file, 0));
                 // What lists no generation that can be told.
                 found.push((String::new(), declaration.place.clone(), None));
             }
@@ -50,14 +50,13 @@ impl Sources {
                     out.push((value.clone(), place.clone(), None));
                 }
                 Listed::New(place, Argument::Constant(path)) => {
-                    out.push(match self.constant(path, file) {
-                        Some(item) => (
-                            item.value.clone(),
-                            item.place.clone(),
-                            Some(item.name.as_str()),
-                        ),
-                        None => (String::new(), place.clone(), None),
-                    });
+                    let item = self.constant(path, file);
+                    let name = item.map(|item| item.name.as_str());
+                    let (value, place) = match item {
+                        Some(item) => (item.value.clone(), &item.place),
+                        None => (String::new(), place),
+                    };
+                    out.push((value, place.clone(), name));
                 }
                 // A constant that names itself has no end.
                 Listed::Named(path) if depth < 4 => {

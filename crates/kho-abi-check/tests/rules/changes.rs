@@ -53,20 +53,16 @@ fn a_layout_that_changes_without_a_version_stops_with_the_mend() {
     let report = fake.check(&with_grown(2));
     expect(&report, 1, &["error abi-changed-layout"]);
     let finding = one(&report, "abi-changed-layout");
-    assert_eq!(
-        place(&report, "abi-changed-layout"),
-        "crates/fmt/src/abi.rs:18"
-    );
-    assert_eq!(
-        finding.details,
-        [
-            "struct MemfdSer grew: 24 -> 32 bytes",
-            "field `owner` of struct MemfdSer added: u64 at offset 8",
-            "field `seals` of struct MemfdSer moved: offset 8 -> 16",
-            "field `flags` of struct MemfdSer moved: offset 12 -> 20",
-            "field `count` of struct MemfdSer moved: offset 16 -> 24",
-        ]
-    );
+    let expected = "crates/fmt/src/abi.rs:18";
+    assert_eq!(place(&report, "abi-changed-layout"), expected);
+    let expected = [
+        "struct MemfdSer grew: 24 -> 32 bytes",
+        "field `owner` of struct MemfdSer added: u64 at offset 8",
+        "field `seals` of struct MemfdSer moved: offset 8 -> 16",
+        "field `flags` of struct MemfdSer moved: offset 12 -> 20",
+        "field `count` of struct MemfdSer moved: offset 16 -> 24",
+    ];
+    assert_eq!(finding.details, expected);
     assert_eq!(
         finding.mend.as_deref().unwrap(),
         "undo the change; or make it memfd-v3: set `VERSION` to 3 (crates/fmt/src/abi.rs:8) \
@@ -94,16 +90,10 @@ fn swapped_fields_of_one_size_are_told() {
         generation(2).layouts(&[swapped::MemfdSer::layout])
     ])));
     expect(&report, 1, &["error abi-changed-layout"]);
-    told(
-        &report,
-        "abi-changed-layout",
-        "field `flags` of struct MemfdSer moved: offset 12 -> 8",
-    );
-    told(
-        &report,
-        "abi-changed-layout",
-        "field `seals` of struct MemfdSer moved: offset 8 -> 12",
-    );
+    let expected = "field `flags` of struct MemfdSer moved: offset 12 -> 8";
+    told(&report, "abi-changed-layout", expected);
+    let expected = "field `seals` of struct MemfdSer moved: offset 8 -> 12";
+    told(&report, "abi-changed-layout", expected);
 }
 
 #[test]
@@ -123,13 +113,11 @@ fn a_layout_that_changes_properly_reads_as_one_paragraph() {
     );
     assert_eq!(before.exit_code(), 1);
     let report = fake.bless(&next);
-    assert_eq!(
-        report.written,
-        [
-            "abi-snapshots/memfd/v3.snap",
-            "abi-snapshots/composites.snap"
-        ]
-    );
+    let expected = [
+        "abi-snapshots/memfd/v3.snap",
+        "abi-snapshots/composites.snap",
+    ];
+    assert_eq!(report.written, expected);
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
     assert_eq!(
         title(&report, "version-bumped"),
@@ -137,15 +125,13 @@ fn a_layout_that_changes_properly_reads_as_one_paragraph() {
          `count` moved or changed). fmt 0.1.0 -> 0.2.0 carries it. Earlier releases refuse memfd-v3. \
          This one no longer restores memfd-v2."
     );
-    assert_eq!(
-        one(&report, "dependents").details[..4],
-        [
-            "plain: memfd-v2 -> memfd-v3",
-            "composite: memfd-v2;vmalloc-v1 -> memfd-v3;vmalloc-v1",
-            "composite-direct: memfd-v2;vmalloc-v1 -> memfd-v3;vmalloc-v1",
-            "the base: restores memfd ^2 only and refuses memfd-v3",
-        ]
-    );
+    let expected = [
+        "plain: memfd-v2 -> memfd-v3",
+        "composite: memfd-v2;vmalloc-v1 -> memfd-v3;vmalloc-v1",
+        "composite-direct: memfd-v2;vmalloc-v1 -> memfd-v3;vmalloc-v1",
+        "the base: restores memfd ^2 only and refuses memfd-v3",
+    ];
+    assert_eq!(one(&report, "dependents").details[..4], expected);
     // And once it has landed, nothing is left to say.
     fake.commit("grown");
     fake.git(&["checkout", "-q", "main"]);
@@ -161,33 +147,25 @@ fn constants_behaviour_needs_and_heads_are_guarded() {
     ])));
     expect(&report, 1, &["error abi-changed-constant"]);
     let finding = one(&report, "abi-changed-constant");
-    assert_eq!(
-        finding.details,
-        ["constant MAX of struct MemfdSer: 10000 (0x2710) -> 20000 (0x4e20)"]
-    );
-    assert_eq!(
-        place(&report, "abi-changed-constant"),
-        "crates/fmt/src/abi.rs:10"
-    );
+    let expected = ["constant MAX of struct MemfdSer: 10000 (0x2710) -> 20000 (0x4e20)"];
+    assert_eq!(finding.details, expected);
+    let expected = "crates/fmt/src/abi.rs:10";
+    assert_eq!(place(&report, "abi-changed-constant"), expected);
 
     let others = of_memfd(const { &[vector("keys", other_keys)] });
     let report = fake.check_vectors(&[&MEMFD, &VMALLOC], &others);
     expect(&report, 1, &["error abi-changed-behaviour"]);
-    assert_eq!(
-        one(&report, "abi-changed-behaviour").details,
-        [
-            "vector `keys` changed:",
-            "    - 0x1000 order 0: 0x11",
-            "    + 0x1000 order 0: 0x12"
-        ]
-    );
+    let expected = [
+        "vector `keys` changed:",
+        "    - 0x1000 order 0: 0x11",
+        "    + 0x1000 order 0: 0x12",
+    ];
+    assert_eq!(one(&report, "abi-changed-behaviour").details, expected);
 
     let report = fake.check(&with(memfd([generation(2).needs(&[])])));
     assert!(has(&report, "error needs-changed"));
-    assert_eq!(
-        one(&report, "needs-changed").details,
-        ["no longer needs `vmalloc` (vmalloc -> nothing)"]
-    );
+    let expected = ["no longer needs `vmalloc` (vmalloc -> nothing)"];
+    assert_eq!(one(&report, "needs-changed").details, expected);
 
     let report = fake.check(&with(memfd([generation(2)]).subtree("MEMFD")));
     expect(&report, 1, &["error abi-changed-constant"]);
@@ -226,10 +204,8 @@ fn more_of_the_same_may_be_guarded() {
     ]));
     let report = fake.check(&listed);
     expect(&report, 1, &["error abi-changed-constant"]);
-    assert_eq!(
-        one(&report, "abi-changed-constant").details,
-        ["constant LIMIT added: 8"]
-    );
+    let expected = ["constant LIMIT added: 8"];
+    assert_eq!(one(&report, "abi-changed-constant").details, expected);
     fake.commit("a constant that nothing guards");
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     expect(&report, 0, &["warning constant-unguarded"]);

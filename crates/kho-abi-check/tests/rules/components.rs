@@ -14,40 +14,26 @@ fn a_component_is_added_removed_renamed() {
     expect(&fake.bless(&all), 3, &["allowed component-added"]);
     fake.land("pci");
     let report = fake.check(&[&MEMFD, &VMALLOC]);
-    expect(
-        &report,
-        1,
-        &["error component-removed", "error composites-stale"],
-    );
+    let expected = ["error component-removed", "error composites-stale"];
+    expect(&report, 1, &expected);
     assert_eq!(title(&report, "component-removed"), "`pci` is gone");
     static RENAMED: Component =
         Component::new("pcie", &[Generation::new(1).constants(&[constant!(MAX)])]).of_crate("fmt");
     let report = fake.bless(&[&MEMFD, &VMALLOC, &RENAMED]);
-    expect(
-        &report,
-        1,
-        &["allowed component-added", "error component-removed"],
-    );
-    assert_eq!(
-        title(&report, "component-removed"),
-        "`pci` is gone, and `pcie` looks the same: renamed"
-    );
+    let expected = ["allowed component-added", "error component-removed"];
+    expect(&report, 1, &expected);
+    let expected = "`pci` is gone, and `pcie` looks the same: renamed";
+    assert_eq!(title(&report, "component-removed"), expected);
     // Removed with a reason; its history stays, and is asked for when that has landed too.
     fake.allow("component-removed", "pci", "never released", "2999-01-31");
-    expect(
-        &fake.check(&[&MEMFD, &VMALLOC, &RENAMED]),
-        3,
-        &["allowed component-added", "allowed component-removed"],
-    );
+    let expected = ["allowed component-added", "allowed component-removed"];
+    expect(&fake.check(&[&MEMFD, &VMALLOC, &RENAMED]), 3, &expected);
     fake.remove("abi-allow.toml");
     fake.land("renamed");
     expect(&fake.check(&[&MEMFD, &VMALLOC, &RENAMED]), 0, &[]);
     fake.remove("abi-snapshots/pci/v1.snap");
-    expect(
-        &fake.check(&[&MEMFD, &VMALLOC, &RENAMED]),
-        1,
-        &["error history-deleted"],
-    );
+    let expected = ["error history-deleted"];
+    expect(&fake.check(&[&MEMFD, &VMALLOC, &RENAMED]), 1, &expected);
 }
 
 #[test]
@@ -102,11 +88,8 @@ fn what_is_restored_is_written_down() {
     let fake = project();
     let report = fake.check(&with(memfd([generation(1).read_only(), generation(2)])));
     assert!(has(&report, "error snapshot-missing"));
-    told(
-        &report,
-        "snapshot-missing",
-        "abi-snapshots/memfd/v1.snap is missing",
-    );
+    let expected = "abi-snapshots/memfd/v1.snap is missing";
+    told(&report, "snapshot-missing", expected);
     // What is backed is information.
     fake.release("0.2.0");
     let next = with(memfd([
@@ -123,10 +106,8 @@ fn what_is_restored_is_written_down() {
     fake.land("grown");
     let report = fake.bless(&with_grown(3));
     expect(&report, 3, &["info restores-changed"]);
-    assert_eq!(
-        one(&report, "restores-changed").details,
-        ["restores: >=2, <4 -> ^3"]
-    );
+    let expected = ["restores: >=2, <4 -> ^3"];
+    assert_eq!(one(&report, "restores-changed").details, expected);
 }
 
 #[test]
@@ -145,17 +126,13 @@ fn who_needs_what_changed_is_told() {
     let report = fake.bless(&next);
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);
     let finding = one(&report, "dependents");
-    assert_eq!(
-        finding.title,
-        "the string of `memfd` (file handler) changes, because of what it needs"
-    );
-    assert_eq!(
-        finding.details,
-        [
-            "composite: memfd-v2;vmalloc-v1 -> memfd-v2;vmalloc-v2",
-            "composite-direct: memfd-v2;vmalloc-v1 -> memfd-v2;vmalloc-v2",
-            "the base: restores vmalloc ^1 only and refuses vmalloc-v2",
-            "plain stays memfd-v2: who reads that alone, as Linux 7.2 and 7.3 do, is not told",
-        ]
-    );
+    let expected = "the string of `memfd` (file handler) changes, because of what it needs";
+    assert_eq!(finding.title, expected);
+    let expected = [
+        "composite: memfd-v2;vmalloc-v1 -> memfd-v2;vmalloc-v2",
+        "composite-direct: memfd-v2;vmalloc-v1 -> memfd-v2;vmalloc-v2",
+        "the base: restores vmalloc ^1 only and refuses vmalloc-v2",
+        "plain stays memfd-v2: who reads that alone, as Linux 7.2 and 7.3 do, is not told",
+    ];
+    assert_eq!(finding.details, expected);
 }

@@ -20,10 +20,8 @@ fn the_crate_has_to_make_a_breaking_release() {
         assert_eq!(found, !breaking, "{version}");
         if version == "0.1.7" {
             let finding = one(&report, "crate-not-released");
-            assert_eq!(
-                finding.title,
-                "memfd-v2 -> memfd-v3, but fmt 0.1.0 -> 0.1.7 is no breaking release"
-            );
+            let expected = "memfd-v2 -> memfd-v3, but fmt 0.1.0 -> 0.1.7 is no breaking release";
+            assert_eq!(finding.title, expected);
             assert_eq!(
                 finding.mend.as_deref(),
                 Some("set the version of fmt to 0.2.0 at Cargo.toml:5")
@@ -48,11 +46,8 @@ fn a_second_change_may_share_a_release_that_is_not_out_yet() {
         title.contains("fmt 0.2.0 carries it, which is a breaking release after v0.1.0."),
         "{title}"
     );
-    told(
-        &report,
-        "dependents",
-        "the base, v0.1.0: restores memfd ^2 only and refuses memfd-v3",
-    );
+    let expected = "the base, v0.1.0: restores memfd ^2 only and refuses memfd-v3";
+    told(&report, "dependents", expected);
 }
 
 #[test]
@@ -60,11 +55,8 @@ fn a_version_without_a_change_a_version_back_a_version_skipped() {
     let fake = project();
     fake.release("0.2.0");
     let report = fake.bless(&with(memfd([generation(3)])));
-    expect(
-        &report,
-        3,
-        &["info dependents", "warning bumped-without-change"],
-    );
+    let expected = ["info dependents", "warning bumped-without-change"];
+    expect(&report, 3, &expected);
     fake.remove("abi-snapshots/memfd/v3.snap");
     let report = fake.bless(&with_grown(4));
     assert!(has(&report, "error version-skipped"));
@@ -95,11 +87,8 @@ fn history_is_append_only() {
         "abi-snapshots/memfd/v2.snap",
         &format!("---\nsource: x\n---\n{}", describe(changed).unwrap()),
     );
-    expect(
-        &fake.check(&[changed, &VMALLOC]),
-        1,
-        &["error abi-changed-layout", "error history-edited"],
-    );
+    let expected = ["error abi-changed-layout", "error history-edited"];
+    expect(&fake.check(&[changed, &VMALLOC]), 1, &expected);
     fake.remove("abi-snapshots/memfd/v2.snap");
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     expect(&report, 1, &["error history-deleted"]);
@@ -140,15 +129,12 @@ fn bless_writes_what_is_new_and_never_over_history() {
     fake.release("0.2.0");
     fake.bless(&with_grown(3));
     let next = with(memfd([generation(3).layouts(&[swapped::MemfdSer::layout])]));
-    expect(
-        &fake.check(&next),
-        1,
-        &[
-            "allowed version-bumped",
-            "error snapshot-stale",
-            "info dependents",
-        ],
-    );
+    let expected = [
+        "allowed version-bumped",
+        "error snapshot-stale",
+        "info dependents",
+    ];
+    expect(&fake.check(&next), 1, &expected);
     let report = fake.bless(&next);
     assert_eq!(report.written, ["abi-snapshots/memfd/v3.snap"]);
     expect(&report, 3, &["allowed version-bumped", "info dependents"]);

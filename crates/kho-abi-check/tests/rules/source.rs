@@ -72,20 +72,16 @@ bad_fields! {
 fn padding_before_a_field() {
     let found = &["error implicit-padding", "error no-derive"];
     let report = with_struct("", "a: U32, b: U64", found);
-    assert_eq!(
-        title(&report, "implicit-padding"),
-        "C pads struct A before `b`"
-    );
+    let expected = "C pads struct A before `b`";
+    assert_eq!(title(&report, "implicit-padding"), expected);
 }
 
 #[test]
 fn padding_at_the_end() {
     let found = &["error implicit-padding", "error no-derive"];
     let report = with_struct("", "a: U64, b: [u8; 3]", found);
-    assert_eq!(
-        title(&report, "implicit-padding"),
-        "C pads struct A at its end"
-    );
+    let expected = "C pads struct A at its end";
+    assert_eq!(title(&report, "implicit-padding"), expected);
 }
 
 #[test]
@@ -97,10 +93,8 @@ fn a_struct_without_padding() {
 #[test]
 fn a_constant_is_guarded() {
     let report = with_source("pub const LIMIT: u64 = 3;", &["warning constant-unguarded"]);
-    assert_eq!(
-        place(&report, "constant-unguarded"),
-        "crates/fmt/src/abi.rs:14"
-    );
+    let expected = "crates/fmt/src/abi.rs:14";
+    assert_eq!(place(&report, "constant-unguarded"), expected);
 }
 
 #[test]
@@ -137,18 +131,12 @@ fn the_allow_list_needs_a_reason_and_a_date() {
         Some("a test (until 2027-01-31)")
     );
     let report = on("2027-02-01");
-    expect(
-        &report,
-        1,
-        &["error abi-changed-layout", "error allow-expired"],
-    );
+    let expected = ["error abi-changed-layout", "error allow-expired"];
+    expect(&report, 1, &expected);
     assert_eq!(place(&report, "allow-expired"), "abi-allow.toml:3");
     allow("abi-changed-layout", "vmalloc");
-    expect(
-        &on("2027-01-01"),
-        1,
-        &["error abi-changed-layout", "warning allow-unused"],
-    );
+    let expected = ["error abi-changed-layout", "warning allow-unused"];
+    expect(&on("2027-01-01"), 1, &expected);
     allow("abi-changed-layout", "*");
     expect(&on("2027-01-01"), 3, &["allowed abi-changed-layout"]);
     let refused = || {
@@ -237,19 +225,14 @@ fn a_new_version_leaves_the_kernel_behind() {
     fake.bless(&next);
     let options = Options::default().kernel(&types);
     let report = fake.check_with(&next, &options).unwrap();
-    expect(
-        &report,
-        3,
-        &[
-            "allowed version-bumped",
-            "info dependents",
-            "info kernel-differs",
-        ],
-    );
-    assert_eq!(
-        title(&report, "kernel-differs"),
-        "struct MemfdSer of memfd-v3 is not the kernel's, which has that of memfd-v2"
-    );
+    let expected = [
+        "allowed version-bumped",
+        "info dependents",
+        "info kernel-differs",
+    ];
+    expect(&report, 3, &expected);
+    let expected = "struct MemfdSer of memfd-v3 is not the kernel's, which has that of memfd-v2";
+    assert_eq!(title(&report, "kernel-differs"), expected);
     fake.land("grown");
     expect(&fake.check_with(&next, &options).unwrap(), 0, &[]);
 }
