@@ -7,6 +7,7 @@ mod block;
 mod dump;
 mod edits;
 mod fd;
+pub mod journal;
 mod kexec_metadata;
 mod kho;
 mod luo;
