@@ -8,7 +8,10 @@ use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
 use kho_compat::policy::{ALL, by_name};
-use kho_lab::{BUILTIN, History, Kind, Matrix, NoPlan, Plan, Run, builtin, heat_map, plan, report};
+use kho_lab::{
+    BUILTIN, History, Kind, Matrix, MeasuredCell, NoPlan, Plan, Run, builtin, heat_map, plan,
+    report,
+};
 use serde_json::{Value, json};
 
 use crate::error::{Failure, RED};
@@ -317,8 +320,38 @@ fn print(
             format!(", {hashed} compared by hash")
         },
     )?;
+    print_measured(out, run)?;
     if let Some(dir) = dir {
         writeln!(out, "report: {}", dir.join("report.html").display())?;
+    }
+    Ok(())
+}
+
+/// What real kernels did, where the model says otherwise.
+fn print_measured(out: &mut dyn Write, run: &Run) -> std::io::Result<()> {
+    let (cells, Some(kernels)) = (run.measured(), &run.kernels) else {
+        return Ok(());
+    };
+    let differ = |cell: &&MeasuredCell<'_>| cell.2.is_some_and(|k| k != cell.3.happened.kind());
+    let differ: Vec<_> = cells.iter().filter(differ).collect();
+    let compared = match run.matrix(&kernels.policy) {
+        Some(_) => format!("{} differ from {}", differ.len(), kernels.policy),
+        None => format!("compare them with {}", kernels.policy),
+    };
+    let updates = count(cells.len() as u64, "pair");
+    writeln!(
+        out,
+        "{DIM}{updates} measured on real kernels; {compared}{DIM:#}"
+    )?;
+    for (from, to, model, measured) in differ {
+        let name = |index: &usize| run.releases.get(*index).map_or("", String::as_str);
+        let model = model.map_or("", Kind::title);
+        writeln!(
+            out,
+            "  {} -> {}  {model}; measured, {measured}",
+            name(from),
+            name(to)
+        )?;
     }
     Ok(())
 }
