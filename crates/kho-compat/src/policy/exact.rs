@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Needs, Policy, Rule, judge_strings, own_string};
-use crate::{Compat, Manifest, Reason, Side, Strings, Verdict, Writing};
+use super::{Found, Needs, Policy, Rule, judge_strings, own_string};
+use crate::{Ability, Carrier, Compat, Manifest, Reason, Side, Strings, Verdict, Writing};
 
 /// Every string must be, byte for byte, the one that the receiving side writes: the base token and all
 /// that it needs, in alphabetical order. A plain string says less, and is compared as what it is.
@@ -44,11 +44,12 @@ impl Policy for CompositeExact {
 }
 
 impl Rule for CompositeExact {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, self.0.strings())
+    fn expected(&self, own: &Ability, _: Carrier, side: &Side) -> Vec<Compat> {
+        own_string(own, side, self.0.strings())
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        let (compat, side) = (found.compat, found.side);
         let strings = match compat.strings() {
             Strings::Plain => Strings::Plain,
             _ => self.0.strings(),

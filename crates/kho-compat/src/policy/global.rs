@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Policy, Rule, judge_strings, own_string};
+use super::{Found, Policy, Rule, judge_strings, own_string};
 use crate::{
-    Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
+    Ability, Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
 };
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
@@ -52,13 +52,13 @@ impl Policy for GlobalVersion {
 }
 
 impl Rule for GlobalVersion {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, Strings::Plain)
+    fn expected(&self, own: &Ability, _: Carrier, side: &Side) -> Vec<Compat> {
+        own_string(own, side, Strings::Plain)
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
-        let base = compat.base();
-        match side.get(base.name()) {
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        let base = found.compat.base();
+        match found.side.get(base.name()) {
             Some(own) if own.carrier == Some(Carrier::Root) && own.version != base.version() => {
                 Err(Reason::NotTheVersion {
                     token: base.clone(),
