@@ -7,15 +7,12 @@ use anstyle::Style;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
-use kho_compat::policy::{ALL, by_name};
-use kho_lab::{
-    BUILTIN, History, Kind, Matrix, MeasuredCell, NoPlan, Plan, Run, builtin, heat_map, plan,
-    report,
-};
+use kho_lab::{History, Kind, Matrix, MeasuredCell, NoPlan, Plan, Run, heat_map, plan, report};
 use serde_json::{Value, json};
 
 use crate::error::{Failure, RED};
 use crate::human::{self, BOLD, DIM, GREEN, YELLOW, count};
+use crate::own;
 use crate::progress::Bar;
 use crate::write::Staging;
 
@@ -118,7 +115,7 @@ pub(crate) fn run(command: &LabCommand) -> Result<(), Failure> {
 fn list(json: bool) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     let mut all = Vec::new();
-    for (name, text) in BUILTIN {
+    for (name, text) in own::histories() {
         let history = History::parse(text).map_err(|error| unusable(Path::new(name), &error))?;
         all.push((name, history));
     }
@@ -147,12 +144,14 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 
 /// The history that `path` names: a file, else a built-in one.
 fn open(path: &Path) -> Result<History, Failure> {
+    let histories = own::histories();
     let known = || {
-        let names: Vec<_> = BUILTIN.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = histories.iter().map(|(name, _)| *name).collect();
         format!("a history file, or one of {}", names.join(", "))
     };
-    let text = match (path.to_str().and_then(builtin), path.metadata()) {
-        (Some(text), Err(_)) => text.to_owned(),
+    let named = histories.iter().find(|(name, _)| Path::new(name) == path);
+    let text = match (named, path.metadata()) {
+        (Some((_, text)), Err(_)) => (*text).to_owned(),
         (_, Ok(metadata)) if !metadata.is_file() => {
             return Err(Failure::Input(vec![
                 ("error", format!("{} is no file", path.display())),
@@ -179,20 +178,13 @@ fn open(path: &Path) -> Result<History, Failure> {
 }
 
 /// The policies that `names` name.
-pub(crate) fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
+fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
     if names.iter().any(|name| name == "all") {
-        return Ok(ALL.iter().map(|policy| *policy as &dyn Policy).collect());
+        return Ok(own::policies().into_iter().map(|one| one as _).collect());
     }
-    let find = |name: &String| {
-        by_name(name)
-            .map(|policy| policy as &dyn Policy)
-            .ok_or_else(|| {
-                let known: Vec<_> = ALL.iter().map(|policy| policy.name()).collect();
-                Failure::Usage(format!(
-                    "no policy `{name}`; there are {}, and all",
-                    known.join(", ")
-                ))
-            })
+    let find = |name: &String| match own::policy(name) {
+        Ok(policy) => Ok(policy as &dyn Policy),
+        Err(text) => Err(Failure::Usage(format!("{text}, and all"))),
     };
     names.iter().map(find).collect()
 }
