@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod layouts;
+mod measured;
 mod ways;
 
 use kho_compat::Policy;
