@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError};
+use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError, dialect};
 use kho_compat::{Features, RegistryError, Side};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,10 @@ struct ReleaseFile {
     #[serde(default)]
     text: String,
     source: String,
+    #[serde(default)]
+    dialect: Option<String>,
+    #[serde(default)]
+    takes: Vec<String>,
     #[serde(default)]
     like: Option<String>,
     #[serde(default)]
@@ -329,12 +333,23 @@ impl ReleaseFile {
             known.insert(name.clone(), self.known(name, component, layouts)?);
         }
         let side = Side::new(abilities);
+        let side = side.map_err(|error| HistoryError::Side(self.name.clone(), error))?;
+        let named = |member, id: &String| {
+            let found = dialect(member, id);
+            found.map_err(|error| HistoryError::Component(self.name.clone(), error))
+        };
+        let takes = self.takes.iter().map(|id| named("takes", id));
+        let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let side = match &self.dialect {
+            Some(id) => side.in_dialect(named("dialect", id)?),
+            None => side,
+        };
         Ok(Release {
             name: self.name.clone(),
             date: self.date.clone(),
             text: self.text.trim().to_owned(),
             source: self.source.clone(),
-            side: side.map_err(|error| HistoryError::Side(self.name.clone(), error))?,
+            side,
             layouts: known,
         })
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Found, Policy, Rule, judge_strings, own_string};
+use super::{Found, Policy, Rule, judge_strings};
 use crate::{
     Ability, Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
 };
@@ -52,20 +52,17 @@ impl Policy for GlobalVersion {
 }
 
 impl Rule for GlobalVersion {
-    fn expected(&self, own: &Ability, _: Carrier, side: &Side) -> Vec<Compat> {
-        own_string(own, side, Strings::Plain)
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        side.own_strings(own, carrier, Strings::Plain)
+            .unwrap_or_default()
     }
 
     fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
-        let base = found.compat.base();
-        match found.side.get(base.name()) {
-            Some(own) if own.carrier == Some(Carrier::Root) && own.version != base.version() => {
-                Err(Reason::NotTheVersion {
-                    token: base.clone(),
-                    own: own.version,
-                })
-            }
-            _ => Ok(()),
+        let (own, base) = (found.own, found.compat.base());
+        if own.carrier == Some(Carrier::Root) && own.version != base.version() {
+            let (token, own) = (base.clone(), own.version);
+            return Err(Reason::NotTheVersion { token, own });
         }
+        Ok(())
     }
 }

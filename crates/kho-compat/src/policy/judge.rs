@@ -172,7 +172,8 @@ fn judge_string(
                 carrier,
             })
         }
-        Some(_) => rule.check(&Found {
+        Some(own) => rule.check(&Found {
+            own,
             compat,
             entry,
             manifest,

@@ -35,7 +35,7 @@ pub use late::CheckAtRestore;
 pub use masks::FeatureMasks;
 pub use newest::NewestCommon;
 pub use range::SemverRange;
-pub use rule::{Found, InRange, Rule, own_string, restorable};
+pub use rule::{Found, InRange, Rule, restorable};
 pub use token::CompositeByToken;
 
 use crate::{Manifest, RegistryError, Side, Strings, Verdict, Writing};
@@ -119,15 +119,15 @@ pub trait Policy {
         When::BeforeRestoring
     }
 
-    /// What `side` writes if all that it knows is in use. `next` is who is to read it, where that is
-    /// known before leaving.
+    /// What `side` writes if all that it knows is in use: in its own dialect, or in this policy's where
+    /// that is not known. `next` is who is to read it, where that is known before leaving.
     ///
     /// # Errors
     ///
     /// A component's name is none that a compat string could hold.
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
         let _ = next;
-        Manifest::written_by(side, self.writing())
+        Manifest::written_by(side, side.dialect().unwrap_or_else(|| self.writing()))
     }
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Ability, Carrier, Compat, Manifest, ManifestEntry, Reason, Side, Strings, Token};
+use crate::{Ability, Carrier, Compat, Manifest, ManifestEntry, Reason, Side, Token};
 
 /// What a policy has to say of one string. [`judge_strings`](super::judge_strings) makes a verdict of it: it
 /// judges what no policy can (subtrees, masks, what is optional), and asks the rule about each string whose
@@ -73,7 +73,9 @@ pub trait Rule {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Found<'j> {
-    /// The string parsed. Its base is a component of the side.
+    /// What the side knows of the component that the string announces.
+    pub own: &'j Ability,
+    /// The string parsed: its base is that component.
     pub compat: &'j Compat,
     /// Where it stands, how often, and as it was found there.
     pub entry: &'j ManifestEntry,
@@ -120,12 +122,6 @@ impl Found<'_> {
             restorable: restorable(own).collect(),
         })
     }
-}
-
-/// The string that `side` writes for the component `own`; none where it writes none.
-#[must_use]
-pub fn own_string(own: &Ability, side: &Side, strings: Strings) -> Vec<Compat> {
-    side.compat(&own.name, strings).into_iter().collect()
 }
 
 /// The versions that `own` restores, as tokens.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Found, Needs, Policy, Rule, judge_strings, own_string};
+use super::{Found, Needs, Policy, Rule, judge_strings};
 use crate::{Ability, Carrier, Compat, Manifest, Reason, Side, Verdict, Writing};
 
 /// Each token of a string must name a component that the receiving side has in that very version. A
@@ -41,8 +41,9 @@ impl Policy for CompositeByToken {
 }
 
 impl Rule for CompositeByToken {
-    fn expected(&self, own: &Ability, _: Carrier, side: &Side) -> Vec<Compat> {
-        own_string(own, side, self.0.strings())
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        side.own_strings(own, carrier, self.0.strings())
+            .unwrap_or_default()
     }
 
     fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
