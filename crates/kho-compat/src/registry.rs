@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
-    Policy, Refused, Role, Side, Strings,
+    Policy, Refused, Role, Side, Strings, Writing,
 };
 use once_cell::race::OnceBox;
 
@@ -154,6 +154,15 @@ impl Registry {
         let mut experiments = self.experiments.clone();
         experiments.insert(component.name, number);
         Self::of(self.components.clone(), experiments)
+    }
+
+    /// The same components, whose side writes `dialect`.
+    #[must_use]
+    pub fn in_dialect(&self, dialect: Writing) -> Self {
+        Self {
+            components: self.components.clone(),
+            side: self.side.clone().in_dialect(dialect),
+        }
     }
 
     fn of(
