@@ -161,6 +161,7 @@ impl Registry {
     pub fn in_dialect(&self, dialect: Writing) -> Self {
         Self {
             components: self.components.clone(),
+            experiments: self.experiments.clone(),
             side: self.side.clone().in_dialect(dialect),
         }
     }
