@@ -1,7 +1,7 @@
 //! Histories of the laboratory, run with real writers and readers: every pair of releases under every policy, in
 //! memory that is handed over. Each release is a registry of components with the generations that it has; what the
 //! laboratory says of a pair is compared with what becomes of the files.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod block_need;
 mod vmalloc_field;
