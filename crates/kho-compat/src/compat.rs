@@ -1,7 +1,7 @@
 //! Compat strings: tokens and composites.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
-//! order, each once, joined by `;`.
+//! order, each once, joined by `;`. So it is written; a reader may take other orders ([`Grammar`]).
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -103,6 +103,10 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
             kind: GrammarErrorKind::BadNameChar(first),
         });
     }
+    if let Some(dash) = dash_form(name) {
+        let (at, kind) = (at + dash, GrammarErrorKind::DashForm);
+        return Err(GrammarError { at, kind });
+    }
     let bad = name
         .char_indices()
         .find(|(_, c)| !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')));
@@ -113,6 +117,27 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Where a name goes on after `-v` and digits: with another token, in the form of the first drafts.
+fn dash_form(name: &str) -> Option<usize> {
+    let mut versions = name.match_indices("-v");
+    versions.find_map(|(at, v)| {
+        let (_, rest) = name.split_at(at + v.len());
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let dash = rest.as_bytes().get(digits) == Some(&b'-');
+        (digits > 0 && dash).then_some(at + v.len() + digits)
+    })
+}
+
+/// How strictly a compat string is parsed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Grammar {
+    /// As strings are written: parts in alphabetical order, each once.
+    #[default]
+    Strict,
+    /// Parts in any order, and a token as often as it likes. Two versions of one component are refused.
+    Lenient,
 }
 
 /// A compat string: a base token and, in a composite, what it needs.
@@ -158,6 +183,26 @@ impl Compat {
         Self::parse_in(text, MAX_FIELD)
     }
 
+    /// Parses a compat string as strictly as `grammar` says. What comes out is in order.
+    ///
+    /// ```
+    /// use kho_compat::{Compat, Grammar};
+    ///
+    /// let text = "kho-v4;vmalloc-v1;radix-v1;vmalloc-v1";
+    /// let compat = Compat::parse_as(text, Grammar::Lenient)?;
+    /// assert_eq!(compat.to_string(), "kho-v4;radix-v1;vmalloc-v1");
+    /// assert!(Compat::parse_as(text, Grammar::Strict).is_err());
+    /// assert!(Compat::parse_as("kho-v4;radix-v1;radix-v2", Grammar::Lenient).is_err());
+    /// # Ok::<(), kho_compat::GrammarError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The string is not in the grammar, or longer than a page; the error points at the byte.
+    pub fn parse_as(text: &str, grammar: Grammar) -> Result<Self, GrammarError> {
+        Self::parse_with(text, MAX_FIELD, grammar)
+    }
+
     /// Parses a compat string that a field of `field` bytes carries, its NUL included.
     ///
     /// ```
@@ -172,6 +217,10 @@ impl Compat {
     ///
     /// The string is not in the grammar, or does not fit; the error points at the byte.
     pub fn parse_in(text: &str, field: usize) -> Result<Self, GrammarError> {
+        Self::parse_with(text, field, Grammar::Strict)
+    }
+
+    fn parse_with(text: &str, field: usize, grammar: Grammar) -> Result<Self, GrammarError> {
         if text.len() >= field {
             let kind = GrammarErrorKind::TooLong(field);
             let at = field.saturating_sub(1);
@@ -191,26 +240,31 @@ impl Compat {
             match &base {
                 None => base = Some(token),
                 Some(base) => {
-                    let kind = if token.name == base.name {
-                        Some(GrammarErrorKind::Repeated(token.name.clone()))
+                    let error = |kind| Err(GrammarError { at, kind });
+                    let repeated = || GrammarErrorKind::Repeated(token.name.clone());
+                    let last = parts.last().unwrap_or(base);
+                    let deviates = if [&base.name, &last.name].contains(&&token.name) {
+                        Some(repeated())
+                    } else if !parts.is_empty() && last.name > token.name {
+                        Some(GrammarErrorKind::Unsorted(token.name.clone()))
                     } else {
-                        match parts
-                            .last()
-                            .map(|last| last.name.as_str().cmp(token.name.as_str()))
-                        {
-                            Some(core::cmp::Ordering::Equal) => {
-                                Some(GrammarErrorKind::Repeated(token.name.clone()))
-                            }
-                            Some(core::cmp::Ordering::Greater) => {
-                                Some(GrammarErrorKind::Unsorted(token.name.clone()))
-                            }
-                            _ => None,
-                        }
+                        None
                     };
-                    if let Some(kind) = kind {
-                        return Err(GrammarError { at, kind });
+                    match (deviates, grammar) {
+                        (None, _) => parts.push(token),
+                        (Some(kind), Grammar::Strict) => return error(kind),
+                        (Some(_), Grammar::Lenient) => {
+                            let mut known = core::iter::once(base).chain(&parts);
+                            match known.find(|known| known.name == token.name) {
+                                Some(known) if *known == token => {}
+                                Some(_) => return error(repeated()),
+                                None => {
+                                    let at = parts.partition_point(|part| part.name < token.name);
+                                    parts.insert(at, token);
+                                }
+                            }
+                        }
                     }
-                    parts.push(token);
                 }
             }
             at += piece.len() + 1;
@@ -329,6 +383,9 @@ pub enum GrammarErrorKind {
     /// A component that the string lists already.
     #[error("`{0}` is listed twice")]
     Repeated(String),
+    /// Tokens joined by `-`: `luo-v4-kho-block-v1`.
+    #[error("`-` joins tokens in the dash form of the first drafts, `;` is expected")]
+    DashForm,
     /// A component after one that follows it in the alphabet.
     #[error("`{0}` is out of alphabetical order")]
     Unsorted(String),
@@ -363,6 +420,12 @@ mod tests {
             ("kho-v4;radix-v1;radix-v2", 16, "listed twice"),
             ("kho-v4;kho-v4", 7, "listed twice"),
             ("5-v1", 0, "found '5'"),
+            ("luo-v4-kho-block-v1", 6, "dash form of the first drafts"),
+            (
+                "luo-v5;kho-v4-block-v1",
+                13,
+                "dash form of the first drafts",
+            ),
         ];
         for (text, at, message) in cases {
             let error = Compat::parse(text).unwrap_err();

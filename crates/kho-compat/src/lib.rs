@@ -63,7 +63,7 @@ mod writing;
 
 pub use admitted::{Admitted, NotAdmitted};
 pub use announced::{Announced, Writes};
-pub use compat::{Compat, GrammarError, GrammarErrorKind, Token};
+pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
 pub use consequence::Consequence;
 pub use describe::{Branch, Fact, Tone, count, size};

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::{
-    Compat, Component, Features, GrammarError, Listing, Owned, RegistryError, Side, Strings, Token,
-    Writing,
+    Compat, Component, Features, Grammar, GrammarError, Listing, Owned, RegistryError, Side,
+    Strings, Token, Writing,
 };
 
 /// What carries a compat string.
@@ -176,13 +176,13 @@ impl ManifestEntry {
         }
     }
 
-    /// The string parsed.
+    /// The string parsed, parts in any order: whether that matters is the policy's affair.
     ///
     /// # Errors
     ///
     /// It is not in the grammar.
     pub fn compat(&self) -> Result<Compat, GrammarError> {
-        Compat::parse(&self.found)
+        Compat::parse_as(&self.found, Grammar::Lenient)
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_compat::Compat;
+use kho_compat::{Compat, Grammar};
 use kho_mem::{Damage, PAGE_SIZE, PhysAddr, SliceMem};
 
 use crate::RootFdt;
@@ -107,7 +107,8 @@ fn first_compat(structure: &[u8]) -> Option<String> {
         let value = structure.get(at..)?.get(..len)?;
         let text = value.strip_suffix(b"\0").map(core::str::from_utf8);
         if let Some(Ok(text)) = text
-            && Compat::parse(text).is_ok_and(|compat| compat.base().name() == crate::NAME)
+            && Compat::parse_as(text, Grammar::Lenient)
+                .is_ok_and(|compat| compat.base().name() == crate::NAME)
         {
             return Some(text.to_owned());
         }

@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use kho_compat::{Compat, NotAdmitted};
+use kho_compat::{Compat, Grammar, NotAdmitted};
 use kho_luo::{AdmittedFile, FileToken};
 use kho_mem::{Damage, PhysMem};
 use kho_radix::Restoring;
@@ -59,7 +59,9 @@ impl Memfd {
         file: &AdmittedFile<'_>,
     ) -> Result<RestoredMemfd<'m>, MemfdError> {
         let found = file.compatible();
-        if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {
+        if !Compat::parse_as(found, Grammar::Lenient)
+            .is_ok_and(|compat| compat.base().name() == NAME)
+        {
             let found = found.to_owned();
             return Err(MemfdError::NotMemfd {
                 token: file.token(),

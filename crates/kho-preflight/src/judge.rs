@@ -116,7 +116,15 @@ impl Preflight {
             return Err(Error::Unread(unread.clone()));
         }
         let losses = MoveLosses::of(&rows, uses, &next);
-        let remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let noted = verdict.findings.iter();
+        let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
+        remarks.extend(noted.map(|(entry, note)| {
+            format!(
+                "{} `{entry}`: {note}; the policy takes it",
+                entry.carrier.title()
+            )
+        }));
         Ok(Report {
             from,
             to,

@@ -120,5 +120,6 @@ pub(crate) fn other_strings(item: &Item, next: &Next<'_>) -> Option<Vec<Compat>>
     let own: Vec<Compat> = of_it.cloned().collect();
     let is_composite = |compat: &Compat| !compat.parts().is_empty();
     let composite = is_composite(&found) || own.iter().any(is_composite);
-    (composite && !own.contains(&found)).then_some(own)
+    let same = |compat: &Compat| compat.to_string() == item.entry.found;
+    (composite && !own.iter().any(same)).then_some(own)
 }

@@ -370,6 +370,65 @@ fn masks_are_judged_by_what_is_required() {
 }
 
 #[test]
+fn order_and_equal_tokens_matter_to_whoever_compares_whole_strings() {
+    let side = side(4, 1, 1, 5, 1, 2);
+    let judge = |policy: &str, string: &str| {
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::Root, string, Place::default());
+        let verdict = policy::by_name(policy).unwrap().judge(&manifest, &side);
+        verdict.findings[0].clone()
+    };
+    for policy in ALL.iter().map(|policy| policy.name()) {
+        let exact = policy.starts_with("composite-exact");
+        let loose = [
+            "kho-v4;vmalloc-v1;radix-v1",
+            "kho-v4;radix-v1;radix-v1;vmalloc-v1",
+            "kho-v4;kho-v4",
+        ];
+        for string in loose {
+            let finding = judge(policy, string);
+            let strict = kho_compat::Compat::parse(string).unwrap_err();
+            if exact {
+                assert_eq!(finding.reason, Some(Reason::NotACompatString(strict)));
+                assert_eq!((finding.outcome, finding.note), (Outcome::Rejected, None));
+            } else {
+                assert_eq!(
+                    (finding.outcome, finding.note),
+                    (Outcome::Restorable, Some(strict)),
+                    "{policy}"
+                );
+            }
+        }
+        // Order or not, a part of another version is another version.
+        if ![
+            "global-version",
+            "composite-exact",
+            "composite-exact-direct",
+        ]
+        .contains(&policy)
+        {
+            assert_eq!(
+                judge(policy, "kho-v4;vmalloc-v1;radix-v2").outcome,
+                Outcome::Rejected
+            );
+        }
+        for string in [
+            "kho-v4;radix-v1;radix-v2",
+            "kho-v4;kho-v5",
+            "kho-v4-radix-v1-vmalloc-v1",
+        ] {
+            let finding = judge(policy, string);
+            assert_eq!(
+                (finding.outcome, finding.note),
+                (Outcome::Rejected, None),
+                "{policy} {string}"
+            );
+            assert!(matches!(finding.reason, Some(Reason::NotACompatString(_))));
+        }
+    }
+}
+
+#[test]
 fn a_range_may_ask_for_an_addition() {
     let mut own = ability("block", 1, None, &[]);
     let judge = |own: &Ability, minor| {
