@@ -126,17 +126,22 @@ impl Config {
         self
     }
 
-    /// Adds a handler for a kind of file of one's own.
+    /// Adds a handler for a kind of file of one's own: one for each component, and those of `memfd` and `fd`
+    /// are there. [`Host::start`](crate::Host::start) refuses two.
     #[must_use]
     pub fn handler(mut self, handler: impl FileHandler) -> Self {
         self.handlers = self.handlers.with(handler);
         self
     }
 
-    /// Adds an object that the files of a component's handler depend on.
+    /// Adds an object that the files of these components' handlers depend on: one object for each name.
     #[must_use]
-    pub fn flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
-        self.handlers = self.handlers.with_flb(component, flb);
+    pub fn flb<'c>(
+        mut self,
+        components: impl IntoIterator<Item = &'c str>,
+        flb: impl FlbHandler,
+    ) -> Self {
+        self.handlers = self.handlers.with_flb(components, flb);
         self
     }
 
@@ -158,5 +163,19 @@ impl fmt::Debug for Config {
             .field("policy", &self.policy.name())
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kho_memfd::MemfdHandler;
+
+    use super::*;
+    use crate::{Host, StartError};
+
+    #[test]
+    fn a_second_handler_of_memfds_is_refused() {
+        let error = Host::start(Config::new().handler(MemfdHandler)).unwrap_err();
+        assert!(matches!(error, StartError::DuplicateHandler(_)), "{error}");
     }
 }
