@@ -1,11 +1,16 @@
 //! How a process takes part in live updates.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use kho_compat::{Policy, Registry, Side, Writing, policy};
+use kho_compat::file::{Answer, ManifestFile};
+use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
+use kho_fd::FdTable;
 use kho_luo::{FileHandler, FlbHandler, Handlers};
 use kho_mem::{HugePages, PhysAddr};
+
+use crate::arrival::handlers;
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -145,12 +150,62 @@ impl Config {
         self
     }
 
+    /// The components by which a handover is read and judged.
+    pub(crate) fn judged_by(&self) -> Result<&'static Registry, RegistryError> {
+        match self.registry {
+            Some(registry) => Ok(registry),
+            None => Registry::linked().map_err(Clone::clone),
+        }
+    }
+
+    /// The versions that this program writes.
+    pub(crate) fn written(&self) -> Result<Side, RegistryError> {
+        let side = match &self.side {
+            Some(side) => side,
+            None => self.judged_by()?.side(),
+        };
+        Ok(match &self.next {
+            Some(next) => side.newest_common(next),
+            None => side.clone(),
+        })
+    }
+
     /// Whether a handover that is refused goes back to the program that made it, by executing that
     /// again. It does, unless this says otherwise; then [`Host::start`](crate::Host::start) fails.
     #[must_use]
     pub const fn hand_back(mut self, hand_back: bool) -> Self {
         self.hand_back = hand_back;
         self
+    }
+}
+
+/// What [`Host::start`](crate::Host::start) takes over, and what is handed over.
+impl Answer for Config {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        let registry = self.judged_by()?;
+        let mut abilities: BTreeMap<_, _> = registry
+            .side()
+            .abilities()
+            .map(|ability| (ability.name.clone(), ability.clone()))
+            .collect();
+        for mut written in self.written()?.abilities().cloned() {
+            written.writes.retain(|older| *older < written.version);
+            if let Some(read) = abilities.get(&written.name) {
+                written.restores = read.restores.clone();
+            }
+            abilities.insert(written.name.clone(), written);
+        }
+        let mut file = ManifestFile::of_side(name, &Side::new(abilities.into_values())?);
+        file.dialect = Some(self.writing.id().to_owned());
+        file.policy = Some(self.policy.name().to_owned());
+        file.degrade = Some(self.degrade);
+        let handlers = handlers(self, &FdTable::default());
+        for (name, component) in &mut file.components {
+            let is_handled = handlers.handles(name);
+            let of_files = component.carrier.as_deref() == Some(Carrier::FileHandler.id());
+            component.handler = (of_files && !is_handled).then_some(false);
+        }
+        Ok(file)
     }
 }
 

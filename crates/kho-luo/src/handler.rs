@@ -514,6 +514,12 @@ impl Handlers {
         }
     }
 
+    /// Whether there is a file handler of `component`.
+    #[must_use]
+    pub fn handles(&self, component: &str) -> bool {
+        self.of_component(component).is_some()
+    }
+
     pub(crate) fn of_component(&self, component: &str) -> Option<usize> {
         self.files
             .iter()
