@@ -2,9 +2,9 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::error::Error;
@@ -429,6 +429,18 @@ impl<F: FlbHandler> AnyFlb for F {
     }
 }
 
+/// Two handlers where one is registered. A kernel refuses the second with `EEXIST`.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DuplicateHandler {
+    /// Two file handlers of one component.
+    #[error("component `{0}` has two file handlers")]
+    File(&'static str),
+    /// Two FLBs of one name.
+    #[error("two FLBs have the name `{0}`")]
+    Flb(String),
+}
+
 /// The handlers that a program has, and the objects that their files depend on.
 ///
 /// The same ones serve both directions: what goes out and what comes in.
@@ -459,29 +471,53 @@ impl Handlers {
         Self::default()
     }
 
-    /// Adds a file handler; those added before are asked first.
+    /// Adds a file handler; those added before are asked first. A component has one:
+    /// [`check`](Self::check).
     #[must_use]
     pub fn with(mut self, handler: impl FileHandler) -> Self {
         self.files.push(Arc::new(handler));
         self
     }
 
-    /// Adds an object that the files of the component's handler (`memfd`) depend on.
+    /// Adds an object that the files of these components' handlers (`["memfd"]`) depend on. A name has
+    /// one: [`check`](Self::check).
     #[must_use]
-    pub fn with_flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
-        let name = FlbHandler::name(&flb).to_owned();
-        match self
-            .flbs
-            .iter_mut()
-            .find(|entry| entry.handler.name() == name)
-        {
-            Some(entry) => entry.users.push(component.to_owned()),
-            None => self.flbs.push(FlbEntry {
-                handler: Arc::new(flb),
-                users: vec![component.to_owned()],
-            }),
-        }
+    pub fn with_flb<'c>(
+        mut self,
+        components: impl IntoIterator<Item = &'c str>,
+        flb: impl FlbHandler,
+    ) -> Self {
+        self.flbs.push(FlbEntry {
+            handler: Arc::new(flb),
+            users: components.into_iter().map(ToOwned::to_owned).collect(),
+        });
         self
+    }
+
+    /// Checks that no component has two file handlers, and no name two FLBs. What takes `Handlers` checks
+    /// it first.
+    ///
+    /// # Errors
+    ///
+    /// The first of which there are two.
+    pub fn check(&self) -> Result<(), DuplicateHandler> {
+        let mut names = BTreeSet::new();
+        let mut files = self.files.iter().map(|handler| handler.component());
+        if let Some(component) = files.find(|name| !names.insert(*name)) {
+            return Err(DuplicateHandler::File(component));
+        }
+        names.clear();
+        let mut flbs = self.flbs.iter().map(|entry| entry.handler.name());
+        match flbs.find(|name| !names.insert(*name)) {
+            Some(name) => Err(DuplicateHandler::Flb(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a file handler of `component`.
+    #[must_use]
+    pub fn handles(&self, component: &str) -> bool {
+        self.of_component(component).is_some()
     }
 
     pub(crate) fn of_component(&self, component: &str) -> Option<usize> {

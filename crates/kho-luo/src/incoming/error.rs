@@ -7,7 +7,7 @@ use kho_compat::{Finding, NotAdmitted, Refused};
 use kho_mem::Damage;
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, SessionName};
+use crate::{DuplicateHandler, FileToken, HandlerError, SessionName};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum TakeOverError {
         /// How many there are.
         files: u64,
     },
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// There are no sessions to take over: LUO handed nothing over.
     #[error("the handover has no LUO")]
     NoLuo,

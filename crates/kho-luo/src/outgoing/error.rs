@@ -8,7 +8,7 @@ use kho_core::{KhoError, TrackerError};
 use kho_mem::Broken;
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, SessionName};
+use crate::{DuplicateHandler, FileToken, HandlerError, SessionName};
 
 /// What the outgoing side refuses. Everything is as it was then.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -89,6 +89,9 @@ pub enum LuoError {
     /// crate does not.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// What is there is not what was made room for. The update is called off.
     #[error(transparent)]
     Broken(#[from] Broken),
