@@ -87,8 +87,8 @@ struct Reader<'a> {
     found: Found,
 }
 
-/// What a struct derives that lies in memory.
-const BYTES: [&str; 3] = ["AbiLayout", "FromBytes", "IntoBytes"];
+/// What a struct derives that lies in memory, or that programs write.
+const BYTES: [&str; 4] = ["AbiLayout", "AbiMembers", "FromBytes", "IntoBytes"];
 
 /// The source at `span`, in one line.
 fn source(span: Span, tokens: impl ToTokens) -> String {
@@ -188,6 +188,12 @@ fn attributes_of_element(element: &Expr) -> &[Attribute] {
     }
 }
 
+/// Whether a struct or an enum with these attributes is of a format.
+fn is_format(attrs: &[Attribute]) -> bool {
+    let attrs: String = attrs.iter().map(|attr| squeezed(&attr.meta)).collect();
+    BYTES.iter().any(|mark| names(&attrs, mark)) || attrs.contains("repr(C")
+}
+
 /// Whether a value, without blanks, is an experimental generation.
 pub(super) fn is_experiment(value: &str) -> bool {
     value.contains("Generation::new(") && value.contains(".experimental()")
@@ -276,10 +282,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
-        let attrs: String = item.attrs.iter().map(|attr| squeezed(&attr.meta)).collect();
-        let mut bytes = BYTES.iter();
-        let is_format = bytes.any(|mark| names(&attrs, mark)) || attrs.contains("repr(C");
-        if !self.in_format || !is_format {
+        if !self.in_format || !is_format(&item.attrs) {
             return;
         }
         self.items += 1;
@@ -292,6 +295,21 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             self.attributes(&field.attrs, On::Part, name, what);
             self.inside(&field.ty, name, what);
             words(field.ty.to_token_stream(), &mut self.words);
+        }
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        if !self.in_format || !is_format(&item.attrs) {
+            return;
+        }
+        self.items += 1;
+        let name = &item.ident.to_string();
+        self.attributes(&item.attrs, On::Item, name, || format!("enum {name}"));
+        for variant in &item.variants {
+            let what = || format!("variant `{}` of enum {name}", variant.ident);
+            self.attributes(&variant.attrs, On::Part, name, what);
+            self.inside(&variant.fields, name, what);
+            words(variant.fields.to_token_stream(), &mut self.words);
         }
     }
 
@@ -359,7 +377,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 
     fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
         let text = squeezed(&item.mac.tokens);
-        let marks = ["AbiLayout", "repr(C", "Generation::new("];
+        let marks = ["AbiLayout", "AbiMembers", "repr(C", "Generation::new("];
         if !self.in_format && !marks.iter().any(|mark| text.contains(mark)) {
             return;
         }

@@ -19,7 +19,13 @@ use self::modules::{generation_of, is_abi};
 use crate::tree::{Tree, join};
 
 /// What a file holds that has to do with a format.
-const MARKS: [&str; 4] = ["repr(C", "AbiLayout", "Component::new(", "Generation::new("];
+const MARKS: [&str; 5] = [
+    "repr(C",
+    "AbiLayout",
+    "AbiMembers",
+    "Component::new(",
+    "Generation::new(",
+];
 
 impl Sources {
     /// Reads the files below `dir` that could have to do with a format.

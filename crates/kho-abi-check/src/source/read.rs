@@ -52,7 +52,11 @@ impl<'ast> Visit<'ast> for Declares {
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
-        self.0 |= names(&attributes(&item.attrs, "derive"), "AbiLayout");
+        self.0 |= describes(&item.attrs);
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        self.0 |= describes(&item.attrs);
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
@@ -60,6 +64,12 @@ impl<'ast> Visit<'ast> for Declares {
         self.0 |= called.ends_with("Component::new") || called.ends_with("Generation::new");
         visit::visit_expr_call(self, call);
     }
+}
+
+/// Whether what has these attributes is described for snapshots.
+fn describes(attrs: &[syn::Attribute]) -> bool {
+    let derive = attributes(attrs, "derive");
+    names(&derive, "AbiLayout") || names(&derive, "AbiMembers")
 }
 
 struct Reader<'a> {

@@ -96,6 +96,20 @@ fn a_struct() {
 }
 
 #[test]
+fn what_is_written_as_json() {
+    edited(
+        "/// A memfd.",
+        "#[derive(Serialize, AbiMembers)]\nstruct Ticket {\n    #[cfg(unix)]\n    number: i32,\n}\n/// A memfd.",
+        "crates/fmt/src/abi.rs:16: field `number` of struct Ticket depends on a build option: #[cfg(unix)]",
+    );
+    edited(
+        "/// A memfd.",
+        "#[derive(Serialize, AbiMembers)]\nenum Message {\n    Sealed,\n    #[cfg(unix)]\n    Finished,\n}\n/// A memfd.",
+        "crates/fmt/src/abi.rs:17: variant `Finished` of enum Message depends on a build option: #[cfg(unix)]",
+    );
+}
+
+#[test]
 fn a_constant() {
     edited(
         "pub const BYTES",
