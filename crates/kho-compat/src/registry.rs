@@ -90,7 +90,7 @@ impl Registry {
     }
 
     /// The registry of `components`, for tests and for programs that do not use link-time
-    /// collection.
+    /// collection. Interfaces between programs are left out ([`Component::interface`]).
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Registry {
         components: impl IntoIterator<Item = &'static Component>,
     ) -> Result<Self, RegistryError> {
         let mut all: BTreeMap<&'static str, &'static Component> = BTreeMap::new();
-        for component in components {
+        for component in components.into_iter().filter(|one| !one.interface) {
             let generations = component.generations;
             let rise = |pair: &[Generation]| matches!(pair, [a, b] if a.number < b.number);
             if !generations.windows(2).all(rise)

@@ -14,11 +14,19 @@ mod luo;
 mod memblock;
 mod memfd;
 mod opened;
+mod programs;
 mod radix;
 mod reserve_mem;
 mod vmalloc;
 
 use kho_compat::{Component, Registry, RegistryError};
+
+/// The interfaces between programs of this workspace.
+pub const INTERFACES: [Component; 3] = [
+    kho_compat::file::COMPONENT,
+    kho_exec::SUPERVISOR,
+    kho_exec::TICKET,
+];
 
 /// The components of this workspace: referring to them links them.
 const COMPONENTS: [Component; 10] = [

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod bless;
+mod conditional;
 mod format;
 mod kernel;
 mod past;
@@ -87,6 +88,7 @@ pub fn check(
     check.past();
     check.state();
     check.source();
+    check.conditional();
     check.comments();
     check.vectors();
     check.kernel();
