@@ -1,12 +1,13 @@
 //! What holds for every policy, and what tells them apart.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod claims;
 mod losses;
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
     Ability, Carrier, Consequence, Decision, Features, Finding, Manifest, Outcome, Place, Policy,
-    Presence, Reason, Side, Verdict, Writing,
+    Presence, Reason, Side, Strings, Verdict, Writing,
 };
 use proptest::prelude::*;
 
