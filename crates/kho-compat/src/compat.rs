@@ -1,7 +1,7 @@
 //! Compat strings: tokens and composites.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
-//! order, each once, joined by `;`. So it is written; a reader may take other orders ([`Grammar`]).
+//! order, each once, joined by `;`, or the strings of a device tree's list, shown with `, ` between. So it is written; a reader may take other orders ([`Grammar`]).
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -155,12 +155,20 @@ pub enum Grammar {
 pub struct Compat {
     base: Token,
     parts: Vec<Token>,
+    // Whether the tokens are strings of a list.
+    list: bool,
 }
+
+/// What stands between the tokens of a composite.
+pub(crate) const COMPOSITE: &str = ";";
 
 /// Bytes that a compat string may take anywhere, NUL included: what carries one is a page at most.
 const MAX_FIELD: usize = 4096;
 
 impl Compat {
+    /// What stands between the strings of a [list](Strings::List) where it is shown: no token has it.
+    pub const BETWEEN_STRINGS: &str = ", ";
+
     /// The string of `base` and `parts`, which are sorted and kept once each.
     ///
     /// # Errors
@@ -169,7 +177,8 @@ impl Compat {
     pub fn new(base: Token, mut parts: Vec<Token>) -> Result<Self, GrammarError> {
         parts.sort();
         parts.dedup();
-        let compat = Self { base, parts };
+        let list = false;
+        let compat = Self { base, parts, list };
         // Parsing is the one judge of what is well-formed.
         Self::parse(&compat.to_string())
     }
@@ -235,7 +244,13 @@ impl Compat {
         let mut at = 0;
         let mut base: Option<Token> = None;
         let mut parts: Vec<Token> = Vec::new();
-        for piece in text.split(';') {
+        let list = text.contains(Self::BETWEEN_STRINGS);
+        let between = if list {
+            Self::BETWEEN_STRINGS
+        } else {
+            COMPOSITE
+        };
+        for piece in text.split(between) {
             let token = Token::parse_at(piece, at)?;
             match &base {
                 None => base = Some(token),
@@ -267,10 +282,10 @@ impl Compat {
                     }
                 }
             }
-            at += piece.len() + 1;
+            at += piece.len() + between.len();
         }
         match base {
-            Some(base) => Ok(Self { base, parts }),
+            Some(base) => Ok(Self { base, parts, list }),
             None => Err(GrammarError {
                 at: 0,
                 kind: GrammarErrorKind::EmptyToken,
@@ -299,17 +314,25 @@ impl Compat {
     /// needs looks like one of all.
     #[must_use]
     pub const fn strings(&self) -> Strings {
-        if self.parts.is_empty() {
-            Strings::Plain
-        } else {
-            Strings::Transitive
+        match (self.parts.is_empty(), self.list) {
+            (true, _) => Strings::Plain,
+            (false, true) => Strings::List,
+            (false, false) => Strings::Transitive,
         }
+    }
+
+    /// The same tokens, as the strings of a list.
+    pub(crate) const fn into_list(mut self) -> Self {
+        self.list = true;
+        self
     }
 
     /// Bytes that the string takes in memory: its length with the NUL, rounded up to 8.
     #[must_use]
     pub fn field_len(&self) -> usize {
-        Self::field_len_of(self.to_string().len())
+        // Between the strings of a list there is one byte.
+        let more = if self.list { self.parts.len() } else { 0 };
+        Self::field_len_of(self.to_string().len().saturating_sub(more))
     }
 
     /// [`Compat::field_len`] of a string of `len` bytes.
@@ -322,15 +345,21 @@ impl Compat {
 /// The plain string of one component.
 impl From<Token> for Compat {
     fn from(base: Token) -> Self {
-        let parts = Vec::new();
-        Self { base, parts }
+        let (parts, list) = (Vec::new(), false);
+        Self { base, parts, list }
     }
 }
 
 impl fmt::Display for Compat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.base.fmt(f)?;
-        self.parts.iter().try_for_each(|part| write!(f, ";{part}"))
+        let between = if self.list {
+            Self::BETWEEN_STRINGS
+        } else {
+            COMPOSITE
+        };
+        let mut parts = self.parts.iter();
+        parts.try_for_each(|part| write!(f, "{between}{part}"))
     }
 }
 

@@ -539,6 +539,7 @@ mod tests {
             let mut ability = ability.clone();
             ability.stands_for.clear();
             ability.generations.clear();
+            ability.check = None;
             ability
         });
         Side::new(abilities).unwrap()

@@ -67,7 +67,7 @@ mod writing;
 pub use admitted::{Admitted, NotAdmitted};
 pub use announced::{Announced, Writes};
 pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
-pub use component::{Component, Presence};
+pub use component::{Check, Component, Presence};
 pub use consequence::Consequence;
 pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;

@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_parsed_is_built_back(text in "[a-c;v0-9-]{0,24}") {
+    fn what_is_parsed_is_built_back(text in "[a-c;v0-9-]{0,24}|[a-b]-v[0-9](, [a-c]-v[0-9]){0,3}") {
         match Compat::parse(&text) {
             Ok(compat) => prop_assert_eq!(compat.to_string(), text),
             Err(error) => prop_assert!(error.at <= text.len()),

@@ -249,6 +249,19 @@ fn composite_strings_are_judged_part_by_part() {
     let (_, value) = report(&plain, &mixed, &["--policy", "composite-exact"]);
     assert_eq!(finding(&value, "kho-v4")["outcome"], "restorable");
     assert_eq!(finding(&value, "luo-v5")["expected"], "luo-v5;block-v1");
+    // Of a string list a kernel looks for its own string, and takes no composite for one.
+    let mut lists = manifest(json!({}));
+    lists["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4, radix-v1, vmalloc-v1" },
+        { "carrier": "luo", "found": "luo-v5" },
+    ]});
+    let lists = temp.file("lists", lists.to_string());
+    assert_eq!(code(&lists, &plain, &[]), 0);
+    let (_, value) = report(&lists, &one, &[]);
+    assert_eq!(
+        finding(&value, "kho-v4, radix-v1, vmalloc-v1")["outcome"],
+        "rejected"
+    );
     // A program writes what the next one shows.
     let kho = env!("CARGO_BIN_EXE_kho");
     let (_, value) = report(kho, &plain, &[]);
