@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kho_compat::{Carrier, Compat, Features, Side, Writing};
+use kho_compat::{Carrier, Compat, Features, Side};
 
 use crate::item::{Item, Spot, Uses};
 
@@ -176,7 +176,6 @@ pub(crate) struct Dump {
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
     pub(crate) side: Side,
-    pub(crate) writing: Option<Writing>,
     pub(crate) in_use: Option<(Vec<Item>, Uses)>,
     /// The policy by which it judges.
     pub(crate) policy: Option<String>,
