@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use kho_compat::{Compat, NotAdmitted};
 use kho_luo::{AdmittedFile, FileToken};
-use kho_mem::{Damage, PhysMem};
+use kho_mem::{Damage, Errno, PhysMem};
 use kho_radix::Restoring;
 
 use crate::contents::MemfdPieces;
@@ -30,6 +30,17 @@ pub enum MemfdError {
         /// Its handler's compat string.
         found: String,
     },
+}
+
+impl MemfdError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotAdmitted(_) | Self::NotMemfd { .. } => Errno::EINVAL,
+            Self::Damaged(damage) => damage.errno(),
+        }
+    }
 }
 
 /// A memfd that may be used: its contents, as they lie in memory.
