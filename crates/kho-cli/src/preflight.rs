@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kho_compat::Decision;
 use kho_compat::policy::SemverRange;
-use kho_compat::{Decision, Policy};
 use kho_mem::PhysAddr;
 use kho_preflight::words::printable;
 use kho_preflight::{End, EndOptions, EndRole, Error, Preflight};
@@ -123,26 +123,26 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
 }
 
 /// The policy that was asked for, or by which `to` judges.
-fn policy(args: &PreflightArgs, to: &End) -> Result<&'static dyn Policy, Failure> {
-    let Some(name) = to.policy().filter(|_| args.policy.is_none()) else {
-        let asked = args.policy.as_ref();
-        return Ok(asked.map_or(&SemverRange, |policy| policy.0));
+fn policy(args: &PreflightArgs, to: &End) -> Result<Named, Failure> {
+    let own = match (&args.policy, to.policy()) {
+        (Some(asked), _) => return Ok(asked.0),
+        (None, None) => return Ok(&SemverRange),
+        (None, Some(own)) => own,
     };
-    policy_of(name)
-        .map(|PolicyArg(policy)| policy as _)
-        .map_err(|error| {
-            let lines = vec![
-                (
-                    "error",
-                    "it judges by a policy that is not known here".to_owned(),
-                ),
-                ("found", printable(name)),
-                ("expected", error),
-                ("hint", "--policy NAME judges by another one".to_owned()),
-            ];
-            let given = format!("--to {}", args.to.display());
-            Failure::Of(given, Box::new(Failure::Input(lines)))
-        })
+    own::policy(own).map_err(|_| {
+        let names: Vec<_> = own::policies().iter().map(|known| known.name()).collect();
+        let lines = vec![
+            (
+                "error",
+                "it judges by a policy that is not known here".to_owned(),
+            ),
+            ("found", printable(own)),
+            ("expected", names.join(", ")),
+            ("hint", "--policy NAME judges by another one".to_owned()),
+        ];
+        let given = format!("--to {}", args.to.display());
+        Failure::Of(given, Box::new(Failure::Input(lines)))
+    })
 }
 
 /// The end that `role` names.

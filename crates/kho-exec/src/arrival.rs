@@ -150,8 +150,7 @@ impl Arrival {
                 ticket.arena
             ))
         };
-        let registry = config.judged_by()?.in_dialect(config.writing);
-        let registry = &registry;
+        let registry = &config.judged_by()?.in_dialect(config.writing);
         let arena = self.arena.as_ref().ok_or_else(missing)?;
         // The inherited descriptor stays, to be handed back.
         let file = arena.try_clone().map_err(|error| StartError::System {

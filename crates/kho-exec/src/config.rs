@@ -195,8 +195,10 @@ impl Answer for Config {
             }
             abilities.insert(written.name.clone(), written);
         }
-        let mut file = ManifestFile::of_side(name, &Side::new(abilities.into_values())?);
-        file.dialect = Some(self.writing.id().to_owned());
+        let side = Side::new(abilities.into_values())?
+            .taking(registry.side().takes().iter().copied())
+            .in_dialect(self.writing);
+        let mut file = ManifestFile::of_side(name, &side);
         file.policy = Some(self.policy.name().to_owned());
         file.degrade = Some(self.degrade);
         let handlers = handlers(self, &FdTable::default());
