@@ -116,10 +116,11 @@ impl Format {
 
     /// Reads the state that `link` points to.
     pub(crate) fn decode(self, mem: &dyn PhysMem, link: Link) -> Result<State, Damage> {
+        let start = v2::decode(&mem.follow(link)?)?;
         match self {
-            Self::V2 => v2::decode(&mem.follow(link)?),
+            Self::V2 => Ok(start),
             #[cfg(feature = "experimental-v3")]
-            Self::V3 => v3::decode(&mem.follow(link)?),
+            Self::V3 => Ok(v3::decode(start, &mem.follow(link)?)),
         }
     }
 
@@ -130,10 +131,11 @@ impl Format {
         count: u64,
         list: Option<&PreservedArea>,
     ) -> Vec<u8> {
+        let start = v2::encode(file, count, list);
         match self {
-            Self::V2 => v2::encode(file, count, list).as_bytes().to_vec(),
+            Self::V2 => start.as_bytes().to_vec(),
             #[cfg(feature = "experimental-v3")]
-            Self::V3 => v3::encode(file, count, list).as_bytes().to_vec(),
+            Self::V3 => v3::encode(&start, list).as_bytes().to_vec(),
         }
     }
 }

@@ -22,13 +22,12 @@
 use core::mem::offset_of;
 
 use kho_compat::{AbiLayout, Generation, constant};
-use kho_mem::{Damage, Located};
+use kho_mem::Located;
 use kho_vmalloc::PreservedArea;
 use kho_vmalloc::v2::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::pages;
 use crate::read::State;
 use crate::v2::{
     self, FolioSer, PFN_BITS, SEAL_EXEC, SEAL_FUTURE_WRITE, SEAL_GROW, SEAL_SEAL, SEAL_SHRINK,
@@ -68,44 +67,21 @@ pub struct MemfdSer {
 }
 
 const _: () = assert!(size_of::<MemfdSer>() == 56);
-const _: () = assert!(offset_of!(MemfdSer, pos) == offset_of!(v2::MemfdSer, pos));
-const _: () = assert!(offset_of!(MemfdSer, size) == offset_of!(v2::MemfdSer, size));
-const _: () = assert!(offset_of!(MemfdSer, seals) == offset_of!(v2::MemfdSer, seals));
-const _: () = assert!(offset_of!(MemfdSer, flags) == offset_of!(v2::MemfdSer, flags));
-const _: () = assert!(offset_of!(MemfdSer, nr_folios) == offset_of!(v2::MemfdSer, nr_folios));
-const _: () = assert!(offset_of!(MemfdSer, folios) == offset_of!(v2::MemfdSer, folios));
+const _: () = assert!(offset_of!(MemfdSer, folios) == 32);
 
-/// The state of the memfd `file`, whose `count` records `list` holds.
-pub(crate) fn encode(file: &pages::State, count: u64, list: Option<&PreservedArea>) -> MemfdSer {
-    let start = v2::encode(file, count, None);
-    MemfdSer {
-        pos: start.pos,
-        size: start.size,
-        seals: start.seals,
-        flags: start.flags,
-        nr_folios: start.nr_folios,
-        folios: list.map_or_else(VmallocSer::new_zeroed, PreservedArea::ser_v2),
-    }
+/// The state of a memfd that has the state `start` in version 2, but for the descriptor of `list`.
+pub(crate) fn encode(start: &v2::MemfdSer, list: Option<&PreservedArea>) -> MemfdSer {
+    let mut ser = MemfdSer::new_zeroed();
+    // It fits, since all but the descriptor is the first part of it.
+    let _ = start.write_to_prefix(ser.as_mut_bytes());
+    ser.folios = list.map_or_else(VmallocSer::new_zeroed, PreservedArea::ser_v2);
+    ser
 }
 
-/// Decodes the state of a memfd.
-///
-/// # Errors
-///
-/// As that of version 2.
-pub(crate) fn decode(ser: &Located<MemfdSer>) -> Result<State, Damage> {
-    let start = v2::MemfdSer {
-        pos: ser.pos,
-        size: ser.size,
-        seals: ser.seals,
-        flags: ser.flags,
-        nr_folios: ser.nr_folios,
-        folios: kho_vmalloc::v1::VmallocSer::new_zeroed(),
-    };
-    Ok(State {
-        is_unset: ser.folios.as_bytes().iter().all(|byte| *byte == 0),
-        ..v2::decode(&Located::new(start, ser.at()))?
-    })
+/// Decodes the state `ser`, whose first part says `start` as one of version 2.
+pub(crate) fn decode(start: State, ser: &Located<MemfdSer>) -> State {
+    let is_unset = ser.folios.as_bytes().iter().all(|byte| *byte == 0);
+    State { is_unset, ..start }
 }
 
 /// `memfd-v3`.

@@ -83,10 +83,11 @@ impl Format {
         link: Link,
         page_size: PageSize,
     ) -> Result<Descriptor, Damage> {
+        let start = v1::decode(&mem.follow(link)?, page_size)?;
         match self {
-            Self::V1 => v1::decode(&mem.follow(link)?, page_size),
+            Self::V1 => Ok(start),
             #[cfg(feature = "experimental-v2")]
-            Self::V2 => v2::decode(&mem.follow(link)?, page_size),
+            Self::V2 => Ok(v2::decode(start, &mem.follow(link)?)),
         }
     }
 

@@ -158,7 +158,7 @@ impl PreservedArea {
     #[cfg(feature = "experimental-v2")]
     #[must_use]
     pub fn ser_v2(&self) -> crate::v2::VmallocSer {
-        crate::v2::encode(self.ser, self.chunks.len() as u64)
+        crate::v2::encode(&self.ser, self.chunks.len() as u64)
     }
 
     /// The area's folios, in its order.

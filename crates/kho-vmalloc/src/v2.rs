@@ -19,9 +19,9 @@
 use core::mem::offset_of;
 
 use kho_compat::{AbiLayout, Generation};
-use kho_mem::{Damage, Located, PageSize};
+use kho_mem::Located;
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::read::{Chunks, Descriptor};
 use crate::v1::{self, FLAG_ALLOC, FLAG_HUGE, FLAGS, VmallocChunk};
@@ -49,43 +49,24 @@ pub struct VmallocSer {
 }
 
 const _: () = assert!(size_of::<VmallocSer>() == 24);
-const _: () = assert!(offset_of!(VmallocSer, first) == offset_of!(v1::VmallocSer, first));
-const _: () =
-    assert!(offset_of!(VmallocSer, total_pages) == offset_of!(v1::VmallocSer, total_pages));
-const _: () = assert!(offset_of!(VmallocSer, flags) == offset_of!(v1::VmallocSer, flags));
-const _: () = assert!(offset_of!(VmallocSer, order) == offset_of!(v1::VmallocSer, order));
-const _: () = assert!(offset_of!(VmallocSer, nr_chunks) == size_of::<v1::VmallocSer>());
+const _: () = assert!(offset_of!(VmallocSer, nr_chunks) == 16);
 
-/// The descriptor of an area with this one of version 1, whose list has `chunks` chunk pages.
-pub(crate) fn encode(ser: v1::VmallocSer, chunks: u64) -> VmallocSer {
-    VmallocSer {
-        first: ser.first,
-        total_pages: ser.total_pages,
-        flags: ser.flags,
-        order: ser.order,
-        nr_chunks: U64::new(chunks),
-    }
+/// The descriptor of an area that has the descriptor `start` in version 1, and a list of `chunks` chunk pages.
+pub(crate) fn encode(start: &v1::VmallocSer, chunks: u64) -> VmallocSer {
+    let mut ser = VmallocSer::new_zeroed();
+    // It fits, since it is the first part of it.
+    let _ = start.write_to_prefix(ser.as_mut_bytes());
+    ser.nr_chunks.set(chunks);
+    ser
 }
 
-/// Decodes the descriptor of an area of pages of `page_size`.
-///
-/// # Errors
-///
-/// As that of version 1.
-pub(crate) fn decode(ser: &Located<VmallocSer>, page_size: PageSize) -> Result<Descriptor, Damage> {
-    let start = v1::VmallocSer {
-        first: ser.first,
-        total_pages: ser.total_pages,
-        flags: ser.flags,
-        order: ser.order,
-    };
-    Ok(Descriptor {
-        chunks: Some(Chunks {
-            count: ser.nr_chunks.get(),
-            at: ser.addr_of(|ser| &ser.nr_chunks),
-        }),
-        ..v1::decode(&Located::new(start, ser.at()), page_size)?
-    })
+/// Decodes the descriptor `ser`, whose first part says `start` as one of version 1.
+pub(crate) fn decode(start: Descriptor, ser: &Located<VmallocSer>) -> Descriptor {
+    let (count, at) = (ser.nr_chunks.get(), ser.addr_of(|ser| &ser.nr_chunks));
+    Descriptor {
+        chunks: Some(Chunks { count, at }),
+        ..start
+    }
 }
 
 /// `vmalloc-v2`.
