@@ -283,11 +283,14 @@ impl Report {
         }
     }
 
-    pub(crate) fn sort(&mut self) {
-        self.findings.sort_by(|a, b| {
+    /// Sorts the findings: the heaviest first, and what changed before what follows from it, by the steps that a
+    /// component is above those that it needs.
+    pub(crate) fn sort(&mut self, steps: impl Fn(&str) -> usize) {
+        self.findings.sort_by_cached_key(|one| {
             // What is of no component follows from what is.
-            let key = |f: &Finding| (f.severity, f.component.is_empty());
-            (key(a), &a.component).cmp(&(key(b), &b.component))
+            let last = one.component.is_empty();
+            let steps = steps(&one.component);
+            (one.severity, last, steps, one.component.clone())
         });
     }
 }

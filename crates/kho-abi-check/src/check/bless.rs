@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use kho_compat::Component;
+
 use super::Check;
 use super::variants::is_label;
 use crate::diff::Changes;
@@ -20,6 +22,9 @@ impl Check<'_> {
                 || self.failed.iter().any(|(name, _)| *name == component.name)
             {
                 continue;
+            }
+            if let Some(past) = self.history.past(&series, version) {
+                self.bless_needed(generation, past)?;
             }
             let path = self.snapshot(&series, version);
             let work = self.history.work(&series, version);
@@ -41,11 +46,7 @@ impl Check<'_> {
                     now
                 }
             };
-            // As insta writes it from the test of its crate.
-            let package = self.packages.get(component.crate_name);
-            let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
-            let source = source.as_deref().unwrap_or("abi-check");
-            self.write(&path, &snapshot::file(source, &text))?;
+            self.write(&path, &snapshot::file(&self.bless_source(component), &text))?;
         }
         if let Some((path, text)) = self.composites() {
             let file = snapshot::file("abi-check", &text);
@@ -72,7 +73,14 @@ impl Check<'_> {
         Some((join(&self.project.snapshots, composites::FILE), text))
     }
 
-    fn write(&self, path: &str, text: &str) -> Result<(), Error> {
+    /// What a snapshot names as its source: the test of the crate, as insta writes it from there.
+    pub(super) fn bless_source(&self, component: &Component) -> String {
+        let package = self.packages.get(component.crate_name);
+        let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
+        source.unwrap_or_else(|| "abi-check".to_owned())
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) -> Result<(), Error> {
         let file = self.project.root.join(path);
         let error = |error| Error::Write(path.to_owned(), error);
         if let Some(dir) = file.parent() {
