@@ -195,6 +195,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Files that were written.
     pub written: Vec<String>,
+    /// Files that would have been written, but for the errors.
+    pub withheld: Vec<String>,
 }
 
 impl Report {

@@ -1,7 +1,5 @@
-//! Writing what is to be written: snapshots of versions that are not history yet, the strings, the
-//! documents.
-
-use std::fs;
+//! What `--bless` writes: snapshots of versions that are not history yet, the strings, the documents. All of it,
+//! or nothing where the check still fails with it.
 
 use kho_compat::Component;
 
@@ -24,7 +22,7 @@ impl Check<'_> {
                 continue;
             }
             if let Some(past) = self.history.past(&series, version) {
-                self.bless_needed(generation, past)?;
+                self.bless_needed(generation, past);
             }
             let path = self.snapshot(&series, version);
             let work = self.history.work(&series, version);
@@ -46,12 +44,12 @@ impl Check<'_> {
                     now
                 }
             };
-            self.write(&path, &snapshot::file(&self.bless_source(component), &text))?;
+            self.write(&path, &snapshot::file(&self.bless_source(component), &text));
         }
         if let Some((path, text)) = self.composites() {
             let file = snapshot::file("abi-check", &text);
             if self.work.read(&path).as_deref() != Some(file.as_str()) {
-                self.write(&path, &file)?;
+                self.write(&path, &file);
             }
         }
         if let Some(path) = &self.project.docs
@@ -60,7 +58,7 @@ impl Check<'_> {
             let updated = docs::update(&text, &self.described);
             let updated = updated.map_err(|error| Error::File(path.clone(), error))?;
             if updated != text {
-                self.write(path, &updated)?;
+                self.write(path, &updated);
             }
         }
         Ok(())
@@ -80,14 +78,9 @@ impl Check<'_> {
         source.unwrap_or_else(|| "abi-check".to_owned())
     }
 
-    pub(super) fn write(&self, path: &str, text: &str) -> Result<(), Error> {
-        let file = self.project.root.join(path);
-        let error = |error| Error::Write(path.to_owned(), error);
-        if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir).map_err(error)?;
-        }
-        fs::write(&file, text).map_err(error)?;
-        self.written.borrow_mut().push(path.to_owned());
-        Ok(())
+    /// Has a file be written, if the check passes.
+    pub(super) fn write(&self, path: &str, text: &str) {
+        self.work.put(path, text);
+        self.blessed.borrow_mut().push(path.to_owned());
     }
 }

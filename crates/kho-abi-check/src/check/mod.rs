@@ -52,9 +52,7 @@ pub fn check(
     project: &Project,
     options: &Options<'_>,
 ) -> Result<Report, Error> {
-    let work = Work {
-        root: project.root.clone(),
-    };
+    let work = Work::new(&project.root);
     let repo = Repo::open(&project.root, options.base.as_deref())?;
     let base = repo.as_ref().and_then(Repo::base);
     let base_packages = base.as_ref().map(|base| packages(base));
@@ -80,7 +78,7 @@ pub fn check(
         all: all.clone(),
         own,
         findings: RefCell::default(),
-        written: RefCell::default(),
+        blessed: RefCell::default(),
     };
     if options.bless {
         check.bless()?;
@@ -103,8 +101,16 @@ pub fn check(
         prefix: check.repo.map_or("", Repo::prefix).to_owned(),
         components: check.own.len(),
         findings: check.findings.into_inner(),
-        written: check.written.into_inner(),
+        written: Vec::new(),
+        withheld: check.blessed.into_inner(),
     };
+    if report.passes() {
+        report.written = std::mem::take(&mut report.withheld);
+        report
+            .written
+            .iter()
+            .try_for_each(|path| work.write(path))?;
+    }
     report.sort(|name| users_last(&all, name));
     Ok(report)
 }
@@ -129,7 +135,8 @@ struct Check<'a> {
     /// Vectors that could not be made, with their components' names.
     failed: Vec<(&'static str, FailedVector)>,
     findings: RefCell<Vec<Finding>>,
-    written: RefCell<Vec<String>>,
+    /// Files that are written, if the check passes.
+    blessed: RefCell<Vec<String>>,
 }
 
 impl Check<'_> {
@@ -239,9 +246,7 @@ pub fn check_docs(
     components: impl IntoIterator<Item = &'static Component>,
     project: &Project,
 ) -> Report {
-    let work = Work {
-        root: project.root.clone(),
-    };
+    let work = Work::new(&project.root);
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
     let (mut described, _) = describe::all(&own, None);
@@ -259,6 +264,7 @@ pub fn check_docs(
         components: own.len(),
         findings,
         written: Vec::new(),
+        withheld: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::diff::Changes;
 use crate::finding::Place;
 use crate::history::{self, Past, Version};
 use crate::snapshot::{self, Abi};
-use crate::{Error, FailedVector, rules};
+use crate::{FailedVector, rules};
 
 impl Check<'_> {
     /// What a generation that is written needs, directly or not, in the versions of today.
@@ -141,20 +141,20 @@ impl Check<'_> {
     }
 
     /// Writes what a generation shows of needs whose versions rise now.
-    pub(super) fn bless_needed(&self, generation: &Described, past: &Past) -> Result<(), Error> {
+    pub(super) fn bless_needed(&self, generation: &Described, past: &Past) {
         let version = generation.version();
         let shown = self.shown(generation, past);
         let shown = shown.filter(|(series, _)| self.history.past(series, version).is_none());
         let Some((series, text)) = shown else {
-            return Ok(());
+            return;
         };
         if self.history.work(&series, version) == Some(text.as_str()) {
-            return Ok(());
+            return;
         }
         self.write(
             &self.snapshot(&series, version),
             &snapshot::file(&self.bless_source(generation.component), &text),
-        )
+        );
     }
 }
 
