@@ -14,6 +14,7 @@ mod luo;
 mod memblock;
 mod memfd;
 mod opened;
+mod peers;
 mod programs;
 mod radix;
 mod reserve_mem;
@@ -69,7 +70,10 @@ macro_rules! released {
                 prepend_module_to_snapshot => false,
                 omit_expression => true,
             }, {
-                insta::assert_snapshot!($version, kho_abi_check::describe(&component).unwrap());
+                let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/../../abi-snapshots");
+                let registry = kho_golden::components().unwrap();
+                let text = kho_abi_check::describe_released(&component, registry, snapshots.as_ref());
+                insta::assert_snapshot!($version, text.unwrap());
                 let generation = component.written();
                 for variant in generation.variants {
                     let text = kho_abi_check::describe_variant(&component, generation, variant);

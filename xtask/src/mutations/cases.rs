@@ -48,6 +48,9 @@ pub(super) struct Expect {
     /// One of these rules must have found something, if there are any.
     #[serde(default)]
     pub(super) any: Vec<String>,
+    /// Whether neither an error nor a warning may be found.
+    #[serde(default)]
+    pub(super) clean: bool,
     /// Words that stand in what was found.
     #[serde(default)]
     pub(super) words: Vec<String>,
@@ -162,6 +165,7 @@ mod tests {
         let errors: Vec<_> = cases
             .iter()
             .chain(&super::super::sweep::cases(&files).unwrap())
+            .chain(&super::super::bumps::cases(&files).unwrap())
             .filter_map(|case| {
                 files.edited.clear();
                 case.apply(&mut files).and_then(|()| files.parses()).err()

@@ -4,6 +4,7 @@
 //! with what it must say: changes of the format, which it has to find, and changes of the source alone,
 //! over which it has to keep silent.
 
+mod bumps;
 mod cases;
 mod copy;
 mod edit;
@@ -25,7 +26,8 @@ use verdict::{Row, Verdict};
 /// Change the formats in a copy of the workspace, one edit at a time, and see that abi-check says what it
 /// must: every change of a format is found, no other change is flagged.
 ///
-/// The edits are in xtask/mutations/*.toml, each with what must be said of it. With --sweep they are made
+/// The edits are in xtask/mutations/*.toml, each with what must be said of it, and the next version of each
+/// component, made by rule, of which nothing but that may be said. With --sweep they are made
 /// by rule instead, from the sources as they are: each constant of each file that describes a format gets
 /// another value, each two fields change places, each two of one type change names, each need is dropped,
 /// each version raised.
@@ -62,10 +64,12 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn all(args: &Args) -> Result<bool, String> {
     let root = crate::root();
+    let files = Files::new(root.clone())?;
     let mut cases = if args.sweep {
-        sweep::cases(&Files::new(root.clone())?)?
+        sweep::cases(&files)?
     } else {
-        cases::read(&root.join("xtask/mutations"))?
+        let written = cases::read(&root.join("xtask/mutations"))?;
+        [written, bumps::cases(&files)?].concat()
     };
     cases.retain(|case| !args.quick || case.quick);
     if let Some(text) = &args.only {

@@ -101,6 +101,7 @@ pub(super) fn json(rows: &[Row]) -> String {
                 "exit_code": row.exit(),
                 "right": row.is_right(),
                 "wrong": row.wrong,
+                "findings": row.findings(),
             })
         })
         .collect();
