@@ -73,7 +73,7 @@ impl FileError {
             Self::NotFinished => Errno::EBUSY,
             Self::Gone => Errno::EBADF,
             Self::TooLarge(_) => Errno::EFBIG,
-            Self::UnknownSeals(_) | Self::Misplaced(_) => Errno::EINVAL,
+            Self::UnknownSeals(_) | Self::Misplaced(_) | Self::Versions { .. } => Errno::EINVAL,
             Self::OutOfMemory(error) => error.errno(),
             Self::Memory(error) => error.errno(),
             Self::Broken(error) => error.errno(),
