@@ -211,3 +211,35 @@ fn feature_masks() {
         assert_eq!(refused(&judged("feature-masks", from, to)), ["block"]);
     }
 }
+
+/// A component judges what was handed over by a check of its own, which sees all that the handover announces.
+#[test]
+fn component_callback() {
+    /// Version 3 is read if its writer had radix of version 2.
+    fn check(token: &Token, manifest: &Manifest) -> Result<(), Reason> {
+        match (token.version(), manifest.listed("radix")) {
+            (2, _) | (3, Some(2)) => Ok(()),
+            _ => Err(Reason::Other("its radix is older".to_owned())),
+        }
+    }
+    static RADIX: Component = Component::new("radix", &[Generation::new(2)]);
+    static MEMFD: Component = Component::new("memfd", &[Generation::new(2)])
+        .carried_in(Carrier::FileHandler)
+        .checked_by(check);
+    let registry = Registry::new([&RADIX, &MEMFD]).unwrap();
+    let judge = |radix: &str| {
+        let mut manifest = Manifest::new();
+        manifest.add_listed(&radix.parse().unwrap(), false, Place::default());
+        manifest.add(Carrier::FileHandler, "memfd-v3", Place::default());
+        let policy = policy::by_name("component-callback").unwrap();
+        policy.judge(&manifest, registry.side())
+    };
+    assert_eq!(judge("radix-v2").decision, Decision::Accept);
+    let older = judge("radix-v1");
+    let memfd = older
+        .findings
+        .iter()
+        .find(|one| one.entry.component() == "memfd");
+    let reason = Reason::Other("its radix is older".to_owned());
+    assert_eq!(memfd.unwrap().reason, Some(reason));
+}
