@@ -402,11 +402,18 @@ fn a_refusal_is_told_to_programs_too() {
     assert_eq!(rejected["found"], "luo-v6");
     assert_eq!(rejected["expected"], "luo-v5");
     assert!(rejected["consequence"].as_str().unwrap().contains("panic"));
-    // Inspect shows it, with the same exit code.
-    let output = kho(&["inspect", &image]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).contains("verdict: reject"));
-    assert!(text(&output.stderr).contains("luo-v6"));
+    // What programs alone take over no kernel fails at.
+    let mut b = Builder::new();
+    let page = b.blob(&[1; 64]);
+    b.session(b"s", &[Builder::file("fd-v2", page, 1)]);
+    let image = temp.file("fd", b.finish().mem.to_elf());
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    let told = "consequence  a program refuses the handover, and hands all of it back";
+    assert!(
+        text(&output.stderr).contains(told),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use semver::Version;
 
-use crate::{Carrier, Features, Generation, Manifest, Owned, Reason, Role, Token, Versions};
+use crate::{
+    Carrier, Features, Generation, Manifest, Owned, Reason, Receiver, Role, Token, Versions,
+};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -244,6 +246,16 @@ impl Component {
         let mut known = self.generations.iter();
         let oldest = known.find(|one| one.role != Role::Experimental);
         oldest.map_or(0, |one| one.number)
+    }
+
+    /// Who takes it over: programs alone, where no Linux has had any of its generations.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        let other = |one: &Generation| !one.since.is_empty() && !one.since.starts_with("Linux ");
+        match self.generations.iter().all(other) {
+            true => Receiver::Program,
+            false => Receiver::Kernel,
+        }
     }
 
     /// The versions that its crate can write, experiments among them, in order.

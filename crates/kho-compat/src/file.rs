@@ -540,6 +540,7 @@ mod tests {
             ability.stands_for.clear();
             ability.generations.clear();
             ability.check = None;
+            ability.receiver = crate::Receiver::Kernel;
             ability
         });
         Side::new(abilities).unwrap()

@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Carrier, Check, Compat, Component, Features, Generation, GrammarError, Presence, RegistryError,
-    Role, Strings, Token, Versions, Writing,
+    Carrier, Check, Compat, Component, Features, Generation, GrammarError, Presence, Receiver,
+    RegistryError, Role, Strings, Token, Versions, Writing,
 };
 
 /// What one side knows of a component.
@@ -44,6 +44,8 @@ pub struct Ability {
     /// How its own string is written, where that is known of it apart from the side's
     /// [dialect](Side::dialect).
     pub strings: Option<Strings>,
+    /// Who takes it over.
+    pub receiver: Receiver,
     /// Its own check, where the side is a program that links it.
     pub check: Option<Check>,
     // Of each version that it restores, where that is known.
@@ -98,6 +100,7 @@ impl Ability {
             features: None,
             strings: None,
             check: None,
+            receiver: Receiver::Kernel,
             generations: BTreeMap::new(),
         })
     }
@@ -555,6 +558,7 @@ impl Ability {
         ability.carrier = component.carrier;
         ability.subtree = component.subtree.map(ToString::to_string);
         ability.check = component.check;
+        ability.receiver = component.receiver();
         Ok(ability)
     }
 }

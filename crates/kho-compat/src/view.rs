@@ -287,6 +287,7 @@ mod tests {
             outcome: Outcome::Rejected,
             reason: Some(Reason::NoMasks),
             note: None,
+            receiver: crate::Receiver::Kernel,
         };
         let head = "file at 0x1000: found memfd-v3, expected memfd-v1 or memfd-v2";
         assert_eq!(

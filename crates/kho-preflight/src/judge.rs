@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use kho_compat::{
     Alternative, Carrier, Consequence, Decision, Expected, Manifest, Outcome, Policy, Reason,
+    Receiver,
 };
 
-use crate::end::{End, What};
+use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
 use crate::losses::MoveLosses;
@@ -168,7 +169,11 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Mov
         outcome: finding.outcome,
         expected,
         why,
-        consequence: finding.consequence(),
+        consequence: match next.end.kind {
+            EndKind::Kernel | EndKind::Running => finding.consequence_at(Receiver::Kernel),
+            EndKind::Program => finding.consequence_at(Receiver::Program),
+            EndKind::Dump | EndKind::Manifest => finding.consequence(),
+        },
         to: Vec::new(),
         files: None,
     }

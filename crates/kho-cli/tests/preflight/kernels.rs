@@ -47,6 +47,26 @@ fn another_luo_is_a_panic() {
     has(value["consequence"].as_str().unwrap(), "kernel panic");
     assert_eq!(value["losses"]["machine"], true);
     assert_eq!(value["losses"]["sessions"], Value::Null);
+    // Of a release that was not measured it is said.
+    let other = vmlinux(&["kho-v4", "luo-v6"], &[]);
+    let text_of = |bytes: &[u8], from: &str, to: &str| -> Vec<u8> {
+        let (from, to) = (from.as_bytes(), to.as_bytes());
+        let mut bytes = bytes.to_vec();
+        while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+        bytes
+    };
+    let other = temp.file("other", text_of(&other, "7.3.4", "7.5.1"));
+    let (_, value) = report(&this, &other, &[]);
+    has(
+        value["consequence"].as_str().unwrap(),
+        "Linux 7.5.1 stops with a kernel panic",
+    );
+    has(
+        value["consequence"].as_str().unwrap(),
+        "if it does as Linux 7.3.4",
+    );
     // With what is in use known, it is counted.
     let (code, value) = report(&capture("small"), &next, &[]);
     assert_eq!(code, 1);
@@ -160,6 +180,11 @@ fn metadata_of_another_version_does_not_show_in_an_image() {
     let (code, value) = report(&dump, env!("CARGO_BIN_EXE_kho"), &[]);
     assert_eq!(code, 3);
     assert_eq!(finding(&value, "kexec-metadata-v2")["outcome"], "lost");
+    let consequence = "a program goes on without it if it is allowed to, and else refuses";
+    assert_eq!(
+        finding(&value, "kexec-metadata-v2")["consequence"],
+        consequence
+    );
 }
 
 #[test]

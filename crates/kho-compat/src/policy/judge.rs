@@ -151,6 +151,10 @@ fn finding(
         outcome,
         reason,
         note: note(rule, entry),
+        receiver: side
+            .get(entry.component())
+            .map(|own| own.receiver)
+            .unwrap_or_default(),
     }
 }
 
