@@ -380,6 +380,25 @@ mod tests {
     }
 
     #[test]
+    fn experiments_stay_on_beside_each_other_and_in_a_dialect() {
+        static A: Component = Component::new(
+            "a",
+            &[Generation::new(1), Generation::new(2).experimental()],
+        );
+        static B: Component = Component::new(
+            "b",
+            &[Generation::new(5), Generation::new(6).experimental()],
+        );
+        let registry = Registry::new([&A, &B]).unwrap();
+        let one = registry.with_experiment("a", 2).unwrap();
+        let both = one.in_dialect(Writing::TABLE);
+        let both = both.with_experiment("b", 6).unwrap();
+        assert!(both.restores("a", 2) && both.restores("b", 6));
+        assert_eq!(both.side().dialect(), Some(Writing::TABLE));
+        assert!(one.restores("a", 2) && !one.restores("b", 6) && !registry.restores("a", 2));
+    }
+
+    #[test]
     fn a_range_of_versions_can_be_restored() {
         static BLOCK2: Component = Component::new(
             "block",

@@ -98,33 +98,33 @@ fn pairs(run: &Run, policy: &str, kind: Kind) -> Vec<String> {
 fn claims(runs: &[Run]) -> String {
     let tests = root().join("crates/kho-compat/tests/policies/claims.rs");
     let tests = std::fs::read_to_string(tests).unwrap();
-    let mut text = "\n| policy | its author's claim, and what holds it to it |".to_owned();
-    for run in runs {
-        write!(text, " {} |", run.history).unwrap();
-    }
-    text.push_str("\n|---|---|");
-    text.push_str(&"---|".repeat(runs.len()));
-    text.push('\n');
+    let mut text = String::from("\n");
     for policy in ALL {
         let (name, test) = (policy.name(), policy.name().replace('-', "_"));
-        write!(
+        let claim = claim(&tests, name);
+        writeln!(
             text,
-            "| {name} | {} (`claims::{test}`) |",
-            claim(&tests, name)
+            "**{name}**: {claim} Held to it by `claims::{test}`.\n"
         )
         .unwrap();
+        text.push_str("| history | accepted | degraded | rejected | late | silent |\n");
+        text.push_str("|---|---|---|---|---|---|\n");
         for run in runs {
-            let kinds = Kind::ALL.into_iter().filter_map(|kind| {
-                let pairs = pairs(run, name, kind);
-                let count = run.matrix(name).unwrap().cells.iter().flatten();
-                let count = count.filter(|cell| cell.kind == kind).count();
-                (count > 0).then(|| format!("**{} {count}**: {}", kind.id(), pairs.join("; ")))
-            });
-            write!(text, " {} |", kinds.collect::<Vec<_>>().join("<br>")).unwrap();
+            write!(text, "| {} |", run.history).unwrap();
+            for kind in Kind::ALL {
+                let cells = run.matrix(name).unwrap().cells.iter().flatten();
+                match cells.filter(|cell| cell.kind == kind).count() {
+                    0 => text.push_str(" 0 |"),
+                    count => {
+                        let pairs = pairs(run, name, kind).join("; ");
+                        write!(text, " {count}: {pairs} |").unwrap();
+                    }
+                }
+            }
+            text.push('\n');
         }
         text.push('\n');
     }
-    text.push('\n');
     text
 }
 
