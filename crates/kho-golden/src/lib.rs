@@ -7,6 +7,7 @@ mod block;
 mod dump;
 mod edits;
 mod fd;
+mod ioctls;
 pub mod journal;
 mod kexec_metadata;
 mod kho;
@@ -20,10 +21,12 @@ mod radix;
 mod reserve_mem;
 mod vmalloc;
 
+pub use ioctls::IOCTLS;
 use kho_compat::{Component, Registry, RegistryError};
 
 /// The interfaces between programs of this workspace.
-pub const INTERFACES: [Component; 3] = [
+pub const INTERFACES: [Component; 4] = [
+    IOCTLS,
     kho_compat::file::COMPONENT,
     kho_exec::SUPERVISOR,
     kho_exec::TICKET,
