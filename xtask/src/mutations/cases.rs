@@ -31,6 +31,9 @@ pub(super) struct Case {
     /// What must be said. Left out, it is what the file says of its component, or nothing.
     #[serde(default)]
     pub(super) expect: Expect,
+    /// What is said of it beside what was found.
+    #[serde(skip)]
+    pub(super) note: Option<String>,
     /// What is changed, one after the other.
     pub(super) edits: Vec<Edit>,
 }
