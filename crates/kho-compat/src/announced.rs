@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::{Compat, Component, Generation, NotAdmitted, RegistryError, Token};
+use crate::{Compat, Component, Generation, Grammar, NotAdmitted, RegistryError, Token};
 
 /// What a handover announces of its components' versions: what it lists beside the strings, and
 /// the string of whoever uses a component.
@@ -39,7 +39,9 @@ impl Announced {
     pub fn in_string(&self, compatible: &str) -> Self {
         Self {
             listed: Arc::clone(&self.listed),
-            string: Compat::parse(compatible).ok().map(Arc::new),
+            string: Compat::parse_as(compatible, Grammar::Lenient)
+                .ok()
+                .map(Arc::new),
         }
     }
 

@@ -90,7 +90,7 @@ impl Registry {
     }
 
     /// The registry of `components`, for tests and for programs that do not use link-time
-    /// collection.
+    /// collection. Interfaces between programs are left out ([`Component::interface`]).
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Registry {
         components: impl IntoIterator<Item = &'static Component>,
     ) -> Result<Self, RegistryError> {
         let mut all: BTreeMap<&'static str, &'static Component> = BTreeMap::new();
-        for component in components {
+        for component in components.into_iter().filter(|one| !one.interface) {
             let generations = component.generations;
             let rise = |pair: &[Generation]| matches!(pair, [a, b] if a.number < b.number);
             if !generations.windows(2).all(rise)
@@ -153,11 +153,10 @@ impl Registry {
         }
         let mut experiments = self.experiments.clone();
         experiments.insert(component.name, number);
-        let registry = Self::of(self.components.clone(), experiments)?;
-        let dialect = self.side.dialect();
-        Ok(match dialect {
-            Some(dialect) => registry.in_dialect(dialect),
-            None => registry,
+        let experimenting = Self::of(self.components.clone(), experiments)?;
+        Ok(match self.side.dialect() {
+            Some(dialect) => experimenting.in_dialect(dialect),
+            None => experimenting,
         })
     }
 

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use kho_compat::{Carrier, Component, Generation, Registry, Writing};
+use kho_compat::file::Answer;
+use kho_compat::{Carrier, Component, Decision, Generation, Registry, Writing, policy};
 use kho_core::{Attached, Kho, PreservedFolio};
 use kho_exec::{Config, FileRef, Host};
 use kho_golden::journal::{JOURNAL, Journal, Journals};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
 use kho_mem::PhysAddr;
 use kho_memfd::MemFile;
+use kho_preflight::{End, Preflight};
 
 const SESSION: &str = "state";
 const LINE: u64 = 1;
@@ -104,7 +106,7 @@ fn config(traits: &str) -> Config {
     let mut config = Config::new().arena(PhysAddr::new(1 << 32), 256 << 20);
     let mut own = Vec::new();
     own.extend(has("extra1").then_some(&EXTRA_1));
-    own.extend(has("extra2").then_some(&EXTRA_2));
+    own.extend((has("extra2") || has("known2")).then_some(&EXTRA_2));
     own.extend(has("journal").then_some(&JOURNAL));
     let linked = Registry::linked().unwrap().side();
     let experiments = [("v2", BLOCK), ("vmalloc2", VMALLOC)];
@@ -133,6 +135,9 @@ fn config(traits: &str) -> Config {
         if has(dialect.id()) {
             config = config.writing(dialect);
         }
+    }
+    if has("exact") {
+        config = config.policy(policy::CompositeExact(policy::Needs::Transitive));
     }
     config.degrade(has("degrade"))
 }
@@ -230,7 +235,38 @@ fn run(plan: &str) -> Vec<String> {
     let output = command(dir.path(), plan, 0).output().unwrap();
     assert!(output.status.success(), "{plan}: {output:?}");
     let text = fs::read_to_string(dir.path().join("log")).unwrap();
-    text.lines().map(ToOwned::to_owned).collect()
+    let log: Vec<_> = text.lines().map(ToOwned::to_owned).collect();
+    preflight_agrees(plan, &log);
+    log
+}
+
+/// What the manifests of the programs say of each upgrade is what became of it.
+fn preflight_agrees(plan: &str, log: &[String]) {
+    let programs: Vec<&str> = plan.split_whitespace().collect();
+    let end = |traits: &str| {
+        let file = config(traits).manifest(traits).unwrap();
+        End::manifest(traits.to_owned(), &file).unwrap()
+    };
+    let preflight = Preflight::new(Registry::linked().unwrap());
+    for (at, pair) in programs.windows(2).enumerate() {
+        let (from, to) = (end(pair[0]), end(pair[1]));
+        let policy = policy::by_name(to.policy().unwrap()).unwrap();
+        let said = preflight.judge(&from, &to, policy).unwrap();
+        let said = said.decision;
+        let did = |start: String| log.iter().any(|line| line.starts_with(&start));
+        if did(format!("{at} went on")) {
+            return;
+        }
+        let is_refused = did(format!("{at} returned"));
+        let did = match said {
+            Decision::Reject => is_refused,
+            said => !is_refused && did(format!("{} {} of ", at + 1, said.id())),
+        };
+        assert!(did, "{plan}: {said:?} of upgrade {at}, and {log:?}");
+        if is_refused {
+            return;
+        }
+    }
 }
 
 #[test]
@@ -383,6 +419,26 @@ fn what_can_not_be_said_is_not_handed_over() {
         let log = run(&format!("v2+{dialect} v2"));
         let expected = format!("0 went on: block-v2 can not be said in the {dialect} dialect");
         assert_eq!(log, [expected]);
+    }
+}
+
+#[test]
+fn a_program_judges_by_its_policy_and_handlers() {
+    // An older version than its own, which it restores; a kind of file that it knows and does not make.
+    for (plan, refused) in [
+        ("v2+side-old v2", false),
+        ("v2+side-old v2+exact", true),
+        ("v2 v2+exact", false),
+        ("old+plain old+exact", true),
+        ("old+plain old+plain+exact", false),
+        ("old old+plain+exact", true),
+        ("extra2 extra2", false),
+        ("extra2 known2", true),
+        ("known2 old", false),
+    ] {
+        let log = run(plan);
+        let was = log[0].starts_with("0 returned: ");
+        assert_eq!(was, refused, "{plan}: {log:?}");
     }
 }
 

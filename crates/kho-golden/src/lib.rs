@@ -7,6 +7,7 @@ mod block;
 mod dump;
 mod edits;
 mod fd;
+mod ioctls;
 pub mod journal;
 mod kexec_metadata;
 mod kho;
@@ -14,11 +15,22 @@ mod luo;
 mod memblock;
 mod memfd;
 mod opened;
+mod peers;
+mod programs;
 mod radix;
 mod reserve_mem;
 mod vmalloc;
 
+pub use ioctls::IOCTLS;
 use kho_compat::{Component, Registry, RegistryError};
+
+/// The interfaces between programs of this workspace.
+pub const INTERFACES: [Component; 4] = [
+    IOCTLS,
+    kho_compat::file::COMPONENT,
+    kho_exec::SUPERVISOR,
+    kho_exec::TICKET,
+];
 
 /// The components of this workspace: referring to them links them.
 const COMPONENTS: [Component; 10] = [
@@ -61,7 +73,10 @@ macro_rules! released {
                 prepend_module_to_snapshot => false,
                 omit_expression => true,
             }, {
-                insta::assert_snapshot!($version, kho_abi_check::describe(&component).unwrap());
+                let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/../../abi-snapshots");
+                let registry = kho_golden::components().unwrap();
+                let text = kho_abi_check::describe_released(&component, registry, snapshots.as_ref());
+                insta::assert_snapshot!($version, text.unwrap());
                 let generation = component.written();
                 for variant in generation.variants {
                     let text = kho_abi_check::describe_variant(&component, generation, variant);

@@ -5,7 +5,7 @@ use core::mem::take;
 
 use kho_core::{Attached, Kho};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::PageRun;
+use kho_mem::{Errno, PageRun};
 use kho_vmalloc::PreservedArea;
 
 use crate::pages::{Phase, Slot};
@@ -55,9 +55,13 @@ impl FileHandler for MemfdHandler {
         let mut state = file.lock();
         match state.phase {
             Phase::Own => {}
-            Phase::Incoming => return Err(refused(FileError::NotFinished)),
-            Phase::Preserved | Phase::Frozen => return Err(refused(FileError::Preserved)),
-            Phase::Gone => return Err(refused(FileError::Gone)),
+            Phase::Incoming => {
+                return Err(refused(FileError::NotFinished).with_errno(Errno::EBUSY));
+            }
+            Phase::Preserved | Phase::Frozen => {
+                return Err(refused(FileError::Preserved).with_errno(Errno::EBUSY));
+            }
+            Phase::Gone => return Err(refused(FileError::Gone).with_errno(Errno::EBADF)),
         }
         let format = Format::written_by(kho)?;
         let preserver = kho.preserver();

@@ -4,9 +4,9 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 
-use kho_compat::{Compat, NotAdmitted};
+use kho_compat::{Compat, Grammar, NotAdmitted};
 use kho_luo::{AdmittedFile, FileToken};
-use kho_mem::{Damage, Defect, Link, PhysMem};
+use kho_mem::{Damage, Defect, Errno, Link, PhysMem};
 use kho_radix::Restoring;
 
 use crate::contents::MemfdPieces;
@@ -31,6 +31,17 @@ pub enum MemfdError {
         /// Its handler's compat string.
         found: String,
     },
+}
+
+impl MemfdError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotAdmitted(_) | Self::NotMemfd { .. } => Errno::EINVAL,
+            Self::Damaged(damage) => damage.errno(),
+        }
+    }
 }
 
 /// A memfd that may be used: its contents, as they lie in memory.
@@ -74,7 +85,9 @@ impl Memfd {
         file: &AdmittedFile<'_>,
     ) -> Result<RestoredMemfd<'m>, MemfdError> {
         let found = file.compatible();
-        if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {
+        if !Compat::parse_as(found, Grammar::Lenient)
+            .is_ok_and(|compat| compat.base().name() == NAME)
+        {
             let found = found.to_owned();
             return Err(MemfdError::NotMemfd {
                 token: file.token(),

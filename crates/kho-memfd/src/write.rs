@@ -124,7 +124,10 @@ pub(crate) fn write_down(
         None
     } else {
         let area = PreservedArea::preserve(preserver, list.folios, kho_vmalloc::v1::FLAG_ALLOC);
-        Some(area.map_err(|failed| refused(failed.error))?)
+        Some(area.map_err(|failed| {
+            let errno = failed.error.errno();
+            refused(failed.error).with_errno(errno)
+        })?)
     };
     let mut page = preserver
         .alloc_preserve(format.state_len())

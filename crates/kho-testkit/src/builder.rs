@@ -10,7 +10,7 @@ use crate::Memory;
 pub struct Builder {
     /// The memory as far as it is built: anything may be changed in it.
     pub mem: Memory,
-    /// The root FDT's `compatible`.
+    /// The root FDT's `compatible`; with `, ` between the strings of a list.
     pub root_compatible: String,
     /// LUO's compat string.
     pub luo_compatible: String,
@@ -395,7 +395,10 @@ impl Builder {
         let mut writer = FdtWriter::new().unwrap();
         let root = writer.begin_node("").unwrap();
         writer
-            .property_string("compatible", &self.root_compatible)
+            .property_string_list(
+                "compatible",
+                self.root_compatible.split(", ").map(String::from).collect(),
+            )
             .unwrap();
         writer
             .property("preserved-memory-map", &tracker.to_le_bytes())

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use kho_mem::{Broken, Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE, PhysAddr};
+use kho_mem::{Broken, Errno, Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE, PhysAddr};
 use kho_radix::{Failed, PreservedFolio, Preserver, TrackerError};
 
 use crate::Area;
@@ -41,6 +41,21 @@ pub enum PreserveError {
     /// The chunk pages do not hold the area's folios.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl PreserveError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::Empty | Self::MixedOrders { .. } => Errno::EINVAL,
+            Self::TooLarge { .. } => Errno::EFBIG,
+            Self::UnknownFlags(_) => Errno::EOPNOTSUPP,
+            Self::OutOfMemory(error) => error.errno(),
+            Self::Tracker(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
 }
 
 /// An area that is preserved and owned: its folios and the chunk pages that list them. Dropped, it
