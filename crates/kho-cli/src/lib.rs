@@ -21,6 +21,7 @@ mod inspect;
 mod lab;
 mod live;
 mod pack;
+mod policy;
 mod preflight;
 mod progress;
 mod restore;
@@ -31,6 +32,7 @@ mod write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use kho_compat::Policy;
 
 use crate::args::{Cli, Command};
 use crate::error::Failure;
@@ -41,7 +43,14 @@ use crate::error::Failure;
 /// name of its own calls [`answer_manifest!`](kho_compat::answer_manifest) before.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(&[])
+}
+
+/// As [`main`], with `policies` of one's own: `--policy` takes them by their names, beside those of kho-compat.
+#[must_use]
+pub fn main_with(policies: &[&'static (dyn Policy + Sync)]) -> ExitCode {
     kho_compat::answer_manifest!();
+    policy::add(policies);
     let cli = Cli::parse();
     let level = match cli.verbose {
         0 => tracing::Level::WARN,

@@ -6,13 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kho_compat::{Decision, policy};
+use kho_compat::Decision;
 use kho_mem::PhysAddr;
 use kho_preflight::{End, EndOptions, EndRole, Error, Preflight};
 
 use crate::args::{address, address_len};
 use crate::compat::registry;
 use crate::error::Failure;
+use crate::policy::PolicyArgs;
 use crate::progress;
 
 #[derive(Args, Debug)]
@@ -53,9 +54,8 @@ pub(crate) struct PreflightArgs {
     /// What takes over.
     #[arg(long, value_name = "TO")]
     to: PathBuf,
-    /// How it is judged: see `kho compat policies`.
-    #[arg(long, value_name = "NAME", default_value = "semver-range", value_parser = policy_of)]
-    policy: PolicyArg,
+    #[command(flatten)]
+    by: PolicyArgs,
     /// TO's modules, usually /lib/modules/RELEASE: their strings count as the kernel's.
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
@@ -79,23 +79,6 @@ pub(crate) struct PreflightArgs {
     json: bool,
 }
 
-/// A policy by its name.
-#[derive(Clone)]
-struct PolicyArg(&'static (dyn policy::Policy + Sync));
-
-impl std::fmt::Debug for PolicyArg {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name())
-    }
-}
-
-fn policy_of(name: &str) -> Result<PolicyArg, String> {
-    policy::by_name(name).map(PolicyArg).ok_or_else(|| {
-        let names: Vec<_> = policy::ALL.iter().map(|policy| policy.name()).collect();
-        format!("no policy of this name; there are {}", names.join(", "))
-    })
-}
-
 pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
     Failure::told(args.json, preflight(args))
 }
@@ -104,7 +87,7 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     let preflight = Preflight::new(registry()?);
     let from = open(&preflight, args, EndRole::From)?;
     let to = open(&preflight, args, EndRole::To)?;
-    let report = preflight.judge(&from, &to, args.policy.0);
+    let report = preflight.judge(&from, &to, args.by.policy.0);
     let report = report.map_err(|error| match error {
         Error::Strings(_) => of(error, args, EndRole::To),
         error => error.into(),
@@ -130,6 +113,7 @@ fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<En
     options.scratch = args.scratch;
     options.base = args.base;
     options.root = &args.root;
+    options.policy = args.by.policy.0;
     let end = preflight.open(given, &options, &mut progress::preflight());
     end.map_err(|error| of(error, args, role))
 }

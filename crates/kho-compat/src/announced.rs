@@ -21,6 +21,8 @@ use crate::{Compat, Component, RegistryError, Token};
 pub struct Announced {
     listed: Arc<[(String, u32)]>,
     string: Option<Arc<Compat>>,
+    // What a policy reads as another version than is announced.
+    read_as: Arc<[(Token, u32)]>,
 }
 
 impl Announced {
@@ -29,7 +31,7 @@ impl Announced {
     pub fn listed(listed: impl IntoIterator<Item = (String, u32)>) -> Self {
         Self {
             listed: listed.into_iter().collect(),
-            string: None,
+            ..Self::default()
         }
     }
 
@@ -38,8 +40,17 @@ impl Announced {
     #[must_use]
     pub fn in_string(&self, compatible: &str) -> Self {
         Self {
-            listed: Arc::clone(&self.listed),
             string: Compat::parse(compatible).ok().map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// The same, where each of these tokens is read as that version.
+    #[must_use]
+    pub(crate) fn read_as(&self, read_as: &Arc<[(Token, u32)]>) -> Self {
+        Self {
+            read_as: Arc::clone(read_as),
+            ..self.clone()
         }
     }
 
@@ -57,13 +68,17 @@ impl Announced {
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
         let string = self.string.as_deref();
-        string
+        let version = string
             .and_then(|string| named(string, component))
             .or_else(|| {
                 let mut listed = self.listed.iter();
                 let found = listed.find(|(name, _)| name == component);
                 found.map(|(_, version)| *version)
-            })
+            })?;
+        let is = |token: &Token| (token.name(), token.version()) == (component, version);
+        let mut read_as = self.read_as.iter();
+        let found = read_as.find(|(token, _)| is(token));
+        Some(found.map_or(version, |(_, version)| *version))
     }
 }
 

@@ -48,6 +48,7 @@ mod features;
 #[cfg(feature = "file")]
 pub mod file;
 mod generation;
+mod judge;
 mod layout;
 mod losses;
 mod manifest;
@@ -56,12 +57,13 @@ pub mod policy;
 mod reason;
 mod registry;
 mod side;
+mod turns;
 mod verdict;
 mod versions;
 mod view;
 mod writing;
 
-pub use admitted::{Admitted, NotAdmitted};
+pub use admitted::{Admitted, NotAdmitted, Refusal};
 pub use announced::{Announced, Writes};
 pub use compat::{Compat, GrammarError, GrammarErrorKind, Token};
 pub use component::{Component, Presence};
@@ -71,6 +73,7 @@ pub use features::Features;
 pub use generation::{Generation, Role, Variant};
 #[doc(no_inline)]
 pub use inventory::submit;
+pub use judge::Judge;
 pub use kho_compat_derive::AbiLayout;
 pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
 pub use losses::Losses;

@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 
 use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
 use crate::{
-    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Verdict, Writing,
+    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Token, Verdict, Writing,
 };
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
 /// writer supports every one that the reader requires. Features in use that are not required are
 /// ignored by a reader that does not know them.
 ///
-/// The number of a string is not looked at where the handover has a mask of its component.
+/// The number of a string is not judged where the handover has a mask of its component. It still says which
+/// layout is read where the reader restores that number; any other is read as the reader's own version, the
+/// newest that its masks speak of: `kho-v5` with the masks of `kho-v4` is read as `kho-v4`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FeatureMasks;
 
@@ -26,6 +28,15 @@ impl Policy for FeatureMasks {
 
     fn writing(&self) -> Writing {
         Writing::FEATURES
+    }
+
+    fn reads_as(&self, token: &Token, manifest: &Manifest, side: &Side) -> u32 {
+        let own = side.get(token.name());
+        let own = own.filter(|own| !own.restores(token.version()));
+        match own.filter(|own| manifest.features(&own.name).is_some()) {
+            Some(own) => own.version,
+            None => token.version(),
+        }
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

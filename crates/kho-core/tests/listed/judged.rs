@@ -81,13 +81,18 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
         b.table("unknown", 1, 0);
     });
     open(&mem, fdt, linked).unwrap();
-    // By another registry, another verdict.
+    // By another registry, another verdict: but no policy makes a layout readable that no code here reads.
     static RADIX: Component = Component::new(
         "radix",
         &[Generation::new(1).read_only(), Generation::new(2)],
     );
     let (mem, fdt) = built(|b| b.table("radix", 2, 0));
-    open(&mem, fdt, &registry(&["radix"], &[&RADIX])).unwrap();
+    let error = open(&mem, fdt, &registry(&["radix"], &[&RADIX])).unwrap_err();
+    let no_reader = "no code here reads the layout of";
+    assert_eq!(
+        error.to_string(),
+        format!("{no_reader} radix-v2: expected radix-v1")
+    );
     let (mem, fdt) = built(|b| b.root_compatible = "kho-v5".into());
     open(&mem, fdt, linked).unwrap_err();
     static KHO: Component = Component::new(
@@ -98,5 +103,9 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
         ],
     )
     .carried_in(Carrier::Root);
-    open(&mem, fdt, &registry(&["kho"], &[&KHO])).unwrap();
+    let error = open(&mem, fdt, &registry(&["kho"], &[&KHO])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{no_reader} kho-v5: expected kho-v4")
+    );
 }

@@ -84,6 +84,17 @@ pub enum IncomingError {
         /// Its handler's compat string.
         compatible: String,
     },
+    /// A policy that judges while restoring refused a component in its turn. Nothing is finished after that; the
+    /// handover can be handed back.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// Optional parts would be lost, and nobody said that they may be: the finish refuses it where the policy
+    /// judges while restoring.
+    #[error("optional parts would be lost: {}", list(lost))]
+    Degraded {
+        /// What would be.
+        lost: Vec<Finding>,
+    },
     /// The file is of another kind.
     #[error(
         "the file of token {token:#x} in session `{session}` is of another kind: `{component}`"

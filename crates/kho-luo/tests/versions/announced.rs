@@ -49,7 +49,7 @@ fn body(built: &Built, registry: &Registry) -> Result<u32, String> {
 fn blocks_are_read_as_the_version_that_is_said() {
     let nothing = |_: &mut Builder| {};
     let (old, new) = (old(), new());
-    let two_is_unknown = "block-v2 was not admitted: the verdict covers no version of it";
+    let two_is_unknown = "no code here reads the layout of block-v2: expected block-v1";
     type More = fn(&mut Builder);
     type Read = Result<u32, &'static str>;
     #[rustfmt::skip]
@@ -92,14 +92,14 @@ fn blocks_are_read_as_the_version_that_is_said() {
     let error = body(&built(1, "luo-v5;block-v3", nothing), &new).unwrap_err();
     assert_eq!(
         error,
-        "block-v3 was not admitted: the verdict covers block-v1 and block-v2"
+        "no code here reads the layout of block-v3: expected block-v1 or block-v2"
     );
     // A reader that reads version 2 alone does not take a plain string for it.
     static ONLY_2: Component = Component::new("block", &[Generation::new(2)]);
     let error = body(&built(1, "luo-v5", nothing), &registry(&[&NOTE, &ONLY_2])).unwrap_err();
     assert_eq!(
         error,
-        "block-v1 was not admitted: the verdict covers no version of it"
+        "no code here reads the layout of block-v1: expected block-v2"
     );
 }
 
