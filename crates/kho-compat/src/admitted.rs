@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::announced::ReadAs;
 use crate::policy::When;
 use crate::turns::{self, Turns};
 use crate::{
@@ -43,8 +44,8 @@ pub struct Admitted {
     handed_over: BTreeMap<String, u32>,
     // What the plain string of each user stands for.
     plain: BTreeMap<Token, Vec<(String, u32)>>,
-    // What the policy reads as another version than is announced.
-    read_as: Arc<[(Token, u32)]>,
+    // What the policy reads as another version than is announced, or is not announced.
+    read_as: ReadAs,
     // What the policy takes and is not restored here, and what is.
     unread: BTreeMap<(String, u32), String>,
     // Of a policy that judges while restoring.
@@ -164,6 +165,13 @@ impl Admitted {
         let findings: &[Finding] = alone.as_deref().unwrap_or(&verdict.findings);
         for finding in findings {
             let entry = &finding.entry;
+            if entry.carrier == Carrier::Features && finding.outcome == Outcome::Restorable {
+                let name = entry.component().to_string();
+                if let Some(version) = policy.reads_as(&name, None, &manifest, side) {
+                    covered.entry(name.clone()).or_default().insert(version);
+                    read_as.push((name, None, version));
+                }
+            }
             let Ok(compat) = entry.compat() else { continue };
             let is_restorable = finding.outcome == Outcome::Restorable;
             let parts = compat.parts().iter();
@@ -174,9 +182,11 @@ impl Admitted {
                 let name = token.name().to_string();
                 announced.insert(name.clone());
                 if is_restorable {
-                    let version = policy.reads_as(token, &manifest, side);
+                    let announced = Some(token.version());
+                    let version = policy.reads_as(&name, announced, &manifest, side);
+                    let version = version.unwrap_or(token.version());
                     if version != token.version() {
-                        read_as.push((token.clone(), version));
+                        read_as.push((name.clone(), announced, version));
                     }
                     if !registry.restores(&name, version) {
                         // The policy takes what this registry has no reader for.
@@ -273,8 +283,8 @@ impl Admitted {
         known.inspect_err(|error| self.fail(error))
     }
 
-    /// As [`Admitted::found`], of a component that `component`'s user needs: one that nothing announces is its
-    /// user's own, and not asked for.
+    /// As [`Admitted::found`], of a component that the one with the string needs. What nothing announces, and what
+    /// no plain string stands for, is its user's own.
     ///
     /// # Errors
     ///
@@ -284,10 +294,18 @@ impl Admitted {
         announced: &Announced,
         component: &Component,
     ) -> Result<(), NotAdmitted> {
-        match self.version_for(announced, component.name) {
-            Some(_) => self.found(announced, component).map(|_| ()),
-            None => Ok(()),
+        if self.version_for(announced, component.name).is_some() {
+            return self.found(announced, component).map(|_| ());
         }
+        let stands_for = announced.base().and_then(|base| self.plain.get(base));
+        let mut stands_for = stands_for.into_iter().flatten();
+        let Some((name, version)) = stands_for.find(|(need, _)| need == component.name) else {
+            return Ok(());
+        };
+        // The version that the user's plain string stands for is not restored here.
+        let error = NotAdmitted::no_reader(name, *version, "another version");
+        self.fail(&error);
+        Err(error)
     }
 
     /// As [`Admitted::found`], of `component` and of each of `registry` that it needs, in the order in which

@@ -21,9 +21,12 @@ use crate::{Compat, Component, RegistryError, Token};
 pub struct Announced {
     listed: Arc<[(String, u32)]>,
     string: Option<Arc<Compat>>,
-    // What a policy reads as another version than is announced.
-    read_as: Arc<[(Token, u32)]>,
+    read_as: ReadAs,
 }
+
+/// What a policy reads as another version than is announced: the component, what is announced of it, and the
+/// version.
+pub(crate) type ReadAs = Arc<[(String, Option<u32>, u32)]>;
 
 impl Announced {
     /// The versions that a version table lists, without a string.
@@ -45,9 +48,9 @@ impl Announced {
         }
     }
 
-    /// The same, where each of these tokens is read as that version.
+    /// The same, where these are read as other versions.
     #[must_use]
-    pub(crate) fn read_as(&self, read_as: &Arc<[(Token, u32)]>) -> Self {
+    pub(crate) fn read_as(&self, read_as: &ReadAs) -> Self {
         Self {
             read_as: Arc::clone(read_as),
             ..self.clone()
@@ -74,11 +77,10 @@ impl Announced {
                 let mut listed = self.listed.iter();
                 let found = listed.find(|(name, _)| name == component);
                 found.map(|(_, version)| *version)
-            })?;
-        let is = |token: &Token| (token.name(), token.version()) == (component, version);
+            });
         let mut read_as = self.read_as.iter();
-        let found = read_as.find(|(token, _)| is(token));
-        Some(found.map_or(version, |(_, version)| *version))
+        let found = read_as.find(|(name, of, _)| name == component && *of == version);
+        found.map(|(_, _, version)| *version).or(version)
     }
 }
 

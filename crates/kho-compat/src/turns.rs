@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 
 use once_cell::race::OnceBox;
 
-use crate::{Carrier, Finding, Manifest, NotAdmitted, Outcome, Policy, Refusal, Side, Token};
+use crate::{
+    Alternative, Carrier, Expected, Finding, Manifest, NotAdmitted, Outcome, Policy, Refusal, Side,
+    Token,
+};
 
 /// The components that a policy lets pass while restoring, in the order of their turns, and the first that
 /// it refused. A policy is deterministic, so that its answers are there from the start; what a component
@@ -67,7 +70,17 @@ impl Turns {
         let refused = findings.iter().filter(stopped);
         let refused = refused.filter_map(|finding| {
             let token = finding.entry.compat().ok()?.base().clone();
-            Some((token, finding.expected.to_string()))
+            // Of the component itself, where it is known.
+            let own = finding.expected.any_of.iter().filter(|one| match one {
+                Alternative::Compat(compat) => compat.base().name() == token.name(),
+                _ => true,
+            });
+            let own: Expected = own.cloned().collect();
+            let expected = match own.any_of.is_empty() {
+                true => finding.expected.to_string(),
+                false => own.to_string(),
+            };
+            Some((token, expected))
         });
         Self {
             policy,
@@ -108,7 +121,11 @@ impl Turns {
     /// The turn of `component`, which is refused. The first to be so ends the restoring.
     pub(crate) fn refuse(&self, component: &str, version: u32) -> NotAdmitted {
         let token = Token::new(component, version).ok();
-        let error = match token.and_then(|token| self.refused.get(&token)) {
+        let own = token.and_then(|token| self.refused.get(&token));
+        // Refused in another version: what announces it contradicts itself.
+        let mut others = self.refused.iter();
+        let other = others.find(|(token, _)| token.name() == component);
+        let error = match own.or(other.map(|(_, expected)| expected)) {
             Some(expected) => NotAdmitted {
                 refusal: Refusal::Late {
                     policy: self.policy,

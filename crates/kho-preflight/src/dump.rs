@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kho_compat::policy::SemverRange;
-use kho_compat::{Decision, Manifest, Place, Policy, Side, Token, Verdict};
+use kho_compat::{Decision, Manifest, Place, Policy, Side, Verdict};
 use kho_core::Handover;
 use kho_image::{FindError, Image, ImageKind as DumpKind};
 use kho_mem::{PageSize, PhysAddr};
@@ -95,11 +95,17 @@ impl Policy for Readable<'_> {
         self.0.summary()
     }
 
-    fn reads_as(&self, token: &Token, manifest: &Manifest, side: &Side) -> u32 {
-        if side.restores(token.name(), token.version()) {
-            return token.version();
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        match announced {
+            Some(version) if side.restores(component, version) => announced,
+            _ => self.0.reads_as(component, announced, manifest, side),
         }
-        self.0.reads_as(token, manifest, side)
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

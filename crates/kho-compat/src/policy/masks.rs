@@ -4,16 +4,17 @@ use alloc::vec::Vec;
 
 use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
 use crate::{
-    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Token, Verdict, Writing,
+    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Verdict, Writing,
 };
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
 /// writer supports every one that the reader requires. Features in use that are not required are
 /// ignored by a reader that does not know them.
 ///
-/// The number of a string is not judged where the handover has a mask of its component. It still says which
-/// layout is read where the reader restores that number; any other is read as the reader's own version, the
-/// newest that its masks speak of: `kho-v5` with the masks of `kho-v4` is read as `kho-v4`.
+/// The number of a string is not judged where the handover has a mask of its component, and does not say what is
+/// read: masks that are the reader's own are read as the reader's own version, the newest that they speak of
+/// (`kho-v5` with the masks of `kho-v4` as `kho-v4`). Other masks that suit are read as the number says where the
+/// reader restores it, or else as the reader's own version too: bits are additive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FeatureMasks;
 
@@ -30,13 +31,21 @@ impl Policy for FeatureMasks {
         Writing::FEATURES
     }
 
-    fn reads_as(&self, token: &Token, manifest: &Manifest, side: &Side) -> u32 {
-        let own = side.get(token.name());
-        let own = own.filter(|own| !own.restores(token.version()));
-        match own.filter(|own| manifest.features(&own.name).is_some()) {
-            Some(own) => own.version,
-            None => token.version(),
-        }
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        let masks = manifest.features(component);
+        let Some(own) = side.get(component).filter(|_| masks.is_some()) else {
+            return announced;
+        };
+        let restored = announced.filter(|version| own.restores(*version));
+        restored
+            .filter(|_| own.features != masks)
+            .or(Some(own.version))
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

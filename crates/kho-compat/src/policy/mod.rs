@@ -134,12 +134,18 @@ pub trait Policy {
         Manifest::written_by(&self.as_written(side, next), self.writing())
     }
 
-    /// The version as which a component is read that `manifest` announces as `token` and that this policy
-    /// takes: the announced one, where numbers say what the layout is. A layout that no code here reads is not
-    /// read, whatever this says.
-    fn reads_as(&self, token: &Token, manifest: &Manifest, side: &Side) -> u32 {
-        let _ = (manifest, side);
-        token.version()
+    /// The version as which `component` is read where this policy takes it, of which `manifest` announces a
+    /// version or none: the announced one, where numbers say what the layout is. A layout that no code here reads is
+    /// not read, whatever this says.
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        let _ = (component, manifest, side);
+        announced
     }
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.

@@ -61,13 +61,21 @@ fn blocks_are_read_as_the_version_that_is_said() {
         // The string is nearer than the table.
         (1, "luo-v5;block-v1", |b| b.table("block", 2, 0), Ok(1), Ok(1)),
         // Masks say no number.
-        (1, "luo-v5", |b| b.features("block", [3, 3, 3]), Ok(1), Ok(1)),
+        (1, "luo-v5", |b| b.features("block", [3, 1, 3]), Ok(1), Ok(1)),
     ];
     for (version, luo, more, by_new, by_old) in cases {
         let built = built(*version, luo, more);
         assert_eq!(body(&built, &new), by_new.map_err(str::to_owned), "{luo}");
         assert_eq!(body(&built, &old), by_old.map_err(str::to_owned), "{luo}");
     }
+    // What asks for features that nobody here supports is not read.
+    let built_with = built(1, "luo-v5", |b| b.features("block", [3, 3, 3]));
+    let entry = Entry::new(PhysAddr::new(built_with.fdt));
+    let options = OpenOptions::new(entry).registry(&new);
+    let handover = Handover::open(&built_with.mem, options).unwrap();
+    let mut reading = handover.reading().unwrap();
+    let luo = Luo::read(&handover, &mut reading, &new).unwrap().unwrap();
+    assert!(luo.body().is_none());
     // Whatever is nearer: what contradicts itself is not restored.
     for (luo, table) in [("luo-v5;block-v1", 2), ("luo-v5;block-v2", 1)] {
         let built = built(1, luo, |b| b.table("block", table, 1));
@@ -77,7 +85,16 @@ fn blocks_are_read_as_the_version_that_is_said() {
         handover.add_to(&mut manifest);
         manifest.add(Carrier::Luo, luo, Place::default());
         for policy in policy::ALL {
-            let refused = new.admit(*policy, manifest.clone()).unwrap_err();
+            let admitted = new.admit(*policy, manifest.clone());
+            let refused = match admitted {
+                Err(refused) => refused,
+                // In its turn.
+                Ok(admitted) => {
+                    admitted.require("block", 1).unwrap_err();
+                    admitted.require("block", 2).unwrap_err();
+                    admitted.refused().unwrap()
+                }
+            };
             assert!(
                 refused.to_string().contains("a string says version"),
                 "{refused}"
