@@ -13,7 +13,7 @@ use common::{Temp, kho};
 use kho_compat::file::ManifestFile;
 use kho_compat::policy::{ALL, When};
 use kho_compat::{
-    Component, Decision, Generation, NotAdmitted, Policy, Refusal, Registry, Writing,
+    Admitted, Component, Decision, Generation, NotAdmitted, Policy, Refusal, Registry, Writing,
 };
 use kho_core::{Attached, Entry, Kho, KhoConfig, OpenError, OpenOptions, RestoreError};
 use kho_lab::{History, Kind, Known, Layout, Release, Run};
@@ -426,7 +426,8 @@ fn an_image_of_another_version_is_judged_and_restored_alike() {
                 let mut options = EndOptions::new(EndRole::From);
                 options.policy = *policy;
                 let from = preflight.open(path.as_ref(), &options, &mut |_, _, _| true);
-                let judged = preflight.judge(&from.unwrap(), &to, *policy);
+                let from = from.unwrap();
+                let judged = preflight.judge(&from, &to, *policy);
                 let restored = restored(&memory, entry, linked, *policy);
                 // What a policy takes and nobody reads is an error before it is a verdict.
                 let judged = judged.map_or(Decision::Accept, |report| report.decision);
