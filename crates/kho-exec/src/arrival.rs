@@ -161,12 +161,14 @@ impl Arrival {
             ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
         let handed = Handed::attach(File::from(file), &place)?;
         mark(marks, "attached");
-        let attached = Attached::open(handed, OpenOptions::new(ticket.entry()).registry(registry))
-            .map_err(|failed| failed.error)?;
+        let options = OpenOptions::new(ticket.entry())
+            .registry(registry)
+            .policy(config.policy);
+        let attached = Attached::open(handed, options).map_err(|failed| failed.error)?;
         mark(marks, "checked");
         let handlers = handlers(config, &self.table);
         let options = TakeOverOptions::new(registry)
-            .policy(&*config.policy)
+            .policy(config.policy)
             .degrade(config.degrade);
         let taken = Incoming::take_over(attached, handlers.clone(), options);
         let incoming = taken.map_err(|failed| failed.error)?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use kho_compat::file::{Answer, ManifestFile};
 use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
@@ -24,7 +23,7 @@ pub struct Config {
     pub(crate) side: Option<Side>,
     pub(crate) next: Option<Side>,
     pub(crate) degrade: bool,
-    pub(crate) policy: Arc<dyn Policy + Send + Sync>,
+    pub(crate) policy: &'static (dyn Policy + Sync),
     pub(crate) handlers: Handlers,
     pub(crate) hand_back: bool,
 }
@@ -50,7 +49,7 @@ impl Config {
             side: None,
             next: None,
             degrade: false,
-            policy: Arc::new(policy::SemverRange),
+            policy: &policy::SemverRange,
             handlers: Handlers::new(),
             hand_back: true,
         }
@@ -124,10 +123,14 @@ impl Config {
         self
     }
 
-    /// The policy by which a handover is judged.
+    /// The policy that governs how a handover is opened, read and taken over: `&policy::NewestCommon`.
+    ///
+    /// One that judges [while restoring](policy::When::WhileRestoring) refuses a file when it is retrieved:
+    /// [`Host::retrieve`](crate::Host::retrieve) fails, nothing can be finished from then on, and
+    /// [`Host::hand_back`](crate::Host::hand_back) goes back.
     #[must_use]
-    pub fn policy(mut self, policy: impl Policy + Send + Sync + 'static) -> Self {
-        self.policy = Arc::new(policy);
+    pub const fn policy(mut self, policy: &'static (dyn Policy + Sync)) -> Self {
+        self.policy = policy;
         self
     }
 
