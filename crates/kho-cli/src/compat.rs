@@ -3,13 +3,13 @@
 use std::io::Write;
 
 use comfy_table::Table;
-use kho_compat::policy::ALL;
 use kho_compat::{Carrier, Compat, Component, Presence, Registry, Strings};
 use serde_json::{Value, json};
 
 use crate::args::CompatCommand;
 use crate::error::Failure;
 use crate::human::{self, count};
+use crate::own;
 
 pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
     let registry = registry()?;
@@ -51,7 +51,7 @@ fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), 
         "WHAT IT PROMISES",
     ]);
     let mut all = Vec::new();
-    for policy in ALL {
+    for policy in own::policies() {
         let written = policy.write(registry.side(), None);
         let written = written.map_err(Failure::Registry)?;
         // Subtrees have no version.

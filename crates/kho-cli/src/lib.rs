@@ -1,7 +1,7 @@
 //! The `kho` command: inspect what a kernel handed over, and restore its files.
 //!
 //! [`main`] is the whole command. A program that links components of its own calls it, and has them in
-//! `inspect`, `restore`, `preflight` and the others:
+//! `inspect`, `restore`, `preflight` and the others. [`Kho`] takes policies and histories of one's own too.
 //!
 //! ```no_run
 //! // Links the component, its owner among it: the linker drops what nothing refers to.
@@ -20,6 +20,7 @@ mod human;
 mod inspect;
 mod lab;
 mod live;
+mod own;
 mod pack;
 mod preflight;
 mod progress;
@@ -32,6 +33,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+pub use own::Kho;
+
 use crate::args::{Cli, Command};
 use crate::error::Failure;
 
@@ -41,6 +44,10 @@ use crate::error::Failure;
 /// name of its own calls [`answer_manifest!`](kho_compat::answer_manifest) before.
 #[must_use]
 pub fn main() -> ExitCode {
+    Kho::new().main()
+}
+
+fn run() -> ExitCode {
     kho_compat::answer_manifest!();
     let cli = Cli::parse();
     let level = match cli.verbose {

@@ -6,13 +6,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kho_compat::{Decision, policy};
+use kho_compat::Decision;
 use kho_mem::PhysAddr;
 use kho_preflight::{End, EndOptions, EndRole, Error, Preflight};
 
 use crate::args::{address, address_len};
 use crate::compat::registry;
 use crate::error::Failure;
+use crate::own::{self, Named};
 use crate::progress;
 
 #[derive(Args, Debug)]
@@ -81,7 +82,7 @@ pub(crate) struct PreflightArgs {
 
 /// A policy by its name.
 #[derive(Clone)]
-struct PolicyArg(&'static (dyn policy::Policy + Sync));
+struct PolicyArg(Named);
 
 impl std::fmt::Debug for PolicyArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -90,10 +91,7 @@ impl std::fmt::Debug for PolicyArg {
 }
 
 fn policy_of(name: &str) -> Result<PolicyArg, String> {
-    policy::by_name(name).map(PolicyArg).ok_or_else(|| {
-        let names: Vec<_> = policy::ALL.iter().map(|policy| policy.name()).collect();
-        format!("no policy of this name; there are {}", names.join(", "))
-    })
+    own::policy(name).map(PolicyArg)
 }
 
 pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {

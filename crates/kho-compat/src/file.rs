@@ -52,9 +52,13 @@ pub struct ManifestFile {
     pub format: String,
     /// Whose it is: a program and its version, a release.
     pub name: String,
-    /// How its versions are written: `plain`, `composite` and so on.
+    /// How its versions are written: `plain`, `composite` and so on. Without it as the strings in use are,
+    /// and where there are none as the policy has them written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
+    /// Dialects whose strings it compares with besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<String>,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -181,14 +185,17 @@ impl ManifestFile {
     /// The manifest of a program: all that `registry` knows.
     #[must_use]
     pub fn of(name: &str, registry: &Registry) -> Self {
-        let components = registry.side().abilities();
+        let side = registry.side();
+        let id = |writing: Writing| writing.id().to_string();
+        let components = side.abilities();
         Self {
             format: FORMAT.to_string(),
             name: name.to_string(),
-            dialect: None,
+            dialect: side.dialect().map(id),
+            takes: side.takes().iter().copied().map(id).collect(),
             components: components
                 .map(|ability| {
-                    let component = ComponentFile::of(ability, registry.side());
+                    let component = ComponentFile::of(ability, side);
                     (ability.name.clone(), component)
                 })
                 .collect(),
@@ -240,25 +247,17 @@ impl ManifestFile {
             .components
             .iter()
             .map(|(name, component)| component.ability(name));
-        Ok(Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?)
-    }
-
-    /// How it says its versions are written.
-    ///
-    /// # Errors
-    ///
-    /// It names none that there is.
-    pub fn writing(&self) -> Result<Option<Writing>, ManifestFileError> {
-        let find = |id: &String| {
-            Writing::by_id(id).ok_or_else(|| {
-                let expected = Writing::ALL.map(Writing::id).join(", ");
-                ManifestFileError::Member(
-                    "dialect".to_string(),
-                    format!("`{id}` is none of {expected}"),
-                )
-            })
+        let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
+        let takes = self.takes.iter().map(|id| dialect("takes", id));
+        let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let dialect = match &self.dialect {
+            Some(id) => Some(dialect("dialect", id)?),
+            None => self.in_use()?.map(|manifest| manifest.writing()),
         };
-        self.dialect.as_ref().map(find).transpose()
+        Ok(match dialect {
+            Some(dialect) => side.in_dialect(dialect),
+            None => side,
+        })
     }
 
     /// What it says is in use.
@@ -279,6 +278,19 @@ impl ManifestFile {
         }
         Ok(Some(manifest))
     }
+}
+
+/// The dialect that the member `member` names.
+///
+/// # Errors
+///
+/// There is none of that name.
+pub fn dialect(member: &str, id: &str) -> Result<Writing, ManifestFileError> {
+    Writing::by_id(id).ok_or_else(|| {
+        let expected = Writing::ALL.map(Writing::id).join(", ");
+        let text = format!("`{id}` is none of {expected}");
+        ManifestFileError::Member(member.to_string(), text)
+    })
 }
 
 fn carrier(member: &str, id: &str) -> Result<Carrier, ManifestFileError> {

@@ -222,11 +222,7 @@ impl Manifest {
             }
             let place = Place::new(0, format!("component `{}`", ability.name));
             if let Some(carrier) = ability.carrier {
-                // What an owner carries has no composites.
-                let strings = match carrier {
-                    carrier if carrier.holds_composites() => writing.strings,
-                    _ => Strings::Plain,
-                };
+                let strings = writing.strings.in_carrier(carrier);
                 let compat = side.compat(&ability.name, strings)?.to_string();
                 manifest.add(carrier, &compat, place.clone());
             }

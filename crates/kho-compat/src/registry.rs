@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
-    Policy, Refused, Role, Side, Strings,
+    Policy, Refused, Role, Side, Strings, Writing,
 };
 use once_cell::race::OnceBox;
 
@@ -150,6 +150,15 @@ impl Registry {
             return Err(RegistryError::NotWritable(token, component.major()));
         }
         Self::of(self.components.clone(), Some((component.name, number)))
+    }
+
+    /// The same components, whose side writes `dialect`.
+    #[must_use]
+    pub fn in_dialect(&self, dialect: Writing) -> Self {
+        Self {
+            components: self.components.clone(),
+            side: self.side.clone().in_dialect(dialect),
+        }
     }
 
     fn of(

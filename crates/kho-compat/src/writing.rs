@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::Carrier;
+
 /// What a compat string names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Strings {
@@ -16,6 +18,16 @@ pub enum Strings {
 }
 
 impl Strings {
+    /// Those of `carrier`: where it [holds no composites](Carrier::holds_composites), plain ones.
+    #[must_use]
+    pub const fn in_carrier(self, carrier: Carrier) -> Self {
+        if carrier.holds_composites() {
+            self
+        } else {
+            Self::Plain
+        }
+    }
+
     /// These strings with no list beside them.
     #[must_use]
     pub const fn alone(self) -> Writing {

@@ -155,6 +155,7 @@ impl Arrival {
             Some(registry) => registry,
             None => Registry::linked().map_err(Clone::clone)?,
         };
+        let registry = &registry.in_dialect(config.writing);
         let arena = self.arena.as_ref().ok_or_else(missing)?;
         // The inherited descriptor stays, to be handed back.
         let file = arena.try_clone().map_err(|error| StartError::System {

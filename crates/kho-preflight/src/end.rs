@@ -1,6 +1,6 @@
 //! One end of the way: what a kernel, a handover, a file or a program says of itself, as plain data.
 
-use kho_compat::{Carrier, Compat, Features, Side, Writing};
+use kho_compat::{Carrier, Compat, Features, Side};
 
 use crate::item::{Item, Spot, Uses};
 
@@ -163,6 +163,5 @@ pub(crate) struct Dump {
 #[derive(Clone, Debug)]
 pub(crate) struct Listed {
     pub(crate) side: Side,
-    pub(crate) writing: Option<Writing>,
     pub(crate) in_use: Option<(Vec<Item>, Uses)>,
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Alternative, Carrier, Decision, Expected, Manifest, Outcome, Policy, Reason};
+use kho_compat::{
+    Alternative, Carrier, Consequence, Decision, Expected, Manifest, Outcome, Policy, Reason,
+};
 
 use crate::end::{End, What};
 use crate::handed::handed_over;
@@ -11,7 +13,7 @@ use crate::losses::MoveLosses;
 use crate::next::Next;
 use crate::reason::{Unjudged, Why};
 use crate::remarks::remarks;
-use crate::scope::{Judged, judged};
+use crate::scope::{Judged, judged, other_strings};
 use crate::wanted::Wanted;
 use crate::{Error, MoveFinding, Preflight, Report};
 
@@ -83,7 +85,18 @@ impl Preflight {
                 Judged::ByPolicy => {
                     let entry = entries.get(&item.key());
                     match entry.and_then(|entry| verdict.findings.get(*entry)) {
-                        Some(finding) => by_policy(item, finding, &next),
+                        Some(finding) => match other_strings(item, &next) {
+                            Some(own) if finding.outcome == Outcome::Restorable => MoveFinding {
+                                item: item.clone(),
+                                outcome: Outcome::Rejected,
+                                expected: own.iter().cloned().collect(),
+                                why: Some(Why::OtherStrings { own }),
+                                consequence: Consequence::of(item.entry.carrier),
+                                to: Vec::new(),
+                                files: None,
+                            },
+                            _ => by_policy(item, finding, &next),
+                        },
                         None => continue,
                     }
                 }

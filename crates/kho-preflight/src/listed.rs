@@ -72,7 +72,6 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
         found: printable(&error.to_string()),
     };
     let side = file.side().map_err(wrong)?;
-    let writing = file.writing().map_err(wrong)?;
     let manifest = file.in_use().map_err(wrong)?;
     let in_use = manifest.zip(file.in_use.as_ref()).map(|(manifest, said)| {
         let items = Item::all_of(&manifest, |place| Spot::new(&place.path));
@@ -119,10 +118,6 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
         arch: None,
         evidence,
         notes: Vec::new(),
-        what: What::Listed(Listed {
-            side,
-            writing,
-            in_use,
-        }),
+        what: What::Listed(Listed { side, in_use }),
     })
 }

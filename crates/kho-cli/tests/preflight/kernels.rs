@@ -234,6 +234,21 @@ fn composite_strings_are_judged_part_by_part() {
     // A kernel of plain strings knows no parts.
     let plain = temp.file("plain", linux(&["memfd-v2"]));
     assert_eq!(code(&one, &plain, &[]), 1);
+    // It compares whole strings, whatever a policy takes; and so does one of composites.
+    for policy in kho_compat::policy::ALL {
+        for (from, to) in [(&one, &plain), (&plain, &one)] {
+            let (code_of, value) = report(from, to, &["--policy", policy.name()]);
+            assert_eq!(code_of, 1, "{}", policy.name());
+            assert_eq!(value["losses"]["machine"], true);
+        }
+    }
+    // One of which a part is a composite is that, string by string.
+    let mixed = vmlinux(&["kho-v4", "luo-v5;block-v1"], &["memfd-v2"]);
+    let mixed = temp.file("mixed", mixed);
+    assert_eq!(code(&mixed, &mixed, &["--policy", "composite-exact"]), 0);
+    let (_, value) = report(&plain, &mixed, &["--policy", "composite-exact"]);
+    assert_eq!(finding(&value, "kho-v4")["outcome"], "restorable");
+    assert_eq!(finding(&value, "luo-v5")["expected"], "luo-v5;block-v1");
     // A program writes what the next one shows.
     let kho = env!("CARGO_BIN_EXE_kho");
     let (_, value) = report(kho, &plain, &[]);

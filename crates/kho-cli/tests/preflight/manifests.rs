@@ -162,6 +162,65 @@ fn plain_strings_stand_for_what_they_need() {
 }
 
 #[test]
+fn what_is_exact_is_the_string_of_the_next_ones_dialect() {
+    let temp = Temp::new("dialects");
+    let release = |dialect: Value, takes: Value| {
+        let mut release = manifest(json!({
+            "block": { "version": 1 },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+        }));
+        release["dialect"] = dialect;
+        release["takes"] = takes;
+        temp.file(
+            &format!("{}{}", release["dialect"], release["takes"]),
+            release.to_string(),
+        )
+    };
+    let (plain, composite) = (
+        release("plain".into(), json!([])),
+        release("composite".into(), json!([])),
+    );
+    let exact = &["--policy", "composite-exact"];
+    for (from, to, found, expected) in [
+        (&plain, &composite, "luo-v5", "luo-v5;block-v1"),
+        (&composite, &plain, "luo-v5;block-v1", "luo-v5"),
+    ] {
+        let (code_of, value) = report(from, to, exact);
+        assert_eq!(code_of, 1);
+        assert_eq!(finding(&value, found)["expected"], expected);
+        assert_eq!(finding(&value, found)["outcome"], "rejected");
+        assert_eq!(code(from, from, exact), 0);
+        assert_eq!(code(from, to, &["--policy", "composite-by-token"]), 0);
+    }
+    let both = release("plain".into(), json!(["composite"]));
+    assert_eq!(code(&composite, &both, exact), 0);
+    assert_eq!(code(&both, &plain, exact), 0);
+    // The strings in use tell where nothing else does.
+    let used = |luo: &str| {
+        let mut used = manifest(json!({ "block": { "version": 1 },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" } }));
+        used["in_use"] = json!({ "strings": [{ "carrier": "luo", "found": luo }] });
+        temp.file(luo, used.to_string())
+    };
+    for (luo, other, same) in [
+        ("luo-v5", &composite, &plain),
+        ("luo-v5;block-v1", &plain, &composite),
+    ] {
+        assert_eq!(code(&used(luo), other, exact), 1, "{luo}");
+        assert_eq!(code(&used(luo), same, exact), 0, "{luo}");
+        assert_eq!(code(other, &used(luo), exact), 1, "{luo}");
+        assert_eq!(code(same, &used(luo), exact), 0, "{luo}");
+    }
+    let wrong = release("loud".into(), json!([]));
+    refused(
+        &wrong,
+        &plain,
+        1,
+        &["dialect: `loud` is none of plain, composite"],
+    );
+}
+
+#[test]
 fn a_manifest_has_room_for_so_much() {
     let temp = Temp::new("room");
     let many: serde_json::Map<_, _> = (0..300)

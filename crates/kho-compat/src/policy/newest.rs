@@ -25,9 +25,10 @@ impl Policy for NewestCommon {
     }
 
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
+        let writing = side.dialect().unwrap_or_else(|| self.writing());
         match next {
-            Some(next) => Manifest::written_by(&side.newest_common(next), self.writing()),
-            None => Manifest::written_by(side, self.writing()),
+            Some(next) => Manifest::written_by(&side.newest_common(next), writing),
+            None => Manifest::written_by(side, writing),
         }
     }
 

@@ -61,6 +61,7 @@ proptest! {
     #[test]
     fn a_policy_is_deterministic_and_takes_what_its_own_side_wrote(side in sides(), other in sides(), dialect in dialects()) {
         let own = Manifest::written_by(&side, dialect).unwrap();
+        let side = side.in_dialect(dialect);
         prop_assert_eq!(own.writing(), match dialect {
             Writing::COMPOSITE_DIRECT => Writing::COMPOSITE,
             other => other,
@@ -71,6 +72,7 @@ proptest! {
                 let written = policy.write(&side, next).unwrap();
                 prop_assert_eq!(policy.judge(&written, &side).decision, Decision::Accept, "{}", policy.name());
             }
+            prop_assert_eq!(&policy.write(&side, None).unwrap(), &own);
             let written = policy.write(&side, Some(&other)).unwrap();
             let verdict = policy.judge(&written, &other);
             prop_assert_eq!(&verdict, &policy.judge(&written, &other));
@@ -134,9 +136,12 @@ fn the_policies_differ_where_a_part_changes() {
         ]
     );
     use Decision::{Accept, Reject};
-    // A plain string does not say which blocks it means: nobody can see the difference.
+    // A plain string does not say which blocks it means: nobody can see the difference. Whoever writes
+    // composites and compares whole strings sees that it is another one.
     let plain = Manifest::written_by(&older, Writing::PLAIN).unwrap();
-    assert_eq!(decide(&plain), [Accept; 9]);
+    let mut expected = [Accept; 9];
+    (expected[1], expected[2]) = (Reject, Reject);
+    assert_eq!(decide(&plain), expected);
     // A composite does; the global version does not look.
     let composite = Manifest::written_by(&older, Writing::COMPOSITE).unwrap();
     let mut expected = [Reject; 9];
@@ -154,6 +159,41 @@ fn the_policies_differ_where_a_part_changes() {
         .collect();
     assert_eq!(luo[0].reason, Some(Reason::OtherRoot));
     assert_eq!(luo[0].consequence(), Consequence::ColdBoot);
+}
+
+#[test]
+fn what_is_exact_is_the_string_of_the_receivers_dialect() {
+    let side = side(4, 1, 1, 5, 1, 2);
+    let of = |dialect| side.clone().in_dialect(dialect);
+    let all = [Writing::PLAIN, Writing::COMPOSITE, Writing::TABLE];
+    let exact = policy::CompositeExact(policy::Needs::Transitive);
+    for (from, to) in all.iter().flat_map(|from| all.map(|to| (*from, to))) {
+        let manifest = exact.write(&of(from), Some(&of(to))).unwrap();
+        assert_eq!(manifest, Manifest::written_by(&side, from).unwrap());
+        let verdict = exact.judge(&manifest, &of(to));
+        let same = from.strings == to.strings;
+        assert_eq!(verdict.decision == Decision::Accept, same, "{from} to {to}");
+        // What takes the other's strings besides is left for it and comes from it.
+        let both = of(to).taking([Writing::COMPOSITE, Writing::PLAIN]);
+        assert_eq!(exact.judge(&manifest, &both).decision, Decision::Accept);
+        if !same {
+            let luo = verdict
+                .findings
+                .iter()
+                .find(|f| f.entry.carrier == Carrier::Luo);
+            let luo = luo.unwrap();
+            let own = side.compat("luo", to.strings).unwrap();
+            assert_eq!(luo.expected.to_string(), own.to_string());
+            assert_eq!(luo.reason, Some(Reason::NotTheString { own }));
+        }
+        // A number in a table, or of an owner, is no composite.
+        let others = verdict.findings.iter();
+        let mut others = others.filter(|finding| !finding.entry.carrier.holds_composites());
+        assert!(others.all(|finding| finding.outcome == Outcome::Restorable));
+        for policy in ["global-version", "composite-by-token", "semver-range"] {
+            assert!(accepts(policy, &manifest, &of(to)), "{policy}");
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod layouts;
+mod measured;
 mod ways;
 
 use kho_compat::Policy;
@@ -69,6 +70,29 @@ const EQUAL: &[&str] = &[
     "composite-by-token",
     "composite-by-token-direct",
 ];
+
+#[test]
+fn june_proposal() {
+    let run = run("june-proposal");
+    let exact: &[&str] = &["composite-exact", "composite-exact-direct"];
+    let others = ALL.iter().map(|policy| policy.name());
+    let others: Vec<_> = others.filter(|name| !exact.contains(name)).collect();
+    check(
+        &run,
+        &[
+            // Plain strings are taken by who compares with them, and nothing else differs.
+            (exact, &["AAAr", "AAAr", "rAAA", "rAAA"]),
+            (&others, &["AAAA", "AAAA", "AAAA", "AAAA"]),
+        ],
+    );
+    let steps = |from, to| {
+        let plan = plan(&run.releases, run.matrix(exact[0]).unwrap(), from, to).unwrap();
+        let steps: Vec<_> = plan.steps.into_iter().map(|step| step.to).collect();
+        steps.join(" ")
+    };
+    assert_eq!(steps(0, 3), "both, composite proposal");
+    assert_eq!(steps(3, 0), "both, plain 7.3.4");
+}
 
 #[test]
 fn vmalloc_field() {
