@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
-    Policy, Refused, Role, Side, Strings, Writing,
+    Outcome, Policy, Refused, Role, Side, Strings, Verdict, View, Writing,
 };
 use once_cell::race::OnceBox;
 
@@ -261,12 +261,31 @@ impl Registry {
     ///
     /// The policy rejects the handover.
     pub fn admit(&self, policy: &dyn Policy, manifest: Manifest) -> Result<Admitted, Refused> {
+        let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let verdict = policy.judge(&manifest, &self.side);
+        tell(&verdict);
         if verdict.decision == Decision::Reject {
             return Err(Refused(verdict));
         }
         Ok(Admitted::new(self, manifest, verdict))
     }
+}
+
+/// Tells what was found, as a kernel does of a string that it does not know.
+fn tell(verdict: &Verdict) {
+    for finding in &verdict.findings {
+        let (found, place) = (&finding.entry, &finding.entry.place);
+        match finding.outcome {
+            Outcome::Rejected | Outcome::Lost => {
+                let reason = finding.reason_text(View::Here);
+                tracing::warn!(%found, %place, reason, "{}", finding.outcome.id());
+            }
+            Outcome::LeftAlone => tracing::debug!(%found, %place, "left alone"),
+            Outcome::Restorable => tracing::trace!(%found, %place, "restorable"),
+        }
+    }
+    let (decision, findings) = (verdict.decision.id(), verdict.findings.len());
+    tracing::info!(decision, findings, "judged");
 }
 
 #[cfg(test)]

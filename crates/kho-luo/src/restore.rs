@@ -44,6 +44,7 @@ impl Luo {
     ///
     /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<AdmittedSessions<'l>, NotAdmitted> {
+        let _span = tracing::info_span!("restore").entered();
         let announced = Announced::default().in_string(self.compatible());
         admitted.found(&announced, &COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
@@ -68,7 +69,9 @@ impl Luo {
                 }
             }
         }
-        let lost = body.handlers().iter().map(is_lost).collect();
+        let lost: Arc<[bool]> = body.handlers().iter().map(is_lost).collect();
+        let (sessions, files) = (body.sessions.len(), body.files());
+        tracing::debug!(sessions, files, "sessions opened");
         let by_name = body
             .sessions
             .iter()

@@ -93,7 +93,7 @@ impl Host {
                     return Err(error);
                 };
                 let reason = error.to_string();
-                tracing::debug!(reason, "handing back");
+                tracing::warn!(reason, "handing back");
                 let error = way_back.go(supervisor.as_ref(), &reason);
                 return Err(StartError::HandBack { reason, error });
             }
@@ -112,6 +112,7 @@ impl Host {
         // What comes back is the generation that it was.
         let generation = incoming.number().saturating_sub(u64::from(back.is_some()));
         let kexecs = incoming.kexec_count().unwrap_or(0);
+        tracing::info!(generation, "started with what was handed over");
         Ok(Self {
             arena,
             scratch,
@@ -159,6 +160,7 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
+        tracing::info!("started afresh");
         Ok(Self {
             arena,
             scratch,

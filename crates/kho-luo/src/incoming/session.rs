@@ -78,6 +78,9 @@ impl IncomingSession {
                 token,
                 compatible: shared.body.compatible_of(file).into(),
             })?;
+            // Where nothing but warnings is heard, they say of which file.
+            let (session, token) = (&self.name, format_args!("{token:#x}"));
+            let _span = tracing::warn_span!("retrieve", %session, %token).entered();
             let (data, data_at) = (file.data, session::data_at(file.at));
             *object = shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
                 handler.retrieve(retrieve, data)
@@ -131,6 +134,7 @@ impl IncomingSession {
             (Some(there), Some(session)) if !session.finished => (there, session),
             _ => return Err(IncomingError::Finished(self.name.clone())),
         };
+        let _span = tracing::info_span!("finish", session = %self.name).entered();
         shared.can_finish(there, session)?;
         session.finished = true;
         if state.sessions.iter().all(|session| session.finished) {

@@ -18,6 +18,7 @@ pub fn survey(
     reading: &mut Reading<'_>,
     registry: &Registry,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
+    let _span = tracing::info_span!("survey").entered();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     let owners = Owners::linked();
@@ -41,5 +42,6 @@ pub fn survey(
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
+    tracing::debug!(strings = manifest.entries().len(), "surveyed");
     Ok((manifest, luo))
 }
