@@ -8,10 +8,14 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ability, Carrier, Features, Manifest, Place, Presence, Registry, RegistryError, Side, Token,
-    Writing,
+    AbiMembers, Ability, Carrier, Component, Features, Generation, Manifest, Place, Presence,
+    Registry, RegistryError, Side, Token, Writing, constant,
 };
 
+/// The name in `kho-manifest-v1`.
+pub const NAME: &str = "kho-manifest";
+/// The number in `kho-manifest-v1`.
+pub const VERSION: u32 = 1;
 /// The format's name, in [`ManifestFile::format`].
 pub const FORMAT: &str = "kho-manifest-v1";
 /// The environment variable that asks a program for its manifest: `1`.
@@ -24,6 +28,31 @@ pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
 pub const MAX_COMPONENTS: usize = 256;
 /// Strings in use of a manifest file, at most.
 pub const MAX_STRINGS: usize = 1024;
+
+/// `kho-manifest-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .constants(&[
+        constant!(FORMAT),
+        constant!(ASK_ENV),
+        constant!(MARKER),
+        constant!(MAX_COMPONENTS),
+        constant!(MAX_STRINGS),
+    ])
+    .members(&[
+        ManifestFile::members,
+        ComponentFile::members,
+        FeaturesFile::members,
+        InUse::members,
+        UseFile::members,
+    ]);
+
+/// Manifest files as an interface between programs.
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
+    .summary("manifest files: what a program or a release restores and writes")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .interface();
+
+crate::submit! { COMPONENT }
 
 /// A manifest file, in JSON.
 ///
@@ -44,7 +73,7 @@ pub const MAX_STRINGS: usize = 1024;
 /// assert!(!file.side()?.restores("luo", 4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ManifestFile {
@@ -56,15 +85,15 @@ pub struct ManifestFile {
     /// and where there are none as the policy has them written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
+    /// Dialects whose strings it compares with besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes: Vec<String>,
     /// The name of the policy by which it judges what it takes over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// Whether it takes over what optional parts are lost of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degrade: Option<bool>,
-    /// Dialects whose strings it compares with besides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub takes: Vec<String>,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -73,7 +102,7 @@ pub struct ManifestFile {
 }
 
 /// A component in a manifest file.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ComponentFile {
@@ -113,7 +142,7 @@ pub struct ComponentFile {
 }
 
 /// Feature masks in a manifest file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturesFile {
     /// What it can restore.
@@ -126,7 +155,7 @@ pub struct FeaturesFile {
 }
 
 /// What is in use of a side.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct InUse {
@@ -144,7 +173,7 @@ pub struct InUse {
 }
 
 /// A string in use.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct UseFile {
@@ -223,10 +252,16 @@ impl ManifestFile {
     ///
     /// It is not JSON, lacks a member, has an unknown one, or is of another format.
     pub fn parse(text: &str) -> Result<Self, ManifestFileError> {
-        let file: Self = serde_json::from_str(text)?;
-        if file.format != FORMAT {
-            return Err(ManifestFileError::Format(file.format));
+        #[derive(Deserialize)]
+        struct Format {
+            format: String,
         }
+        // First: another format may have other members.
+        let found: Format = serde_json::from_str(text)?;
+        if found.format != FORMAT {
+            return Err(ManifestFileError::Format(found.format));
+        }
+        let file: Self = serde_json::from_str(text)?;
         let strings = file
             .in_use
             .as_ref()
@@ -488,7 +523,7 @@ macro_rules! answer_manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Component, Generation, Owned, Strings};
+    use crate::{Owned, Strings};
 
     static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
     static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
@@ -504,9 +539,23 @@ mod tests {
             let mut ability = ability.clone();
             ability.stands_for.clear();
             ability.generations.clear();
+            ability.check = None;
+            ability.receiver = crate::Receiver::Kernel;
             ability
         });
         Side::new(abilities).unwrap()
+    }
+
+    #[test]
+    fn the_format_is_the_interfaces_name() {
+        assert_eq!(FORMAT, format!("{NAME}-v{VERSION}"));
+        assert!(MARKER.starts_with(FORMAT) && MARKER.contains(ASK_ENV));
+        assert!(
+            Registry::new([&COMPONENT, &BLOCK])
+                .unwrap()
+                .get(NAME)
+                .is_none()
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{
-    Admitted, Announced, Carrier, Compat, Manifest, Outcome, Place, Refused, Registry,
+    Admitted, Announced, Carrier, Compat, Grammar, Manifest, Outcome, Place, Refused, Registry,
     RegistryError, policy,
 };
 use kho_mem::{
@@ -175,7 +175,7 @@ impl<'m> Handover<'m> {
     ///
     /// They can not.
     pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
-        let base = Compat::parse(root.compatible()).ok();
+        let base = Compat::parse_as(root.compatible(), Grammar::Lenient).ok();
         let base = base.as_ref().map_or("", |compat| compat.base().name());
         let needs = registry.needs(base);
         let mut manifest = Manifest::new();

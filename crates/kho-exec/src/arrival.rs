@@ -27,7 +27,7 @@ pub(crate) struct WayBack {
 }
 
 /// The longest reason that is passed on: an environment variable has its limit.
-const REASON_MAX: usize = 4096;
+pub(crate) const REASON_MAX: usize = 4096;
 
 impl WayBack {
     /// Executes the program that handed over again. Returns only where that failed.

@@ -40,6 +40,16 @@ pub enum FileError {
     /// Seals that are none.
     #[error("unknown seals {0:#x}")]
     UnknownSeals(Seals),
+    /// The handover writes another version of vmalloc than a memfd's state of its version contains.
+    #[error("memfd-v{memfd} contains vmalloc-v{contains}, and vmalloc-v{written} is to be written")]
+    Versions {
+        /// The version of memfd that is to be written.
+        memfd: u32,
+        /// The version of vmalloc that it contains.
+        contains: u32,
+        /// The version of vmalloc that is to be written.
+        written: u32,
+    },
     /// A folio that can not be put there.
     #[error("the folio can not be put there: {0}")]
     Misplaced(&'static str),
@@ -63,7 +73,7 @@ impl FileError {
             Self::NotFinished => Errno::EBUSY,
             Self::Gone => Errno::EBADF,
             Self::TooLarge(_) => Errno::EFBIG,
-            Self::UnknownSeals(_) | Self::Misplaced(_) => Errno::EINVAL,
+            Self::UnknownSeals(_) | Self::Misplaced(_) | Self::Versions { .. } => Errno::EINVAL,
             Self::OutOfMemory(error) => error.errno(),
             Self::Memory(error) => error.errno(),
             Self::Broken(error) => error.errno(),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use kho_compat::{
     Alternative, Carrier, Consequence, Decision, Expected, Manifest, Outcome, Policy, Reason,
+    Receiver,
 };
 
-use crate::end::{End, What};
+use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
 use crate::losses::MoveLosses;
@@ -125,7 +126,15 @@ impl Preflight {
         let findings = rows.len();
         tracing::info!(decision = decision.id(), findings, "judged");
         let losses = MoveLosses::of(&rows, uses, &next);
-        let remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let noted = verdict.findings.iter();
+        let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
+        remarks.extend(noted.map(|(entry, note)| {
+            format!(
+                "{} `{entry}`: {note}; the policy takes it",
+                entry.carrier.title()
+            )
+        }));
         Ok(Report {
             from,
             to,
@@ -163,7 +172,11 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Mov
         outcome: finding.outcome,
         expected,
         why,
-        consequence: finding.consequence(),
+        consequence: match next.end.kind {
+            EndKind::Kernel | EndKind::Running => finding.consequence_at(Receiver::Kernel),
+            EndKind::Program => finding.consequence_at(Receiver::Program),
+            EndKind::Dump | EndKind::Manifest => finding.consequence(),
+        },
         to: Vec::new(),
         files: None,
     }

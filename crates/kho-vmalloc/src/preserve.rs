@@ -147,10 +147,18 @@ impl PreservedArea {
         Self::preserve(preserver, folios, FLAG_ALLOC).map_err(|failed| failed.error)
     }
 
-    /// The descriptor: what the area's user hands over.
+    /// The descriptor of version 1: what the area's user hands over who contains it. Who points to one asks
+    /// [`Format::encode`](crate::Format::encode).
     #[must_use]
     pub const fn ser(&self) -> VmallocSer {
         self.ser
+    }
+
+    /// The descriptor of version 2.
+    #[cfg(feature = "experimental-v2")]
+    #[must_use]
+    pub fn ser_v2(&self) -> crate::v2::VmallocSer {
+        crate::v2::encode(&self.ser, self.chunks.len() as u64)
     }
 
     /// The area's folios, in its order.

@@ -92,6 +92,37 @@ fn this_program_answers_and_is_asked() {
     assert_eq!(code(program, &answer, &[]), 0);
 }
 
+/// A program with a field more in vmalloc, and so in memfd, before one without; and back.
+#[test]
+fn a_field_more_in_vmalloc_is_found_before_leaving() {
+    let temp = Temp::new("field");
+    let this = env!("CARGO_BIN_EXE_kho");
+    let answer = Command::new(this)
+        .env("KHO_MANIFEST", "1")
+        .output()
+        .unwrap();
+    let mut newer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    for (name, version) in [("vmalloc", 2), ("memfd", 3)] {
+        let component = &mut newer["components"][name];
+        component["version"] = version.into();
+        component["restores"] = format!(">={}, <{}", version - 1, version + 1).into();
+        component["writes"] = json!([version - 1]);
+    }
+    let newer = temp.file("newer", newer.to_string());
+    assert_eq!(code(this, &newer, &[]), 0);
+    let (code_of, value) = report(&newer, this, &[]);
+    assert_eq!(code_of, 1);
+    for found in ["kho-v4;radix-v1;vmalloc-v2", "memfd-v3;vmalloc-v2"] {
+        assert_eq!(finding(&value, found)["outcome"], "rejected");
+    }
+    said(&value, "memfd-v3 is not restorable there, only memfd-v2");
+    said(
+        &value,
+        "vmalloc-v2 is not restorable there, only vmalloc-v1",
+    );
+    assert_eq!(code(&newer, this, &["--policy", "newest-common"]), 0);
+}
+
 #[test]
 fn plain_strings_stand_for_what_they_need() {
     let temp = Temp::new("stand");

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted, Registry};
+use kho_compat::{Admitted, Announced, Carrier, Compat, Grammar, NotAdmitted, Registry};
 use kho_core::{Attached, Failed, Handover, Metadata};
 use kho_radix::Claims;
 
@@ -39,7 +39,7 @@ fn kinds(
     let kind = |handler: &crate::Handler| {
         let compatible = &handler.compatible;
         let announced = announced.in_string(compatible);
-        let base = Compat::parse(compatible).ok();
+        let base = Compat::parse_as(compatible, Grammar::Lenient).ok();
         let name = base.as_ref().map_or("", |compat| compat.base().name());
         let need = losses.need(name, side);
         let is_lost = losses.get(Carrier::FileHandler, compatible).is_some();
