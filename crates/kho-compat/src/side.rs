@@ -189,6 +189,8 @@ pub struct Side {
     // How it writes, and what else it takes.
     dialect: Option<Writing>,
     takes: Vec<Writing>,
+    // Whether it compares strings whole, whatever a policy takes.
+    whole: bool,
 }
 
 impl Side {
@@ -234,6 +236,7 @@ impl Side {
             needs,
             dialect: None,
             takes: Vec::new(),
+            whole: false,
         })
     }
 
@@ -262,6 +265,20 @@ impl Side {
     #[must_use]
     pub fn taking(mut self, dialects: impl IntoIterator<Item = Writing>) -> Self {
         self.takes = dialects.into_iter().collect();
+        self
+    }
+
+    /// Whether strings are compared whole here, whatever a policy takes: so does a kernel that was released
+    /// without any.
+    #[must_use]
+    pub const fn compares_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// This side, which compares strings whole.
+    #[must_use]
+    pub const fn comparing_whole(mut self, whole: bool) -> Self {
+        self.whole = whole;
         self
     }
 
