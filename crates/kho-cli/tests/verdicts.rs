@@ -347,6 +347,10 @@ fn all_four_say_the_same() {
                 // The model writes as the policy does.
                 let modelled = (writing == policy.writing()).then(|| modelled(reader, *policy));
                 let name = policy.name();
+                // The metadata's number stands in it: its reader looks at it, whatever a policy takes.
+                let modelled = modelled.filter(|model| {
+                    !(title.starts_with("kexec-metadata") && *model == Verdict::Unreadable)
+                });
                 let late = policy.when() == When::WhileRestoring;
                 let same = taken == restored
                     && judged == taken.decision()
@@ -369,7 +373,7 @@ fn all_four_say_the_same() {
         wrong.join("\n")
     );
     assert!(
-        seen.len() == 2 && seen.values().all(|count| *count > 20),
+        seen.len() == 3 && seen.values().all(|count| *count > 20),
         "{seen:?}"
     );
 }

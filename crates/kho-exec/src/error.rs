@@ -7,6 +7,7 @@ use kho_core::{KhoError, OpenError};
 use kho_luo::{FileToken, IncomingError, LuoError, SessionName, TakeOverError};
 use kho_mem::ArenaError;
 
+use crate::config::POLICY_ENV;
 use crate::inherit::HANDOVER_ENV;
 
 /// A process that can not start: neither with what was handed over, nor afresh.
@@ -25,6 +26,9 @@ pub enum StartError {
     /// The handover is refused.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
+    /// The environment names a policy that is not known.
+    #[error("{POLICY_ENV} names no policy that this program knows: {0}")]
+    Policy(String),
     /// It is refused, and the program that made it could not be executed again.
     #[error("{reason}; handing it back failed: {error}")]
     HandBack {

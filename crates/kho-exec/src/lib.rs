@@ -33,7 +33,7 @@ mod store;
 mod supervise;
 mod ticket;
 
-pub use config::Config;
+pub use config::{Config, POLICY_ENV};
 pub use error::{FinishError, HandOverError, StartError};
 pub use host::Host;
 pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
