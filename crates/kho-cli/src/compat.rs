@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::CompatCommand;
 use crate::error::Failure;
 use crate::human::{self, count};
-use crate::policy::known;
+use crate::own;
 
 pub(crate) fn run(command: &CompatCommand) -> Result<(), Failure> {
     let registry = registry()?;
@@ -51,7 +51,7 @@ fn policies(out: &mut dyn Write, registry: &Registry, json: bool) -> Result<(), 
         "WHAT IT PROMISES",
     ]);
     let mut all = Vec::new();
-    for policy in known() {
+    for policy in own::policies() {
         let written = policy.write(registry.side(), None);
         let written = written.map_err(Failure::Registry)?;
         // Subtrees have no version.

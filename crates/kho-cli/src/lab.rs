@@ -7,12 +7,12 @@ use anstyle::Style;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
-use kho_compat::policy::{ALL, by_name};
-use kho_lab::{BUILTIN, History, Kind, Matrix, NoPlan, Plan, Run, builtin, heat_map, plan, report};
+use kho_lab::{History, Kind, Matrix, MeasuredCell, NoPlan, Plan, Run, heat_map, plan, report};
 use serde_json::{Value, json};
 
 use crate::error::{Failure, RED};
 use crate::human::{self, BOLD, DIM, GREEN, YELLOW, count};
+use crate::own;
 use crate::progress::Bar;
 use crate::write::Staging;
 
@@ -54,7 +54,7 @@ Examples:
   kho lab run linux --policy semver-range,newest-common
   kho lab run my-history.toml --out report")]
 pub(crate) struct LabRunArgs {
-    /// A history file, or the name of a built-in history.
+    /// The name of a built-in history, or a history file (./NAME where it has such a name).
     history: PathBuf,
     /// Policies by name, separated by commas, or `all`.
     #[arg(long, value_name = "P", value_delimiter = ',', default_value = "all")]
@@ -82,7 +82,7 @@ Examples:
   kho lab plan transition --from 1 --to 4
   kho lab plan linux --from 6.16 --to 7.3 --policy all")]
 pub(crate) struct LabPlanArgs {
-    /// A history file, or the name of a built-in history.
+    /// The name of a built-in history, or a history file (./NAME where it has such a name).
     history: PathBuf,
     /// The release that runs.
     #[arg(long, value_name = "RELEASE")]
@@ -115,7 +115,7 @@ pub(crate) fn run(command: &LabCommand) -> Result<(), Failure> {
 fn list(json: bool) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     let mut all = Vec::new();
-    for (name, text) in BUILTIN {
+    for (name, text) in own::histories() {
         let history = History::parse(text).map_err(|error| unusable(Path::new(name), &error))?;
         all.push((name, history));
     }
@@ -142,14 +142,17 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     ])
 }
 
-/// The history that `path` names: a file, else a built-in one.
+/// The history that `path` names: a built-in one, else a file. A built-in name is one whatever lies in the
+/// directory: a kernel's sources are called `linux`.
 fn open(path: &Path) -> Result<History, Failure> {
+    let histories = own::histories();
     let known = || {
-        let names: Vec<_> = BUILTIN.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = histories.iter().map(|(name, _)| *name).collect();
         format!("a history file, or one of {}", names.join(", "))
     };
-    let text = match (path.to_str().and_then(builtin), path.metadata()) {
-        (Some(text), Err(_)) => text.to_owned(),
+    let named = histories.iter().find(|(name, _)| path.as_os_str() == *name);
+    let text = match (named, path.metadata()) {
+        (Some((_, text)), _) => (*text).to_owned(),
         (_, Ok(metadata)) if !metadata.is_file() => {
             return Err(Failure::Input(vec![
                 ("error", format!("{} is no file", path.display())),
@@ -176,20 +179,13 @@ fn open(path: &Path) -> Result<History, Failure> {
 }
 
 /// The policies that `names` name.
-pub(crate) fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
+fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
     if names.iter().any(|name| name == "all") {
-        return Ok(ALL.iter().map(|policy| *policy as &dyn Policy).collect());
+        return Ok(own::policies().into_iter().map(|one| one as _).collect());
     }
-    let find = |name: &String| {
-        by_name(name)
-            .map(|policy| policy as &dyn Policy)
-            .ok_or_else(|| {
-                let known: Vec<_> = ALL.iter().map(|policy| policy.name()).collect();
-                Failure::Usage(format!(
-                    "no policy `{name}`; there are {}, and all",
-                    known.join(", ")
-                ))
-            })
+    let find = |name: &String| match own::policy(name) {
+        Ok(policy) => Ok(policy as &dyn Policy),
+        Err(text) => Err(Failure::Usage(format!("{text}, and all"))),
     };
     names.iter().map(find).collect()
 }
@@ -317,8 +313,38 @@ fn print(
             format!(", {hashed} compared by hash")
         },
     )?;
+    print_measured(out, run)?;
     if let Some(dir) = dir {
         writeln!(out, "report: {}", dir.join("report.html").display())?;
+    }
+    Ok(())
+}
+
+/// What real kernels did, where the model says otherwise.
+fn print_measured(out: &mut dyn Write, run: &Run) -> std::io::Result<()> {
+    let (cells, Some(kernels)) = (run.measured(), &run.kernels) else {
+        return Ok(());
+    };
+    let differ = |cell: &&MeasuredCell<'_>| cell.2.is_some_and(|k| k != cell.3.happened.kind());
+    let differ: Vec<_> = cells.iter().filter(differ).collect();
+    let compared = match run.matrix(&kernels.policy) {
+        Some(_) => format!("{} differ from {}", differ.len(), kernels.policy),
+        None => format!("compare them with {}", kernels.policy),
+    };
+    let updates = count(cells.len() as u64, "pair");
+    writeln!(
+        out,
+        "{DIM}{updates} measured on real kernels; {compared}{DIM:#}"
+    )?;
+    for (from, to, model, measured) in differ {
+        let name = |index: &usize| run.releases.get(*index).map_or("", String::as_str);
+        let model = model.map_or("", Kind::title);
+        writeln!(
+            out,
+            "  {} -> {}  {model}; measured, {measured}",
+            name(from),
+            name(to)
+        )?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The `kho` command: inspect what a kernel handed over, and restore its files.
 //!
 //! [`main`] is the whole command. A program that links components of its own calls it, and has them in
-//! `inspect`, `restore`, `preflight` and the others:
+//! `inspect`, `restore`, `preflight` and the others. [`Kho`] takes policies and histories of one's own too.
 //!
 //! ```no_run
 //! // Links the component, its owner among it: the linker drops what nothing refers to.
@@ -20,6 +20,7 @@ mod human;
 mod inspect;
 mod lab;
 mod live;
+mod own;
 mod pack;
 mod policy;
 mod preflight;
@@ -32,7 +33,8 @@ mod write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use kho_compat::Policy;
+
+pub use own::Kho;
 
 use crate::args::{Cli, Command};
 use crate::error::Failure;
@@ -43,14 +45,11 @@ use crate::error::Failure;
 /// name of its own calls [`answer_manifest!`](kho_compat::answer_manifest) before.
 #[must_use]
 pub fn main() -> ExitCode {
-    main_with(&[])
+    Kho::new().main()
 }
 
-/// As [`main`], with `policies` of one's own: `--policy` takes them by their names, beside those of kho-compat.
-#[must_use]
-pub fn main_with(policies: &[&'static (dyn Policy + Sync)]) -> ExitCode {
+fn run() -> ExitCode {
     kho_compat::answer_manifest!();
-    policy::add(policies);
     let cli = Cli::parse();
     let level = match cli.verbose {
         0 => tracing::Level::WARN,

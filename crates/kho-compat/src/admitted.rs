@@ -11,7 +11,7 @@ use crate::policy::When;
 use crate::turns::{self, Turns};
 use crate::{
     Announced, Carrier, Component, Decision, Finding, Generation, Manifest, Outcome, Policy,
-    Refused, Registry, Token, Verdict,
+    Refused, Registry, Side, Token, Verdict,
 };
 
 /// A handover that a policy did not reject: the right to restore from it.
@@ -147,6 +147,19 @@ impl NotAdmitted {
     }
 }
 
+/// The component of the subtree `name`, where it has no string of its own, and what it needs: of each the
+/// version that is read where nothing announces one.
+fn without_string(side: &Side, name: &str) -> Vec<(String, u32)> {
+    let own = side.subtree(name).filter(|own| own.carrier.is_none());
+    let token = own.and_then(|own| Token::new(&own.name, side.unannounced(&own.name)?).ok());
+    let Some(token) = token else {
+        return Vec::new();
+    };
+    let mut found = side.plain(&token);
+    found.push((token.name().to_string(), token.version()));
+    found
+}
+
 impl Admitted {
     pub(crate) fn new(
         registry: &Registry,
@@ -158,7 +171,7 @@ impl Admitted {
         let (mut named, mut listed) = (BTreeMap::new(), BTreeMap::new());
         let (mut covered, mut plain) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
         let (mut announced, mut read_as) = (BTreeSet::new(), Vec::new());
-        let mut unread = BTreeMap::new();
+        let (mut unread, mut unannounced) = (BTreeMap::new(), Vec::new());
         let is_late = policy.when() == When::WhileRestoring;
         let alone =
             is_late.then(|| turns::judged_alone(policy, &manifest, &verdict.findings, side));
@@ -172,8 +185,12 @@ impl Admitted {
                     read_as.push((name, None, version));
                 }
             }
-            let Ok(compat) = entry.compat() else { continue };
             let is_restorable = finding.outcome == Outcome::Restorable;
+            if entry.carrier == Carrier::Subtree && is_restorable {
+                unannounced.extend(without_string(registry.side(), &entry.found));
+                continue;
+            }
+            let Ok(compat) = entry.compat() else { continue };
             let parts = compat.parts().iter();
             let parts = parts.filter(|_| entry.carrier.holds_composites());
             // What nobody here knows announces nothing.
@@ -213,9 +230,9 @@ impl Admitted {
         for (name, version) in listed {
             handed_over.entry(name).or_insert(version);
         }
-        // A plain string stands for what neither strings nor the table name. What they name and is not
-        // restorable is not covered.
-        for (need, version) in plain.values().flatten() {
+        // A plain string stands for what neither strings nor the table name, and so does a subtree whose
+        // component has no string. What they name and is not restorable is not covered.
+        for (need, version) in plain.values().flatten().chain(&unannounced) {
             if !announced.contains(need) && registry.restores(need, *version) {
                 covered.entry(need.clone()).or_default().insert(*version);
                 handed_over.entry(need.clone()).or_insert(*version);

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::{Compat, Component, RegistryError, Token};
+use crate::{Compat, Component, Generation, Grammar, NotAdmitted, RegistryError, Token};
 
 /// What a handover announces of its components' versions: what it lists beside the strings, and
 /// the string of whoever uses a component.
@@ -43,7 +43,9 @@ impl Announced {
     #[must_use]
     pub fn in_string(&self, compatible: &str) -> Self {
         Self {
-            string: Compat::parse(compatible).ok().map(Arc::new),
+            string: Compat::parse_as(compatible, Grammar::Lenient)
+                .ok()
+                .map(Arc::new),
             ..self.clone()
         }
     }
@@ -81,6 +83,18 @@ impl Announced {
         let mut read_as = self.read_as.iter();
         let found = read_as.find(|(name, of, _)| name == component && *of == version);
         found.map(|(_, _, version)| *version).or(version)
+    }
+
+    /// The generation of `component` that was announced. Where none was, it is the one that is read
+    /// [unannounced](Component::unannounced).
+    ///
+    /// # Errors
+    ///
+    /// Its crate does not know one of that number.
+    pub fn generation_of(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        let version = self.version_of(component.name);
+        let version = version.unwrap_or_else(|| component.unannounced());
+        NotAdmitted::unless_known(component, version)
     }
 }
 

@@ -5,11 +5,15 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Carrier, Compat, Component, Features, Generation, GrammarError, Presence, RegistryError, Role,
-    Strings, Token, Versions,
+    Carrier, Check, Compat, Component, Features, Generation, GrammarError, Presence, Receiver,
+    RegistryError, Role, Strings, Token, Versions, Writing,
 };
 
 /// What one side knows of a component.
+#[allow(
+    unpredictable_function_pointer_comparisons,
+    reason = "at worst two equal checks are told apart"
+)]
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Ability {
@@ -37,6 +41,13 @@ pub struct Ability {
     pub subtree: Option<String>,
     /// Its feature masks, where it has any.
     pub features: Option<Features>,
+    /// How its own string is written, where that is known of it apart from the side's
+    /// [dialect](Side::dialect).
+    pub strings: Option<Strings>,
+    /// Who takes it over.
+    pub receiver: Receiver,
+    /// Its own check, where the side is a program that links it.
+    pub check: Option<Check>,
     // Of each version that it restores, where that is known.
     pub(crate) generations: BTreeMap<u32, Announces>,
 }
@@ -87,6 +98,9 @@ impl Ability {
             carrier: None,
             subtree: None,
             features: None,
+            strings: None,
+            check: None,
+            receiver: Receiver::Kernel,
             generations: BTreeMap::new(),
         })
     }
@@ -172,6 +186,9 @@ pub struct Side {
     abilities: BTreeMap<String, Ability>,
     // All that each lists, directly or not, in alphabetical order.
     needs: BTreeMap<String, Vec<String>>,
+    // How it writes, and what else it takes.
+    dialect: Option<Writing>,
+    takes: Vec<Writing>,
 }
 
 impl Side {
@@ -215,7 +232,37 @@ impl Side {
         Ok(Self {
             abilities: all,
             needs,
+            dialect: None,
+            takes: Vec::new(),
         })
+    }
+
+    /// How this side writes its versions. `None` where that is not known: as the policy that judges it has
+    /// it written then.
+    #[must_use]
+    pub const fn dialect(&self) -> Option<Writing> {
+        self.dialect
+    }
+
+    /// This side, which writes `dialect`.
+    #[must_use]
+    pub const fn in_dialect(mut self, dialect: Writing) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
+    /// Dialects whose strings it compares with besides those of its own: what a release needs that is to be
+    /// left for one of another dialect, or came from one, where strings are compared whole.
+    #[must_use]
+    pub fn takes(&self) -> &[Writing] {
+        &self.takes
+    }
+
+    /// This side, which takes the strings of `dialects` besides those of its own.
+    #[must_use]
+    pub fn taking(mut self, dialects: impl IntoIterator<Item = Writing>) -> Self {
+        self.takes = dialects.into_iter().collect();
+        self
     }
 
     /// Finds anew what each needs, after one was set to another version.
@@ -460,11 +507,53 @@ impl Side {
         let needs = match strings {
             Strings::Plain => &[],
             Strings::Direct => self.get(name).map_or(&[][..], |own| &own.needs),
-            Strings::Transitive => self.needs(name),
+            Strings::Transitive | Strings::List => self.needs(name),
         };
         let parts = needs.iter().map(|need| token(need));
         let parts = parts.collect::<Result<_, _>>()?;
-        Compat::new(base, parts).map_err(|error| RegistryError::Name(name.to_string(), error))
+        let compat = Compat::new(base, parts);
+        let compat = compat.map_err(|error| RegistryError::Name(name.to_string(), error))?;
+        Ok(match strings {
+            Strings::List if !compat.parts().is_empty() => compat.into_list(),
+            _ => compat,
+        })
+    }
+
+    /// The strings that stand for the component `own` where `carrier` carries it: first the one that this
+    /// side writes, then those that it takes besides. A side whose dialect is not known writes `otherwise`.
+    ///
+    /// ```
+    /// use kho_compat::{Ability, Carrier, Side, Strings, Writing};
+    ///
+    /// let mut luo = Ability::new("luo", 5)?;
+    /// luo.needs = vec!["block".into()];
+    /// let side = Side::new([luo, Ability::new("block", 1)?])?;
+    /// let own = |side: &Side, carrier| {
+    ///     let strings = side.own_strings(&side.get("luo")?.clone(), carrier, Strings::Transitive);
+    ///     Some(strings.ok()?.first()?.to_string())
+    /// };
+    /// assert_eq!(own(&side, Carrier::Luo).as_deref(), Some("luo-v5;block-v1"));
+    /// assert_eq!(own(&side, Carrier::Table).as_deref(), Some("luo-v5"));
+    /// let plain = side.in_dialect(Writing::PLAIN);
+    /// assert_eq!(own(&plain, Carrier::Luo).as_deref(), Some("luo-v5"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A component's name is none that a compat string could hold.
+    pub fn own_strings(
+        &self,
+        own: &Ability,
+        carrier: Carrier,
+        otherwise: Strings,
+    ) -> Result<Vec<Compat>, RegistryError> {
+        let of_side = self.dialect.map(|dialect| dialect.strings);
+        let written = own.strings.or(of_side).unwrap_or(otherwise);
+        let takes = self.takes.iter().map(|dialect| dialect.strings);
+        let all = core::iter::once(written).chain(takes);
+        all.map(|strings| self.compat(&own.name, strings.in_carrier(carrier)))
+            .collect()
     }
 }
 
@@ -499,6 +588,8 @@ impl Ability {
         ability.presence = component.presence;
         ability.carrier = component.carrier;
         ability.subtree = component.subtree.map(ToString::to_string);
+        ability.check = component.check;
+        ability.receiver = component.receiver();
         Ok(ability)
     }
 }

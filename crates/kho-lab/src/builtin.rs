@@ -3,6 +3,10 @@
 /// Their names and texts.
 pub const BUILTIN: &[(&str, &str)] = &[
     ("linux", include_str!("../histories/linux.toml")),
+    (
+        "june-proposal",
+        include_str!("../histories/june-proposal.toml"),
+    ),
     ("granular", include_str!("../histories/granular.toml")),
     (
         "vmalloc-field",

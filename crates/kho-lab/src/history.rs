@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError};
+use kho_compat::file::{ComponentFile, FeaturesFile, ManifestFileError, dialect};
 use kho_compat::{Features, RegistryError, Side};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, LayoutError};
+use crate::measured::{Measured, MeasuredFile};
 
 /// The format's name, in a history's `format`.
 pub const FORMAT: &str = "kho-history-v1";
@@ -24,6 +25,8 @@ struct HistoryFile {
     layouts: BTreeMap<String, Layout>,
     #[serde(rename = "release")]
     releases: Vec<ReleaseFile>,
+    #[serde(default)]
+    measured: Option<MeasuredFile>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -35,6 +38,10 @@ struct ReleaseFile {
     #[serde(default)]
     text: String,
     source: String,
+    #[serde(default)]
+    dialect: Option<String>,
+    #[serde(default)]
+    takes: Vec<String>,
     #[serde(default)]
     like: Option<String>,
     #[serde(default)]
@@ -94,6 +101,9 @@ pub enum HistoryError {
     /// A component names a layout that is not in the file.
     #[error("release `{0}`, component `{1}`: no layout `{2}` in this file")]
     UnknownLayout(String, String, String),
+    /// A measured update names what is not there, or is measured twice.
+    #[error("measured update from `{0}` to `{1}`: {2}")]
+    Measured(String, String, &'static str),
     /// A layout is none.
     #[error("layout `{0}`: {1}")]
     Layout(String, LayoutError),
@@ -121,6 +131,57 @@ pub struct History {
     pub layouts: BTreeMap<String, Layout>,
     /// The releases, the oldest first.
     pub releases: Vec<Release>,
+    /// What real kernels did, where they were asked.
+    pub measurements: Option<Measurements>,
+}
+
+/// What real kernels did with the updates of a history.
+#[derive(Clone, Debug)]
+pub struct Measurements {
+    /// The policy that they follow themselves: its cells are compared with what they did.
+    pub policy: String,
+    /// How it was measured.
+    pub source: String,
+    // By the places of the releases that hand over and take over.
+    updates: BTreeMap<(usize, usize), Measured>,
+}
+
+impl Measurements {
+    /// What became of the update from release `from` to release `to`, by their places in the history.
+    #[must_use]
+    pub fn get(&self, from: usize, to: usize) -> Option<&Measured> {
+        self.updates.get(&(from, to))
+    }
+
+    fn of(file: MeasuredFile, releases: &[Release]) -> Result<Self, HistoryError> {
+        let mut updates = BTreeMap::new();
+        for group in &file.updates {
+            for to in &group.to {
+                let wrong = |text| HistoryError::Measured(group.from.clone(), to.clone(), text);
+                let place = |name: &String| -> Result<_, HistoryError> {
+                    let place = releases.iter().position(|release| release.name == *name);
+                    let place = place.ok_or_else(|| wrong("there is no such release"))?;
+                    let kernel = file.kernels.get(name);
+                    let kernel = kernel.ok_or_else(|| wrong("no kernel of the release was run"))?;
+                    Ok((place, kernel.clone()))
+                };
+                let ((from, handing), (to, taking)) = (place(&group.from)?, place(to)?);
+                let measured = Measured {
+                    kernels: (handing, taking),
+                    happened: group.happened,
+                    text: group.text.clone(),
+                };
+                if updates.insert((from, to), measured).is_some() {
+                    return Err(wrong("it is there twice"));
+                }
+            }
+        }
+        Ok(Self {
+            policy: file.policy,
+            source: file.source,
+            updates,
+        })
+    }
 }
 
 /// A release of a history.
@@ -200,11 +261,13 @@ impl History {
                 return Err(HistoryError::Twice(release.name));
             }
         }
+        let measured = file.measured.map(|file| Measurements::of(file, &releases));
         Ok(Self {
             name: file.name,
             title: file.title,
             text: file.text.trim().to_owned(),
             layouts: file.layouts,
+            measurements: measured.transpose()?,
             releases,
         })
     }
@@ -270,12 +333,23 @@ impl ReleaseFile {
             known.insert(name.clone(), self.known(name, component, layouts)?);
         }
         let side = Side::new(abilities);
+        let side = side.map_err(|error| HistoryError::Side(self.name.clone(), error))?;
+        let named = |member, id: &String| {
+            let found = dialect(member, id);
+            found.map_err(|error| HistoryError::Component(self.name.clone(), error))
+        };
+        let takes = self.takes.iter().map(|id| named("takes", id));
+        let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let side = match &self.dialect {
+            Some(id) => side.in_dialect(named("dialect", id)?),
+            None => side,
+        };
         Ok(Release {
             name: self.name.clone(),
             date: self.date.clone(),
             text: self.text.trim().to_owned(),
             source: self.source.clone(),
-            side: side.map_err(|error| HistoryError::Side(self.name.clone(), error))?,
+            side,
             layouts: known,
         })
     }

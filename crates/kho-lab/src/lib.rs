@@ -9,6 +9,7 @@ mod builtin;
 mod cost;
 mod history;
 mod layout;
+mod measured;
 mod plan;
 mod report;
 mod run;
@@ -16,11 +17,12 @@ mod why;
 
 pub use builtin::{BUILTIN, builtin};
 pub use cost::{forced_edits, version_bytes};
-pub use history::{FORMAT, History, HistoryError, Known, MAX_RELEASES, Release};
+pub use history::{FORMAT, History, HistoryError, Known, MAX_RELEASES, Measurements, Release};
 pub use layout::{Field, Layout, LayoutError, Property, Struct};
+pub use measured::{Happened, Measured};
 pub use plan::{NoPlan, Plan, Step, plan};
 pub use report::{heat_map, report};
-pub use run::{Cell, Kind, Matrix, Run, Totals};
+pub use run::{Cell, Kernels, Kind, Matrix, MeasuredCell, Run, Totals};
 pub use why::Why;
 
 #[cfg(doctest)]

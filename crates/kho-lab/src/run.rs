@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cost::{forced_edits, version_bytes};
 use crate::history::{History, Release};
+use crate::measured::Measured;
 use crate::why::Why;
 
 /// What becomes of an update from one release to another under a policy.
@@ -74,6 +75,10 @@ pub struct Cell {
     pub bytes: u64,
     /// Why it is not accepted, or what goes wrong.
     pub why: Vec<Why>,
+    /// What real kernels did, where they were asked about this update. They follow their own policy,
+    /// whatever policy the cell is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
 }
 
 // serde passes references.
@@ -147,9 +152,23 @@ pub struct Run {
     pub notes: Vec<(String, String, String)>,
     /// Pairs of components' layouts that were written and read, and that were compared by hash.
     pub trials: (usize, usize),
+    /// The policy that the real kernels of this history follow, and how they were measured.
+    pub kernels: Option<Kernels>,
     /// A matrix per policy.
     pub policies: Vec<Matrix>,
 }
+
+/// What was measured of the real kernels of a history.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kernels {
+    /// The policy that they follow.
+    pub policy: String,
+    /// How they were measured.
+    pub source: String,
+}
+
+/// A measured update: the places of the releases, what the model says, what real kernels did.
+pub type MeasuredCell<'r> = (usize, usize, Option<Kind>, &'r Measured);
 
 impl Run {
     /// Sends `policies` over `history`. `progress` is told pairs done and pairs in all, and says
@@ -169,10 +188,13 @@ impl Run {
         let mut matrices = Vec::new();
         for policy in policies {
             let mut cells = Vec::new();
-            for from in &history.releases {
+            for (place, from) in history.releases.iter().enumerate() {
                 let mut row = Vec::new();
                 for to in &history.releases {
-                    row.push(trials.cell(*policy, from, to)?);
+                    let mut cell = trials.cell(*policy, from, to)?;
+                    let measured = history.measurements.as_ref();
+                    cell.measured = measured.and_then(|m| m.get(place, row.len()).cloned());
+                    row.push(cell);
                     let done = matrices.len() * all * all + cells.len() * all + row.len();
                     if !progress(done, total) {
                         return Ok(None);
@@ -199,6 +221,10 @@ impl Run {
             releases: history.releases.iter().map(|r| r.name.clone()).collect(),
             notes: notes.collect(),
             trials: trials.counts(),
+            kernels: history.measurements.as_ref().map(|m| Kernels {
+                policy: m.policy.clone(),
+                source: m.source.clone(),
+            }),
             policies: matrices,
         }))
     }
@@ -207,6 +233,26 @@ impl Run {
     #[must_use]
     pub fn matrix(&self, name: &str) -> Option<&Matrix> {
         self.policies.iter().find(|matrix| matrix.policy == name)
+    }
+
+    /// The updates that real kernels were asked about. The model's word is that of the policy which they
+    /// follow themselves, where it was run: it differs from what happened where it is of another
+    /// [`kind`](crate::Happened::kind).
+    #[must_use]
+    pub fn measured(&self) -> Vec<MeasuredCell<'_>> {
+        let followed = self.kernels.as_ref().and_then(|k| self.matrix(&k.policy));
+        let cells = self.policies.first().map_or(&[][..], |first| &first.cells);
+        let mut all = Vec::new();
+        for (from, row) in cells.iter().enumerate() {
+            for (to, cell) in row.iter().enumerate() {
+                let Some(measured) = &cell.measured else {
+                    continue;
+                };
+                let model = followed.and_then(|matrix| matrix.cell(from, to));
+                all.push((from, to, model.map(|cell| cell.kind), measured));
+            }
+        }
+        all
     }
 }
 
@@ -300,6 +346,7 @@ impl<'h> Trials<'h> {
             false_reject: false,
             bytes: version_bytes(&manifest),
             why: Vec::new(),
+            measured: None,
         };
         if verdict.decision == Decision::Reject {
             let before = match policy.when() {

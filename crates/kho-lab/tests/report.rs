@@ -198,6 +198,7 @@ fn cell(accepted: bool) -> Cell {
         false_reject: !accepted,
         bytes: 1,
         why: vec![reason("why"); reasons],
+        measured: None,
     }
 }
 

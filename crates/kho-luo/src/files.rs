@@ -7,7 +7,7 @@ use core::any::Any;
 use core::fmt::Debug;
 
 use kho_compat::describe::Members;
-use kho_compat::{Compat, Component, RegistryError};
+use kho_compat::{Compat, Component, Grammar, RegistryError};
 use kho_core::RestoredFile;
 use kho_mem::Damage;
 use kho_radix::{Reading, RestoreError, Restoring};
@@ -166,7 +166,7 @@ impl FileOwners {
     /// The owner of the files whose entries carry `compatible`.
     #[must_use]
     pub fn of(&self, compatible: &str) -> Option<&'static FileOwner> {
-        let compat = Compat::parse(compatible).ok()?;
+        let compat = Compat::parse_as(compatible, Grammar::Lenient).ok()?;
         let mut owners = self.0.iter().copied();
         owners.find(|owner| owner.component.name == compat.base().name())
     }

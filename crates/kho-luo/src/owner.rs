@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kho_compat::describe::Members;
-use kho_compat::{Announced, Branch, Carrier, Compat, Fact, Manifest, count, size};
+use kho_compat::{Announced, Branch, Carrier, Compat, Fact, Grammar, Manifest, count, size};
 use kho_core::{Contents, Owner, Position, Stopped, Subtree, Surveying};
 use kho_mem::{Damage, Defect, PhysAddr};
 use kho_radix::Reading;
@@ -384,7 +384,7 @@ fn peek(blob: &[u8], at: PhysAddr) -> Result<(Members, Branch), Damage> {
     let header = Header::decode(blob, at).map_err(within)?;
     let compatible = header.compatible();
     // Memory that was taken over holds anything by now, other text included.
-    let compat = Compat::parse(compatible).map_err(|error| {
+    let compat = Compat::parse_as(compatible, Grammar::Lenient).map_err(|error| {
         let damage = Damage::new(Defect::BadText, "compatible", at);
         within(
             damage

@@ -25,12 +25,11 @@ pub(crate) fn handed_over(
         What::Listed(listed) => {
             let side = &listed.side;
             let composite = policy.writing().strings != Strings::Plain;
-            let written = match listed.writing {
-                Some(writing) => Manifest::written_by(side, writing),
-                None if composite && !next.knows_needs() => {
-                    Manifest::written_by(side, Writing::PLAIN)
-                }
-                None => policy.write(side, Some(&next.side)),
+            // For who has no composites.
+            let plain = side.dialect().is_none() && composite && !next.knows_needs();
+            let written = match plain {
+                true => Manifest::written_by(side, Writing::PLAIN),
+                false => policy.write(side, Some(&next.side)),
             };
             let written = written.map_err(Error::Registry)?;
             Item::all_of(&written, |place: &Place| Spot::new(&place.path))
@@ -57,6 +56,7 @@ pub(crate) fn handed_over(
             ));
         }
         items.extend(unsaid(&listed.side, &items));
+        items.retain(|item| !listed.unhandled.contains(&item.component()));
     }
     Ok(items)
 }

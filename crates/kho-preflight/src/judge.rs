@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use kho_compat::{Alternative, Carrier, Decision, Expected, Manifest, Outcome, Policy, Reason};
+use kho_compat::{
+    Alternative, Carrier, Consequence, Decision, Expected, Manifest, Outcome, Policy, Reason,
+    Receiver,
+};
 
-use crate::end::{End, What};
+use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
 use crate::losses::MoveLosses;
 use crate::next::Next;
 use crate::reason::{Unjudged, Why};
 use crate::remarks::remarks;
-use crate::scope::{Judged, judged};
+use crate::scope::{Judged, judged, other_strings};
 use crate::wanted::Wanted;
 use crate::{Error, MoveFinding, Preflight, Report};
 
@@ -83,7 +86,18 @@ impl Preflight {
                 Judged::ByPolicy => {
                     let entry = entries.get(&item.key());
                     match entry.and_then(|entry| verdict.findings.get(*entry)) {
-                        Some(finding) => by_policy(item, finding, &next),
+                        Some(finding) => match other_strings(item, &next) {
+                            Some(own) if finding.outcome == Outcome::Restorable => MoveFinding {
+                                item: item.clone(),
+                                outcome: Outcome::Rejected,
+                                expected: own.iter().cloned().collect(),
+                                why: Some(Why::OtherStrings { own }),
+                                consequence: Consequence::of(item.entry.carrier),
+                                to: Vec::new(),
+                                files: None,
+                            },
+                            _ => handled(by_policy(item, finding, &next), &next),
+                        },
                         None => continue,
                     }
                 }
@@ -94,7 +108,13 @@ impl Preflight {
                 .and_then(|uses| uses.handlers.get(&item.entry.found).copied());
             rows.push(row);
         }
-        let decision = Decision::of(rows.iter().map(|row| row.outcome));
+        let mut decision = Decision::of(rows.iter().map(|row| row.outcome));
+        if let What::Listed(listed) = &to.what
+            && listed.whole
+            && verdict.losses().of_sessions(&next.side).next().is_some()
+        {
+            decision = Decision::Reject;
+        }
         if let What::Dump(dump) = &from.what
             && let Some(unread) = &dump.unread
             && decision != Decision::Reject
@@ -103,7 +123,15 @@ impl Preflight {
             return Err(Error::Unread(unread.clone()));
         }
         let losses = MoveLosses::of(&rows, uses, &next);
-        let remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let noted = verdict.findings.iter();
+        let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
+        remarks.extend(noted.map(|(entry, note)| {
+            format!(
+                "{} `{entry}`: {note}; the policy takes it",
+                entry.carrier.title()
+            )
+        }));
         Ok(Report {
             from,
             to,
@@ -141,10 +169,29 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Mov
         outcome: finding.outcome,
         expected,
         why,
-        consequence: finding.consequence(),
+        consequence: match next.end.kind {
+            EndKind::Kernel | EndKind::Running => finding.consequence_at(Receiver::Kernel),
+            EndKind::Program => finding.consequence_at(Receiver::Program),
+            EndKind::Dump | EndKind::Manifest => finding.consequence(),
+        },
         to: Vec::new(),
         files: None,
     }
+}
+
+/// `row`, unless the next program has no handler of its files.
+fn handled(mut row: MoveFinding, next: &Next<'_>) -> MoveFinding {
+    let carrier = row.item.entry.carrier;
+    if let What::Listed(listed) = &next.end.what
+        && carrier == Carrier::FileHandler
+        && row.outcome == Outcome::Restorable
+        && listed.unhandled.contains(&row.item.component())
+    {
+        row.outcome = Outcome::Rejected;
+        row.why = Some(Why::NoHandler);
+        row.consequence = Consequence::of(carrier);
+    }
+    row
 }
 
 /// What could be restored in place of `item`, as it stands in the next one; by the policy it would be

@@ -72,7 +72,6 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
         found: printable(&error.to_string()),
     };
     let side = file.side().map_err(wrong)?;
-    let writing = file.writing().map_err(wrong)?;
     let manifest = file.in_use().map_err(wrong)?;
     let in_use = manifest.zip(file.in_use.as_ref()).map(|(manifest, said)| {
         let items = Item::all_of(&manifest, |place| Spot::new(&place.path));
@@ -106,6 +105,16 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
     if let Some((_, uses)) = &in_use {
         evidence.push(format!("what it says is in use: {uses}"));
     }
+    if let Some(policy) = &file.policy {
+        let policy = printable(policy);
+        evidence.push(format!("it judges what it takes over by policy `{policy}`"));
+    }
+    let whole = file.degrade == Some(false);
+    if whole {
+        evidence.push("it refuses a handover of which optional parts are lost".to_owned());
+    }
+    let unhandled = file.components.iter();
+    let unhandled = unhandled.filter(|(_, component)| component.handler == Some(false));
     Ok(End {
         name,
         kind,
@@ -121,8 +130,10 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
         notes: Vec::new(),
         what: What::Listed(Listed {
             side,
-            writing,
             in_use,
+            policy: file.policy.clone(),
+            whole,
+            unhandled: unhandled.map(|(name, _)| name.clone()).collect(),
         }),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kho_compat::{
-    Ability, Alternative, Carrier, Compat, Features, Generation, Registry, Side, Token,
+    Ability, Alternative, Carrier, Compat, Features, Generation, Registry, Side, Strings, Token,
 };
 use semver::VersionReq;
 
@@ -50,6 +50,7 @@ impl<'e> Next<'e> {
             composites: false,
         };
         let mut needs: BTreeMap<String, (u32, Vec<String>)> = BTreeMap::new();
+        let mut strings: BTreeMap<String, Strings> = BTreeMap::new();
         let mut carriers: BTreeMap<String, Carrier> = BTreeMap::new();
         let mut take = |versions: &mut BTreeMap<String, Versions>,
                         carrier: Carrier,
@@ -123,6 +124,15 @@ impl<'e> Next<'e> {
                 return Ok(next);
             }
         }
+        // A list of all that stands in a string is that string again.
+        for (name, (_, needs)) in &needs {
+            let own = if needs.is_empty() {
+                Strings::Plain
+            } else {
+                Strings::Direct
+            };
+            strings.insert(name.clone(), own);
+        }
         next.composites = needs.values().any(|(_, needs)| !needs.is_empty());
         next.stand_for(&mut needs);
         let mut abilities = Vec::new();
@@ -151,6 +161,7 @@ impl<'e> Next<'e> {
             };
             ability.restores = restores;
             ability.features = masks;
+            ability.strings = strings.get(&name).copied();
             ability.carrier = carriers
                 .get(&name)
                 .copied()

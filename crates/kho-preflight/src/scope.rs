@@ -1,6 +1,6 @@
 //! What is judged by the policy, what by what shows of the next end, and what not at all.
 
-use kho_compat::{Carrier, Compat, Consequence, Outcome};
+use kho_compat::{Carrier, Compat, Consequence, Outcome, Strings};
 
 use crate::end::{Kernel, What};
 use crate::item::{Item, Uses};
@@ -67,9 +67,6 @@ fn against_kernel(
             false => Judged::rejected(Why::NoLuo, Consequence::WithoutLuo),
         };
     }
-    if let Some(why) = other_string(item, kernel, next) {
-        return Judged::rejected(why, Consequence::of(carrier));
-    }
     let unseen = |part, evidence: Option<&str>| {
         let evidence = evidence.unwrap_or_default().to_owned();
         Judged::rejected(
@@ -111,9 +108,10 @@ fn against_kernel(
     }
 }
 
-/// The strings of `kernel` that it compares with that of `item`, where each part of that would fit and
-/// the whole does not: a kernel compares whole strings.
-fn other_string(item: &Item, kernel: &Kernel, next: &Next<'_>) -> Option<Why> {
+/// The strings that the kernel `next` compares with that of `item`, where one of them is a composite and none is
+/// that string: a kernel compares whole strings, whatever a policy takes.
+pub(crate) fn other_strings(item: &Item, next: &Next<'_>) -> Option<Vec<Compat>> {
+    let kernel = next.kernel()?;
     let compared = item.entry.carrier.holds_composites();
     let found = item.entry.compat().ok().filter(|_| compared)?;
     let all = kernel.seen.iter().chain(&kernel.candidates);
@@ -122,6 +120,10 @@ fn other_string(item: &Item, kernel: &Kernel, next: &Next<'_>) -> Option<Why> {
     let own: Vec<Compat> = of_it.cloned().collect();
     let is_composite = |compat: &Compat| !compat.parts().is_empty();
     let composite = is_composite(&found) || own.iter().any(is_composite);
-    let other = composite && next.has(&found) && !own.contains(&found);
-    other.then_some(Why::OtherStrings { own })
+    // Of a list it looks for one string.
+    let in_list = |compat: &Compat| {
+        found.strings() == Strings::List && !is_composite(compat) && compat.base() == found.base()
+    };
+    let same = |compat: &Compat| compat.to_string() == item.entry.found || in_list(compat);
+    (composite && !own.iter().any(same)).then_some(own)
 }

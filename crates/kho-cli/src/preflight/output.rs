@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use comfy_table::{Cell, Color, Table};
-use kho_compat::{Outcome, policy};
+use kho_compat::Outcome;
 use kho_preflight::words::printable;
 use kho_preflight::{Amount, End, MoveFinding, Report, Spot};
 
 use crate::human::{self, BOLD, DIM, YELLOW, count, decision_style, outcome};
+use crate::own;
 
 /// Places shown of an expectation.
 const SPOTS: usize = 4;
@@ -21,7 +22,7 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
     writeln!(out)?;
     let decision = report.decision;
     let style = decision_style(decision);
-    let summary = policy::by_name(report.policy).map_or("", |policy| policy.summary());
+    let summary = own::policy(report.policy).map_or("", |policy| policy.summary());
     writeln!(
         out,
         "verdict: {style}{}{style:#}  {DIM}policy `{}`: {summary}{DIM:#}",
@@ -50,7 +51,7 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
         }
         writeln!(out)?;
         if matches!(first.outcome, Outcome::Rejected | Outcome::Lost) {
-            writeln!(out, "            {}", first.consequence)?;
+            writeln!(out, "            {}", report.consequence(first))?;
         }
     }
     for line in loss_lines(report) {

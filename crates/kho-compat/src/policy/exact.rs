@@ -1,12 +1,14 @@
 //! Composite exact: the strings are compared byte for byte.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::{Needs, Policy, Rule, judge_strings, own_string};
-use crate::{Compat, Manifest, Reason, Side, Strings, Verdict, Writing};
+use super::{Found, Needs, Policy, Rule, judge_strings};
+use crate::{Ability, Carrier, Compat, Grammar, Manifest, Reason, Side, Verdict, Writing};
 
-/// Every string must be, byte for byte, the one that the receiving side writes: the base token and all
-/// that it needs, in alphabetical order. A plain string says less, and is compared as what it is.
+/// Every string must be, byte for byte, the one that the receiving side writes in its own dialect: in the
+/// composite one the base token and all that it needs, in alphabetical order. Where the side's dialect is
+/// not known it is this one.
 ///
 /// The proposal of June 2026: no parser, a comparison of strings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,20 +46,25 @@ impl Policy for CompositeExact {
 }
 
 impl Rule for CompositeExact {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, self.0.strings())
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        side.own_strings(own, carrier, self.0.strings())
+            .unwrap_or_default()
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
-        let strings = match compat.strings() {
-            Strings::Plain => Strings::Plain,
-            _ => self.0.strings(),
-        };
-        let own = side.compat(compat.base().name(), strings);
-        let own = own.map_err(Reason::NoOwnString)?;
-        if own == *compat {
+    fn grammar(&self) -> Grammar {
+        Grammar::Strict
+    }
+
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        let Found { own, entry, .. } = *found;
+        let strings = found.side.own_strings(own, entry.carrier, self.0.strings());
+        let strings = strings.map_err(Reason::NoOwnString)?;
+        if strings.iter().any(|own| own.to_string() == entry.found) {
             return Ok(());
         }
-        Err(Reason::NotTheString { own })
+        let own = strings.into_iter().next();
+        Err(Reason::NotTheString {
+            own: own.unwrap_or_else(|| found.compat.clone()),
+        })
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Policy, Rule, judge_strings, own_string};
+use super::{Found, Policy, Rule, judge_strings};
 use crate::{
-    Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
+    Ability, Carrier, Compat, Decision, Manifest, Outcome, Reason, Side, Strings, Verdict, Writing,
 };
 
 /// One number for all: the root's version must be the receiver's own. Where it is, every string whose
@@ -52,20 +52,17 @@ impl Policy for GlobalVersion {
 }
 
 impl Rule for GlobalVersion {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, Strings::Plain)
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        side.own_strings(own, carrier, Strings::Plain)
+            .unwrap_or_default()
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
-        let base = compat.base();
-        match side.get(base.name()) {
-            Some(own) if own.carrier == Some(Carrier::Root) && own.version != base.version() => {
-                Err(Reason::NotTheVersion {
-                    token: base.clone(),
-                    own: own.version,
-                })
-            }
-            _ => Ok(()),
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        let (own, base) = (found.own, found.compat.base());
+        if own.carrier == Some(Carrier::Root) && own.version != base.version() {
+            let (token, own) = (base.clone(), own.version);
+            return Err(Reason::NotTheVersion { token, own });
         }
+        Ok(())
     }
 }

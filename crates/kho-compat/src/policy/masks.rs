@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Policy, Rule, each_token, in_range, judge_strings, restorable, unknown};
+use super::{Found, InRange, Policy, Rule, judge_strings};
 use crate::{
-    Alternative, Compat, Expected, Manifest, ManifestEntry, Reason, Side, Verdict, Writing,
+    Ability, Alternative, Carrier, Compat, Expected, Manifest, ManifestEntry, Reason, Side,
+    Verdict, Writing,
 };
 
 /// A component is restorable where its reader supports every feature that its writer requires, and its
@@ -54,17 +55,15 @@ impl Policy for FeatureMasks {
 }
 
 impl Rule for FeatureMasks {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        restorable(name, side).map(Compat::from).collect()
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        InRange.expected(own, carrier, side)
     }
 
-    fn check(&self, compat: &Compat, manifest: &Manifest, side: &Side) -> Result<(), Reason> {
-        each_token(compat, side, |own, token| {
-            match manifest.features(token.name()) {
-                // The mask has a finding of its own.
-                Some(_) => Ok(()),
-                None => in_range(own, token, manifest, side),
-            }
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        found.each_token(|own, token| match found.manifest.features(token.name()) {
+            // The mask has a finding of its own.
+            Some(_) => Ok(()),
+            None => found.in_range(own, token),
         })
     }
 }
@@ -73,7 +72,8 @@ impl Rule for FeatureMasks {
 pub(super) fn judge(entry: &ManifestEntry, side: &Side) -> (Expected, Result<(), Reason>) {
     let none = |reason| (Expected::default(), Err(reason));
     let Some(own) = side.get(&entry.found) else {
-        return none(unknown(&entry.found));
+        let name = entry.found.clone();
+        return none(Reason::UnknownComponent { name });
     };
     let Some(found) = entry.features else {
         return none(Reason::MasksMissing);

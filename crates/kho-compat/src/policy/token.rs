@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Needs, Policy, Rule, each_token, judge_strings, own_string};
-use crate::{Compat, Manifest, Reason, Side, Verdict, Writing};
+use super::{Found, Needs, Policy, Rule, judge_strings};
+use crate::{Ability, Carrier, Compat, Manifest, Reason, Side, Verdict, Writing};
 
 /// Each token of a string must name a component that the receiving side has in that very version. A
 /// component that a string does not list is not looked at; one that it lists and this side does not
@@ -41,12 +41,13 @@ impl Policy for CompositeByToken {
 }
 
 impl Rule for CompositeByToken {
-    fn expected(&self, name: &str, side: &Side) -> Vec<Compat> {
-        own_string(name, side, self.0.strings())
+    fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
+        side.own_strings(own, carrier, self.0.strings())
+            .unwrap_or_default()
     }
 
-    fn check(&self, compat: &Compat, _: &Manifest, side: &Side) -> Result<(), Reason> {
-        each_token(compat, side, |own, token| {
+    fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
+        found.each_token(|own, token| {
             if own.version == token.version() {
                 return Ok(());
             }

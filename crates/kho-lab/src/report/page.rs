@@ -8,7 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::map::{self, Place, key, num};
 use super::text::{NAME, WHY, bounded, code, counted, links, name, prose};
-use crate::run::{Cell, Kind, Matrix, Run};
+use crate::measured::Happened;
+use crate::run::{Cell, Kind, Matrix, MeasuredCell, Run};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -50,6 +51,7 @@ pub(super) fn page(run: &Run) -> Markup {
                             }
                         }
                     }
+                    (measured(run))
                     (releases(run))
                     (guide())
                     footer {
@@ -278,6 +280,10 @@ const fn dialect_text(writing: Writing) -> &'static str {
         (Listing::None, Strings::Direct) => {
             "a string names its component's version and those of what it needs itself"
         }
+        (Listing::None, Strings::List) => {
+            "the root FDT has a list of strings, its own component's and those of all that it needs; other \
+             strings are plain"
+        }
         (Listing::Versions, _) => {
             "beside plain strings, a table lists the version of every component in use"
         }
@@ -423,6 +429,59 @@ fn pairs(run: &Run, group: &Group) -> Markup {
             (names(from)) "\u{a0}→\u{a0}" (names(to))
         }
         @if rest > 0 { "; and " (counted(rest, "more update", "more updates")) }
+    }
+}
+
+/// What real kernels did, beside what the model says of them.
+fn measured(run: &Run) -> Markup {
+    let cells = run.measured();
+    let Some(kernels) = run.kernels.as_ref().filter(|_| !cells.is_empty()) else {
+        return html! {};
+    };
+    let of = |index: usize| name(run.releases.get(index).map_or("", String::as_str), 40);
+    let differ = |kind: Kind, happened: Happened| kind != happened.kind();
+    let count = |cell: &&MeasuredCell<'_>| cell.2.is_some_and(|kind| differ(kind, cell.3.happened));
+    let differing = cells.iter().filter(count).count();
+    html! {
+        section {
+            h2 #measured { "Measured" }
+            p {
+                "Real kernels were asked about " (counted(cells.len(), "update", "updates"))
+                ". They follow " code { (name(&kernels.policy, NAME)) } ", and what the model says under that \
+                 policy differs from what they did in " (differing) " of them."
+            }
+            p.quiet { (links(&kernels.source)) }
+            div.scroll.framed role="region" aria-label="Measured updates" tabindex="0" {
+                table.measured {
+                    thead {
+                        tr {
+                            th scope="col" { "Update" }
+                            th scope="col" { "Kernels" }
+                            th scope="col" { "What they did" }
+                            th scope="col" { "The model" }
+                        }
+                    }
+                    tbody {
+                        @for (from, to, model, measured) in &cells {
+                            tr {
+                                th scope="row" { (of(*from)) "\u{a0}→\u{a0}" (of(*to)) }
+                                td { (name(&measured.kernels.0, 40)) " to " (name(&measured.kernels.1, 40)) }
+                                td {
+                                    (key(measured.happened.kind(), false)) (capital(measured.happened.title()))
+                                    @if !measured.text.is_empty() { ": " (code(&bounded(&measured.text, WHY))) }
+                                }
+                                td {
+                                    @if let Some(kind) = model {
+                                        (key(*kind, false)) (capital(kind.title()))
+                                        @if differ(*kind, measured.happened) { ": " strong { "differs" } }
+                                    } @else { "not run" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub(super) fn tooltip(releases: &[String], from: usize, to: usize, cell: &Cell) 
     if !cell.why.is_empty() {
         let _ = write!(text, "\n{}", bounded(&reasons(cell, 4), most));
     }
+    if let Some(measured) = &cell.measured {
+        let _ = write!(text, "\nmeasured: {}", bounded(&measured.to_string(), most));
+    }
     text
 }
 

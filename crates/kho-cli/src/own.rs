@@ -1,0 +1,116 @@
+//! The policies and histories that commands know by name: those of a program of one's own, then ours.
+
+use std::process::ExitCode;
+use std::sync::OnceLock;
+
+use kho_compat::Policy;
+use kho_compat::policy::ALL;
+use kho_lab::BUILTIN;
+
+/// A policy that commands know by name.
+pub(crate) type Named = &'static (dyn Policy + Sync);
+
+/// The `kho` command with policies and histories of one's own.
+///
+/// They stand before the built-in ones wherever a command takes a policy or a history by its name, and a
+/// built-in one of the same name gives way:
+///
+/// ```no_run
+/// use kho_compat::policy::{SemverRange, When};
+/// use kho_compat::{Manifest, Policy, Side, Verdict};
+///
+/// /// As `semver-range`, under a name of its own.
+/// struct Mine;
+///
+/// impl Policy for Mine {
+///     fn name(&self) -> &'static str {
+///         "mine"
+///     }
+///
+///     fn summary(&self) -> &'static str {
+///         "every component says which versions it restores"
+///     }
+///
+///     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
+///         SemverRange.judge(manifest, side)
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     kho_cli::Kho::new().policies(&[&Mine]).main()
+/// }
+/// ```
+#[derive(Clone, Copy, Default)]
+pub struct Kho {
+    policies: &'static [Named],
+    histories: &'static [(&'static str, &'static str)],
+}
+
+static OWN: OnceLock<Kho> = OnceLock::new();
+
+impl Kho {
+    /// The command as it is.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            policies: &[],
+            histories: &[],
+        }
+    }
+
+    /// With these policies.
+    #[must_use]
+    pub const fn policies(mut self, policies: &'static [&'static (dyn Policy + Sync)]) -> Self {
+        self.policies = policies;
+        self
+    }
+
+    /// With these histories: names, and texts in the format that kho-lab's README describes.
+    #[must_use]
+    pub const fn histories(mut self, histories: &'static [(&'static str, &'static str)]) -> Self {
+        self.histories = histories;
+        self
+    }
+
+    /// Runs the command that this program's arguments ask for, as [`main`](crate::main).
+    #[must_use]
+    pub fn main(self) -> ExitCode {
+        // A second call in one process keeps what the first one was given.
+        let _ = OWN.set(self);
+        crate::run()
+    }
+}
+
+/// All policies, each name once.
+pub(crate) fn policies() -> Vec<Named> {
+    let own = OWN.get().map_or(&[][..], |own| own.policies);
+    let mut all: Vec<Named> = Vec::new();
+    for policy in own.iter().chain(ALL) {
+        if all.iter().all(|known| known.name() != policy.name()) {
+            all.push(*policy);
+        }
+    }
+    all
+}
+
+/// The policy `name`.
+pub(crate) fn policy(name: &str) -> Result<Named, String> {
+    let all = policies();
+    let found = all.iter().find(|policy| policy.name() == name);
+    found.copied().ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|policy| policy.name()).collect();
+        format!("no policy `{name}`; there are {}", names.join(", "))
+    })
+}
+
+/// All histories, each name once.
+pub(crate) fn histories() -> Vec<(&'static str, &'static str)> {
+    let own = OWN.get().map_or(&[][..], |own| own.histories);
+    let mut all: Vec<(&str, &str)> = Vec::new();
+    for history in own.iter().chain(BUILTIN) {
+        if all.iter().all(|known| known.0 != history.0) {
+            all.push(*history);
+        }
+    }
+    all
+}
