@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kho_compat::{Listing, Strings, Writing};
 use kho_mem::{PageSize, PhysAddr};
 
-use crate::policy::PolicyArgs;
+use crate::policy::{ByName, PolicyArg, PolicyArgs};
 
 /// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
 /// and restore its files.
@@ -251,6 +251,10 @@ there is no such program, 126 if it can not be executed.
 Example:
   kho run -- my-service --port 7379")]
 pub(crate) struct RunArgs {
+    /// The policy by which the program judges a handover, where it has not chosen one itself: the environment
+    /// variable KHO_POLICY.
+    #[arg(long, value_name = "NAME", value_parser = ByName)]
+    pub(crate) policy: Option<PolicyArg>,
     /// Say nothing of what happens.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -228,6 +228,7 @@ fn table() -> String {
         OpenError::errno,
         &[
             OpenError::Incompatible(refused(Carrier::Root, "kho-v9")),
+            not_admitted().into(),
             registry().into(),
         ],
         &[(damage().into(), Errno::EIO)],
@@ -340,6 +341,8 @@ fn table() -> String {
                 token,
                 compatible: text(),
             },
+            not_admitted().into(),
+            IncomingError::Degraded { lost: Vec::new() },
             IncomingError::WrongKind {
                 session: name(),
                 token,
