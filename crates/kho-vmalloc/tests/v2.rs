@@ -89,7 +89,7 @@ fn areas_of_every_length_read_back() {
         damage.to_string(),
         format!(
             "vmalloc area: version of its descriptor has an impossible value at {at}: \
-             found vmalloc-v3, expected vmalloc-v1 and vmalloc-v2"
+             found vmalloc-v3, expected vmalloc-v1 or vmalloc-v2"
         )
     );
 }

