@@ -32,6 +32,11 @@ pub(crate) fn describe(
         if !writes.is_empty() {
             line("writes", &writes.join(", "));
         }
+        if component.interface {
+            line("interface", "between programs");
+            out.push('\n');
+            continue;
+        }
         let optional = component.presence == kho_compat::Presence::Optional;
         line("presence", if optional { "optional" } else { "mandatory" });
         // A string list has the tokens of the composite.

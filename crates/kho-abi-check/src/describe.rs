@@ -59,7 +59,12 @@ pub(crate) struct Described {
     pub(crate) generation: &'static Generation,
     pub(crate) variant: Option<&'static Variant>,
     text: String,
+    /// With the names that the source has, which the snapshot may have otherwise.
+    source: String,
 }
+
+/// The line of a head that says that it is no part of a handover.
+const INTERFACE: &str = "interface";
 
 /// Lines of a head that are the component's, whatever the generation.
 const SHARED: [&str; 4] = ["subtree", "carrier", "string field", "features"];
@@ -91,6 +96,21 @@ impl Described {
     /// The description.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The description with the names that the source has.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Takes names that are no part of the format from the snapshot `recorded`.
+    pub(crate) fn name_as(&mut self, recorded: &str) {
+        let abis = Abi::parse(&self.source).zip(Abi::parse(recorded));
+        if let Some((mut now, then)) = abis
+            && now.name_as(&then)
+        {
+            now.render().trim_end().clone_into(&mut self.text);
+        }
     }
 
     /// The description as it compares with the snapshot `recorded`. Of a generation that is not written by
@@ -129,7 +149,12 @@ fn abi(
     vectors: Option<&[Vectors]>,
 ) -> (Abi, Vec<FailedVector>) {
     let number = generation.number;
-    let mut head = vec![("needs", needs(generation))];
+    let mut head = Vec::new();
+    if component.interface {
+        head.push((INTERFACE, "between programs".to_owned()));
+    } else {
+        head.push(("needs", needs(generation)));
+    }
     let mut line = |key, value: Option<String>| head.extend(value.map(|value| (key, value)));
     line("subtree", component.subtree.map(str::to_owned));
     line("carrier", component.carrier.map(|one| one.id().to_owned()));
@@ -137,11 +162,16 @@ fn abi(
         "string field",
         component.field.map(|n| format!("{n} bytes")),
     );
-    line("features", Some(component.features.to_string()));
+    line(
+        "features",
+        (!component.interface).then(|| component.features.to_string()),
+    );
     let is_experiment = generation.role == Role::Experimental;
     line(ROLE, is_experiment.then(|| EXPERIMENT.to_owned()));
     let head = head.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let constants = generation.constants.iter().map(|constant| pair(constant()));
+    let members = generation.members.iter().flat_map(|members| members());
+    let constants = generation.constants.iter().map(|constant| constant());
+    let constants = constants.chain(members).map(pair);
     let mut abi = Abi {
         token: Version::new(number, generation.minor).token(component.name),
         head: head.collect(),
@@ -219,11 +249,13 @@ pub(crate) fn all(
     for component in components {
         for generation in component.generations {
             let mut add = |variant, abi: &Abi, errors: Vec<FailedVector>| {
+                let text = abi.render().trim_end().to_owned();
                 described.push(Described {
                     component,
                     generation,
                     variant,
-                    text: abi.render().trim_end().to_owned(),
+                    source: text.clone(),
+                    text,
                 });
                 failed.extend(errors.into_iter().map(|error| (component.name, error)));
             };

@@ -59,6 +59,8 @@ pub struct Component {
     pub subtree: Option<&'static str>,
     /// Bytes that its compat string may take, NUL included, where its field is of fixed size.
     pub field: Option<usize>,
+    /// Whether it is an interface between programs, of which no handover has anything.
+    pub interface: bool,
     /// What it has to say itself of a version that was handed over.
     pub check: Option<Check>,
 }
@@ -86,6 +88,7 @@ impl Component {
             carrier: None,
             subtree: None,
             field: None,
+            interface: false,
             check: None,
         }
     }
@@ -158,6 +161,15 @@ impl Component {
     #[must_use]
     pub const fn field(mut self, bytes: usize) -> Self {
         self.field = Some(bytes);
+        self
+    }
+
+    /// Says that it is an interface between programs: a file, a message, the environment. It has versions and
+    /// snapshots as what lies in memory has. A [`Registry`](crate::Registry) leaves it out, and with that so do
+    /// handovers, manifests and verdicts.
+    #[must_use]
+    pub const fn interface(mut self) -> Self {
+        self.interface = true;
         self
     }
 

@@ -26,6 +26,8 @@ mod channel;
 mod config;
 mod error;
 mod exec;
+#[doc(hidden)]
+pub mod golden;
 mod host;
 mod inherit;
 mod program;
@@ -33,6 +35,7 @@ mod store;
 mod supervise;
 mod ticket;
 
+pub use channel::SUPERVISOR;
 pub use config::Config;
 pub use error::{FinishError, HandOverError, StartError};
 pub use host::Host;
@@ -41,7 +44,7 @@ pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use program::Program;
 pub use supervise::{Event, supervise};
-pub use ticket::{Mark, now};
+pub use ticket::{Mark, TICKET, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

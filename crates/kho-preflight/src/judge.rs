@@ -96,7 +96,7 @@ impl Preflight {
                                 to: Vec::new(),
                                 files: None,
                             },
-                            _ => by_policy(item, finding, &next),
+                            _ => handled(by_policy(item, finding, &next), &next),
                         },
                         None => continue,
                     }
@@ -108,7 +108,13 @@ impl Preflight {
                 .and_then(|uses| uses.handlers.get(&item.entry.found).copied());
             rows.push(row);
         }
-        let decision = Decision::of(rows.iter().map(|row| row.outcome));
+        let mut decision = Decision::of(rows.iter().map(|row| row.outcome));
+        if let What::Listed(listed) = &to.what
+            && listed.whole
+            && verdict.losses().of_sessions(&next.side).next().is_some()
+        {
+            decision = Decision::Reject;
+        }
         if let What::Dump(dump) = &from.what
             && let Some(unread) = &dump.unread
             && decision != Decision::Reject
@@ -171,6 +177,21 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Mov
         to: Vec::new(),
         files: None,
     }
+}
+
+/// `row`, unless the next program has no handler of its files.
+fn handled(mut row: MoveFinding, next: &Next<'_>) -> MoveFinding {
+    let carrier = row.item.entry.carrier;
+    if let What::Listed(listed) = &next.end.what
+        && carrier == Carrier::FileHandler
+        && row.outcome == Outcome::Restorable
+        && listed.unhandled.contains(&row.item.component())
+    {
+        row.outcome = Outcome::Rejected;
+        row.why = Some(Why::NoHandler);
+        row.consequence = Consequence::of(carrier);
+    }
+    row
 }
 
 /// What could be restored in place of `item`, as it stands in the next one; by the policy it would be

@@ -1,12 +1,13 @@
 //! What holds for every policy, and what tells them apart.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod claims;
 mod losses;
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
     Ability, Carrier, Component, Consequence, Decision, Features, Finding, Generation, Manifest,
-    Outcome, Place, Policy, Presence, Reason, Registry, Side, Token, Verdict, Writing,
+    Outcome, Place, Policy, Presence, Reason, Registry, Side, Strings, Token, Verdict, Writing,
 };
 use proptest::prelude::*;
 

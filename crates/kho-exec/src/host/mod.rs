@@ -60,6 +60,8 @@ impl Host {
         mark(&mut marks, "start");
         let mut inherited =
             Inherited::from_env().map_err(|error| StartError::Ticket(error.to_string()))?;
+        let other = inherited.other_messages().map(ToOwned::to_owned);
+        let known = other.map_or(Ok(()), |format| Err(StartError::Supervisor(format)));
         let supervisor = inherited.take_supervisor().map(Client::new);
         if supervisor.is_none() && std::env::var_os(SUPERVISOR_ENV).is_some() {
             tracing::debug!("{SUPERVISOR_ENV} is another process's");
@@ -70,6 +72,7 @@ impl Host {
             error,
         });
         if inherited.ticket().is_none() {
+            known?;
             let (program, exe) = this?;
             return Self::fresh(config, program, exe, supervisor, store, marks);
         }
@@ -81,6 +84,7 @@ impl Host {
             Err(_) => None,
         };
         let arrival = Arrival::new(inherited);
+        let this = known.and(this);
         let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
         let ((program, exe), opened) = match opened {
             Ok(opened) => opened,
@@ -141,6 +145,9 @@ impl Host {
         store: Option<Store>,
         mut marks: Vec<Mark>,
     ) -> Result<Self, StartError> {
+        let table = FdTable::default();
+        let handlers = handlers(&config, &table);
+        handlers.check()?;
         // The format asks for at least one scratch area: the last of the arena's.
         let start = config
             .base
@@ -156,11 +163,10 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
-        let table = FdTable::default();
         Ok(Self {
             arena,
             scratch,
-            handlers: handlers(&config, &table),
+            handlers,
             table,
             generation: 0,
             kexecs: 0,

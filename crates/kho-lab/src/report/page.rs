@@ -452,7 +452,7 @@ fn measured(run: &Run) -> Markup {
             }
             p.quiet { (links(&kernels.source)) }
             div.scroll.framed role="region" aria-label="Measured updates" tabindex="0" {
-                table.releases {
+                table.measured {
                     thead {
                         tr {
                             th scope="col" { "Update" }

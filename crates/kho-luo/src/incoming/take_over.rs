@@ -85,6 +85,7 @@ fn check(
         policy,
         degrade,
     } = *options;
+    handlers.check()?;
     let mut reading = handover.reading()?;
     let (manifest, luo) = survey(handover, &mut reading, registry)?;
     let admitted = registry.admit(policy, manifest)?;
@@ -122,7 +123,7 @@ impl Incoming {
     /// # Errors
     ///
     /// It is damaged, rejected, has files of a kind that none of `handlers` makes, or parts that are
-    /// optional and would be lost. The handover comes back as it was.
+    /// optional and would be lost; or two of `handlers` have one component, or two FLBs one name. The handover comes back as it was.
     pub fn take_over<'r>(
         attached: Attached,
         handlers: Handlers,
