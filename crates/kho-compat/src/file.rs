@@ -27,7 +27,8 @@ pub const FORMAT: &str = "kho-manifest-v1";
 /// The environment variable that asks a program for its manifest: `1`.
 pub const ASK_ENV: &str = "KHO_MANIFEST";
 /// Stands in every program that answers: a program without it is not worth asking, since it would do
-/// its work instead.
+/// its work instead. It stays in programs whose answer is of a later version, so that who does not know that
+/// version asks, and refuses the answer by its format.
 pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
 
 /// Components of a manifest file, at most.

@@ -165,6 +165,37 @@ impl Side {
         self.needs.get(name).map_or(&[], |needs| needs)
     }
 
+    /// The component `user` and what it needs, directly or not, in the order in which a reader meets them: a
+    /// user before what it needs. What is listed and not needed to read it is not among them.
+    #[must_use]
+    pub fn in_turn<'s>(&'s self, user: &'s str) -> Vec<&'s str> {
+        let needs = |name: &str| {
+            let own = self.get(name).into_iter();
+            own.flat_map(|own| own.needs.iter().filter(|need| !own.lists.contains(*need)))
+        };
+        let (mut pending, mut at) = (alloc::vec![user], 0);
+        while let Some(name) = pending.get(at) {
+            let more: Vec<&str> = needs(name).map(String::as_str).collect();
+            for need in more {
+                if !pending.contains(&need) {
+                    pending.push(need);
+                }
+            }
+            at += 1;
+        }
+        pending.sort_unstable();
+        let mut order = Vec::with_capacity(pending.len());
+        while !pending.is_empty() {
+            let is_needed = |name: &str| {
+                let mut others = pending.iter();
+                others.any(|other| self.needs(other).iter().any(|need| need == name))
+            };
+            let first = pending.iter().position(|name| !is_needed(name));
+            order.push(pending.remove(first.unwrap_or(0)));
+        }
+        order
+    }
+
     /// The version that plain strings stand for of the component `need`: the one that its users were
     /// released with. `None` where no component lists it, or none says.
     #[must_use]
