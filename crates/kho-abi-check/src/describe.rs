@@ -59,6 +59,8 @@ pub(crate) struct Described {
     pub(crate) generation: &'static Generation,
     pub(crate) variant: Option<&'static Variant>,
     text: String,
+    /// With the names that the source has, which the snapshot may have otherwise.
+    source: String,
 }
 
 /// The line of a head that says that it is no part of a handover.
@@ -94,6 +96,21 @@ impl Described {
     /// The description.
     pub(crate) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The description with the names that the source has.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Takes names that are no part of the format from the snapshot `recorded`.
+    pub(crate) fn name_as(&mut self, recorded: &str) {
+        let abis = Abi::parse(&self.source).zip(Abi::parse(recorded));
+        if let Some((mut now, then)) = abis
+            && now.name_as(&then)
+        {
+            now.render().trim_end().clone_into(&mut self.text);
+        }
     }
 
     /// The description as it compares with the snapshot `recorded`. Of a generation that is not written by
@@ -232,11 +249,13 @@ pub(crate) fn all(
     for component in components {
         for generation in component.generations {
             let mut add = |variant, abi: &Abi, errors: Vec<FailedVector>| {
+                let text = abi.render().trim_end().to_owned();
                 described.push(Described {
                     component,
                     generation,
                     variant,
-                    text: abi.render().trim_end().to_owned(),
+                    source: text.clone(),
+                    text,
                 });
                 failed.extend(errors.into_iter().map(|error| (component.name, error)));
             };

@@ -195,6 +195,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Files that were written.
     pub written: Vec<String>,
+    /// Files that would have been written, but for the errors.
+    pub withheld: Vec<String>,
 }
 
 impl Report {
@@ -283,11 +285,14 @@ impl Report {
         }
     }
 
-    pub(crate) fn sort(&mut self) {
-        self.findings.sort_by(|a, b| {
+    /// Sorts the findings: the heaviest first, and what changed before what follows from it, by the steps that a
+    /// component is above those that it needs.
+    pub(crate) fn sort(&mut self, steps: impl Fn(&str) -> usize) {
+        self.findings.sort_by_cached_key(|one| {
             // What is of no component follows from what is.
-            let key = |f: &Finding| (f.severity, f.component.is_empty());
-            (key(a), &a.component).cmp(&(key(b), &b.component))
+            let last = one.component.is_empty();
+            let steps = steps(&one.component);
+            (one.severity, last, steps, one.component.clone())
         });
     }
 }

@@ -53,9 +53,9 @@ pub(crate) fn series(name: &str, variant: Option<&Variant>) -> String {
     }
 }
 
-/// The component of a series, and the rest of its name: nothing, or `@16k`.
+/// The component of a series, and the rest of its name: nothing, `@16k`, or `+block2`.
 pub(crate) fn parts(series: &str) -> (&str, &str) {
-    series.split_at(series.find('@').unwrap_or(series.len()))
+    series.split_at(series.find(['@', '+']).unwrap_or(series.len()))
 }
 
 /// Snapshots by series and version: the text of each, or the whole file where it is none.

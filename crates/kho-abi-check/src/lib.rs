@@ -46,7 +46,7 @@ mod tree;
 mod vector;
 
 pub use allow::Date;
-pub use check::{check, check_docs, check_linked};
+pub use check::{check, check_docs, check_linked, describe_released};
 pub use describe::{describe, describe_generation, describe_variant};
 pub use diff::{Added, Changes, Row, StructDiff};
 pub use finding::{Detail, Finding, Place, Report, Severity, Verdict};

@@ -62,6 +62,10 @@ rules! {
         "A snapshot describes more than it did; nothing that it described before changed.",
         "More of the same version is guarded: a constant that stood in the source before, a vector, a line of the head.",
         "No action needed. Look at whether what is described now is what was written before.";
+    NEED_RAISED = "need-raised", Allowed,
+        "What a component writes or reads shows a component that it needs, of which there is a new version. Nothing else of it changed.",
+        "Its version stays, since that of what it needs says what changed. The vectors that differ are recorded beside its snapshot.",
+        "No action needed. Look at whether all that differs is of the component that it needs.";
     MINOR_RAISED = "minor-raised", Allowed,
         "A generation has a new minor version: its snapshot describes more, and all that it described before as before.",
         "A reader of the older minor version ignores what was added; the reviewer sees whether it can.",
@@ -174,6 +178,10 @@ rules! {
         "A vector of a component could not be made: its code refused, or panicked.",
         "What it writes is not known then, and a snapshot of the failure would guard nothing.",
         "Mend the code, or the vector. --bless writes no snapshot of it.";
+    NO_VECTORS = "no-vectors", Warning,
+        "A component has no vectors, though others of the project have.",
+        "What its code writes and reads is not guarded: its structs and constants alone are.",
+        "Register vectors by its name, with kho_abi_check::vectors!.";
     COMMENT_CONTRADICTS = "comment-contradicts", Warning,
         "The comment beside a version names another one than the constant.",
         "What counts is the constant; who reads the comment alone writes, or expects, the other format.",

@@ -80,6 +80,56 @@ impl Field {
     }
 }
 
+impl Abi {
+    /// Takes names from `recorded` that are no part of the format: of a field without a C name that is otherwise as
+    /// it was, and of a vector whose lines are. Returns whether one differed.
+    pub(crate) fn name_as(&mut self, recorded: &Self) -> bool {
+        let mut any = false;
+        for now in self.structs.iter_mut().filter(|one| one.c_name.is_none()) {
+            let is_its = |one: &&Struct| one.name == now.name && one.c_name.is_none();
+            let Some(then) = recorded.structs.iter().find(is_its) else {
+                continue;
+            };
+            let is_same = |a: &Field, b: &Field| {
+                (a.offset, a.size, &a.ty, a.bits) == (b.offset, b.size, &b.ty, b.bits)
+            };
+            for (index, old) in renamed(&now.fields, &then.fields, |field| &field.name, is_same) {
+                if let Some(field) = now.fields.get_mut(index) {
+                    field.name = old;
+                    any = true;
+                }
+            }
+        }
+        let is_same = |a: &(String, Vec<String>), b: &(String, Vec<String>)| a.1 == b.1;
+        let (vectors, then) = (&mut self.vectors, &recorded.vectors);
+        for (index, old) in renamed(vectors, then, |vector| &vector.0, is_same) {
+            if let Some(vector) = vectors.get_mut(index) {
+                vector.0 = old;
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+/// Those of `now` whose name is new and that are otherwise one of `then` whose name is gone: their places, and
+/// the name that is gone.
+fn renamed<T>(
+    now: &[T],
+    then: &[T],
+    name: fn(&T) -> &String,
+    is_same: impl Fn(&T, &T) -> bool,
+) -> Vec<(usize, String)> {
+    let has = |list: &[T], wanted: &T| list.iter().any(|one| name(one) == name(wanted));
+    let mut gone: Vec<_> = then.iter().filter(|old| !has(now, old)).collect();
+    let new = now.iter().enumerate().filter(|(_, one)| !has(then, one));
+    let renamed = new.filter_map(|(index, one)| {
+        let at = gone.iter().position(|old| is_same(one, old))?;
+        Some((index, name(gone.remove(at)).clone()))
+    });
+    renamed.collect()
+}
+
 impl Struct {
     /// The struct as the layout that it describes.
     pub(crate) fn layout(&self) -> Option<Layout> {

@@ -1,7 +1,7 @@
 //! Files of a project: as they lie in the working tree, and as they were in a revision.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -27,30 +27,65 @@ pub(crate) fn join(dir: &str, name: &str) -> String {
     }
 }
 
-/// The working tree.
+/// The working tree, and files that are to be written there: they are read as if they were.
 #[derive(Debug)]
 pub(crate) struct Work {
-    pub(crate) root: PathBuf,
+    root: PathBuf,
+    pending: RefCell<BTreeMap<String, String>>,
+}
+
+impl Work {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            pending: RefCell::default(),
+        }
+    }
+
+    /// Has `path` be written with this text.
+    pub(crate) fn put(&self, path: &str, text: &str) {
+        let mut pending = self.pending.borrow_mut();
+        pending.insert(path.to_owned(), text.to_owned());
+    }
+
+    /// Writes a file of those that are to be written.
+    pub(crate) fn write(&self, path: &str) -> Result<(), Error> {
+        let file = self.root.join(path);
+        let error = |error| Error::Write(path.to_owned(), error);
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir).map_err(error)?;
+        }
+        let pending = self.pending.borrow();
+        fs::write(&file, pending.get(path).map_or("", String::as_str)).map_err(error)
+    }
 }
 
 impl Tree for Work {
     fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.root.join(path)).ok()
+        let pending = self.pending.borrow().get(path).cloned();
+        pending.or_else(|| fs::read_to_string(self.root.join(path)).ok())
     }
 
     fn list(&self, path: &str) -> Vec<(String, bool)> {
-        let Ok(entries) = fs::read_dir(self.root.join(path)) else {
-            return Vec::new();
-        };
-        let mut out: Vec<_> = entries
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                let is_dir = entry.path().is_dir();
-                Some((entry.file_name().into_string().ok()?, is_dir))
-            })
-            .collect();
-        out.sort();
-        out
+        let entries = fs::read_dir(self.root.join(path)).into_iter().flatten();
+        let there = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let is_dir = entry.path().is_dir();
+            Some((entry.file_name().into_string().ok()?, is_dir))
+        });
+        let pending = self.pending.borrow();
+        let pending = pending.keys().filter_map(|file| {
+            let below = file.strip_prefix(path)?;
+            let below = if path.is_empty() {
+                below
+            } else {
+                below.strip_prefix('/')?
+            };
+            let (name, rest) = below.split_once('/').unwrap_or((below, ""));
+            Some((name.to_owned(), !rest.is_empty()))
+        });
+        let all: BTreeSet<_> = there.chain(pending).collect();
+        all.into_iter().collect()
     }
 }
 

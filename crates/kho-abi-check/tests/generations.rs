@@ -120,14 +120,14 @@ fn an_older_generation_may_come_later() {
     // It is restored as well: a release, not a breaking one.
     let report = fake.bless(&now);
     let v1 = "abi-snapshots/vcpu/v1.snap".to_owned();
-    assert!(report.written.contains(&v1));
+    assert!(report.withheld.contains(&v1));
     let rule = "crate-not-released";
     let expected = "vcpu-v1 is added, but fmt 0.1.0 -> 0.1.0 is no new release";
     assert_eq!(title(&report, rule), expected);
     let expected = "set the version of fmt to 0.1.1 at Cargo.toml:5";
     assert_eq!(mend(&report, rule), expected);
     fake.release("0.1.1");
-    let report = fake.check(&now);
+    let report = fake.bless(&now);
     let rule = "generation-added";
     expect(&report, 3, &[ADDED, "info restores-changed"]);
     let expected = "vcpu-v1 is added beside vcpu-v2: read only; since 0.1; 1 struct";
@@ -197,7 +197,7 @@ fn a_newer_generation_is_read_before_it_is_written() {
     let next = vcpu([second(), larger(3)]);
     assert!(has(&fake.bless(&next), "error crate-not-released"));
     fake.release("0.2.0");
-    let report = fake.check(&next);
+    let report = fake.bless(&next);
     expect(&report, 3, &[BUMPED]);
     let known = "Earlier releases restore vcpu-v3 already.";
     holds(title(&report, "version-bumped"), known);
@@ -265,7 +265,6 @@ fn a_minor_version_adds_and_changes_nothing() {
     expect(&report, 1, &["error minor-not-additive"]);
     let expected = "vcpu-v2.1 -> vcpu-v2.2: what vcpu-v2.1 described before changed";
     assert_eq!(title(&report, "minor-not-additive"), expected);
-    fake.remove("abi-snapshots/vcpu/v2.2.snap");
     let report = fake.bless(&vcpu([added().minor(2)]));
     expect(&report, 0, &["warning bumped-without-change"]);
     fake.remove("abi-snapshots/vcpu/v2.2.snap");
@@ -273,6 +272,7 @@ fn a_minor_version_adds_and_changes_nothing() {
     let report = fake.bless(&vcpu([further.minor(3)]));
     let skipped = "there is no snapshot of vcpu-v2.2";
     told(&report, "version-skipped", skipped);
+    fake.write("abi-snapshots/vcpu/v2.3.snap", "---\n---\nvcpu-v2.3\n");
     let report = fake.check(&raised);
     expect(&report, 1, &["error snapshot-orphan"]);
 }

@@ -193,6 +193,7 @@ fn a_comment_that_lies_is_told() {
 
 fn file_ser(data: &'static str) -> Layout {
     let mut layout = layout("FileSer", 64, |l| l.push::<[u8; 48]>("compatible", 0));
+    layout.c_name = Some("luo_file_ser".to_owned());
     layout.push::<U64>(data, 48);
     layout.push::<U64>("token", 56);
     layout

@@ -294,13 +294,14 @@ pub(crate) struct DialectArg(pub(crate) Writing);
 impl ValueEnum for DialectArg {
     fn value_variants<'a>() -> &'a [Self] {
         const ALL: [DialectArg; Writing::ALL.len()] = {
-            let [plain, composite, direct, table, features] = Writing::ALL;
+            let [plain, composite, direct, table, features, list] = Writing::ALL;
             [
                 DialectArg(plain),
                 DialectArg(composite),
                 DialectArg(direct),
                 DialectArg(table),
                 DialectArg(features),
+                DialectArg(list),
             ]
         };
         &ALL
@@ -313,6 +314,9 @@ impl ValueEnum for DialectArg {
                 "Its token and those of all it needs, directly or not"
             }
             (Listing::None, Strings::Direct) => "Its token and those of what it needs itself",
+            (Listing::None, Strings::List) => {
+                "Its token and those of all it needs as a string list in the root FDT, plain elsewhere"
+            }
             (Listing::Versions, _) => "Plain strings, and a table of versions in the root FDT",
             (Listing::Masks, _) => "Plain strings, and feature masks in the root FDT",
         };

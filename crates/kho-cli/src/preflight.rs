@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kho_compat::Decision;
+use kho_compat::policy::SemverRange;
 use kho_mem::PhysAddr;
+use kho_preflight::words::printable;
 use kho_preflight::{End, EndOptions, EndRole, Error, Preflight};
 
 use crate::args::{address, address_len};
@@ -54,9 +56,10 @@ pub(crate) struct PreflightArgs {
     /// What takes over.
     #[arg(long, value_name = "TO")]
     to: PathBuf,
-    /// How it is judged: see `kho compat policies`.
-    #[arg(long, value_name = "NAME", default_value = "semver-range", value_parser = policy_of)]
-    policy: PolicyArg,
+    /// How it is judged: see `kho compat policies`. Without it, by what TO answers that it judges by, or
+    /// else by semver-range.
+    #[arg(long, value_name = "NAME", value_parser = policy_of)]
+    policy: Option<PolicyArg>,
     /// TO's modules, usually /lib/modules/RELEASE: their strings count as the kernel's.
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
@@ -102,7 +105,7 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     let preflight = Preflight::new(registry()?);
     let from = open(&preflight, args, EndRole::From)?;
     let to = open(&preflight, args, EndRole::To)?;
-    let report = preflight.judge(&from, &to, args.policy.0);
+    let report = preflight.judge(&from, &to, policy(args, &to)?);
     let report = report.map_err(|error| match error {
         Error::Strings(_) => of(error, args, EndRole::To),
         error => error.into(),
@@ -117,6 +120,29 @@ fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
         Decision::Degrade => Err(Failure::Ended(3)),
         Decision::Reject => Err(Failure::Ended(1)),
     }
+}
+
+/// The policy that was asked for, or by which `to` judges.
+fn policy(args: &PreflightArgs, to: &End) -> Result<Named, Failure> {
+    let own = match (&args.policy, to.policy()) {
+        (Some(asked), _) => return Ok(asked.0),
+        (None, None) => return Ok(&SemverRange),
+        (None, Some(own)) => own,
+    };
+    own::policy(own).map_err(|_| {
+        let names: Vec<_> = own::policies().iter().map(|known| known.name()).collect();
+        let lines = vec![
+            (
+                "error",
+                "it judges by a policy that is not known here".to_owned(),
+            ),
+            ("found", printable(own)),
+            ("expected", names.join(", ")),
+            ("hint", "--policy NAME judges by another one".to_owned()),
+        ];
+        let given = format!("--to {}", args.to.display());
+        Failure::Of(given, Box::new(Failure::Input(lines)))
+    })
 }
 
 /// The end that `role` names.

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Announced, Carrier, Component, Generation, Manifest, Outcome, Registry, Token, Verdict,
+    Announced, Carrier, Component, Generation, Manifest, Outcome, Registry, Side, Token, Verdict,
 };
 
 /// A handover that a policy did not reject: the right to restore from it.
@@ -69,15 +69,32 @@ impl NotAdmitted {
     }
 }
 
+/// The component of the subtree `name`, where it has no string of its own, and what it needs: of each the
+/// version that is read where nothing announces one.
+fn without_string(side: &Side, name: &str) -> Vec<(String, u32)> {
+    let own = side.subtree(name).filter(|own| own.carrier.is_none());
+    let token = own.and_then(|own| Token::new(&own.name, side.unannounced(&own.name)?).ok());
+    let Some(token) = token else {
+        return Vec::new();
+    };
+    let mut found = side.plain(&token);
+    found.push((token.name().to_string(), token.version()));
+    found
+}
+
 impl Admitted {
     pub(crate) fn new(registry: &Registry, manifest: Manifest, verdict: Verdict) -> Self {
         let (mut named, mut listed) = (BTreeMap::new(), BTreeMap::new());
         let (mut covered, mut plain) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
-        let mut announced = BTreeSet::new();
+        let (mut announced, mut unannounced) = (BTreeSet::new(), Vec::new());
         for finding in &verdict.findings {
             let entry = &finding.entry;
-            let Ok(compat) = entry.compat() else { continue };
             let is_restorable = finding.outcome == Outcome::Restorable;
+            if entry.carrier == Carrier::Subtree && is_restorable {
+                unannounced.extend(without_string(registry.side(), &entry.found));
+                continue;
+            }
+            let Ok(compat) = entry.compat() else { continue };
             let parts = compat.parts().iter();
             let parts = parts.filter(|_| entry.carrier.holds_composites());
             // What nobody here knows announces nothing.
@@ -105,9 +122,9 @@ impl Admitted {
         for (name, version) in listed {
             handed_over.entry(name).or_insert(version);
         }
-        // A plain string stands for what neither strings nor the table name. What they name and is not
-        // restorable is not covered.
-        for (need, version) in plain.values().flatten() {
+        // A plain string stands for what neither strings nor the table name, and so does a subtree whose
+        // component has no string. What they name and is not restorable is not covered.
+        for (need, version) in plain.values().flatten().chain(&unannounced) {
             if !announced.contains(need) && registry.restores(need, *version) {
                 covered.entry(need.clone()).or_default().insert(*version);
                 handed_over.entry(need.clone()).or_insert(*version);

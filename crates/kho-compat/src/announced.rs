@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use crate::{Compat, Component, RegistryError, Token};
+use crate::{Compat, Component, Generation, Grammar, NotAdmitted, RegistryError, Token};
 
 /// What a handover announces of its components' versions: what it lists beside the strings, and
 /// the string of whoever uses a component.
@@ -39,7 +39,9 @@ impl Announced {
     pub fn in_string(&self, compatible: &str) -> Self {
         Self {
             listed: Arc::clone(&self.listed),
-            string: Compat::parse(compatible).ok().map(Arc::new),
+            string: Compat::parse_as(compatible, Grammar::Lenient)
+                .ok()
+                .map(Arc::new),
         }
     }
 
@@ -64,6 +66,18 @@ impl Announced {
                 let found = listed.find(|(name, _)| name == component);
                 found.map(|(_, version)| *version)
             })
+    }
+
+    /// The generation of `component` that was announced. Where none was, it is the one that is read
+    /// [unannounced](Component::unannounced).
+    ///
+    /// # Errors
+    ///
+    /// Its crate does not know one of that number.
+    pub fn generation_of(&self, component: &Component) -> Result<&'static Generation, NotAdmitted> {
+        let version = self.version_of(component.name);
+        let version = version.unwrap_or_else(|| component.unannounced());
+        NotAdmitted::unless_known(component, version)
     }
 }
 

@@ -89,6 +89,12 @@ pub struct ManifestFile {
     /// Dialects whose strings it compares with besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<String>,
+    /// The name of the policy by which it judges what it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Whether it takes over what optional parts are lost of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degrade: Option<bool>,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -125,6 +131,9 @@ pub struct ComponentFile {
     /// What carries its string: `root`, `luo`, `file-handler` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<String>,
+    /// Whether there is a handler of its files. Without one they are neither handed nor taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<bool>,
     /// Its subtree of the root FDT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtree: Option<String>,
@@ -215,20 +224,25 @@ impl ManifestFile {
     /// The manifest of a program: all that `registry` knows.
     #[must_use]
     pub fn of(name: &str, registry: &Registry) -> Self {
-        let side = registry.side();
+        Self::of_side(name, registry.side())
+    }
+
+    /// The manifest of whoever has `side`.
+    #[must_use]
+    pub fn of_side(name: &str, side: &Side) -> Self {
         let id = |writing: Writing| writing.id().to_string();
-        let components = side.abilities();
+        let component = |ability: &Ability| {
+            let component = ComponentFile::of(ability, side);
+            (ability.name.clone(), component)
+        };
         Self {
             format: FORMAT.to_string(),
             name: name.to_string(),
             dialect: side.dialect().map(id),
             takes: side.takes().iter().copied().map(id).collect(),
-            components: components
-                .map(|ability| {
-                    let component = ComponentFile::of(ability, side);
-                    (ability.name.clone(), component)
-                })
-                .collect(),
+            policy: None,
+            degrade: None,
+            components: side.abilities().map(component).collect(),
             in_use: None,
         }
     }
@@ -405,6 +419,7 @@ impl ComponentFile {
             lists: ability.lists.iter().filter_map(version).collect(),
             optional: ability.is_optional(),
             carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
+            handler: None,
             subtree: ability.subtree.clone(),
             features: features.map(|features| FeaturesFile {
                 supported: features.supported,
@@ -415,19 +430,53 @@ impl ComponentFile {
     }
 }
 
+/// What a program does with a handover, as far as its manifest says it: a [`Registry`], or the
+/// configuration of a host.
+pub trait Answer {
+    /// The manifest of the program `name`.
+    ///
+    /// # Errors
+    ///
+    /// What it restores and what it writes contradict each other.
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError>;
+}
+
+impl Answer for Registry {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        Ok(ManifestFile::of(name, self))
+    }
+}
+
+impl<A: Answer + ?Sized> Answer for &A {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        A::manifest(self, name)
+    }
+}
+
+/// The components that are linked, and nothing else.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Linked;
+
+impl Answer for Linked {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        Registry::linked().map_err(Clone::clone)?.manifest(name)
+    }
+}
+
 /// Answers `KHO_MANIFEST=1`: prints this program's manifest and exits. Without the variable nothing
 /// happens. To be called by [`answer_manifest!`](crate::answer_manifest), first in `main`.
 #[doc(hidden)]
-pub fn answer(name: &str, version: &str) {
+pub fn answer(name: &str, version: &str, what: &dyn Answer) {
     if std::env::var_os(ASK_ENV).is_none_or(|value| value != "1") {
         return;
     }
     // What shows that this program answers must not be optimised away.
     std::hint::black_box(MARKER);
-    let answer = Registry::linked()
-        .map_err(ToString::to_string)
-        .map(|registry| ManifestFile::of(&format!("{name} {version}"), registry))
-        .and_then(|file| file.to_json().map_err(|error| error.to_string()));
+    let answer = what
+        .manifest(&format!("{name} {version}"))
+        .map_err(ManifestFileError::from)
+        .and_then(|file| file.to_json());
     let code = match answer {
         Ok(text) => {
             use std::io::Write;
@@ -452,10 +501,24 @@ pub fn answer(name: &str, version: &str) {
 /// kho_compat::answer_manifest!();
 /// // What the program is for.
 /// ```
+///
+/// A program that does not go by the linked components alone passes what it goes by: a [`Registry`], or the
+/// `Config` of kho-exec that its host starts with. The manifest says its policy and dialect then.
+///
+/// ```
+/// # use kho_compat::{Component, Generation, Registry};
+/// # static PCI: Component = Component::new("pci", &[Generation::new(1)]);
+/// let registry = Registry::new([&PCI])?;
+/// kho_compat::answer_manifest!(registry);
+/// # Ok::<(), kho_compat::RegistryError>(())
+/// ```
 #[macro_export]
 macro_rules! answer_manifest {
     () => {
-        $crate::file::answer(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        $crate::answer_manifest!($crate::file::Linked)
+    };
+    ($config:expr) => {
+        $crate::file::answer(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), &$config)
     };
 }
 
@@ -478,6 +541,8 @@ mod tests {
             let mut ability = ability.clone();
             ability.stands_for.clear();
             ability.generations.clear();
+            ability.check = None;
+            ability.receiver = crate::Receiver::Kernel;
             ability
         });
         Side::new(abilities).unwrap()

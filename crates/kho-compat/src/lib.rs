@@ -66,9 +66,9 @@ mod writing;
 
 pub use admitted::{Admitted, NotAdmitted};
 pub use announced::{Announced, Writes};
-pub use compat::{Compat, GrammarError, GrammarErrorKind, Token};
-pub use component::{Component, Presence};
-pub use consequence::Consequence;
+pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
+pub use component::{Check, Component, Presence};
+pub use consequence::{Consequence, Receiver};
 pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;
 pub use generation::{Generation, Role, Variant};

@@ -16,6 +16,8 @@ use once_cell::race::OnceBox;
 #[derive(Debug)]
 pub struct Registry {
     components: BTreeMap<&'static str, &'static Component>,
+    // Experiments that are on, by component.
+    experiments: BTreeMap<&'static str, u32>,
     side: Side,
 }
 
@@ -118,11 +120,11 @@ impl Registry {
         if all.is_empty() {
             return Err(RegistryError::Empty);
         }
-        Self::of(all, None)
+        Self::of(all, BTreeMap::new())
     }
 
     /// The same components, where `number` of the component `name` is restored and written although it is
-    /// an experiment.
+    /// an experiment. Experiments of other components that are on stay on.
     ///
     /// ```
     /// use kho_compat::{Component, Generation, Registry};
@@ -149,7 +151,13 @@ impl Registry {
             let token = alloc::format!("{name}-v{number}");
             return Err(RegistryError::NotWritable(token, component.major()));
         }
-        Self::of(self.components.clone(), Some((component.name, number)))
+        let mut experiments = self.experiments.clone();
+        experiments.insert(component.name, number);
+        let experimenting = Self::of(self.components.clone(), experiments)?;
+        Ok(match self.side.dialect() {
+            Some(dialect) => experimenting.in_dialect(dialect),
+            None => experimenting,
+        })
     }
 
     /// The same components, whose side writes `dialect`.
@@ -157,13 +165,14 @@ impl Registry {
     pub fn in_dialect(&self, dialect: Writing) -> Self {
         Self {
             components: self.components.clone(),
+            experiments: self.experiments.clone(),
             side: self.side.clone().in_dialect(dialect),
         }
     }
 
     fn of(
         all: BTreeMap<&'static str, &'static Component>,
-        experiment: Option<(&'static str, u32)>,
+        experiments: BTreeMap<&'static str, u32>,
     ) -> Result<Self, RegistryError> {
         let mut owners = BTreeMap::new();
         for component in all.values() {
@@ -173,10 +182,9 @@ impl Registry {
                 return Err(RegistryError::Owners(subtree, other, component.name));
             }
         }
-        let abilities = all.values().map(|component| {
-            let experiment = experiment.filter(|(name, _)| *name == component.name);
-            Ability::of(component, experiment.map(|(_, number)| number))
-        });
+        let abilities = all
+            .values()
+            .map(|component| Ability::of(component, experiments.get(component.name).copied()));
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         for component in all.values() {
             let Some(field) = component.field else {
@@ -193,6 +201,7 @@ impl Registry {
         }
         Ok(Self {
             components: all,
+            experiments,
             side,
         })
     }
@@ -368,6 +377,25 @@ mod tests {
     #[test]
     fn a_program_without_components_has_no_linked_registry() {
         assert_eq!(Registry::linked().unwrap_err(), &RegistryError::Empty);
+    }
+
+    #[test]
+    fn experiments_stay_on_beside_each_other_and_in_a_dialect() {
+        static A: Component = Component::new(
+            "a",
+            &[Generation::new(1), Generation::new(2).experimental()],
+        );
+        static B: Component = Component::new(
+            "b",
+            &[Generation::new(5), Generation::new(6).experimental()],
+        );
+        let registry = Registry::new([&A, &B]).unwrap();
+        let one = registry.with_experiment("a", 2).unwrap();
+        let both = one.in_dialect(Writing::TABLE);
+        let both = both.with_experiment("b", 6).unwrap();
+        assert!(both.restores("a", 2) && both.restores("b", 6));
+        assert_eq!(both.side().dialect(), Some(Writing::TABLE));
+        assert!(one.restores("a", 2) && !one.restores("b", 6) && !registry.restores("a", 2));
     }
 
     #[test]

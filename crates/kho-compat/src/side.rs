@@ -5,11 +5,15 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::{
-    Carrier, Compat, Component, Features, Generation, GrammarError, Presence, RegistryError, Role,
-    Strings, Token, Versions, Writing,
+    Carrier, Check, Compat, Component, Features, Generation, GrammarError, Presence, Receiver,
+    RegistryError, Role, Strings, Token, Versions, Writing,
 };
 
 /// What one side knows of a component.
+#[allow(
+    unpredictable_function_pointer_comparisons,
+    reason = "at worst two equal checks are told apart"
+)]
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Ability {
@@ -40,6 +44,10 @@ pub struct Ability {
     /// How its own string is written, where that is known of it apart from the side's
     /// [dialect](Side::dialect).
     pub strings: Option<Strings>,
+    /// Who takes it over.
+    pub receiver: Receiver,
+    /// Its own check, where the side is a program that links it.
+    pub check: Option<Check>,
     // Of each version that it restores, where that is known.
     pub(crate) generations: BTreeMap<u32, Announces>,
 }
@@ -91,6 +99,8 @@ impl Ability {
             subtree: None,
             features: None,
             strings: None,
+            check: None,
+            receiver: Receiver::Kernel,
             generations: BTreeMap::new(),
         })
     }
@@ -466,11 +476,16 @@ impl Side {
         let needs = match strings {
             Strings::Plain => &[],
             Strings::Direct => self.get(name).map_or(&[][..], |own| &own.needs),
-            Strings::Transitive => self.needs(name),
+            Strings::Transitive | Strings::List => self.needs(name),
         };
         let parts = needs.iter().map(|need| token(need));
         let parts = parts.collect::<Result<_, _>>()?;
-        Compat::new(base, parts).map_err(|error| RegistryError::Name(name.to_string(), error))
+        let compat = Compat::new(base, parts);
+        let compat = compat.map_err(|error| RegistryError::Name(name.to_string(), error))?;
+        Ok(match strings {
+            Strings::List if !compat.parts().is_empty() => compat.into_list(),
+            _ => compat,
+        })
     }
 
     /// The strings that stand for the component `own` where `carrier` carries it: first the one that this
@@ -542,6 +557,8 @@ impl Ability {
         ability.presence = component.presence;
         ability.carrier = component.carrier;
         ability.subtree = component.subtree.map(ToString::to_string);
+        ability.check = component.check;
+        ability.receiver = component.receiver();
         Ok(ability)
     }
 }

@@ -5,10 +5,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{
-    Admitted, Announced, Carrier, Compat, Manifest, Place, Refused, Registry, RegistryError, policy,
+    Admitted, Announced, Carrier, Compat, Grammar, Manifest, Outcome, Place, Refused, Registry,
+    RegistryError, policy,
 };
 use kho_mem::{
-    Damage, Defect, Link, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange, is_backed,
+    Damage, Defect, Errno, Link, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange,
+    is_backed,
 };
 use kho_radix::{Claims, Preserved, Reading};
 
@@ -89,6 +91,33 @@ pub enum OpenError {
     Registry(#[from] RegistryError),
 }
 
+impl OpenError {
+    /// What a kernel returns in its place. Who asks for what was handed over hears [`refused_errno`]: a kernel
+    /// that does not know the root goes on without any of it.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Damaged(damage) => damage.errno(),
+            Self::Incompatible(refused) => refused_errno(refused),
+            Self::Registry(_) => Errno::EINVAL,
+        }
+    }
+}
+
+/// What a kernel returns where its own check fails of what `refused` rejects first: all of a handover with another
+/// root is as if it were not there (`ENOENT`), another LUO is `EINVAL` (and a panic), and a file of another handler
+/// fails the open of `/dev/liveupdate` (`EIO`).
+#[must_use]
+pub fn refused_errno(refused: &Refused) -> Errno {
+    let mut findings = refused.verdict().findings.iter();
+    let first = findings.find(|finding| finding.outcome == Outcome::Rejected);
+    match first.map(|finding| finding.entry.carrier) {
+        Some(Carrier::Root) => Errno::ENOENT,
+        Some(Carrier::FileHandler) => Errno::EIO,
+        _ => Errno::EINVAL,
+    }
+}
+
 /// A handover in memory, opened for reading.
 ///
 /// Holding one proves that the root FDT is well-formed and of a version that a linked component
@@ -141,7 +170,7 @@ impl<'m> Handover<'m> {
     ///
     /// They can not.
     pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
-        let base = Compat::parse(root.compatible()).ok();
+        let base = Compat::parse_as(root.compatible(), Grammar::Lenient).ok();
         let base = base.as_ref().map_or("", |compat| compat.base().name());
         let needs = registry.needs(base);
         let mut manifest = Manifest::new();

@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use kho_compat::Registry;
 use kho_core::{Attached, OpenOptions};
 use kho_fd::{FdHandler, FdTable};
 use kho_luo::{Handlers, Incoming, TakeOverOptions};
@@ -151,11 +150,7 @@ impl Arrival {
                 ticket.arena
             ))
         };
-        let registry = match config.registry {
-            Some(registry) => registry,
-            None => Registry::linked().map_err(Clone::clone)?,
-        };
-        let registry = &registry.in_dialect(config.writing);
+        let registry = &config.judged_by()?.in_dialect(config.writing);
         let arena = self.arena.as_ref().ok_or_else(missing)?;
         // The inherited descriptor stays, to be handed back.
         let file = arena.try_clone().map_err(|error| StartError::System {

@@ -1,11 +1,16 @@
 //! How a process takes part in live updates.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use kho_compat::{Policy, Registry, Side, Writing, policy};
+use kho_compat::file::{Answer, ManifestFile};
+use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
+use kho_fd::FdTable;
 use kho_luo::{FileHandler, FlbHandler, Handlers};
 use kho_mem::{HugePages, PhysAddr};
+
+use crate::arrival::handlers;
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -126,18 +131,43 @@ impl Config {
         self
     }
 
-    /// Adds a handler for a kind of file of one's own.
+    /// Adds a handler for a kind of file of one's own: one for each component, and those of `memfd` and `fd`
+    /// are there. [`Host::start`](crate::Host::start) refuses two.
     #[must_use]
     pub fn handler(mut self, handler: impl FileHandler) -> Self {
         self.handlers = self.handlers.with(handler);
         self
     }
 
-    /// Adds an object that the files of a component's handler depend on.
+    /// Adds an object that the files of these components' handlers depend on: one object for each name.
     #[must_use]
-    pub fn flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
-        self.handlers = self.handlers.with_flb(component, flb);
+    pub fn flb<'c>(
+        mut self,
+        components: impl IntoIterator<Item = &'c str>,
+        flb: impl FlbHandler,
+    ) -> Self {
+        self.handlers = self.handlers.with_flb(components, flb);
         self
+    }
+
+    /// The components by which a handover is read and judged.
+    pub(crate) fn judged_by(&self) -> Result<&'static Registry, RegistryError> {
+        match self.registry {
+            Some(registry) => Ok(registry),
+            None => Registry::linked().map_err(Clone::clone),
+        }
+    }
+
+    /// The versions that this program writes.
+    pub(crate) fn written(&self) -> Result<Side, RegistryError> {
+        let side = match &self.side {
+            Some(side) => side,
+            None => self.judged_by()?.side(),
+        };
+        Ok(match &self.next {
+            Some(next) => side.newest_common(next),
+            None => side.clone(),
+        })
     }
 
     /// Whether a handover that is refused goes back to the program that made it, by executing that
@@ -146,6 +176,38 @@ impl Config {
     pub const fn hand_back(mut self, hand_back: bool) -> Self {
         self.hand_back = hand_back;
         self
+    }
+}
+
+/// What [`Host::start`](crate::Host::start) takes over, and what is handed over.
+impl Answer for Config {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        let registry = self.judged_by()?;
+        let mut abilities: BTreeMap<_, _> = registry
+            .side()
+            .abilities()
+            .map(|ability| (ability.name.clone(), ability.clone()))
+            .collect();
+        for mut written in self.written()?.abilities().cloned() {
+            written.writes.retain(|older| *older < written.version);
+            if let Some(read) = abilities.get(&written.name) {
+                written.restores = read.restores.clone();
+            }
+            abilities.insert(written.name.clone(), written);
+        }
+        let side = Side::new(abilities.into_values())?
+            .taking(registry.side().takes().iter().copied())
+            .in_dialect(self.writing);
+        let mut file = ManifestFile::of_side(name, &side);
+        file.policy = Some(self.policy.name().to_owned());
+        file.degrade = Some(self.degrade);
+        let handlers = handlers(self, &FdTable::default());
+        for (name, component) in &mut file.components {
+            let is_handled = handlers.handles(name);
+            let of_files = component.carrier.as_deref() == Some(Carrier::FileHandler.id());
+            component.handler = (of_files && !is_handled).then_some(false);
+        }
+        Ok(file)
     }
 }
 
@@ -158,5 +220,19 @@ impl fmt::Debug for Config {
             .field("policy", &self.policy.name())
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kho_memfd::MemfdHandler;
+
+    use super::*;
+    use crate::{Host, StartError};
+
+    #[test]
+    fn a_second_handler_of_memfds_is_refused() {
+        let error = Host::start(Config::new().handler(MemfdHandler)).unwrap_err();
+        assert!(matches!(error, StartError::DuplicateHandler(_)), "{error}");
     }
 }

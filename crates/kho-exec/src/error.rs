@@ -4,7 +4,7 @@ use std::io;
 
 use kho_compat::RegistryError;
 use kho_core::{KhoError, OpenError};
-use kho_luo::{FileToken, IncomingError, LuoError, SessionName, TakeOverError};
+use kho_luo::{DuplicateHandler, FileToken, IncomingError, LuoError, SessionName, TakeOverError};
 use kho_mem::ArenaError;
 
 use crate::channel;
@@ -29,6 +29,9 @@ pub enum StartError {
     /// The handover is refused.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// It is refused, and the program that made it could not be executed again.
     #[error("{reason}; handing it back failed: {error}")]
     HandBack {

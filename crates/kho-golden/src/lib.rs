@@ -8,12 +8,14 @@ mod dump;
 mod edits;
 mod fd;
 mod ioctls;
+pub mod journal;
 mod kexec_metadata;
 mod kho;
 mod luo;
 mod memblock;
 mod memfd;
 mod opened;
+mod peers;
 mod programs;
 mod radix;
 mod reserve_mem;
@@ -71,7 +73,10 @@ macro_rules! released {
                 prepend_module_to_snapshot => false,
                 omit_expression => true,
             }, {
-                insta::assert_snapshot!($version, kho_abi_check::describe(&component).unwrap());
+                let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/../../abi-snapshots");
+                let registry = kho_golden::components().unwrap();
+                let text = kho_abi_check::describe_released(&component, registry, snapshots.as_ref());
+                insta::assert_snapshot!($version, text.unwrap());
                 let generation = component.written();
                 for variant in generation.variants {
                     let text = kho_abi_check::describe_variant(&component, generation, variant);
@@ -86,5 +91,27 @@ macro_rules! released {
                 assert_eq!(vector.make().unwrap(), vector.make().unwrap());
             }
         })+
+    };
+}
+
+/// A test of an experiment's snapshot, which changes with it: no release has it.
+#[macro_export]
+macro_rules! recorded {
+    ($name:ident: $component:expr, $version:literal) => {
+        #[test]
+        fn $name() {
+            let component = $component;
+            let number = $version.trim_start_matches('v').parse().unwrap();
+            let generation = component.generation(number).unwrap();
+            assert_eq!(generation.role, kho_compat::Role::Experimental);
+            insta::with_settings!({
+                snapshot_path => format!("../../../abi-snapshots/{}", component.name),
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                let text = kho_abi_check::describe_generation(&component, generation).unwrap();
+                insta::assert_snapshot!($version, text);
+            });
+        }
     };
 }

@@ -3,7 +3,7 @@
 use dtoolkit::fdt::Fdt as Tree;
 use dtoolkit::{Node, Property};
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Ability, Side, Writing};
+use kho_compat::{Ability, Component, Side, Writing};
 use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
 use kho_core::{COMPONENT, MEMBLOCK, REGION};
 use kho_core::{Kho, KhoConfig, Memblock};
@@ -13,6 +13,7 @@ use crate::dump::arena;
 use crate::edits::{Edit, Refusal, behind, bytes, word};
 use crate::kho::fdt::Fdt;
 use crate::kho::handed::{Handed, hand_over, kho};
+use crate::peers::in_version_1;
 
 kho_abi_check::vectors!("memblock", [
     "regions: trace, 3 pages; oops.1, a page" => written,
@@ -51,7 +52,8 @@ impl Regions {
         })
     }
 
-    pub(crate) fn readings(mut self, edits: &[Edit]) -> Result<String, Failure> {
+    /// What is read of them, with the string of `other` as that of version 1.
+    pub(crate) fn readings(mut self, other: &Component, edits: &[Edit]) -> Result<String, Failure> {
         let opened = self.handed.open()?;
         self.handed.dump.readings(edits, |mem, names| {
             let (handover, mut reading) = opened.again(mem)?;
@@ -83,7 +85,8 @@ impl Regions {
                 "nothing claimed"
             };
             lines.push(claimed.to_string());
-            Ok(lines.join("\n"))
+            let text = in_version_1(lines.join("\n").as_bytes(), other);
+            Ok(String::from_utf8_lossy(&text).into_owned())
         })?;
         Ok(self.handed.dump.finish())
     }
@@ -97,7 +100,10 @@ pub(crate) fn written() -> Result<Text, Failure> {
         kho.reserve_mem(name, pages)?;
     }
     let mut handed = hand_over(kho)?;
-    handed.add_blob(MEMBLOCK_SUBTREE)?;
+    let (at, size) = handed.blob(MEMBLOCK_SUBTREE)?;
+    let tree = handed.dump.read(at, usize::try_from(size)?)?;
+    let title = format!("{MEMBLOCK_SUBTREE} at {}", handed.dump.name(at));
+    handed.dump.bytes(&title, in_version_1(&tree, &REGION));
     Ok(handed.dump.finish().into())
 }
 
@@ -136,11 +142,13 @@ pub(crate) fn read() -> Result<Text, Failure> {
         |text: &[u8; 11]| bytes(format!("compatible: {}", text.escape_ascii()), string, text);
     let (trace, oops) = (fdt.find("trace", None)?, fdt.find("oops1", None)?);
     let mut tree = fdt.bytes.clone();
-    if let Some(version) = tree.windows(11).position(|text| text == b"memblock-v1") {
-        tree.get_mut(version + 10)
-            .into_iter()
-            .for_each(|digit| *digit = b'2');
-    }
+    let (own, next) = (MEMBLOCK.major(), MEMBLOCK.major() + 1);
+    let [own, next] = [own, next].map(|number| format!("{}-v{number}", MEMBLOCK.name));
+    let at = tree
+        .windows(own.len())
+        .position(|text| text == own.as_bytes());
+    let place = at.and_then(|at| tree.get_mut(at..at + next.len()));
+    place.ok_or("no string")?.copy_from_slice(next.as_bytes());
     let edits = [
         compatible(b"memblock-v2"),
         compatible(b"memblock-v0"),
@@ -163,7 +171,7 @@ pub(crate) fn read() -> Result<Text, Failure> {
         ),
         word("blob-size: 100", regions.size, 100),
     ];
-    let mut text = regions.readings(&edits)?;
+    let mut text = regions.readings(&REGION, &edits)?;
 
     // Of a version whose regions are not looked at, and as large as can be.
     let kho = kho(KhoConfig::new())?;

@@ -1,13 +1,14 @@
 //! A region.
 
 use kho_abi_check::{Failure, Text};
-use kho_core::KhoConfig;
 use kho_core::memblock::v1::MEMBLOCK_SUBTREE;
+use kho_core::{KhoConfig, MEMBLOCK};
 use kho_mem::Order;
 
 use crate::edits::{addr, behind, bytes, word};
 use crate::kho::handed::{hand_over, kho};
 use crate::memblock::Regions;
+use crate::peers::in_version_1;
 
 kho_abi_check::vectors!("reserve-mem", [
     "a region of 5 pages, `trace`" => written,
@@ -23,7 +24,7 @@ pub(crate) fn written() -> Result<Text, Failure> {
     let mut handed = hand_over(kho)?;
     let (at, size) = handed.blob(MEMBLOCK_SUBTREE)?;
     let tree = handed.dump.read(at, usize::try_from(size)?)?;
-    handed.add_tree(&tree)?;
+    handed.add_tree(&in_version_1(&tree, &MEMBLOCK))?;
     // In which keys depends on where they lie: the tracker's vectors show how a run is split.
     let keys = handed.dump.keys(handed.tracker)?;
     let inside = keys
@@ -69,5 +70,5 @@ pub(crate) fn read() -> Result<Text, Failure> {
     edits.extend([0, 1, 4095, 8193, 12287, u64::MAX].map(of));
     edits.extend(fdt.lengths("trace", "start")?);
     edits.extend(fdt.lengths("trace", "size")?);
-    Ok(regions.readings(&edits)?.into())
+    Ok(regions.readings(&MEMBLOCK, &edits)?.into())
 }

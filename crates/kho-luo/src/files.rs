@@ -7,7 +7,9 @@ use core::any::Any;
 use core::fmt::Debug;
 
 use kho_compat::describe::Members;
-use kho_compat::{Carrier, Compat, Component, Manifest, Place, Registry, RegistryError, policy};
+use kho_compat::{
+    Carrier, Compat, Component, Grammar, Manifest, Place, Registry, RegistryError, policy,
+};
 use kho_core::RestoredFile;
 use kho_mem::Damage;
 use kho_radix::{Reading, RestoreError, Restoring};
@@ -166,7 +168,7 @@ impl FileOwners {
     /// The owner of the files whose entries carry `compatible`, where `registry` restores that version.
     #[must_use]
     pub fn of(&self, registry: &Registry, compatible: &str) -> Option<&'static FileOwner> {
-        let compat = Compat::parse(compatible).ok()?;
+        let compat = Compat::parse_as(compatible, Grammar::Lenient).ok()?;
         let mut owners = self.0.iter().copied();
         let owner = owners.find(|owner| owner.component.name == compat.base().name())?;
         let mut manifest = Manifest::new();

@@ -7,9 +7,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kho_compat::describe::Members;
-use kho_compat::{Branch, Compat, Fact, Manifest, count, size};
+use kho_compat::{Branch, Compat, Fact, Grammar, Manifest, count, size};
 use kho_core::{Contents, Owner, Position, Stopped, Subtree, Surveying};
 use kho_mem::{Damage, Defect, PhysAddr};
+use kho_radix::Reading;
 
 use crate::files::{Column, FileContents, FileOwner, FileOwners};
 use crate::read::read;
@@ -272,7 +273,10 @@ impl Contents for Surveyed {
                     files.push(None);
                     continue;
                 };
-                let contents = owner.survey(surveying.reading, file).map_err(|damage| {
+                let compatible = body.compatible_of(file);
+                let survey = |reading: &mut Reading<'_>| owner.survey(reading, file);
+                let contents = surveying.reading.in_string(compatible, survey);
+                let contents = contents.map_err(|damage| {
                     damage
                         .within(format!("session `{}`", session.name()))
                         .within("LUO")
@@ -363,7 +367,7 @@ fn peek(blob: &[u8], at: PhysAddr) -> Result<(Members, Branch), Damage> {
     let header = Header::decode(blob, at).map_err(within)?;
     let compatible = header.compatible();
     // Memory that was taken over holds anything by now, other text included.
-    let compat = Compat::parse(compatible).map_err(|error| {
+    let compat = Compat::parse_as(compatible, Grammar::Lenient).map_err(|error| {
         let damage = Damage::new(Defect::BadText, "compatible", at);
         within(
             damage

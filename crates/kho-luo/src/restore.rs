@@ -4,7 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted};
+use kho_compat::{Admitted, Announced, Carrier, Compat, Grammar, NotAdmitted};
 
 use crate::COMPONENT;
 use crate::token::ByToken;
@@ -57,7 +57,7 @@ impl Luo {
             if is_lost(handler) {
                 continue;
             }
-            match Compat::parse(&handler.compatible) {
+            match Compat::parse_as(&handler.compatible, Grammar::Lenient) {
                 Ok(compat) => admitted.require(compat.base().name(), compat.base().version())?,
                 Err(_) => {
                     return Err(NotAdmitted {

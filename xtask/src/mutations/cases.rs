@@ -31,6 +31,9 @@ pub(super) struct Case {
     /// What must be said. Left out, it is what the file says of its component, or nothing.
     #[serde(default)]
     pub(super) expect: Expect,
+    /// What is said of it beside what was found.
+    #[serde(skip)]
+    pub(super) note: Option<String>,
     /// What is changed, one after the other.
     pub(super) edits: Vec<Edit>,
 }
@@ -48,6 +51,9 @@ pub(super) struct Expect {
     /// One of these rules must have found something, if there are any.
     #[serde(default)]
     pub(super) any: Vec<String>,
+    /// Whether neither an error nor a warning may be found.
+    #[serde(default)]
+    pub(super) clean: bool,
     /// Words that stand in what was found.
     #[serde(default)]
     pub(super) words: Vec<String>,
@@ -162,6 +168,7 @@ mod tests {
         let errors: Vec<_> = cases
             .iter()
             .chain(&super::super::sweep::cases(&files).unwrap())
+            .chain(&super::super::bumps::cases(&files).unwrap())
             .filter_map(|case| {
                 files.edited.clear();
                 case.apply(&mut files).and_then(|()| files.parses()).err()

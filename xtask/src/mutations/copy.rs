@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cases::Case;
 use super::files::Files;
+use super::readers::OFF;
 use super::verdict::Report;
 
 /// A copy of the workspace, in a repository of its own whose only commit is the source as it is.
@@ -19,6 +20,9 @@ pub(super) struct Copy {
 
 /// The check, without the tasks that it has nothing to do with.
 const CHECK_ALONE: [&str; 3] = ["--package", "xtask", "--no-default-features"];
+
+/// What it is asked.
+const CHECK: [&str; 5] = ["abi-check", "--base", "HEAD", "--format", "json"];
 
 /// What the compiler said.
 pub(super) enum Built {
@@ -39,6 +43,16 @@ fn ok(command: &mut Command) -> Result<Vec<u8>, String> {
     }
     let words = String::from_utf8_lossy(&output.stderr);
     Err(format!("{command:?}: {}: {words}", output.status))
+}
+
+/// What the check said.
+fn report(output: &Output) -> Result<Report, String> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: Value = serde_json::from_str(&text).map_err(|error| {
+        let words = String::from_utf8_lossy(&output.stderr);
+        format!("the check's JSON: {error}; it said: {words}")
+    })?;
+    Report::new(output.status.code(), &report)
 }
 
 /// An error of the file `path`.
@@ -164,20 +178,30 @@ impl Copy {
 
     /// Runs the check against the commit.
     pub(super) fn check(&self, bless: bool) -> Result<Report, String> {
-        let args = ["abi-check", "--base", "HEAD", "--format", "json"];
         let mut cargo = self.cargo();
         cargo.args(["run", "--quiet"]).args(CHECK_ALONE);
-        cargo.arg("--").args(args);
-        if bless {
-            cargo.arg("--bless");
+        cargo.arg("--");
+        let output = run(cargo.args(CHECK).args(bless.then_some("--bless")))?;
+        report(&output)
+    }
+
+    /// Runs the check with checks of readers off, as it was built. One that does not end is taken for one that
+    /// fails.
+    pub(super) fn check_off(&self, off: &[usize]) -> Result<Report, String> {
+        let off: Vec<_> = off.iter().map(ToString::to_string).collect();
+        let mut timeout = Command::new("timeout");
+        let program = self.target.join("debug/xtask");
+        timeout.arg("60").arg(program).args(CHECK);
+        timeout.current_dir(&self.tree).env(OFF, off.join(","));
+        let output = run(&mut timeout)?;
+        match output.status.code() {
+            Some(0 | 1 | 3) => report(&output),
+            // It was ended, ran out of memory, or overflowed its stack.
+            _ => Report::new(
+                Some(1),
+                &json!({ "findings": [{ "rule": "vector-failed" }] }),
+            ),
         }
-        let output = run(&mut cargo)?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let report: Value = serde_json::from_str(&text).map_err(|error| {
-            let words = String::from_utf8_lossy(&output.stderr);
-            format!("the check's JSON: {error}; it said: {words}")
-        })?;
-        Report::new(output.status.code(), &report)
     }
 
     /// Checks that nothing is found before anything is changed.
@@ -194,6 +218,11 @@ impl Copy {
     pub(super) fn apply(&self, case: &Case, files: &mut Files) -> Result<(), String> {
         files.edited.clear();
         case.apply(files)?;
+        self.put_all(files)
+    }
+
+    /// Writes the files that were edited.
+    pub(super) fn put_all(&self, files: &Files) -> Result<(), String> {
         for (name, content) in &files.edited {
             match content {
                 Some(content) => self.put(name, content.as_bytes())?,

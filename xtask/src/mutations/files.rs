@@ -113,6 +113,23 @@ impl Files {
         self.homes.values().map(String::as_str).collect()
     }
 
+    /// The components of which there are snapshots, each with the crate that declares it.
+    pub(super) fn components(&self) -> impl Iterator<Item = (&str, &str)> {
+        let homes = self.homes.iter();
+        homes.map(|(component, krate)| (component.as_str(), krate.as_str()))
+    }
+
+    /// The value of the only item that `at` names in a crate.
+    pub(super) fn value(&self, krate: &str, at: &str) -> Result<String, String> {
+        let found = self.find(krate, at)?;
+        let [found] = found.as_slice() else {
+            return Err(format!("`{at}` of {krate} is ambiguous"));
+        };
+        let value = found.part.value.as_ref();
+        let value = value.ok_or_else(|| format!("{} has no value", found.path))?;
+        Ok(slice(&found.file.source.text, value).to_owned())
+    }
+
     /// The crate that declares `component`.
     pub(super) fn home(&self, component: &str) -> Result<&str, String> {
         let home = self.homes.get(component).map(String::as_str);

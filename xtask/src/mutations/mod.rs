@@ -4,15 +4,18 @@
 //! with what it must say: changes of the format, which it has to find, and changes of the source alone,
 //! over which it has to keep silent.
 
+mod bumps;
 mod cases;
 mod copy;
 mod edit;
 mod files;
+mod readers;
 mod source;
 mod sweep;
 mod table;
 mod verdict;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,7 +28,8 @@ use verdict::{Row, Verdict};
 /// Change the formats in a copy of the workspace, one edit at a time, and see that abi-check says what it
 /// must: every change of a format is found, no other change is flagged.
 ///
-/// The edits are in xtask/mutations/*.toml, each with what must be said of it. With --sweep they are made
+/// The edits are in xtask/mutations/*.toml, each with what must be said of it, and the next version of each
+/// component, made by rule, of which nothing but that may be said. With --sweep they are made
 /// by rule instead, from the sources as they are: each constant of each file that describes a format gets
 /// another value, each two fields change places, each two of one type change names, each need is dropped,
 /// each version raised.
@@ -43,6 +47,9 @@ pub struct Args {
     /// Edits made by rule from the sources, instead of those that are written down.
     #[arg(long, conflicts_with = "quick")]
     sweep: bool,
+    /// Each check of a reader switched off, instead of the edits.
+    #[arg(long, conflicts_with_all = ["quick", "sweep"])]
+    readers: bool,
     /// Name the cases, run none.
     #[arg(long)]
     list: bool,
@@ -62,10 +69,15 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn all(args: &Args) -> Result<bool, String> {
     let root = crate::root();
+    let files = Files::new(root.clone())?;
+    if args.readers {
+        return without_checks(args, &root, &files);
+    }
     let mut cases = if args.sweep {
-        sweep::cases(&Files::new(root.clone())?)?
+        sweep::cases(&files)?
     } else {
-        cases::read(&root.join("xtask/mutations"))?
+        let written = cases::read(&root.join("xtask/mutations"))?;
+        [written, bumps::cases(&files)?].concat()
     };
     cases.retain(|case| !args.quick || case.quick);
     if let Some(text) = &args.only {
@@ -100,13 +112,34 @@ fn all(args: &Args) -> Result<bool, String> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    Ok(show(args, &rows))
+}
+
+/// Each check of a reader off.
+fn without_checks(args: &Args, root: &Path, files: &Files) -> Result<bool, String> {
+    let wanted = args.only.as_deref().unwrap_or_default();
+    if args.list {
+        let checks = readers::checks(files)?;
+        let checks = checks.iter().filter(|check| check.name.contains(wanted));
+        checks.for_each(|check| println!("{}", check.name));
+        return Ok(true);
+    }
+    let copy = Copy::make(root)?;
+    copy.starts_clean()?;
+    let tell = |row: &Row| eprintln!("{}: {}", row.case.name, table::outcome(row));
+    let rows = readers::run(root, &copy, |case| case.has(wanted), tell)?;
+    Ok(show(args, &rows))
+}
+
+/// Prints the table; whether all is as it must be.
+fn show(args: &Args, rows: &[Row]) -> bool {
     let text = match (args.json, args.markdown) {
-        (true, _) => table::json(&rows),
-        (_, true) => table::markdown(&rows),
-        _ => table::human(&rows),
+        (true, _) => table::json(rows),
+        (_, true) => table::markdown(rows),
+        _ => table::human(rows),
     };
     print!("{text}");
-    Ok(rows.iter().all(Row::is_right))
+    rows.iter().all(Row::is_right)
 }
 
 /// Makes the edits of `case`, runs the check, takes the edits back.

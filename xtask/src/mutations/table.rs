@@ -43,6 +43,7 @@ impl Sum {
 pub(super) fn outcome(row: &Row) -> String {
     match (&row.wrong, &row.verdict, row.exit()) {
         (Some(wrong), ..) => format!("WRONG: {wrong}"),
+        _ if row.case.note.is_some() => row.case.note.clone().unwrap_or_default(),
         (None, Verdict::NotCompiled(_), _) => "refused by the compiler".to_owned(),
         (None, _, Some(0)) if row.case.expect.rules.is_empty() => "silent".to_owned(),
         (None, _, Some(3)) => "listed".to_owned(),
@@ -101,6 +102,7 @@ pub(super) fn json(rows: &[Row]) -> String {
                 "exit_code": row.exit(),
                 "right": row.is_right(),
                 "wrong": row.wrong,
+                "findings": row.findings(),
             })
         })
         .collect();

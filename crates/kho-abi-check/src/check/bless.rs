@@ -1,7 +1,7 @@
-//! Writing what is to be written: snapshots of versions that are not history yet, the strings, the
-//! documents.
+//! What `--bless` writes: snapshots of versions that are not history yet, the strings, the documents. All of it,
+//! or nothing where the check still fails with it.
 
-use std::fs;
+use kho_compat::Component;
 
 use super::Check;
 use super::variants::is_label;
@@ -20,6 +20,9 @@ impl Check<'_> {
                 || self.failed.iter().any(|(name, _)| *name == component.name)
             {
                 continue;
+            }
+            if let Some(past) = self.history.past(&series, version) {
+                self.bless_needed(generation, past);
             }
             let path = self.snapshot(&series, version);
             let work = self.history.work(&series, version);
@@ -41,16 +44,12 @@ impl Check<'_> {
                     now
                 }
             };
-            // As insta writes it from the test of its crate.
-            let package = self.packages.get(component.crate_name);
-            let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
-            let source = source.as_deref().unwrap_or("abi-check");
-            self.write(&path, &snapshot::file(source, &text))?;
+            self.write(&path, &snapshot::file(&self.bless_source(component), &text));
         }
         if let Some((path, text)) = self.composites() {
             let file = snapshot::file("abi-check", &text);
             if self.work.read(&path).as_deref() != Some(file.as_str()) {
-                self.write(&path, &file)?;
+                self.write(&path, &file);
             }
         }
         if let Some(path) = &self.project.docs
@@ -59,7 +58,7 @@ impl Check<'_> {
             let updated = docs::update(&text, &self.described);
             let updated = updated.map_err(|error| Error::File(path.clone(), error))?;
             if updated != text {
-                self.write(path, &updated)?;
+                self.write(path, &updated);
             }
         }
         Ok(())
@@ -72,14 +71,16 @@ impl Check<'_> {
         Some((join(&self.project.snapshots, composites::FILE), text))
     }
 
-    fn write(&self, path: &str, text: &str) -> Result<(), Error> {
-        let file = self.project.root.join(path);
-        let error = |error| Error::Write(path.to_owned(), error);
-        if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir).map_err(error)?;
-        }
-        fs::write(&file, text).map_err(error)?;
-        self.written.borrow_mut().push(path.to_owned());
-        Ok(())
+    /// What a snapshot names as its source: the test of the crate, as insta writes it from there.
+    pub(super) fn bless_source(&self, component: &Component) -> String {
+        let package = self.packages.get(component.crate_name);
+        let source = package.map(|package| join(&package.dir, "tests/abi.rs"));
+        source.unwrap_or_else(|| "abi-check".to_owned())
+    }
+
+    /// Has a file be written, if the check passes.
+    pub(super) fn write(&self, path: &str, text: &str) {
+        self.work.put(path, text);
+        self.blessed.borrow_mut().push(path.to_owned());
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use quote::ToTokens;
 
 use super::Check;
+use crate::describe::Described;
 use crate::finding::{Finding, Place};
 use crate::history::{is_experiment, parts};
 use crate::rules::{self, Rule};
@@ -46,6 +47,22 @@ impl Check<'_> {
         }
     }
 
+    /// Components without vectors, where others have some.
+    pub(super) fn unguarded_code(&self) {
+        let has =
+            |one: &&Described| Abi::parse(one.text()).is_some_and(|abi| !abi.vectors.is_empty());
+        let any = self.described.iter().any(|one| has(&one));
+        let whole = self
+            .described
+            .iter()
+            .filter(|one| any && one.variant.is_none());
+        for one in whole.filter(|one| one.is_default() && !has(one)) {
+            let title = format!("{} has no vectors", one.token());
+            let finding = rules::NO_VECTORS.with_mend(one.component.name, title);
+            self.add(finding.at(self.place(one)));
+        }
+    }
+
     /// The comments beside versions.
     pub(super) fn comments(&self) {
         let mut seen = Vec::new();
@@ -80,7 +97,7 @@ impl Check<'_> {
         let whole = self.described.iter().filter(|one| one.variant.is_none());
         let described = whole.map(|one| {
             let number = one.generation.number;
-            (one.is_experiment().then_some(number), one.text())
+            (one.is_experiment().then_some(number), one.source())
         });
         // An experiment need not be linked.
         let work = self.history.work.iter();

@@ -5,6 +5,7 @@ mod bless;
 mod conditional;
 mod format;
 mod kernel;
+mod needed;
 mod past;
 mod raised;
 mod release;
@@ -12,6 +13,8 @@ mod state;
 mod unchanged;
 mod variants;
 mod versions;
+
+pub use needed::describe_released;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -50,20 +53,20 @@ pub fn check(
     project: &Project,
     options: &Options<'_>,
 ) -> Result<Report, Error> {
-    let work = Work {
-        root: project.root.clone(),
-    };
+    let work = Work::new(&project.root);
     let repo = Repo::open(&project.root, options.base.as_deref())?;
     let base = repo.as_ref().and_then(Repo::base);
     let base_packages = base.as_ref().map(|base| packages(base));
     let packages = packages(&work);
     let (all, own) = sorted(components, &packages);
-    let (described, failed) = describe::all(&own, options.vectors);
+    let (mut described, failed) = describe::all(&own, options.vectors);
+    let history = History::read(&work, repo.as_ref(), &project.snapshots);
+    name_as_recorded(&mut described, &history);
     let mut check = Check {
         project,
         options,
         registry: Registry::new(all.iter().copied()),
-        history: History::read(&work, repo.as_ref(), &project.snapshots),
+        history,
         library: Library::new(&work),
         base_library: base.as_ref().map(|base| Library::new(base)),
         repo: repo.as_ref(),
@@ -73,10 +76,10 @@ pub fn check(
         base_packages: base_packages.unwrap_or_default(),
         described,
         failed,
-        all,
+        all: all.clone(),
         own,
         findings: RefCell::default(),
-        written: RefCell::default(),
+        blessed: RefCell::default(),
     };
     if options.bless {
         check.bless()?;
@@ -91,6 +94,7 @@ pub fn check(
     check.conditional();
     check.comments();
     check.vectors();
+    check.unguarded_code();
     check.kernel();
     check.docs();
     check.allow()?;
@@ -99,9 +103,17 @@ pub fn check(
         prefix: check.repo.map_or("", Repo::prefix).to_owned(),
         components: check.own.len(),
         findings: check.findings.into_inner(),
-        written: check.written.into_inner(),
+        written: Vec::new(),
+        withheld: check.blessed.into_inner(),
     };
-    report.sort();
+    if report.passes() {
+        report.written = std::mem::take(&mut report.withheld);
+        report
+            .written
+            .iter()
+            .try_for_each(|path| work.write(path))?;
+    }
+    report.sort(|name| users_last(&all, name));
     Ok(report)
 }
 
@@ -125,7 +137,8 @@ struct Check<'a> {
     /// Vectors that could not be made, with their components' names.
     failed: Vec<(&'static str, FailedVector)>,
     findings: RefCell<Vec<Finding>>,
-    written: RefCell<Vec<String>>,
+    /// Files that are written, if the check passes.
+    blessed: RefCell<Vec<String>>,
 }
 
 impl Check<'_> {
@@ -202,17 +215,47 @@ impl Check<'_> {
     }
 }
 
+/// How many steps of needs a component has below it: what it needs comes before it.
+fn users_last(all: &[&Component], name: &str) -> usize {
+    let (mut steps, mut level) = (0, vec![name]);
+    // Needs may go in a circle.
+    while steps < all.len() {
+        let needed = all.iter().filter(|one| level.contains(&one.name));
+        let needed = needed.flat_map(|one| one.written().listed().map(|(need, _)| need));
+        level = needed.collect();
+        if level.is_empty() {
+            break;
+        }
+        steps += 1;
+    }
+    steps
+}
+
+/// Takes names that are no part of the format from the snapshots.
+fn name_as_recorded(described: &mut [Described], history: &History) {
+    for one in described {
+        let (series, version) = (one.series(), one.version());
+        let past = history.past(&series, version);
+        let recorded = past.map(|past| past.text.as_str());
+        if let Some(recorded) = recorded.or_else(|| history.work(&series, version)) {
+            one.name_as(recorded);
+        }
+    }
+}
+
 /// Checks the generated parts of the project's document alone.
 pub fn check_docs(
     components: impl IntoIterator<Item = &'static Component>,
     project: &Project,
 ) -> Report {
-    let work = Work {
-        root: project.root.clone(),
-    };
+    let work = Work::new(&project.root);
     let packages = packages(&work);
     let (_, own) = sorted(components, &packages);
-    let (described, _) = describe::all(&own, None);
+    let (mut described, _) = describe::all(&own, None);
+    name_as_recorded(
+        &mut described,
+        &History::read(&work, None, &project.snapshots),
+    );
     let mut findings = Vec::from_iter(stale_docs(&work, project, &described));
     for finding in &mut findings {
         finding.severity = Severity::Error;
@@ -223,6 +266,7 @@ pub fn check_docs(
         components: own.len(),
         findings,
         written: Vec::new(),
+        withheld: Vec::new(),
     }
 }
 

@@ -35,7 +35,11 @@ impl Check<'_> {
                     None => newest.all(|one| *version > one),
                 };
                 let off = own.is_some() && is_experiment(text);
-                if !ahead || off || self.history.past(series, *version).is_some() {
+                if !ahead
+                    || off
+                    || self.is_of_risen_needs(series)
+                    || self.history.past(series, *version).is_some()
+                {
                     continue;
                 }
                 let path = self.snapshot(series, *version);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kho_compat::{
-    Compat, Component, Consequence, Listing, Registry, RegistryError, Strings, Token, Writing,
+    Compat, Component, Consequence, Listing, Outcome, Registry, RegistryError, Strings, Token,
+    Writing,
 };
 
 use super::Check;
@@ -176,7 +177,7 @@ impl Check<'_> {
             details.extend(self.refused_by(component, plain));
             let of = carrier.title();
             let (what, consequence) = if plain {
-                let then = Consequence::of(carrier);
+                let then = Consequence::at(component.receiver(), carrier, Outcome::Rejected);
                 let then = format!("a {of} of another version than the receiver's: {then}");
                 ("its own version", then)
             } else {

@@ -19,12 +19,16 @@ use crate::source::Sources;
 impl Check<'_> {
     /// A generation at a version that is history: what it describes has to be what stands there.
     pub(super) fn unchanged(&self, generation: &Described, past: &Past) {
-        let now = generation.beside(&past.text);
-        if past.text == now {
+        let then = self.recorded(generation, &past.text);
+        if self.needs_raised(generation, past) {
+            return;
+        }
+        let now = generation.beside(&then);
+        if then == now {
             return;
         }
         let (component, version) = (generation.component, generation.version());
-        let changes = Changes::of(&past.text, &now);
+        let changes = Changes::of(&then, &now);
         if changes.is_empty() && self.only_guards(generation, &changes.added, &past.text) {
             self.extended(generation, &changes.added, &now);
             return;
@@ -52,7 +56,7 @@ impl Check<'_> {
         let vector = Some(Place::new(snapshot, line));
         // Structs alone have tables.
         let mut structs = changes.structs;
-        let written = "what is written in memory";
+        let written = acted(&changes.behaviour, [&then, &now]);
         let told = [
             (rules::CHANGED_LAYOUT, "the layout", layout),
             (rules::CHANGED_CONSTANT, "a constant", constant),
@@ -194,5 +198,25 @@ impl Check<'_> {
             }
         }
         format!("{undo}; or make it {name}-v{next}: {steps}, then run: {bless}")
+    }
+}
+
+/// What of a component's acts the vectors are about that changed: what it writes, what it reads, or both.
+fn acted(changed: &[Change], descriptions: [&str; 2]) -> &'static str {
+    let abis = descriptions.map(|text| Abi::parse(text).unwrap_or_default());
+    let is_reading = |name: &str| {
+        let vectors = abis.iter().flat_map(|abi| &abi.vectors);
+        let mut lines = vectors
+            .filter(|(of, _)| of == name)
+            .flat_map(|(_, lines)| lines);
+        let says = |line: &String| line.contains(": read") || line.contains("refused: ");
+        name.contains("read") || name.contains("retrieved") || lines.any(says)
+    };
+    let mut names = changed.iter().filter_map(Change::vector).peekable();
+    let reads = names.peek().is_some_and(|first| is_reading(first));
+    match names.find(|name| is_reading(name) != reads) {
+        Some(_) => "what is written and read",
+        None if reads => "what is read",
+        None => "what is written in memory",
     }
 }

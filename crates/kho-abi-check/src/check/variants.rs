@@ -59,7 +59,9 @@ impl Check<'_> {
         for series in self.history.past.keys() {
             let (name, variant) = parts(series);
             let newest = self.history.newest(series);
-            let Some((newest, _)) = newest.filter(|_| !variant.is_empty()) else {
+            let Some((newest, _)) =
+                newest.filter(|_| variant.starts_with('@') && !variant.contains('+'))
+            else {
                 continue;
             };
             for one in self.described.iter().filter(|one| one.series() == name) {

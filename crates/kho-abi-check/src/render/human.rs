@@ -34,6 +34,9 @@ pub(super) fn render(report: &Report, colours: bool) -> String {
     for path in &report.written {
         let _ = writeln!(out, "wrote {path}");
     }
+    for path in &report.withheld {
+        let _ = writeln!(out, "not written, since the check fails: {path}");
+    }
     let mut last = None;
     for finding in &report.findings {
         let repeated = finding.mend.is_some() && last == finding.mend.as_ref();

@@ -20,6 +20,7 @@ pub(super) fn render(report: &Report) -> String {
             "info": report.count(Severity::Info),
         },
         "written": report.written,
+        "withheld": report.withheld,
         "findings": report.findings,
     });
     format!("{document:#}\n")

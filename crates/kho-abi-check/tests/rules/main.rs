@@ -87,15 +87,19 @@ fn pages() -> Result<Text, Failure> {
 }
 
 vectors!("memfd", ["keys" => keys]);
+vectors!("vmalloc", ["an area" => || Ok("an area".into())]);
+vectors!("pci", ["a page" => common::PAGE]);
+vectors!("pcie", ["a page" => common::PAGE]);
 
 /// `vectors` of the memfd instead of those that are linked.
-fn of_memfd(vectors: &'static [Vector]) -> [Vectors; 1] {
-    [Vectors {
-        component: "memfd",
+fn of_memfd(vectors: &'static [Vector]) -> [Vectors; 2] {
+    const AREA: &[Vector] = &[vector("an area", || Ok("an area".into()))];
+    [("memfd", vectors), ("vmalloc", AREA)].map(|(component, vectors)| Vectors {
+        component,
         generation: None,
         variant: None,
         vectors,
-    }]
+    })
 }
 
 const fn vector(name: &'static str, make: fn() -> Result<Text, Failure>) -> Vector {
@@ -150,6 +154,8 @@ fn every_rule_is_tested_and_explained() {
         include_str!("releases.rs"),
         include_str!("source.rs"),
         include_str!("../generations.rs"),
+        include_str!("../names.rs"),
+        include_str!("../needed.rs"),
         include_str!("../upstream.rs"),
         include_str!("../variants.rs")
     );

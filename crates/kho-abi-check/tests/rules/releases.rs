@@ -60,6 +60,7 @@ fn a_version_without_a_change_a_version_back_a_version_skipped() {
     fake.remove("abi-snapshots/memfd/v3.snap");
     let report = fake.bless(&with_grown(4));
     assert!(has(&report, "error version-skipped"));
+    fake.write("abi-snapshots/memfd/v4.snap", "---\n---\nmemfd-v4\n");
     let report = fake.check(&[&MEMFD, &VMALLOC]);
     assert!(has(&report, "error snapshot-orphan"));
     let finding = one(&report, "snapshot-orphan");
@@ -70,6 +71,31 @@ fn a_version_without_a_change_a_version_back_a_version_skipped() {
     fake.remove("abi-snapshots/memfd/v4.snap");
     let report = fake.check(&with(memfd([generation(1)])));
     assert!(has(&report, "error version-went-back"));
+}
+
+#[test]
+fn bless_writes_all_or_nothing() {
+    let fake = project();
+    let next = with_grown(3);
+    let before = fake.git(&["status", "--short"]);
+    // The crate is not released: that is for no snapshot to mend.
+    let report = fake.bless(&next);
+    assert!(has(&report, "error crate-not-released") && !has(&report, "error snapshot-missing"));
+    assert_eq!(report.written, Vec::<String>::new());
+    assert!(
+        report
+            .withheld
+            .contains(&"abi-snapshots/memfd/v3.snap".to_owned())
+    );
+    holds(
+        &report.render(Format::Human),
+        "not written, since the check fails: abi-snapshots/memfd/v3.snap",
+    );
+    assert_eq!(fake.git(&["status", "--short"]), before);
+    fake.release("0.2.0");
+    let after = fake.bless(&next);
+    assert_eq!((after.exit_code(), after.written), (3, report.withheld));
+    assert_eq!(after.withheld, Vec::<String>::new());
 }
 
 #[test]

@@ -92,6 +92,37 @@ fn this_program_answers_and_is_asked() {
     assert_eq!(code(program, &answer, &[]), 0);
 }
 
+/// A program with a field more in vmalloc, and so in memfd, before one without; and back.
+#[test]
+fn a_field_more_in_vmalloc_is_found_before_leaving() {
+    let temp = Temp::new("field");
+    let this = env!("CARGO_BIN_EXE_kho");
+    let answer = Command::new(this)
+        .env("KHO_MANIFEST", "1")
+        .output()
+        .unwrap();
+    let mut newer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    for (name, version) in [("vmalloc", 2), ("memfd", 3)] {
+        let component = &mut newer["components"][name];
+        component["version"] = version.into();
+        component["restores"] = format!(">={}, <{}", version - 1, version + 1).into();
+        component["writes"] = json!([version - 1]);
+    }
+    let newer = temp.file("newer", newer.to_string());
+    assert_eq!(code(this, &newer, &[]), 0);
+    let (code_of, value) = report(&newer, this, &[]);
+    assert_eq!(code_of, 1);
+    for found in ["kho-v4;radix-v1;vmalloc-v2", "memfd-v3;vmalloc-v2"] {
+        assert_eq!(finding(&value, found)["outcome"], "rejected");
+    }
+    said(&value, "memfd-v3 is not restorable there, only memfd-v2");
+    said(
+        &value,
+        "vmalloc-v2 is not restorable there, only vmalloc-v1",
+    );
+    assert_eq!(code(&newer, this, &["--policy", "newest-common"]), 0);
+}
+
 #[test]
 fn plain_strings_stand_for_what_they_need() {
     let temp = Temp::new("stand");
@@ -356,4 +387,65 @@ fn each_string_has_the_finding_of_its_own() {
         place.starts_with("x.ko")
     });
     assert!(of_module.all(|finding| finding["found"] == "x-flb-v1"));
+}
+
+#[test]
+fn the_next_program_is_judged_as_it_judges() {
+    let temp = Temp::new("judges");
+    let side = |block: u32, extra: u32| {
+        let mut file = manifest(json!({
+            "kho": { "version": 4, "carrier": "root" },
+            "block": { "version": block, "restores": format!("<={block}") },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+            "extra": { "version": extra, "optional": true, "carrier": "file-handler" },
+        }));
+        file["dialect"] = json!("composite");
+        file
+    };
+    let with = |mut file: Value, member: &str, value: Value| {
+        file[member] = value;
+        file
+    };
+    let file = |name: &str, file: Value| temp.file(name, file.to_string());
+    let from = file("from", side(1, 1));
+    // Older blocks than its own: by a range, or exactly.
+    let next = file("next", side(2, 1));
+    let exact = with(side(2, 1), "policy", json!("composite-exact"));
+    let exact = file("exact", exact);
+    assert_eq!((code(&from, &next, &[]), code(&from, &exact, &[])), (0, 1));
+    let (_, value) = report(&from, &exact, &[]);
+    assert_eq!(value["verdict"]["policy"], "composite-exact");
+    said(
+        &value,
+        "it judges what it takes over by policy `composite-exact`",
+    );
+    let by = ["--policy", "semver-range"];
+    assert_eq!(code(&from, &exact, &by), 0);
+    // One that is not known here.
+    let own = file("own", with(side(2, 1), "policy", json!("my\u{1b}own")));
+    refused(
+        &from,
+        &own,
+        1,
+        &[
+            "a policy that is not known here",
+            "semver-range",
+            "--policy NAME",
+        ],
+    );
+    assert_eq!(code(&from, &own, &by), 0);
+    // An optional part is lost, and that is no reason to refuse, or it is.
+    let lossy = file("lossy", with(side(1, 2), "degrade", json!(true)));
+    let whole = file("whole", with(side(1, 2), "degrade", json!(false)));
+    assert_eq!((code(&from, &lossy, &[]), code(&from, &whole, &[])), (3, 1));
+    let both = file("both", with(side(1, 1), "degrade", json!(false)));
+    assert_eq!(code(&from, &both, &[]), 0);
+    // A kind of file that it knows and has no handler of, and hands none over of.
+    let mut unhandled = side(1, 1);
+    unhandled["components"]["extra"]["handler"] = json!(false);
+    let unhandled = file("unhandled", unhandled);
+    let (refuses, value) = report(&from, &unhandled, &[]);
+    assert_eq!(refuses, 1);
+    said(&value, "the next program has no handler of such files");
+    assert_eq!(code(&unhandled, &whole, &[]), 0);
 }

@@ -4,7 +4,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::{Found, Needs, Policy, Rule, judge_strings};
-use crate::{Ability, Carrier, Compat, Manifest, Reason, Side, Verdict, Writing};
+use crate::{Ability, Carrier, Compat, Grammar, Manifest, Reason, Side, Verdict, Writing};
 
 /// Every string must be, byte for byte, the one that the receiving side writes in its own dialect: in the
 /// composite one the base token and all that it needs, in alphabetical order. Where the side's dialect is
@@ -49,6 +49,10 @@ impl Rule for CompositeExact {
     fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat> {
         side.own_strings(own, carrier, self.0.strings())
             .unwrap_or_default()
+    }
+
+    fn grammar(&self) -> Grammar {
+        Grammar::Strict
     }
 
     fn check(&self, found: &Found<'_>) -> Result<(), Reason> {

@@ -6,6 +6,7 @@
 //! | [`CompositeExact`] | composite strings | before anything is restored |
 //! | [`CompositeByToken`] | composite strings | before anything is restored |
 //! | [`SemverRange`] | composite strings | before anything is restored |
+//! | [`ComponentCallback`] | composite strings | before anything is restored |
 //! | [`NewestCommon`] | a table of integers, the newest that both sides know | before anything is restored |
 //! | [`CheckAtRestore`] | a table of integers | by each component, when its turn comes |
 //! | [`FeatureMasks`] | masks in place of numbers | before anything is restored |
@@ -18,6 +19,7 @@
 
 use core::fmt;
 
+mod callback;
 mod exact;
 mod global;
 mod judge;
@@ -28,6 +30,7 @@ mod range;
 mod rule;
 mod token;
 
+pub use callback::ComponentCallback;
 pub use exact::CompositeExact;
 pub use global::GlobalVersion;
 pub use judge::judge_strings;
@@ -142,6 +145,7 @@ pub const ALL: &[&(dyn Policy + Sync)] = &[
     &CompositeByToken(Needs::Transitive),
     &CompositeByToken(Needs::Direct),
     &SemverRange,
+    &ComponentCallback,
     &NewestCommon,
     &CheckAtRestore,
     &FeatureMasks,

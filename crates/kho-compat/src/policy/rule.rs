@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Ability, Carrier, Compat, Manifest, ManifestEntry, Reason, Side, Token};
+use crate::{Ability, Carrier, Compat, Grammar, Manifest, ManifestEntry, Reason, Side, Token};
 
 /// What a policy has to say of one string. [`judge_strings`](super::judge_strings) makes a verdict of it: it
 /// judges what no policy can (subtrees, masks, what is optional), and asks the rule about each string whose
@@ -60,6 +60,11 @@ pub trait Rule {
     /// What the component `own` could have written in `carrier` instead: what `side` itself writes, unless
     /// the rule takes more or looks at less.
     fn expected(&self, own: &Ability, carrier: Carrier, side: &Side) -> Vec<Compat>;
+
+    /// How strictly strings are parsed: by default parts stand in any order.
+    fn grammar(&self) -> Grammar {
+        Grammar::Lenient
+    }
 
     /// Checks that what was found can be restored.
     ///

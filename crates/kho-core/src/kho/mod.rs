@@ -164,7 +164,10 @@ impl Kho {
     ///
     /// The side does not know it.
     pub fn compat(&self, name: &str) -> Result<Compat, RegistryError> {
-        self.0.side.compat(name, self.0.writing.strings)
+        let carrier = self.0.side.get(name).and_then(|own| own.carrier);
+        let strings = self.0.writing.strings;
+        let strings = carrier.map_or(strings, |carrier| strings.in_carrier(carrier));
+        self.0.side.compat(name, strings)
     }
 
     /// Announces that the components `names` are in use, and all that they need: the table or the masks
@@ -359,7 +362,9 @@ impl Writes for Kho {
             return Err(RegistryError::NotWritable(token, newest).into());
         }
         let writing = self.writing();
-        let is_said = writing.strings != Strings::Plain || writing.list == Listing::Versions;
+        // A string list is the root's alone.
+        let in_strings = matches!(writing.strings, Strings::Direct | Strings::Transitive);
+        let is_said = in_strings || writing.list == Listing::Versions;
         if self.side().unannounced(name) == Some(version) || is_said {
             return Ok(version);
         }

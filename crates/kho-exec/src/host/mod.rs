@@ -145,6 +145,9 @@ impl Host {
         store: Option<Store>,
         mut marks: Vec<Mark>,
     ) -> Result<Self, StartError> {
+        let table = FdTable::default();
+        let handlers = handlers(&config, &table);
+        handlers.check()?;
         // The format asks for at least one scratch area: the last of the arena's.
         let start = config
             .base
@@ -160,11 +163,10 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
-        let table = FdTable::default();
         Ok(Self {
             arena,
             scratch,
-            handlers: handlers(&config, &table),
+            handlers,
             table,
             generation: 0,
             kexecs: 0,

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process::Command;
 
-use kho_compat::{Registry, Side};
 use kho_core::{Kho, KhoConfig, KhoError};
 use kho_luo::{FileRef, Frozen, Orchestrator};
 
@@ -29,7 +28,7 @@ impl Host {
         }
         let config = KhoConfig::new()
             .writing(self.config.writing)
-            .side(self.written()?)
+            .side(self.config.written().map_err(KhoError::from)?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);
         let kho = Kho::new(self.arena.clone(), &config)?;
@@ -38,19 +37,6 @@ impl Host {
             self.handlers.clone(),
             self.generation,
         )?)
-    }
-
-    /// The versions that this program writes.
-    fn written(&self) -> Result<Side, KhoError> {
-        let side = match (&self.config.side, self.config.registry) {
-            (Some(side), _) => side,
-            (None, Some(registry)) => registry.side(),
-            (None, None) => Registry::linked().map_err(Clone::clone)?.side(),
-        };
-        Ok(match &self.config.next {
-            Some(next) => side.newest_common(next),
-            None => side.clone(),
-        })
     }
 
     /// Hands `files` over as the session `session` to the program `next`: preserves and freezes

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Ability, Component, Generation, Registry, Side};
+use kho_compat::{Ability, Component, Registry, Side};
 use kho_core::{Attached, Kho, KhoConfig, OpenOptions, PreservedFolio};
 use kho_fd::{COMPONENT, NAME};
 use kho_fd::{FdFile, FdHandler, FdTable};
@@ -18,11 +18,11 @@ use rustix::fs::fstat;
 
 use crate::dump::arena;
 use crate::edits::{Refusal, kind};
+use crate::peers::{BLOCK, KHO, LUO};
 
-// What carries descriptors has a history of its own.
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
-static LUO: Component = kho_luo::COMPONENT.generations(&[Generation::new(kho_luo::v5::VERSION)]);
 static FD: Component = COMPONENT;
+/// The version that is written.
+static WRITTEN: LazyLock<[u32; 1]> = LazyLock::new(|| [COMPONENT.major()]);
 
 /// A state that was written, or is said to be somewhere else.
 struct State {
@@ -44,7 +44,7 @@ impl FileHandler for States {
     }
 
     fn writes(&self) -> &[u32] {
-        &[1]
+        &*WRITTEN
     }
 
     fn preserve(&self, kho: &Kho, file: &Arc<State>) -> Result<PreservedFolio, HandlerError> {
@@ -138,8 +138,8 @@ pub(crate) fn states() -> Result<Text, Failure> {
         ),
     ];
 
-    let mut abilities = vec![Ability::new("block", 1)?];
-    for component in [&KHO, &LUO, &FD] {
+    let mut abilities = vec![Ability::new(BLOCK.name, BLOCK.major())?];
+    for component in [*KHO, *LUO, &FD] {
         abilities.push(Ability::try_from(component)?);
     }
     let kho = Kho::new(arena()?, &KhoConfig::new().side(Side::new(abilities)?))?;
@@ -155,7 +155,7 @@ pub(crate) fn states() -> Result<Text, Failure> {
     let (arena, entry) = frozen.hand_over().map_err(|_| "still shared")?;
     let handed = arena.into_handed().map_err(|_| "still shared")?;
 
-    let registry = Registry::new([&KHO, &LUO, &FD])?;
+    let registry = Registry::new([*KHO, *LUO, &FD])?;
     let attached = Attached::open(handed, OpenOptions::new(entry).registry(&registry));
     let attached = attached.map_err(|failed| failed.error)?;
     let numbers: [RawFd; 2] = [7, 9];

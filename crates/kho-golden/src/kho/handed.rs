@@ -5,20 +5,17 @@ use std::fmt::Write as _;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 use kho_abi_check::Failure;
-use kho_compat::{Ability, Component, Features, Generation, Presence, Registry, Side};
+use kho_compat::{Ability, Features, Presence, Registry, Side};
 use kho_core::COMPONENT;
 use kho_core::{Entry, Kho, KhoConfig};
 use kho_mem::{PhysAddr, PhysRange};
 
 use crate::dump::{Dump, arena, number, text};
 use crate::opened::Opened;
+use crate::peers::KHO;
 
 // The format's number, written once more: a dump must not change with the constant.
 pub(crate) const PAGE: usize = 4096;
-
-// What is needed has a history of its own.
-pub(crate) static ROOT: Component =
-    COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
 
 /// A side that knows this crate's components and an owner of a subtree, but not what they really need:
 /// that has versions of its own, and a history of its own.
@@ -86,7 +83,7 @@ pub(crate) fn hand_over(kho: Kho) -> Result<Handed, Failure> {
 impl Handed {
     /// Opens it.
     pub(crate) fn open(&self) -> Result<Opened, Failure> {
-        Opened::new(&self.dump, self.entry, &Registry::new([&ROOT])?)
+        Opened::new(&self.dump, self.entry, &Registry::new([*KHO])?)
     }
 
     /// The root FDT, whose size its header says. What is behind it is 0.

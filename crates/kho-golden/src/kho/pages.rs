@@ -10,8 +10,8 @@ use kho_core::{Entry, Handover, OpenError, OpenOptions};
 use kho_mem::{PageSize, PhysAddr};
 use kho_testkit::{Builder, Built, MemfdSpec};
 
-use super::handed::ROOT;
 use crate::edits::{Refusal, kind};
+use crate::peers::KHO;
 
 pub(crate) fn opened_16k() -> Result<Text, Failure> {
     opened(PageSize::K16)
@@ -50,7 +50,7 @@ fn built(size: PageSize) -> Built {
 
 fn opened(size: PageSize) -> Result<Text, Failure> {
     let built = built(size);
-    let registry = Registry::new([&ROOT])?;
+    let registry = Registry::new([*KHO])?;
     let entry = Entry::new(PhysAddr::new(built.fdt))
         .with_scratch(PhysAddr::new(built.scratch.0), built.scratch.1)
         .with_page_size(size);

@@ -8,9 +8,10 @@ use kho_core::{Entry, Handover, Kho, KhoConfig, OpenError, OpenOptions, RootFdt,
 use kho_mem::{PhysAddr, PhysRange, SliceMem};
 
 use super::fdt::{Fdt, NOP, before, nested};
-use super::handed::{PAGE, ROOT, add, hand_over, kho, with_scratch};
+use super::handed::{PAGE, add, hand_over, kho, with_scratch};
 use crate::dump::{Names, arena};
 use crate::edits::{Reading, Refusal, addr, behind, bytes, kind, word};
+use crate::peers::KHO;
 
 const OUTSIDE: u64 = 0x10_0000_0000;
 
@@ -264,7 +265,7 @@ pub(crate) fn handover() -> Result<Text, Failure> {
         word("preserved-memory-map: outside memory", tracker, OUTSIDE),
         over("preserved memory", root),
     ];
-    let registry = Registry::new([&ROOT])?;
+    let registry = Registry::new([*KHO])?;
     handed.dump.readings(&edits, |mem, names| {
         let handover =
             Handover::open(mem, OpenOptions::new(entry).registry(&registry)).map_err(opened)?;

@@ -2,10 +2,9 @@
 
 use kho_compat::{Carrier, Component, Generation, Registry, RegistryError};
 
+use crate::peers::{BLOCK, KHO};
+
 static LUO: Component = kho_luo::COMPONENT;
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
-static BLOCK: Component =
-    Component::new(kho_block::NAME, &[Generation::new(kho_block::v1::VERSION)]);
 static ALPHA: Component = Component::new("alpha", &[Generation::new(3).needs(&[("part", 2)])])
     .carried_in(Carrier::FileHandler);
 static BETA: Component =
@@ -14,7 +13,7 @@ static PART: Component = Component::new("part", &[Generation::new(2)]);
 
 /// What restores the files of golden vectors.
 pub(crate) fn registry() -> Result<Registry, RegistryError> {
-    Registry::new([&LUO, &KHO, &BLOCK, &ALPHA, &BETA, &PART])
+    Registry::new([&LUO, *KHO, *BLOCK, &ALPHA, &BETA, &PART])
 }
 
 /// The version that the handler of `kind` writes.

@@ -15,6 +15,7 @@ use super::written::{Log, file, hand_over, orchestrator, tail};
 use crate::dump::{Dump, Names};
 use crate::edits::{Edit, Reading, Refusal, addr, behind, bytes, word};
 use crate::opened::Opened;
+use crate::peers::block_header;
 
 /// A handed LUO: its header, and where things lie.
 struct Handed {
@@ -217,9 +218,10 @@ pub(crate) fn composite() -> Result<Text, Failure> {
 pub(crate) fn sessions() -> Result<Text, Failure> {
     let handed = written(Writing::PLAIN)?;
     let block = handed.sessions;
-    let session = |number: u64| behind(block, 16 + 80 * number);
+    let session = |number: u64| behind(block, block_header() + 80 * number);
     let files = PhysAddr::new(handed.dump.word(behind(session(0), 64))?);
-    let (first, second) = (behind(files, 16), behind(files, 16 + 64));
+    let first = behind(files, block_header());
+    let second = behind(first, 64);
     let name = |title: &str, text: &[u8]| bytes(format!("name: {title}"), session(0), text);
     let mut edits = Vec::from([
         name("empty", &[0; 64]),

@@ -15,6 +15,7 @@ use kho_mem::PhysAddr;
 
 use super::peers::version_of;
 use crate::dump::{Dump, arena, number};
+use crate::peers::{BLOCK, block_header};
 
 const PAGE: usize = 4096;
 
@@ -139,7 +140,7 @@ impl FlbHandler for Object {
     fn finish(&self, _: &mut Attached, _: u64, _: Option<Arc<()>>) {}
 }
 
-/// LUO, the blocks of version 1 that it needs, and two kinds of files.
+/// LUO, the blocks that it needs, and two kinds of files.
 pub(crate) fn side() -> Result<Side, Failure> {
     let mut kho = Ability::try_from(&kho_core::COMPONENT)?;
     kho.needs.clear();
@@ -150,7 +151,10 @@ pub(crate) fn side() -> Result<Side, Failure> {
     beta.carrier = Some(Carrier::FileHandler);
     let mut any = Ability::new("any", 1)?;
     any.carrier = Some(Carrier::FileHandler);
-    let (block, part) = (Ability::new(kho_block::NAME, 1)?, Ability::new("part", 2)?);
+    let (block, part) = (
+        Ability::new(BLOCK.name, BLOCK.major())?,
+        Ability::new("part", 2)?,
+    );
     let luo = Ability::try_from(&COMPONENT)?;
     Ok(Side::new([kho, luo, alpha, beta, any, block, part])?)
 }
@@ -171,10 +175,12 @@ pub(crate) fn orchestrator(dialect: Writing, log: &Log) -> Result<Orchestrator, 
         .with(files("alpha"))
         // Never its turn.
         .with(files("any"))
-        .with_flb("alpha", object("of-alpha-v1", 0x1111))
-        .with_flb("gamma", object("of-no-file-v1", 0x2222))
-        .with_flb("beta", object("of-both-v2", 0x3333_4444_5555_6666))
-        .with_flb("alpha", object("of-both-v2", 0));
+        .with_flb(["alpha"], object("of-alpha-v1", 0x1111))
+        .with_flb(["gamma"], object("of-no-file-v1", 0x2222))
+        .with_flb(
+            ["alpha", "beta"],
+            object("of-both-v2", 0x3333_4444_5555_6666),
+        );
     let kho = Kho::new(arena()?, &KhoConfig::new().writing(dialect).side(side()?))?;
     Ok(Orchestrator::new(kho, handlers, 4)?)
 }
@@ -238,7 +244,7 @@ pub(crate) fn sessions() -> Result<Text, Failure> {
     dump.bytes(SUBTREE, header);
     dump.memory("sessions", sessions, PAGE)?;
     for entry in 0..3 {
-        let at = sessions.get() + 16 + 80 * entry + 64;
+        let at = sessions.get() + block_header() + 80 * entry + 64;
         let files = PhysAddr::new(dump.word(PhysAddr::new(at))?);
         if !files.is_null() {
             dump.memory("files", files, PAGE)?;
@@ -263,16 +269,16 @@ pub(crate) fn blocks() -> Result<Text, Failure> {
     }
     let (header, _, mut dump) = hand_over(orchestrator, sessions)?;
     let (sessions, _) = tail(&header);
-    let files = PhysAddr::new(dump.word(PhysAddr::new(sessions.get() + 80))?);
+    let files = PhysAddr::new(dump.word(PhysAddr::new(sessions.get() + block_header() + 64))?);
     for at in dump.chain(sessions)? {
         let count = dump.word(PhysAddr::new(at.get() + 8))?;
-        let name = dump.read(PhysAddr::new(at.get() + 16), 64)?;
+        let name = dump.read(PhysAddr::new(at.get() + block_header()), 64)?;
         let name = crate::dump::text(&name);
         dump.line(format!("sessions: {count} from {name} on"));
     }
     for at in dump.chain(files)? {
         let count = dump.word(PhysAddr::new(at.get() + 8))?;
-        let token = dump.word(PhysAddr::new(at.get() + 16 + 56))?;
+        let token = dump.word(PhysAddr::new(at.get() + block_header() + 56))?;
         dump.line(format!("files: {count} from token {token} on"));
     }
     Ok(dump.finish().into())
@@ -327,7 +333,7 @@ pub(crate) fn unfrozen() -> Result<Text, Failure> {
     dump.bytes("thawed", after);
     dump.bytes("frozen", again);
     // Nothing twice.
-    let files = PhysAddr::new(dump.word(PhysAddr::new(sessions.get() + 80))?);
+    let files = PhysAddr::new(dump.word(PhysAddr::new(sessions.get() + block_header() + 64))?);
     for (what, at) in [("sessions", sessions), ("files", files), ("FLBs", flbs)] {
         dump.memory(what, at, 16)?;
     }

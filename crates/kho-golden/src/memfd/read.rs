@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::{Admitted, Component, Generation, Manifest, Registry, policy};
+use kho_compat::{Admitted, Component, Manifest, Registry, policy};
 use kho_core::{Kho, KhoConfig};
 use kho_luo::{Handlers, Luo, Orchestrator, Session};
 use kho_mem::{Arena, PhysAddr};
@@ -13,6 +13,7 @@ use super::written::zeros;
 use crate::dump::{Dump, Names, arena};
 use crate::edits::{Edit, Reading, Refusal, addr, behind, bytes, kind, word};
 use crate::opened::Opened;
+use crate::peers::{BLOCK, KHO, VMALLOC};
 
 const PAGE: u64 = 4096;
 /// Where the state's address stands in a file's entry.
@@ -30,15 +31,8 @@ const LIST_FLAGS: u64 = 44;
 const DIRTY: u64 = 1 << 52;
 const UPTODATE: u64 = 1 << 53;
 
-static KHO: Component = kho_core::COMPONENT.generations(&[Generation::new(kho_core::v4::VERSION)]);
 static LUO: Component = kho_luo::COMPONENT;
-static BLOCK: Component =
-    Component::new(kho_block::NAME, &[Generation::new(kho_block::v1::VERSION)]);
 static MEMFD: Component = kho_memfd::COMPONENT;
-static VMALLOC: Component = Component::new(
-    kho_vmalloc::NAME,
-    &[Generation::new(kho_vmalloc::v1::VERSION)],
-);
 
 /// A handed file, of a session: its state, the first page of its list, and where the state's address is.
 struct Handed {
@@ -53,7 +47,7 @@ struct Handed {
 
 impl Handed {
     fn new(make: impl FnOnce(&MemFile, &Arena) -> Result<(), Failure>) -> Result<Self, Failure> {
-        let registry = Registry::new([&KHO, &LUO, &BLOCK, &MEMFD, &VMALLOC])?;
+        let registry = Registry::new([*KHO, &LUO, *BLOCK, &MEMFD, *VMALLOC])?;
         let config = KhoConfig::new().side(registry.side().clone());
         let kho = Kho::new(arena()?, &config)?;
         let file = MemFile::new(kho.arena());

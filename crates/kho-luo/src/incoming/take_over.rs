@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, NotAdmitted, Registry};
+use kho_compat::{Admitted, Announced, Carrier, Compat, Grammar, NotAdmitted, Registry};
 use kho_core::{Attached, Failed, Handover, Metadata};
 use kho_radix::Claims;
 
@@ -39,7 +39,7 @@ fn kinds(
     let kind = |handler: &crate::Handler| {
         let compatible = &handler.compatible;
         let announced = announced.in_string(compatible);
-        let base = Compat::parse(compatible).ok();
+        let base = Compat::parse_as(compatible, Grammar::Lenient).ok();
         let name = base.as_ref().map_or("", |compat| compat.base().name());
         let need = losses.need(name, side);
         let is_lost = losses.get(Carrier::FileHandler, compatible).is_some();
@@ -85,6 +85,7 @@ fn check(
         policy,
         degrade,
     } = *options;
+    handlers.check()?;
     let mut reading = handover.reading()?;
     let (manifest, luo) = survey(handover, &mut reading, registry)?;
     let admitted = registry.admit(policy, manifest)?;
@@ -122,7 +123,7 @@ impl Incoming {
     /// # Errors
     ///
     /// It is damaged, rejected, has files of a kind that none of `handlers` makes, or parts that are
-    /// optional and would be lost. The handover comes back as it was.
+    /// optional and would be lost; or two of `handlers` have one component, or two FLBs one name. The handover comes back as it was.
     pub fn take_over<'r>(
         attached: Attached,
         handlers: Handlers,
