@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anstream::{AutoStream, ColorChoice};
 use kho_abi_check::{Format, Options, Project, kernel, rules};
-use kho_golden::components;
+use kho_golden::{INTERFACES, components};
 
 use crate::{exit, root};
 
@@ -67,7 +67,8 @@ fn check(args: &Args) -> Result<u8, String> {
     let registry = components();
     if args.check_docs {
         let registry = registry.map_err(|error| error.to_string())?;
-        let report = kho_abi_check::check_docs(registry.components(), &project());
+        let all = registry.components().chain(&INTERFACES);
+        let report = kho_abi_check::check_docs(all, &project());
         print!("{}", report.render(args.format));
         return Ok(report.exit_code());
     }

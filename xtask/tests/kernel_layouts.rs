@@ -18,6 +18,7 @@ fn layouts() -> Vec<Layout> {
     let mut layouts: Vec<Layout> = kho_golden::components()
         .unwrap()
         .components()
+        .chain(&kho_golden::INTERFACES)
         .flat_map(|c| c.written().all_layouts())
         .collect();
     layouts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -47,10 +48,57 @@ fn every_struct_is_the_kernels() {
     }
     compared.sort();
     let expected = "kho_block_header_ser kho_data kho_kexec_metadata kho_radix_leaf kho_radix_node \
-                    kho_scratch kho_vmalloc kho_vmalloc_chunk kho_vmalloc_hdr luo_file_ser \
+                    kho_scratch kho_vmalloc kho_vmalloc_chunk kho_vmalloc_hdr \
+                    liveupdate_ioctl_create_session liveupdate_ioctl_retrieve_session \
+                    liveupdate_session_finish liveupdate_session_get_name \
+                    liveupdate_session_preserve_fd liveupdate_session_retrieve_fd luo_file_ser \
                     luo_file_set_ser luo_flb_header_ser luo_flb_ser luo_ser luo_session_ser \
                     memfd_luo_folio_ser memfd_luo_ser setup_data";
     assert_eq!(compared.join(" "), expected);
+}
+
+/// What the kernel's header says of its ioctls: tests/facts/uapi.c printed it.
+#[test]
+fn every_ioctl_is_the_kernels() {
+    use liveupdate::abi;
+
+    let path = root().join("tests/facts/linux-7.3.4-uapi.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let uapi: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let numbers = [
+        ("LIVEUPDATE_IOCTL_TYPE", abi::TYPE.into()),
+        (
+            "LIVEUPDATE_SESSION_NAME_LENGTH",
+            abi::SESSION_NAME_LEN as u32,
+        ),
+        ("LIVEUPDATE_IOCTL_CREATE_SESSION", abi::CREATE_SESSION),
+        ("LIVEUPDATE_IOCTL_RETRIEVE_SESSION", abi::RETRIEVE_SESSION),
+        ("LIVEUPDATE_SESSION_PRESERVE_FD", abi::PRESERVE_FD),
+        ("LIVEUPDATE_SESSION_RETRIEVE_FD", abi::RETRIEVE_FD),
+        ("LIVEUPDATE_SESSION_FINISH", abi::FINISH),
+        ("LIVEUPDATE_SESSION_GET_NAME", abi::GET_NAME),
+    ];
+    let theirs = uapi["numbers"].as_object().unwrap();
+    assert_eq!(theirs.len(), numbers.len());
+    for (name, ours) in numbers {
+        assert_eq!(theirs[name], ours, "{name}");
+    }
+    let header = KernelTypes::parse(&uapi["structs"].to_string()).unwrap();
+    let layouts = kho_golden::IOCTLS.written().all_layouts();
+    assert_eq!(layouts.len(), header.names().count());
+    for layout in layouts {
+        assert_eq!(
+            compare(&layout, &header),
+            Some(Vec::new()),
+            "{}",
+            layout.name
+        );
+    }
+    // The header and the debug information of one kernel say the same.
+    let debug: serde_json::Value = serde_json::from_str(&facts()).unwrap();
+    for (name, of_header) in uapi["structs"].as_object().unwrap() {
+        assert_eq!(&debug[name], of_header, "{name}");
+    }
 }
 
 /// The comparison can fail: each number of the facts, changed by one, is told.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use kho_compat::{Component, Listing, Registry, RegistryError, Versions, Writing};
+use kho_compat::{Component, Listing, Registry, RegistryError, Strings, Versions, Writing};
 
 /// The file, in the directory of the snapshots.
 pub(crate) const FILE: &str = "composites.snap";
@@ -32,9 +32,18 @@ pub(crate) fn describe(
         if !writes.is_empty() {
             line("writes", &writes.join(", "));
         }
+        if component.interface {
+            line("interface", "between programs");
+            out.push('\n');
+            continue;
+        }
         let optional = component.presence == kho_compat::Presence::Optional;
         line("presence", if optional { "optional" } else { "mandatory" });
-        for writing in Writing::ALL {
+        // A string list has the tokens of the composite.
+        for writing in Writing::ALL
+            .into_iter()
+            .filter(|all| all.strings != Strings::List)
+        {
             let value = match writing.list {
                 Listing::None => {
                     let compat = registry.compat(component.name, writing.strings)?;

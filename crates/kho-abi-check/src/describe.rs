@@ -63,6 +63,9 @@ pub(crate) struct Described {
     source: String,
 }
 
+/// The line of a head that says that it is no part of a handover.
+const INTERFACE: &str = "interface";
+
 /// Lines of a head that are the component's, whatever the generation.
 const SHARED: [&str; 4] = ["subtree", "carrier", "string field", "features"];
 
@@ -146,7 +149,12 @@ fn abi(
     vectors: Option<&[Vectors]>,
 ) -> (Abi, Vec<FailedVector>) {
     let number = generation.number;
-    let mut head = vec![("needs", needs(generation))];
+    let mut head = Vec::new();
+    if component.interface {
+        head.push((INTERFACE, "between programs".to_owned()));
+    } else {
+        head.push(("needs", needs(generation)));
+    }
     let mut line = |key, value: Option<String>| head.extend(value.map(|value| (key, value)));
     line("subtree", component.subtree.map(str::to_owned));
     line("carrier", component.carrier.map(|one| one.id().to_owned()));
@@ -154,11 +162,16 @@ fn abi(
         "string field",
         component.field.map(|n| format!("{n} bytes")),
     );
-    line("features", Some(component.features.to_string()));
+    line(
+        "features",
+        (!component.interface).then(|| component.features.to_string()),
+    );
     let is_experiment = generation.role == Role::Experimental;
     line(ROLE, is_experiment.then(|| EXPERIMENT.to_owned()));
     let head = head.into_iter().map(|(key, value)| (key.to_owned(), value));
-    let constants = generation.constants.iter().map(|constant| pair(constant()));
+    let members = generation.members.iter().flat_map(|members| members());
+    let constants = generation.constants.iter().map(|constant| constant());
+    let constants = constants.chain(members).map(pair);
     let mut abi = Abi {
         token: Version::new(number, generation.minor).token(component.name),
         head: head.collect(),

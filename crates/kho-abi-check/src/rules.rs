@@ -210,6 +210,10 @@ rules! {
         "A public constant of an abi module stands in no snapshot.",
         "It can change without anybody being told.",
         "List it in the constants of its component or struct; or keep it elsewhere, if it is no part of the format.";
+    BUILD_OPTION = "build-option", Error,
+        "A field, struct, constant or module of a format depends on a build option: `#[cfg]`, `#[cfg_attr]` with a layout, `cfg!`.",
+        "Each build has a format of its own under one version, and the check sees that of its own build alone.",
+        "Take the condition away, so that every build has the same; or list what differs as a generation with `Generation::experimental`, its module behind the same condition. What differs by page size is a `Variant`.";
     SOURCE_UNREAD = "source-unread", Error,
         "A source file could not be read as Rust.",
         "The rules about source would pass over it in silence.",

@@ -118,9 +118,7 @@ impl Format {
     ///
     /// One that is not known here.
     pub fn announced(announced: &Announced) -> Result<Self, NotAdmitted> {
-        let version = announced.version_of(COMPONENT.name);
-        let version = version.unwrap_or_else(|| COMPONENT.unannounced());
-        NotAdmitted::unless_known(&COMPONENT, version).map(Self::of_generation)
+        announced.generation_of(&COMPONENT).map(Self::of_generation)
     }
 
     /// The format of a generation of this crate.

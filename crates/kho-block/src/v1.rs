@@ -11,7 +11,21 @@ pub const VERSION: u32 = 1;
 /// Bytes in a block.
 pub const BLOCK_SIZE: usize = PAGE_SIZE;
 
-/// Blocks in a set, at most.
+/// Blocks in a set, at most: 40,960,000 bytes. A block holds 127 entries of 32 bytes, so that a set holds 1,270,000 of
+/// them; 630,000 of 64 bytes (the files of a session), 510,000 of 80 (the sessions).
+///
+/// Nothing in the layout needs it. It bounds what a chain that goes on and on costs its reader: both sides stop there, a
+/// writer with an error, a reader with damage. So it is a part of the format: a writer with a larger one makes sets that
+/// readers of this version refuse.
+///
+/// ```
+/// use kho_block::v1::{BLOCK_SIZE, MAX_BLOCKS, count_per_block};
+///
+/// assert_eq!(MAX_BLOCKS * BLOCK_SIZE, 40_960_000);
+/// assert_eq!(MAX_BLOCKS * count_per_block(32), 1_270_000);
+/// assert_eq!(MAX_BLOCKS * count_per_block(64), 630_000);
+/// assert_eq!(MAX_BLOCKS * count_per_block(80), 510_000);
+/// ```
 pub const MAX_BLOCKS: usize = 10_000;
 
 /// The header of a block.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
-use kho_mem::{Broken, PhysAddr};
+use kho_mem::{Broken, Errno, PhysAddr};
 use kho_radix::{PreservedFolio, Preserver, TrackerError};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -48,11 +48,24 @@ pub enum BlockError {
     Broken(#[from] Broken),
 }
 
+impl BlockError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::TooMany { .. } | Self::Full { .. } => Errno::ENOSPC,
+            Self::Entry { .. } => Errno::EINVAL,
+            Self::Tracker(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
+}
+
 /// A set of entries of type `T` that is being made for the next kernel.
 ///
 /// Capacity and entries are two things: [`grow`](Self::grow) allocates and preserves blocks,
 /// [`reserve_entry`](Self::reserve_entry) takes the next entry in them and can not fail for want of
-/// memory. What the blocks say is at any time what the entries are: blocks without entries are not
+/// memory. `&mut` is the lock: a kernel asks whoever grows or fills a set to hold one. What the blocks say is at any time what the entries are: blocks without entries are not
 /// linked. It is never read back through: a set that was handed over is a
 /// [`BlockSet`](crate::BlockSet).
 ///

@@ -284,7 +284,7 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
     let notable = verdict
         .findings
         .iter()
-        .filter(|finding| finding.outcome != Outcome::Restorable);
+        .filter(|finding| finding.outcome != Outcome::Restorable || finding.note.is_some());
     let all = notable.clone().count();
     for finding in notable.take(shown) {
         let (style, word) = outcome(finding.outcome);
@@ -293,6 +293,9 @@ fn verdict(out: &mut dyn Write, verdict: &Verdict, shown: usize) -> io::Result<(
         write!(out, "  {style}{word}{style:#}  {title} `{entry}`")?;
         if let Some(reason) = &finding.reason {
             write!(out, ": {}", reason.view(View::Here))?;
+        }
+        if let Some(note) = &finding.note {
+            write!(out, " ({note})")?;
         }
         writeln!(out)?;
         if matches!(finding.outcome, Outcome::Rejected | Outcome::Lost) {

@@ -54,7 +54,7 @@ Examples:
   kho lab run linux --policy semver-range,newest-common
   kho lab run my-history.toml --out report")]
 pub(crate) struct LabRunArgs {
-    /// A history file, or the name of a built-in history.
+    /// The name of a built-in history, or a history file (./NAME where it has such a name).
     history: PathBuf,
     /// Policies by name, separated by commas, or `all`.
     #[arg(long, value_name = "P", value_delimiter = ',', default_value = "all")]
@@ -82,7 +82,7 @@ Examples:
   kho lab plan transition --from 1 --to 4
   kho lab plan linux --from 6.16 --to 7.3 --policy all")]
 pub(crate) struct LabPlanArgs {
-    /// A history file, or the name of a built-in history.
+    /// The name of a built-in history, or a history file (./NAME where it has such a name).
     history: PathBuf,
     /// The release that runs.
     #[arg(long, value_name = "RELEASE")]
@@ -142,16 +142,17 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     ])
 }
 
-/// The history that `path` names: a file, else a built-in one.
+/// The history that `path` names: a built-in one, else a file. A built-in name is one whatever lies in the
+/// directory: a kernel's sources are called `linux`.
 fn open(path: &Path) -> Result<History, Failure> {
     let histories = own::histories();
     let known = || {
         let names: Vec<_> = histories.iter().map(|(name, _)| *name).collect();
         format!("a history file, or one of {}", names.join(", "))
     };
-    let named = histories.iter().find(|(name, _)| Path::new(name) == path);
+    let named = histories.iter().find(|(name, _)| path.as_os_str() == *name);
     let text = match (named, path.metadata()) {
-        (Some((_, text)), Err(_)) => (*text).to_owned(),
+        (Some((_, text)), _) => (*text).to_owned(),
         (_, Ok(metadata)) if !metadata.is_file() => {
             return Err(Failure::Input(vec![
                 ("error", format!("{} is no file", path.display())),
@@ -180,7 +181,7 @@ fn open(path: &Path) -> Result<History, Failure> {
 /// The policies that `names` name.
 fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
     if names.iter().any(|name| name == "all") {
-        return Ok(own::policies().into_iter().map(|one| one as _).collect());
+        return Ok(own::policies().iter().map(|one| *one as _).collect());
     }
     let find = |name: &String| match own::policy(name) {
         Ok(policy) => Ok(policy as &dyn Policy),

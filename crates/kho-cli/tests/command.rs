@@ -292,6 +292,59 @@ fn composite_strings_are_recognised() {
 }
 
 #[test]
+fn strings_in_another_order_are_taken_and_told() {
+    let mut b = Builder::new();
+    b.root_compatible = "kho-v4;vmalloc-v1;radix-v1".into();
+    b.luo_compatible = "luo-v5;block-v1;block-v1".into();
+    let data = b.memfd(&MemfdSpec::new(vec![5; 9000]));
+    b.session(
+        b"s",
+        &[Builder::file("memfd-v2;vmalloc-v1;memfd-v2", data, 1)],
+    );
+    let temp = Temp::new("order");
+    let image = temp.file("image", b.finish().mem.to_elf());
+    let report = inspect(&[&image]);
+    assert_eq!(report["verdict"]["decision"], "accept");
+    let findings = report["verdict"]["findings"].as_array().unwrap().iter();
+    let notes: Vec<_> = findings
+        .filter_map(|finding| finding["note"].as_str())
+        .collect();
+    assert_eq!(
+        notes,
+        [
+            "byte 18: `radix` is out of alphabetical order",
+            "byte 16: `block` is listed twice",
+            "byte 20: `memfd` is listed twice",
+        ]
+    );
+    let human = text(&kho(&["inspect", &image]).stdout);
+    let line = "restorable  root FDT `kho-v4;vmalloc-v1;radix-v1` (byte 18: ";
+    assert!(human.contains(line), "{human}");
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let file = std::fs::read(temp.path("out/s/0000000000000001.bin")).unwrap();
+    assert_eq!(file, vec![5; 9000]);
+    // Left for this program it is the same, and said; who compares whole strings refuses it.
+    let program = env!("CARGO_BIN_EXE_kho");
+    let output = kho(&["preflight", "--from", &image, "--to", program]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let told = "note: root FDT `kho-v4;vmalloc-v1;radix-v1`: byte 18: ";
+    assert!(
+        text(&output.stdout).contains(told),
+        "{}",
+        text(&output.stdout)
+    );
+    let exact = ["--policy", "composite-exact"];
+    let output = kho(&[
+        &["preflight", "--from", &image, "--to", program][..],
+        &exact,
+    ]
+    .concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("out of alphabetical order"));
+}
+
+#[test]
 fn what_is_unknown_is_left_alone_and_what_is_of_another_version_lost() {
     let mut b = Builder::new();
     b.metadata(2, "9.9", 1);
@@ -349,11 +402,18 @@ fn a_refusal_is_told_to_programs_too() {
     assert_eq!(rejected["found"], "luo-v6");
     assert_eq!(rejected["expected"], "luo-v5");
     assert!(rejected["consequence"].as_str().unwrap().contains("panic"));
-    // Inspect shows it, with the same exit code.
-    let output = kho(&["inspect", &image]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).contains("verdict: reject"));
-    assert!(text(&output.stderr).contains("luo-v6"));
+    // What programs alone take over no kernel fails at.
+    let mut b = Builder::new();
+    let page = b.blob(&[1; 64]);
+    b.session(b"s", &[Builder::file("fd-v2", page, 1)]);
+    let image = temp.file("fd", b.finish().mem.to_elf());
+    let output = kho(&["restore", &image, "--out", &temp.path("out")]);
+    let told = "consequence  a program refuses the handover, and hands all of it back";
+    assert!(
+        text(&output.stderr).contains(told),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -470,4 +530,57 @@ fn versions_beside_the_strings_are_read_and_judged() {
         &|b| b.list("features", "luo", &[0; 32]),
         &["damaged", "32 bytes", "24 bytes"],
     );
+}
+
+#[test]
+fn each_v_of_three_says_more() {
+    let temp = Temp::new("verbose");
+    let image = temp.file("image", built(0).0.mem.to_elf());
+    // A file of a kind that nobody here knows: refused, and warned of where that is asked for.
+    let mut b = Builder::new();
+    b.session(b"s", &[Builder::file("mystery-v1", 0, 1)]);
+    let other = temp.file("other", b.finish().mem.to_elf());
+    let out = temp.path("out");
+    for (args, code, spans) in [
+        (vec!["inspect", &image], 0, &["survey", "judge"][..]),
+        (
+            vec!["restore", &image, "--out", &out, "--force"],
+            0,
+            &["survey", "judge", "restore"],
+        ),
+        (
+            vec!["preflight", "--from", &image, "--to", &image],
+            0,
+            &["judge"],
+        ),
+    ] {
+        let mut before = 0;
+        for (flag, level) in [
+            ("-q", ""),
+            ("-v", "INFO"),
+            ("-vv", "DEBUG"),
+            ("-vvv", "TRACE"),
+        ] {
+            let more = (flag != "-q").then_some(flag);
+            let args: Vec<&str> = args.iter().copied().chain(more).collect();
+            let output = kho(&args);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{said}");
+            let lines = said.lines().count();
+            match level {
+                "" => assert_eq!(said, "", "{args:?}"),
+                level => {
+                    assert!(lines > before, "{args:?}: {said}");
+                    has(&said, level);
+                    spans.iter().for_each(|span| has(&said, span));
+                }
+            }
+            before = lines;
+        }
+    }
+    let quiet = text(&kho(&["restore", &other, "--out", &out]).stderr);
+    assert!(!quiet.contains("WARN"), "{quiet}");
+    let told = text(&kho(&["restore", &other, "--out", &out, "-v"]).stderr);
+    has(&told, "WARN");
+    has(&told, "mystery-v1");
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use common::{has, kho, text};
 use kho_compat::{Component, Layout, Registry, TypeName};
@@ -51,6 +52,32 @@ fn every_built_in_history_is_run_and_reported() {
             assert!(!page.contains(outside), "{outside}");
         }
     }
+}
+
+#[test]
+fn a_built_in_name_is_one_whatever_lies_in_the_directory() {
+    let temp = TempDir::new().unwrap();
+    let run = |history: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kho"));
+        command.args(["lab", "run", history, "--json"]);
+        command.current_dir(temp.path()).output().unwrap()
+    };
+    let title = |history: &str| {
+        let output = run(history);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+        value["title"].as_str().unwrap().to_owned()
+    };
+    let own = History::parse(builtin("linux").unwrap()).unwrap().title;
+    // A kernel's sources, or a file of one's own.
+    std::fs::create_dir(temp.path().join("linux")).unwrap();
+    assert_eq!(title("linux"), own);
+    has(&text(&run("./linux").stderr), "./linux is no file");
+    std::fs::remove_dir(temp.path().join("linux")).unwrap();
+    let (_, other) = BUILTIN.iter().find(|(name, _)| *name != "linux").unwrap();
+    std::fs::write(temp.path().join("linux"), other).unwrap();
+    assert_eq!(title("linux"), own);
+    assert_ne!(title("./linux"), own);
 }
 
 #[test]

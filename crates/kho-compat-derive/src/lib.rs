@@ -1,4 +1,6 @@
-//! `#[derive(AbiLayout)]`: see `kho-compat`, which re-exports it and documents it.
+//! `#[derive(AbiLayout)]` and `#[derive(AbiMembers)]`: see `kho-compat`, which re-exports and documents them.
+
+mod members;
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
@@ -22,6 +24,19 @@ use syn::{Data, DeriveInput, Error, Fields, Ident, LitInt, LitStr, Path, Token, 
 pub fn derive_abi_layout(input: TokenStream) -> TokenStream {
     let input = syn::parse_macro_input!(input as DeriveInput);
     expand(&input)
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
+}
+
+/// Describes a struct or an enum that serde writes as JSON: its members and their types.
+///
+/// It reads serde's attributes. Those that it does not know are errors, since what they do would stand in no
+/// snapshot: it knows `deny_unknown_fields` and `untagged` of a type, and `default`, `rename`, `skip` and
+/// `skip_serializing_if` of a field or variant.
+#[proc_macro_derive(AbiMembers, attributes(serde))]
+pub fn derive_abi_members(input: TokenStream) -> TokenStream {
+    let input = syn::parse_macro_input!(input as DeriveInput);
+    members::expand(&input)
         .unwrap_or_else(Error::into_compile_error)
         .into()
 }

@@ -1,7 +1,7 @@
 //! Compat strings: tokens and composites.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
-//! order, each once, joined by `;`.
+//! order, each once, joined by `;`, or the strings of a device tree's list, shown with `, ` between. So it is written; a reader may take other orders ([`Grammar`]).
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -103,6 +103,10 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
             kind: GrammarErrorKind::BadNameChar(first),
         });
     }
+    if let Some(dash) = dash_form(name) {
+        let (at, kind) = (at + dash, GrammarErrorKind::DashForm);
+        return Err(GrammarError { at, kind });
+    }
     let bad = name
         .char_indices()
         .find(|(_, c)| !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')));
@@ -113,6 +117,27 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Where a name goes on after `-v` and digits: with another token, in the form of the first drafts.
+fn dash_form(name: &str) -> Option<usize> {
+    let mut versions = name.match_indices("-v");
+    versions.find_map(|(at, v)| {
+        let (_, rest) = name.split_at(at + v.len());
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let dash = rest.as_bytes().get(digits) == Some(&b'-');
+        (digits > 0 && dash).then_some(at + v.len() + digits)
+    })
+}
+
+/// How strictly a compat string is parsed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Grammar {
+    /// As strings are written: parts in alphabetical order, each once.
+    #[default]
+    Strict,
+    /// Parts in any order, and a token as often as it likes. Two versions of one component are refused.
+    Lenient,
 }
 
 /// A compat string: a base token and, in a composite, what it needs.
@@ -130,12 +155,20 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
 pub struct Compat {
     base: Token,
     parts: Vec<Token>,
+    // Whether the tokens are strings of a list.
+    list: bool,
 }
+
+/// What stands between the tokens of a composite.
+pub(crate) const COMPOSITE: &str = ";";
 
 /// Bytes that a compat string may take anywhere, NUL included: what carries one is a page at most.
 const MAX_FIELD: usize = 4096;
 
 impl Compat {
+    /// What stands between the strings of a [list](Strings::List) where it is shown: no token has it.
+    pub const BETWEEN_STRINGS: &str = ", ";
+
     /// The string of `base` and `parts`, which are sorted and kept once each.
     ///
     /// # Errors
@@ -144,7 +177,8 @@ impl Compat {
     pub fn new(base: Token, mut parts: Vec<Token>) -> Result<Self, GrammarError> {
         parts.sort();
         parts.dedup();
-        let compat = Self { base, parts };
+        let list = false;
+        let compat = Self { base, parts, list };
         // Parsing is the one judge of what is well-formed.
         Self::parse(&compat.to_string())
     }
@@ -156,6 +190,26 @@ impl Compat {
     /// The string is not in the grammar, or longer than a page; the error points at the byte.
     pub fn parse(text: &str) -> Result<Self, GrammarError> {
         Self::parse_in(text, MAX_FIELD)
+    }
+
+    /// Parses a compat string as strictly as `grammar` says. What comes out is in order.
+    ///
+    /// ```
+    /// use kho_compat::{Compat, Grammar};
+    ///
+    /// let text = "kho-v4;vmalloc-v1;radix-v1;vmalloc-v1";
+    /// let compat = Compat::parse_as(text, Grammar::Lenient)?;
+    /// assert_eq!(compat.to_string(), "kho-v4;radix-v1;vmalloc-v1");
+    /// assert!(Compat::parse_as(text, Grammar::Strict).is_err());
+    /// assert!(Compat::parse_as("kho-v4;radix-v1;radix-v2", Grammar::Lenient).is_err());
+    /// # Ok::<(), kho_compat::GrammarError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The string is not in the grammar, or longer than a page; the error points at the byte.
+    pub fn parse_as(text: &str, grammar: Grammar) -> Result<Self, GrammarError> {
+        Self::parse_with(text, MAX_FIELD, grammar)
     }
 
     /// Parses a compat string that a field of `field` bytes carries, its NUL included.
@@ -172,6 +226,10 @@ impl Compat {
     ///
     /// The string is not in the grammar, or does not fit; the error points at the byte.
     pub fn parse_in(text: &str, field: usize) -> Result<Self, GrammarError> {
+        Self::parse_with(text, field, Grammar::Strict)
+    }
+
+    fn parse_with(text: &str, field: usize, grammar: Grammar) -> Result<Self, GrammarError> {
         if text.len() >= field {
             let kind = GrammarErrorKind::TooLong(field);
             let at = field.saturating_sub(1);
@@ -186,37 +244,48 @@ impl Compat {
         let mut at = 0;
         let mut base: Option<Token> = None;
         let mut parts: Vec<Token> = Vec::new();
-        for piece in text.split(';') {
+        let list = text.contains(Self::BETWEEN_STRINGS);
+        let between = if list {
+            Self::BETWEEN_STRINGS
+        } else {
+            COMPOSITE
+        };
+        for piece in text.split(between) {
             let token = Token::parse_at(piece, at)?;
             match &base {
                 None => base = Some(token),
                 Some(base) => {
-                    let kind = if token.name == base.name {
-                        Some(GrammarErrorKind::Repeated(token.name.clone()))
+                    let error = |kind| Err(GrammarError { at, kind });
+                    let repeated = || GrammarErrorKind::Repeated(token.name.clone());
+                    let last = parts.last().unwrap_or(base);
+                    let deviates = if [&base.name, &last.name].contains(&&token.name) {
+                        Some(repeated())
+                    } else if !parts.is_empty() && last.name > token.name {
+                        Some(GrammarErrorKind::Unsorted(token.name.clone()))
                     } else {
-                        match parts
-                            .last()
-                            .map(|last| last.name.as_str().cmp(token.name.as_str()))
-                        {
-                            Some(core::cmp::Ordering::Equal) => {
-                                Some(GrammarErrorKind::Repeated(token.name.clone()))
-                            }
-                            Some(core::cmp::Ordering::Greater) => {
-                                Some(GrammarErrorKind::Unsorted(token.name.clone()))
-                            }
-                            _ => None,
-                        }
+                        None
                     };
-                    if let Some(kind) = kind {
-                        return Err(GrammarError { at, kind });
+                    match (deviates, grammar) {
+                        (None, _) => parts.push(token),
+                        (Some(kind), Grammar::Strict) => return error(kind),
+                        (Some(_), Grammar::Lenient) => {
+                            let mut known = core::iter::once(base).chain(&parts);
+                            match known.find(|known| known.name == token.name) {
+                                Some(known) if *known == token => {}
+                                Some(_) => return error(repeated()),
+                                None => {
+                                    let at = parts.partition_point(|part| part.name < token.name);
+                                    parts.insert(at, token);
+                                }
+                            }
+                        }
                     }
-                    parts.push(token);
                 }
             }
-            at += piece.len() + 1;
+            at += piece.len() + between.len();
         }
         match base {
-            Some(base) => Ok(Self { base, parts }),
+            Some(base) => Ok(Self { base, parts, list }),
             None => Err(GrammarError {
                 at: 0,
                 kind: GrammarErrorKind::EmptyToken,
@@ -245,17 +314,25 @@ impl Compat {
     /// needs looks like one of all.
     #[must_use]
     pub const fn strings(&self) -> Strings {
-        if self.parts.is_empty() {
-            Strings::Plain
-        } else {
-            Strings::Transitive
+        match (self.parts.is_empty(), self.list) {
+            (true, _) => Strings::Plain,
+            (false, true) => Strings::List,
+            (false, false) => Strings::Transitive,
         }
+    }
+
+    /// The same tokens, as the strings of a list.
+    pub(crate) const fn into_list(mut self) -> Self {
+        self.list = true;
+        self
     }
 
     /// Bytes that the string takes in memory: its length with the NUL, rounded up to 8.
     #[must_use]
     pub fn field_len(&self) -> usize {
-        Self::field_len_of(self.to_string().len())
+        // Between the strings of a list there is one byte.
+        let more = if self.list { self.parts.len() } else { 0 };
+        Self::field_len_of(self.to_string().len().saturating_sub(more))
     }
 
     /// [`Compat::field_len`] of a string of `len` bytes.
@@ -268,15 +345,21 @@ impl Compat {
 /// The plain string of one component.
 impl From<Token> for Compat {
     fn from(base: Token) -> Self {
-        let parts = Vec::new();
-        Self { base, parts }
+        let (parts, list) = (Vec::new(), false);
+        Self { base, parts, list }
     }
 }
 
 impl fmt::Display for Compat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.base.fmt(f)?;
-        self.parts.iter().try_for_each(|part| write!(f, ";{part}"))
+        let between = if self.list {
+            Self::BETWEEN_STRINGS
+        } else {
+            COMPOSITE
+        };
+        let mut parts = self.parts.iter();
+        parts.try_for_each(|part| write!(f, "{between}{part}"))
     }
 }
 
@@ -329,6 +412,9 @@ pub enum GrammarErrorKind {
     /// A component that the string lists already.
     #[error("`{0}` is listed twice")]
     Repeated(String),
+    /// Tokens joined by `-`: `luo-v4-kho-block-v1`.
+    #[error("`-` joins tokens in the dash form of the first drafts, `;` is expected")]
+    DashForm,
     /// A component after one that follows it in the alphabet.
     #[error("`{0}` is out of alphabetical order")]
     Unsorted(String),
@@ -363,6 +449,12 @@ mod tests {
             ("kho-v4;radix-v1;radix-v2", 16, "listed twice"),
             ("kho-v4;kho-v4", 7, "listed twice"),
             ("5-v1", 0, "found '5'"),
+            ("luo-v4-kho-block-v1", 6, "dash form of the first drafts"),
+            (
+                "luo-v5;kho-v4-block-v1",
+                13,
+                "dash form of the first drafts",
+            ),
         ];
         for (text, at, message) in cases {
             let error = Compat::parse(text).unwrap_err();

@@ -2,7 +2,9 @@
 
 use semver::Version;
 
-use crate::{Carrier, Features, Generation, Owned, Role, Versions};
+use crate::{
+    Carrier, Features, Generation, Manifest, Owned, Reason, Receiver, Role, Token, Versions,
+};
 
 /// Whether a handover can do without a component.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,7 +59,15 @@ pub struct Component {
     pub subtree: Option<&'static str>,
     /// Bytes that its compat string may take, NUL included, where its field is of fixed size.
     pub field: Option<usize>,
+    /// Whether it is an interface between programs, of which no handover has anything.
+    pub interface: bool,
+    /// What it has to say itself of a version that was handed over.
+    pub check: Option<Check>,
 }
+
+/// A component's own check: whether it restores what wrote the token, in a handover that announces all that.
+/// [`ComponentCallback`](crate::policy::ComponentCallback) asks it.
+pub type Check = fn(&Token, &Manifest) -> Result<(), Reason>;
 
 /// What a component without generations is taken for, until a registry refuses it.
 static NONE: Generation = Generation::new(0);
@@ -78,6 +88,8 @@ impl Component {
             carrier: None,
             subtree: None,
             field: None,
+            interface: false,
+            check: None,
         }
     }
 
@@ -152,6 +164,36 @@ impl Component {
         self
     }
 
+    /// Says that it is an interface between programs: a file, a message, the environment. It has versions and
+    /// snapshots as what lies in memory has. A [`Registry`](crate::Registry) leaves it out, and with that so do
+    /// handovers, manifests and verdicts.
+    #[must_use]
+    pub const fn interface(mut self) -> Self {
+        self.interface = true;
+        self
+    }
+
+    /// Brings a check of its own, in place of the versions that it [restores](Component::restores).
+    ///
+    /// ```
+    /// use kho_compat::{Component, Generation, Manifest, Reason, Token};
+    ///
+    /// /// Version 3 is read if its writer had blocks of version 2.
+    /// fn check(token: &Token, manifest: &Manifest) -> Result<(), Reason> {
+    ///     match (token.version(), manifest.listed("block")) {
+    ///         (2, _) | (3, Some(2)) => Ok(()),
+    ///         _ => Err(Reason::Other("its blocks are older than itself".into())),
+    ///     }
+    /// }
+    ///
+    /// const PCI: Component = Component::new("pci", &[Generation::new(2)]).checked_by(check);
+    /// ```
+    #[must_use]
+    pub const fn checked_by(mut self, check: Check) -> Self {
+        self.check = Some(check);
+        self
+    }
+
     /// The generation `number`.
     #[must_use]
     pub fn generation(&self, number: u32) -> Option<&'static Generation> {
@@ -204,6 +246,16 @@ impl Component {
         let mut known = self.generations.iter();
         let oldest = known.find(|one| one.role != Role::Experimental);
         oldest.map_or(0, |one| one.number)
+    }
+
+    /// Who takes it over: programs alone, where no Linux has had any of its generations.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        let other = |one: &Generation| !one.since.is_empty() && !one.since.starts_with("Linux ");
+        match self.generations.iter().all(other) {
+            true => Receiver::Program,
+            false => Receiver::Kernel,
+        }
     }
 
     /// The versions that its crate can write, experiments among them, in order.

@@ -1,12 +1,23 @@
-//! What a real kernel does about what it does not restore: a table beside the verdict. No policy asks it;
-//! the commands and abi-check, which stands on this crate alone, print it.
+//! What becomes of what is not restored: a table beside the verdict. No policy asks it; the commands and
+//! abi-check, which stands on this crate alone, print it.
 
+use alloc::format;
+use alloc::string::String;
 use core::fmt::{self, Display, Formatter};
 
 use crate::{Carrier, Finding, Outcome, Owned, Reason};
 
-/// What happens where a real kernel is handed something that it does not restore. Its words name the
-/// release that was measured, by handing it altered memory.
+/// Who is handed something over.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub enum Receiver {
+    /// A kernel. What it does was measured on Linux 7.3.4, by handing it altered memory.
+    #[default]
+    Kernel,
+    /// A program built on these crates.
+    Program,
+}
+
+/// What happens where somebody is handed something that it does not restore.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Consequence {
@@ -33,10 +44,19 @@ pub enum Consequence {
     WithoutLuo,
     /// The contents of one object are lost.
     ContentsLost,
+    /// A program refuses the handover, and hands it back.
+    HandedBack,
+    /// A program goes on without it, if it may.
+    DoneWithout,
+    /// A program leaves it alone.
+    LeftAlone,
 }
 
+/// The release on which was measured what a kernel does.
+const MEASURED: &str = "7.3.4";
+
 impl Consequence {
-    /// What Linux 7.3.4 does when it is handed a string that it does not know in `carrier`.
+    /// What a kernel does when it is handed a string that it does not know in `carrier`.
     #[must_use]
     pub fn of(carrier: Carrier) -> Self {
         match carrier {
@@ -49,36 +69,90 @@ impl Consequence {
             Carrier::Owned(_) | Carrier::Subtree => Self::NotMeasured,
         }
     }
+
+    /// What `receiver` does about a string in `carrier` of which `outcome` becomes.
+    ///
+    /// ```
+    /// use kho_compat::{Carrier, Consequence, Outcome, Receiver};
+    ///
+    /// let at = |receiver| Consequence::at(receiver, Carrier::Luo, Outcome::Rejected);
+    /// assert_eq!(at(Receiver::Kernel), Consequence::Panic);
+    /// assert_eq!(at(Receiver::Program), Consequence::HandedBack);
+    /// ```
+    #[must_use]
+    pub fn at(receiver: Receiver, carrier: Carrier, outcome: Outcome) -> Self {
+        match (receiver, outcome) {
+            (_, Outcome::Restorable) => Self::None,
+            (Receiver::Kernel, _) => Self::of(carrier),
+            (Receiver::Program, Outcome::Rejected) => Self::HandedBack,
+            (Receiver::Program, Outcome::Lost) => Self::DoneWithout,
+            (Receiver::Program, Outcome::LeftAlone) => Self::LeftAlone,
+        }
+    }
+
+    /// What a kernel does, after its name, if it was measured.
+    const fn measured(self) -> Option<&'static str> {
+        Some(match self {
+            Self::ColdBoot => {
+                "boots as if nothing had been handed over: all preserved state is lost"
+            }
+            Self::Panic => "stops with a kernel panic: the whole machine is lost",
+            Self::SessionsLost => {
+                "fails every open of /dev/liveupdate with EIO: all sessions are lost"
+            }
+            Self::Warns => "warns and restores everything else",
+            Self::MiscountsFlbs => {
+                "restores everything; where an FLB that it expects is missing, the last finish corrupts a reference count and warns"
+            }
+            Self::Ignored => "passes it over and restores everything",
+            _ => return None,
+        })
+    }
+
+    /// The consequence in words, at a kernel of `release`.
+    ///
+    /// ```
+    /// use kho_compat::Consequence;
+    ///
+    /// let words = Consequence::Warns.of_release("7.5.1");
+    /// assert_eq!(words, "Linux 7.5.1 warns and restores everything else, if it does as Linux 7.3.4");
+    /// assert_eq!(Consequence::Warns.of_release("7.3.4-rt"), Consequence::Warns.to_string());
+    /// ```
+    #[must_use]
+    pub fn of_release(self, release: &str) -> String {
+        match self.measured() {
+            Some(words) if release.split('-').next() != Some(MEASURED) => {
+                format!("Linux {release} {words}, if it does as Linux {MEASURED}")
+            }
+            _ => format!("{self}"),
+        }
+    }
 }
 
 impl Finding {
-    /// What Linux 7.3.4 does about it.
+    /// What becomes of it at those who take such components over.
     #[must_use]
     pub fn consequence(&self) -> Consequence {
-        match (self.outcome, &self.reason) {
-            (Outcome::Restorable, _) => Consequence::None,
-            (_, Some(Reason::OtherRoot)) => Consequence::of(Carrier::Root),
-            _ => Consequence::of(self.entry.carrier),
-        }
+        self.consequence_at(self.receiver)
+    }
+
+    /// What becomes of it at `receiver`.
+    #[must_use]
+    pub fn consequence_at(&self, receiver: Receiver) -> Consequence {
+        let carrier = match self.reason {
+            Some(Reason::OtherRoot) => Carrier::Root,
+            _ => self.entry.carrier,
+        };
+        Consequence::at(receiver, carrier, self.outcome)
     }
 }
 
 impl Display for Consequence {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let Some(words) = self.measured() {
+            return write!(f, "Linux {MEASURED} {words}");
+        }
         f.write_str(match self {
-            Self::None => "",
-            Self::ColdBoot => {
-                "Linux 7.3.4 boots as if nothing had been handed over: all preserved state is lost"
-            }
-            Self::Panic => "Linux 7.3.4 stops with a kernel panic: the whole machine is lost",
-            Self::SessionsLost => {
-                "Linux 7.3.4 fails every open of /dev/liveupdate with EIO: all sessions are lost"
-            }
-            Self::Warns => "Linux 7.3.4 warns and restores everything else",
-            Self::MiscountsFlbs => {
-                "Linux 7.3.4 restores everything; where an FLB that it expects is missing, the last finish corrupts a reference count and warns"
-            }
-            Self::Ignored => "Linux 7.3.4 passes it over and restores everything",
             Self::NotMeasured => "not measured",
             Self::WithoutKho => {
                 "a kernel without KHO boots as if nothing had been handed over: all preserved state is lost"
@@ -87,6 +161,10 @@ impl Display for Consequence {
                 "a kernel without LUO does not look at it: all sessions are lost (not measured)"
             }
             Self::ContentsLost => "what it holds is lost (not measured)",
+            Self::HandedBack => "a program refuses the handover, and hands all of it back",
+            Self::DoneWithout => "a program goes on without it if it is allowed to, and else refuses",
+            Self::LeftAlone => "a program leaves it alone",
+            _ => "",
         })
     }
 }

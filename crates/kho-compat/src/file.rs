@@ -8,22 +8,52 @@ use std::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Ability, Carrier, Features, Manifest, Place, Presence, Registry, RegistryError, Side, Token,
-    Writing,
+    AbiMembers, Ability, Carrier, Component, Features, Generation, Manifest, Place, Presence,
+    Registry, RegistryError, Side, Token, Writing, constant,
 };
 
+/// The name in `kho-manifest-v1`.
+pub const NAME: &str = "kho-manifest";
+/// The number in `kho-manifest-v1`.
+pub const VERSION: u32 = 1;
 /// The format's name, in [`ManifestFile::format`].
 pub const FORMAT: &str = "kho-manifest-v1";
 /// The environment variable that asks a program for its manifest: `1`.
 pub const ASK_ENV: &str = "KHO_MANIFEST";
 /// Stands in every program that answers: a program without it is not worth asking, since it would do
-/// its work instead.
+/// its work instead. It stays in programs whose answer is of a later version, so that who does not know that
+/// version asks, and refuses the answer by its format.
 pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
 
 /// Components of a manifest file, at most.
 pub const MAX_COMPONENTS: usize = 256;
 /// Strings in use of a manifest file, at most.
 pub const MAX_STRINGS: usize = 1024;
+
+/// `kho-manifest-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .constants(&[
+        constant!(FORMAT),
+        constant!(ASK_ENV),
+        constant!(MARKER),
+        constant!(MAX_COMPONENTS),
+        constant!(MAX_STRINGS),
+    ])
+    .members(&[
+        ManifestFile::members,
+        ComponentFile::members,
+        FeaturesFile::members,
+        InUse::members,
+        UseFile::members,
+    ]);
+
+/// Manifest files as an interface between programs.
+pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
+    .summary("manifest files: what a program or a release restores and writes")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .interface();
+
+crate::submit! { COMPONENT }
 
 /// A manifest file, in JSON.
 ///
@@ -44,7 +74,7 @@ pub const MAX_STRINGS: usize = 1024;
 /// assert!(!file.side()?.restores("luo", 4));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ManifestFile {
@@ -59,6 +89,15 @@ pub struct ManifestFile {
     /// Dialects whose strings it compares with besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes: Vec<String>,
+    /// The name of the policy by which it judges what it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Whether it takes over what optional parts are lost of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degrade: Option<bool>,
+    /// Whether it compares strings whole, whatever a policy takes, as a kernel does that has none.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub compares_whole: bool,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -67,7 +106,7 @@ pub struct ManifestFile {
 }
 
 /// A component in a manifest file.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ComponentFile {
@@ -95,6 +134,9 @@ pub struct ComponentFile {
     /// What carries its string: `root`, `luo`, `file-handler` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carrier: Option<String>,
+    /// Whether there is a handler of its files. Without one they are neither handed nor taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<bool>,
     /// Its subtree of the root FDT.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtree: Option<String>,
@@ -104,7 +146,7 @@ pub struct ComponentFile {
 }
 
 /// Feature masks in a manifest file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 pub struct FeaturesFile {
     /// What it can restore.
@@ -117,7 +159,7 @@ pub struct FeaturesFile {
 }
 
 /// What is in use of a side.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct InUse {
@@ -135,7 +177,7 @@ pub struct InUse {
 }
 
 /// A string in use.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct UseFile {
@@ -185,20 +227,26 @@ impl ManifestFile {
     /// The manifest of a program: all that `registry` knows.
     #[must_use]
     pub fn of(name: &str, registry: &Registry) -> Self {
-        let side = registry.side();
+        Self::of_side(name, registry.side())
+    }
+
+    /// The manifest of whoever has `side`.
+    #[must_use]
+    pub fn of_side(name: &str, side: &Side) -> Self {
         let id = |writing: Writing| writing.id().to_string();
-        let components = side.abilities();
+        let component = |ability: &Ability| {
+            let component = ComponentFile::of(ability, side);
+            (ability.name.clone(), component)
+        };
         Self {
             format: FORMAT.to_string(),
             name: name.to_string(),
             dialect: side.dialect().map(id),
             takes: side.takes().iter().copied().map(id).collect(),
-            components: components
-                .map(|ability| {
-                    let component = ComponentFile::of(ability, side);
-                    (ability.name.clone(), component)
-                })
-                .collect(),
+            compares_whole: side.compares_whole(),
+            policy: None,
+            degrade: None,
+            components: side.abilities().map(component).collect(),
             in_use: None,
         }
     }
@@ -209,10 +257,16 @@ impl ManifestFile {
     ///
     /// It is not JSON, lacks a member, has an unknown one, or is of another format.
     pub fn parse(text: &str) -> Result<Self, ManifestFileError> {
-        let file: Self = serde_json::from_str(text)?;
-        if file.format != FORMAT {
-            return Err(ManifestFileError::Format(file.format));
+        #[derive(Deserialize)]
+        struct Format {
+            format: String,
         }
+        // First: another format may have other members.
+        let found: Format = serde_json::from_str(text)?;
+        if found.format != FORMAT {
+            return Err(ManifestFileError::Format(found.format));
+        }
+        let file: Self = serde_json::from_str(text)?;
         let strings = file
             .in_use
             .as_ref()
@@ -250,6 +304,7 @@ impl ManifestFile {
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         let takes = self.takes.iter().map(|id| dialect("takes", id));
         let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let side = side.comparing_whole(self.compares_whole);
         let dialect = match &self.dialect {
             Some(id) => Some(dialect("dialect", id)?),
             None => self.in_use()?.map(|manifest| manifest.writing()),
@@ -368,6 +423,7 @@ impl ComponentFile {
             lists: ability.lists.iter().filter_map(version).collect(),
             optional: ability.is_optional(),
             carrier: ability.carrier.map(|carrier| carrier.id().to_string()),
+            handler: None,
             subtree: ability.subtree.clone(),
             features: features.map(|features| FeaturesFile {
                 supported: features.supported,
@@ -378,19 +434,53 @@ impl ComponentFile {
     }
 }
 
+/// What a program does with a handover, as far as its manifest says it: a [`Registry`], or the
+/// configuration of a host.
+pub trait Answer {
+    /// The manifest of the program `name`.
+    ///
+    /// # Errors
+    ///
+    /// What it restores and what it writes contradict each other.
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError>;
+}
+
+impl Answer for Registry {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        Ok(ManifestFile::of(name, self))
+    }
+}
+
+impl<A: Answer + ?Sized> Answer for &A {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        A::manifest(self, name)
+    }
+}
+
+/// The components that are linked, and nothing else.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct Linked;
+
+impl Answer for Linked {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        Registry::linked().map_err(Clone::clone)?.manifest(name)
+    }
+}
+
 /// Answers `KHO_MANIFEST=1`: prints this program's manifest and exits. Without the variable nothing
 /// happens. To be called by [`answer_manifest!`](crate::answer_manifest), first in `main`.
 #[doc(hidden)]
-pub fn answer(name: &str, version: &str) {
+pub fn answer(name: &str, version: &str, what: &dyn Answer) {
     if std::env::var_os(ASK_ENV).is_none_or(|value| value != "1") {
         return;
     }
     // What shows that this program answers must not be optimised away.
     std::hint::black_box(MARKER);
-    let answer = Registry::linked()
-        .map_err(ToString::to_string)
-        .map(|registry| ManifestFile::of(&format!("{name} {version}"), registry))
-        .and_then(|file| file.to_json().map_err(|error| error.to_string()));
+    let answer = what
+        .manifest(&format!("{name} {version}"))
+        .map_err(ManifestFileError::from)
+        .and_then(|file| file.to_json());
     let code = match answer {
         Ok(text) => {
             use std::io::Write;
@@ -415,17 +505,31 @@ pub fn answer(name: &str, version: &str) {
 /// kho_compat::answer_manifest!();
 /// // What the program is for.
 /// ```
+///
+/// A program that does not go by the linked components alone passes what it goes by: a [`Registry`], or the
+/// `Config` of kho-exec that its host starts with. The manifest says its policy and dialect then.
+///
+/// ```
+/// # use kho_compat::{Component, Generation, Registry};
+/// # static PCI: Component = Component::new("pci", &[Generation::new(1)]);
+/// let registry = Registry::new([&PCI])?;
+/// kho_compat::answer_manifest!(registry);
+/// # Ok::<(), kho_compat::RegistryError>(())
+/// ```
 #[macro_export]
 macro_rules! answer_manifest {
     () => {
-        $crate::file::answer(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        $crate::answer_manifest!($crate::file::Linked)
+    };
+    ($config:expr) => {
+        $crate::file::answer(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), &$config)
     };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Component, Generation, Owned, Strings};
+    use crate::{Owned, Strings};
 
     static BLOCK: Component = Component::new("block", &[Generation::new(1), Generation::new(2)]);
     static LUO: Component = Component::new("luo", &[Generation::new(5).needs(&[("block", 1)])])
@@ -441,9 +545,23 @@ mod tests {
             let mut ability = ability.clone();
             ability.stands_for.clear();
             ability.generations.clear();
+            ability.check = None;
+            ability.receiver = crate::Receiver::Kernel;
             ability
         });
         Side::new(abilities).unwrap()
+    }
+
+    #[test]
+    fn the_format_is_the_interfaces_name() {
+        assert_eq!(FORMAT, format!("{NAME}-v{VERSION}"));
+        assert!(MARKER.starts_with(FORMAT) && MARKER.contains(ASK_ENV));
+        assert!(
+            Registry::new([&COMPONENT, &BLOCK])
+                .unwrap()
+                .get(NAME)
+                .is_none()
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::layout::{Constant, Layout};
 
@@ -49,6 +50,8 @@ pub struct Generation {
     pub layouts: &'static [fn() -> Layout],
     /// The format's constants that belong to no single struct.
     pub constants: &'static [fn() -> Constant],
+    /// Structs and enums that are written as text: their members (see [`AbiMembers`](crate::AbiMembers)).
+    pub members: &'static [fn() -> Vec<Constant>],
     /// What differs under other circumstances: a variant for each.
     pub variants: &'static [Variant],
 }
@@ -131,6 +134,7 @@ impl Generation {
             lists: &[],
             layouts: &[],
             constants: &[],
+            members: &[],
             variants: &[],
         }
     }
@@ -195,6 +199,13 @@ impl Generation {
     #[must_use]
     pub const fn constants(mut self, constants: &'static [fn() -> Constant]) -> Self {
         self.constants = constants;
+        self
+    }
+
+    /// Sets the structs and enums that are written as text.
+    #[must_use]
+    pub const fn members(mut self, members: &'static [fn() -> Vec<Constant>]) -> Self {
+        self.members = members;
         self
     }
 

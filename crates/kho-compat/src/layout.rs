@@ -181,6 +181,34 @@ pub struct Constant {
     pub value: String,
 }
 
+/// The members of a struct or an enum that is written as JSON: `#[derive(AbiMembers)]` beside serde's derives.
+///
+/// Each member is a constant whose value is its type; `Ticket.*` says what a reader does with other members.
+/// Whether a snapshot has a member more that a reader ignores, or that it refuses, shows in that.
+///
+/// ```
+/// use kho_compat::AbiMembers;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, AbiMembers)]
+/// struct Ticket {
+///     size: u64,
+///     #[serde(default)]
+///     notes: Vec<String>,
+/// }
+///
+/// let members = Ticket::members().into_iter();
+/// let text: Vec<_> = members.map(|one| format!("{} = {}", one.name, one.value)).collect();
+/// assert_eq!(
+///     text,
+///     ["Ticket.size = u64", "Ticket.notes = Vec<String>, optional", "Ticket.* = others are ignored"]
+/// );
+/// ```
+pub trait AbiMembers {
+    /// The members, in order, and what becomes of others.
+    fn members() -> Vec<Constant>;
+}
+
 /// A value that a format's constant may have.
 pub trait AbiConst {
     /// The value as snapshots show it.

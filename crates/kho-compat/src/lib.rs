@@ -37,6 +37,9 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
+// The derives name this crate.
+#[cfg(feature = "file")]
+extern crate self as kho_compat;
 
 mod admitted;
 mod announced;
@@ -48,6 +51,7 @@ mod features;
 #[cfg(feature = "file")]
 pub mod file;
 mod generation;
+mod judge;
 mod layout;
 mod losses;
 mod manifest;
@@ -56,23 +60,27 @@ pub mod policy;
 mod reason;
 mod registry;
 mod side;
+mod turns;
 mod verdict;
 mod versions;
 mod view;
 mod writing;
 
-pub use admitted::{Admitted, NotAdmitted};
+pub use admitted::{Admitted, NotAdmitted, Refusal};
 pub use announced::{Announced, Writes};
-pub use compat::{Compat, GrammarError, GrammarErrorKind, Token};
-pub use component::{Component, Presence};
-pub use consequence::Consequence;
+pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
+pub use component::{Check, Component, Presence};
+pub use consequence::{Consequence, Receiver};
 pub use describe::{Branch, Fact, Tone, count, size};
 pub use features::Features;
 pub use generation::{Generation, Role, Variant};
 #[doc(no_inline)]
 pub use inventory::submit;
-pub use kho_compat_derive::AbiLayout;
-pub use layout::{AbiConst, AbiLayout, AbiType, Bits, Constant, Field, Layout, TypeName};
+pub use judge::Judge;
+pub use kho_compat_derive::{AbiLayout, AbiMembers};
+pub use layout::{
+    AbiConst, AbiLayout, AbiMembers, AbiType, Bits, Constant, Field, Layout, TypeName,
+};
 pub use losses::Losses;
 pub use manifest::{Carrier, Manifest, ManifestEntry, Place};
 pub use owned::Owned;
@@ -84,6 +92,12 @@ pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 pub use versions::Versions;
 pub use view::{View, Viewed};
 pub use writing::{Listing, Strings, Writing};
+
+/// What the derives refer to.
+#[doc(hidden)]
+pub mod __private {
+    pub use alloc::vec::Vec;
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

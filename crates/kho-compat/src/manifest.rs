@@ -6,9 +6,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::compat::COMPOSITE;
 use crate::{
-    Compat, Component, Features, GrammarError, Listing, Owned, RegistryError, Side, Strings, Token,
-    Writing,
+    Compat, Component, Features, Grammar, GrammarError, Listing, Owned, RegistryError, Side,
+    Strings, Token, Writing,
 };
 
 /// What carries a compat string.
@@ -168,7 +169,7 @@ impl ManifestEntry {
             Carrier::Features | Carrier::Subtree => &self.found,
             // The base token's name, found without parsing the rest.
             _ => {
-                let base = self.found.split(';').next().unwrap_or_default();
+                let base = self.found.split([';', ',']).next().unwrap_or_default();
                 base.rfind("-v")
                     .and_then(|end| base.get(..end))
                     .unwrap_or(&self.found)
@@ -176,13 +177,13 @@ impl ManifestEntry {
         }
     }
 
-    /// The string parsed.
+    /// The string parsed, parts in any order: whether that matters is the policy's affair.
     ///
     /// # Errors
     ///
     /// It is not in the grammar.
     pub fn compat(&self) -> Result<Compat, GrammarError> {
-        Compat::parse(&self.found)
+        Compat::parse_as(&self.found, Grammar::Lenient)
     }
 }
 
@@ -335,16 +336,34 @@ impl Manifest {
         entries.find(|entry| entry.found == name)?.features
     }
 
-    /// How it is written, recognised by what is there: a composite string, masks, a table. Composites
+    /// What the table and the masks list of the component `name`, alone.
+    pub(crate) fn listing(&self, name: &str) -> Self {
+        let mut alone = Self::new();
+        let lists = |entry: &&ManifestEntry| {
+            matches!(entry.carrier, Carrier::Table | Carrier::Features) && entry.component() == name
+        };
+        for entry in self.entries.iter().filter(lists) {
+            let key = (entry.carrier, entry.found.clone());
+            alone.index.insert(key, alone.entries.len());
+            alone.entries.push(entry.clone());
+        }
+        alone
+    }
+
+    /// How it is written, recognised by what is there: a composite string, a string list, masks, a table. Composites
     /// that list direct needs only look like those that list all.
     #[must_use]
     pub fn writing(&self) -> Writing {
         let has = |carrier| self.of(carrier).next().is_some();
-        let composite =
-            |entry: &ManifestEntry| entry.carrier.holds_composites() && entry.found.contains(';');
+        let strings = |between: &str| {
+            let mut all = self.entries.iter();
+            all.any(|entry| entry.carrier.holds_composites() && entry.found.contains(between))
+        };
         Writing {
-            strings: if self.entries.iter().any(composite) {
+            strings: if strings(COMPOSITE) {
                 Strings::Transitive
+            } else if strings(Compat::BETWEEN_STRINGS) {
+                Strings::List
             } else {
                 Strings::Plain
             },

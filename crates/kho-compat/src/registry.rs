@@ -5,9 +5,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::policy::When;
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
-    Policy, Refused, Role, Side, Strings, Writing,
+    Outcome, Policy, Refused, Role, Side, Strings, Verdict, View, Writing,
 };
 use once_cell::race::OnceBox;
 
@@ -16,6 +17,8 @@ use once_cell::race::OnceBox;
 #[derive(Debug)]
 pub struct Registry {
     components: BTreeMap<&'static str, &'static Component>,
+    // Experiments that are on, by component.
+    experiments: BTreeMap<&'static str, u32>,
     side: Side,
 }
 
@@ -88,7 +91,7 @@ impl Registry {
     }
 
     /// The registry of `components`, for tests and for programs that do not use link-time
-    /// collection.
+    /// collection. Interfaces between programs are left out ([`Component::interface`]).
     ///
     /// # Errors
     ///
@@ -98,7 +101,7 @@ impl Registry {
         components: impl IntoIterator<Item = &'static Component>,
     ) -> Result<Self, RegistryError> {
         let mut all: BTreeMap<&'static str, &'static Component> = BTreeMap::new();
-        for component in components {
+        for component in components.into_iter().filter(|one| !one.interface) {
             let generations = component.generations;
             let rise = |pair: &[Generation]| matches!(pair, [a, b] if a.number < b.number);
             if !generations.windows(2).all(rise)
@@ -118,11 +121,11 @@ impl Registry {
         if all.is_empty() {
             return Err(RegistryError::Empty);
         }
-        Self::of(all, None)
+        Self::of(all, BTreeMap::new())
     }
 
     /// The same components, where `number` of the component `name` is restored and written although it is
-    /// an experiment.
+    /// an experiment. Experiments of other components that are on stay on.
     ///
     /// ```
     /// use kho_compat::{Component, Generation, Registry};
@@ -149,7 +152,13 @@ impl Registry {
             let token = alloc::format!("{name}-v{number}");
             return Err(RegistryError::NotWritable(token, component.major()));
         }
-        Self::of(self.components.clone(), Some((component.name, number)))
+        let mut experiments = self.experiments.clone();
+        experiments.insert(component.name, number);
+        let experimenting = Self::of(self.components.clone(), experiments)?;
+        Ok(match self.side.dialect() {
+            Some(dialect) => experimenting.in_dialect(dialect),
+            None => experimenting,
+        })
     }
 
     /// The same components, whose side writes `dialect`.
@@ -157,13 +166,14 @@ impl Registry {
     pub fn in_dialect(&self, dialect: Writing) -> Self {
         Self {
             components: self.components.clone(),
+            experiments: self.experiments.clone(),
             side: self.side.clone().in_dialect(dialect),
         }
     }
 
     fn of(
         all: BTreeMap<&'static str, &'static Component>,
-        experiment: Option<(&'static str, u32)>,
+        experiments: BTreeMap<&'static str, u32>,
     ) -> Result<Self, RegistryError> {
         let mut owners = BTreeMap::new();
         for component in all.values() {
@@ -173,10 +183,9 @@ impl Registry {
                 return Err(RegistryError::Owners(subtree, other, component.name));
             }
         }
-        let abilities = all.values().map(|component| {
-            let experiment = experiment.filter(|(name, _)| *name == component.name);
-            Ability::of(component, experiment.map(|(_, number)| number))
-        });
+        let abilities = all
+            .values()
+            .map(|component| Ability::of(component, experiments.get(component.name).copied()));
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         for component in all.values() {
             let Some(field) = component.field else {
@@ -193,6 +202,7 @@ impl Registry {
         }
         Ok(Self {
             components: all,
+            experiments,
             side,
         })
     }
@@ -257,16 +267,38 @@ impl Registry {
 
     /// Judges `manifest` by `policy`. The only way to an [`Admitted`], and so to restoring.
     ///
+    /// A policy that judges [while restoring](When::WhileRestoring) refuses nothing here: each component is
+    /// judged in its turn ([`Admitted::require`]).
+    ///
     /// # Errors
     ///
-    /// The policy rejects the handover.
+    /// The policy rejects the handover before anything is restored.
     pub fn admit(&self, policy: &dyn Policy, manifest: Manifest) -> Result<Admitted, Refused> {
+        let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let verdict = policy.judge(&manifest, &self.side);
-        if verdict.decision == Decision::Reject {
+        tell(&verdict);
+        if verdict.decision == Decision::Reject && policy.when() == When::BeforeRestoring {
             return Err(Refused(verdict));
         }
-        Ok(Admitted::new(self, manifest, verdict))
+        Ok(Admitted::new(self, policy, manifest, verdict))
     }
+}
+
+/// Tells what was found, as a kernel does of a string that it does not know.
+fn tell(verdict: &Verdict) {
+    for finding in &verdict.findings {
+        let (found, place) = (&finding.entry, &finding.entry.place);
+        match finding.outcome {
+            Outcome::Rejected | Outcome::Lost => {
+                let reason = finding.reason_text(View::Here);
+                tracing::warn!(%found, %place, reason, "{}", finding.outcome.id());
+            }
+            Outcome::LeftAlone => tracing::debug!(%found, %place, "left alone"),
+            Outcome::Restorable => tracing::trace!(%found, %place, "restorable"),
+        }
+    }
+    let (decision, findings) = (verdict.decision.id(), verdict.findings.len());
+    tracing::info!(decision, findings, "judged");
 }
 
 #[cfg(test)]
@@ -368,6 +400,25 @@ mod tests {
     #[test]
     fn a_program_without_components_has_no_linked_registry() {
         assert_eq!(Registry::linked().unwrap_err(), &RegistryError::Empty);
+    }
+
+    #[test]
+    fn experiments_stay_on_beside_each_other_and_in_a_dialect() {
+        static A: Component = Component::new(
+            "a",
+            &[Generation::new(1), Generation::new(2).experimental()],
+        );
+        static B: Component = Component::new(
+            "b",
+            &[Generation::new(5), Generation::new(6).experimental()],
+        );
+        let registry = Registry::new([&A, &B]).unwrap();
+        let one = registry.with_experiment("a", 2).unwrap();
+        let both = one.in_dialect(Writing::TABLE);
+        let both = both.with_experiment("b", 6).unwrap();
+        assert!(both.restores("a", 2) && both.restores("b", 6));
+        assert_eq!(both.side().dialect(), Some(Writing::TABLE));
+        assert!(one.restores("a", 2) && !one.restores("b", 6) && !registry.restores("a", 2));
     }
 
     #[test]

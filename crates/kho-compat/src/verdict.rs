@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::losses::give_up_users;
-use crate::{Expected, ManifestEntry, Reason, Side};
+use crate::{Expected, GrammarError, ManifestEntry, Reason, Receiver, Side};
 
 /// The verdict in a word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -80,6 +80,10 @@ pub struct Finding {
     pub outcome: Outcome,
     /// Why; `None` where it is restorable.
     pub reason: Option<Reason>,
+    /// Who takes such components over.
+    pub receiver: Receiver,
+    /// What its string does not have as strings are written, where the policy does not mind.
+    pub note: Option<GrammarError>,
 }
 
 /// What a policy says of a handover: the decision and a finding per string.

@@ -286,6 +286,8 @@ mod tests {
                 .collect(),
             outcome: Outcome::Rejected,
             reason: Some(Reason::NoMasks),
+            note: None,
+            receiver: crate::Receiver::Kernel,
         };
         let head = "file at 0x1000: found memfd-v3, expected memfd-v1 or memfd-v2";
         assert_eq!(

@@ -15,6 +15,10 @@ pub enum Strings {
     Direct,
     /// The base token and all it needs, directly or not: `luo-v5;block-v1`.
     Transitive,
+    /// The same tokens as a device tree's string list, the base token first: `"kho-v4", "radix-v1"`, shown as
+    /// `kho-v4, radix-v1`. What is no property of a device tree has its base token alone. Whoever looks for one
+    /// string in the list, as `fdt_node_check_compatible` of Linux does, finds the base token.
+    List,
 }
 
 impl Strings {
@@ -73,6 +77,8 @@ impl Writing {
     pub const COMPOSITE: Self = Strings::Transitive.alone();
     /// Strings with direct needs.
     pub const COMPOSITE_DIRECT: Self = Strings::Direct.alone();
+    /// A string list of all needs in the root FDT, plain strings elsewhere.
+    pub const STRING_LIST: Self = Strings::List.alone();
     /// Plain strings and a table of versions.
     pub const TABLE: Self = Self {
         strings: Strings::Plain,
@@ -85,12 +91,13 @@ impl Writing {
     };
 
     /// All that commands and files have a word for.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::PLAIN,
         Self::COMPOSITE,
         Self::COMPOSITE_DIRECT,
         Self::TABLE,
         Self::FEATURES,
+        Self::STRING_LIST,
     ];
 
     /// The word for it in commands and files. A list gives its name to any strings beside it.
@@ -100,6 +107,7 @@ impl Writing {
             (Listing::None, Strings::Plain) => "plain",
             (Listing::None, Strings::Transitive) => "composite",
             (Listing::None, Strings::Direct) => "composite-direct",
+            (Listing::None, Strings::List) => "string-list",
             (Listing::Versions, _) => "table",
             (Listing::Masks, _) => "features",
         }

@@ -1,7 +1,7 @@
 //! Compat strings: what is built is parsed back, and what is not in the grammar is refused where it is.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use kho_compat::{Compat, GrammarErrorKind, Strings, Token};
+use kho_compat::{Compat, Grammar, GrammarErrorKind, Strings, Token};
 use proptest::prelude::*;
 
 fn names() -> impl Strategy<Value = String> {
@@ -14,8 +14,14 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 fn tokens() -> impl Strategy<Value = Token> {
-    (names(), prop_oneof![0u32..10, any::<u32>()])
-        .prop_map(|(name, version)| Token::new(&name, version).unwrap())
+    // But for those that tokens joined by dashes would have.
+    (names(), prop_oneof![0u32..10, any::<u32>()]).prop_filter_map(
+        "dash form",
+        |(name, version)| match Token::new(&name, version) {
+            Err(error) if error.kind == GrammarErrorKind::DashForm => None,
+            token => Some(token.unwrap()),
+        },
+    )
 }
 
 /// A byte that no compat string has anywhere.
@@ -52,7 +58,33 @@ proptest! {
     }
 
     #[test]
-    fn what_is_parsed_is_built_back(text in "[a-c;v0-9-]{0,24}") {
+    fn order_and_equal_tokens_do_not_matter_to_a_lenient_reader(
+        base in tokens(), parts in prop::collection::vec(tokens(), 0..6), picks in prop::collection::vec(any::<prop::sample::Index>(), 0..9)
+    ) {
+        let texts: Vec<_> = parts.iter().map(Token::to_string).collect();
+        let more = picks.iter().filter(|_| !texts.is_empty()).map(|pick| texts[pick.index(texts.len())].clone());
+        let all: Vec<_> = [base.to_string()].into_iter().chain(texts.clone()).chain(more).collect();
+        let text = all.join(";");
+        let lenient = Compat::parse_as(&text, Grammar::Lenient);
+        match Compat::new(base.clone(), parts) {
+            Ok(compat) => prop_assert_eq!(lenient, Ok(compat)),
+            Err(_) => {
+                // Two versions of one component; the base once more is no part.
+                let mut tokens: Vec<Token> = all.iter().map(|text| text.parse().unwrap()).collect();
+                tokens.sort();
+                tokens.dedup();
+                let twice = tokens.windows(2).any(|pair| pair[0].name() == pair[1].name());
+                prop_assert_eq!(lenient.is_err(), twice, "{}", text);
+            }
+        }
+        // What is strictly parsed is the same, read leniently.
+        if let Ok(strict) = Compat::parse(&text) {
+            prop_assert_eq!(Compat::parse_as(&text, Grammar::Lenient), Ok(strict));
+        }
+    }
+
+    #[test]
+    fn what_is_parsed_is_built_back(text in "[a-c;v0-9-]{0,24}|[a-b]-v[0-9](, [a-c]-v[0-9]){0,3}") {
         match Compat::parse(&text) {
             Ok(compat) => prop_assert_eq!(compat.to_string(), text),
             Err(error) => prop_assert!(error.at <= text.len()),
@@ -71,6 +103,7 @@ proptest! {
 
     #[test]
     fn no_string_makes_it_panic(text in any::<String>(), field in 0usize..64) {
+        let _ = Compat::parse_as(&text, Grammar::Lenient);
         let _ = Compat::parse(&text);
         let _ = Compat::parse_in(&text, field);
     }

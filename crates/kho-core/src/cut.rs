@@ -1,10 +1,9 @@
 //! A root FDT as a file shows it: whole, or cut short.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use kho_compat::Compat;
+use kho_compat::{Compat, Grammar};
 use kho_mem::{Damage, PAGE_SIZE, PhysAddr, SliceMem};
 
 use crate::RootFdt;
@@ -107,9 +106,11 @@ fn first_compat(structure: &[u8]) -> Option<String> {
         let value = structure.get(at..)?.get(..len)?;
         let text = value.strip_suffix(b"\0").map(core::str::from_utf8);
         if let Some(Ok(text)) = text
-            && Compat::parse(text).is_ok_and(|compat| compat.base().name() == crate::NAME)
+            && let text = text.replace('\0', Compat::BETWEEN_STRINGS)
+            && Compat::parse_as(&text, Grammar::Lenient)
+                .is_ok_and(|compat| compat.base().name() == crate::NAME)
         {
-            return Some(text.to_owned());
+            return Some(text);
         }
         at = at.checked_add(len.checked_next_multiple_of(4)?)?;
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
+use kho_compat::{Compat, Grammar};
 use kho_mem::{Damage, Defect, PhysAddr, is_printable};
 use vm_fdt::FdtWriter;
 use zerocopy::big_endian::U32;
@@ -147,6 +148,28 @@ impl<'b> Tree<'b> {
                 .found(escape(&value))
                 .expected("one string")),
         }
+    }
+
+    /// As [`Tree::string`], or the list of strings that make a compat string, as that shows them.
+    pub(crate) fn compat(&self, node: &FdtNode<'_>, property: &str) -> Result<String, Damage> {
+        let value = self.value(node, property)?;
+        let text = value.strip_suffix(b"\0").map(str::from_utf8);
+        if let Some(Ok(text)) = text
+            && text.contains('\0')
+        {
+            let list = text.replace('\0', Compat::BETWEEN_STRINGS);
+            if Compat::parse_as(&list, Grammar::Lenient).is_ok() {
+                return Ok(list);
+            }
+        }
+        let one = self.string(node, property)?;
+        // Shown, it would be several.
+        if one.contains(Compat::BETWEEN_STRINGS) {
+            let what = format!("property `{property}` of node `{}`", node.name());
+            let damage = self.damage(Defect::BadText, what).found(escape(&value));
+            return Err(damage.expected("a compat string"));
+        }
+        Ok(one)
     }
 }
 

@@ -42,7 +42,7 @@ pub mod v4;
 pub use attached::Attached;
 pub use cut::{CutFdt, FdtFile};
 pub use generation::{COMPONENT, FEATURES, MEMBLOCK, METADATA, NAME, REGION};
-pub use handover::{Entry, Handover, OpenError};
+pub use handover::{Entry, Handover, OpenError, refused_errno};
 pub use kho::{Kho, KhoConfig, KhoError};
 pub use kho_compat::{
     Admitted, Announced, Listing, Manifest, Refused, Registry, Side, Strings, Writes, Writing,

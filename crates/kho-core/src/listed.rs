@@ -268,6 +268,9 @@ fn is_said(side: &Side, strings: Strings, name: &str) -> bool {
             user.carrier.is_some_and(Carrier::holds_composites)
                 && match strings {
                     Strings::Plain => false,
+                    Strings::List => {
+                        user.carrier == Some(Carrier::Root) && has(side.needs(&user.name))
+                    }
                     Strings::Direct => has(&user.needs),
                     Strings::Transitive => has(side.needs(&user.name)),
                 }

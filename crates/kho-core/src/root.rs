@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use dtoolkit::fdt::FdtNode;
 use dtoolkit::{Node, Property};
-use kho_compat::{Carrier, Manifest, Place};
+use kho_compat::{Carrier, Compat, Manifest, Place};
 use kho_mem::{Damage, Defect, Link, PhysAddr, PhysMem, PhysMemExt};
 use kho_radix::Preserved;
 use vm_fdt::FdtWriter;
@@ -72,7 +72,7 @@ impl RootFdt {
             .bytes(at, size.len())
             .map_err(|error| error.damage(NAME, at))?;
         let tree = Tree::check(&page, at, NAME)?;
-        let compatible = tree.string(&tree.root(), PROP_COMPATIBLE)?;
+        let compatible = tree.compat(&tree.root(), PROP_COMPATIBLE)?;
         Ok(Self {
             at,
             bytes: page.into_owned(),
@@ -86,7 +86,9 @@ impl RootFdt {
         self.at
     }
 
-    /// Its compat string, as it stands there.
+    /// Its compat string, as it stands there; of a list all its strings, as [`Strings::List`] shows them.
+    ///
+    /// [`Strings::List`]: kho_compat::Strings::List
     #[must_use]
     pub fn compatible(&self) -> &str {
         &self.compatible
@@ -208,7 +210,9 @@ pub(crate) fn encode(
 ) -> Result<Vec<u8>, vm_fdt::Error> {
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;
-    tree.property_string(PROP_COMPATIBLE, compatible)?;
+    let strings = compatible.split(Compat::BETWEEN_STRINGS);
+    let strings = strings.map(ToString::to_string).collect();
+    tree.property_string_list(PROP_COMPATIBLE, strings)?;
     // Little-endian, unlike the cells of other device trees.
     tree.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
     if let Some(list) = list {

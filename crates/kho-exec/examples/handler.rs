@@ -90,9 +90,10 @@ impl FileHandler for CounterHandler {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    kho_exec::answer_manifest!();
+    let config = Config::new().handler(CounterHandler);
+    kho_exec::answer_manifest!(config);
     let program = std::env::current_exe()?;
-    let mut host = Host::start(Config::new().handler(CounterHandler))?;
+    let mut host = Host::start(config)?;
     let counter = host.retrieve::<Counter>("example", 1)?.unwrap_or_default();
     host.finish()?;
     let count = counter.0.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,8 @@ use kho_memfd::MemFile;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Asked what it takes over, it says so and does nothing else.
-    kho_exec::answer_manifest!();
+    let config = Config::new();
+    kho_exec::answer_manifest!(config);
     // Before anything else: where nobody listens, SIGHUP ends a program.
     let hangup = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&hangup))?;
@@ -28,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1);
 
     // 1. Take over what a predecessor left, or begin with an empty arena.
-    let mut host = Host::start(Config::new())?;
+    let mut host = Host::start(config)?;
     // 2. Ask for each file, by session and token. `None`: there was no predecessor.
     let count = host.retrieve::<MemFile>("visits", 1)?;
     let socket = host.retrieve::<FdFile>("visits", 2)?;

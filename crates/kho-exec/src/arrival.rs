@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use kho_compat::Registry;
 use kho_core::{Attached, OpenOptions};
 use kho_fd::{FdHandler, FdTable};
 use kho_luo::{Handlers, Incoming, TakeOverOptions};
 use kho_mem::{ArenaConfig, Handed, PhysAddr};
 use kho_memfd::MemfdHandler;
 
+use crate::config::POLICY_ENV;
 use crate::exec::RETURNED_ENV;
 use crate::inherit::{HANDOVER_ENV, Inherited, set_inheritable};
 use crate::supervise::Client;
@@ -28,7 +28,7 @@ pub(crate) struct WayBack {
 }
 
 /// The longest reason that is passed on: an environment variable has its limit.
-const REASON_MAX: usize = 4096;
+pub(crate) const REASON_MAX: usize = 4096;
 
 impl WayBack {
     /// Executes the program that handed over again. Returns only where that failed.
@@ -151,11 +151,7 @@ impl Arrival {
                 ticket.arena
             ))
         };
-        let registry = match config.registry {
-            Some(registry) => registry,
-            None => Registry::linked().map_err(Clone::clone)?,
-        };
-        let registry = &registry.in_dialect(config.writing);
+        let registry = &config.judged_by()?.in_dialect(config.writing);
         let arena = self.arena.as_ref().ok_or_else(missing)?;
         // The inherited descriptor stays, to be handed back.
         let file = arena.try_clone().map_err(|error| StartError::System {
@@ -166,12 +162,15 @@ impl Arrival {
             ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
         let handed = Handed::attach(File::from(file), &place)?;
         mark(marks, "attached");
-        let attached = Attached::open(handed, OpenOptions::new(ticket.entry()).registry(registry))
-            .map_err(|failed| failed.error)?;
+        let policy = config.judging(std::env::var_os(POLICY_ENV))?;
+        let options = OpenOptions::new(ticket.entry())
+            .registry(registry)
+            .policy(policy);
+        let attached = Attached::open(handed, options).map_err(|failed| failed.error)?;
         mark(marks, "checked");
         let handlers = handlers(config, &self.table);
         let options = TakeOverOptions::new(registry)
-            .policy(&*config.policy)
+            .policy(policy)
             .degrade(config.degrade);
         let taken = Incoming::take_over(attached, handlers.clone(), options);
         let incoming = taken.map_err(|failed| failed.error)?;

@@ -4,14 +4,44 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use kho_compat::{AbiMembers, Component, Generation, constant};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::inherit::SUPERVISOR_ENV;
+
+/// The name in `kho-supervisor-v1`.
+const NAME: &str = "kho-supervisor";
+/// The number in `kho-supervisor-v1`.
+const VERSION: u32 = 1;
+/// The messages' format, as the environment of a program may name it.
+pub(crate) const FORMAT: &str = "kho-supervisor-v1";
+
+/// `kho-supervisor-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .constants(&[
+        constant!(FORMAT),
+        constant!(SUPERVISOR_ENV),
+        constant!(BATCH),
+        constant!(LONGEST),
+        constant!(DONE),
+        constant!(REFUSED),
+    ])
+    .members(&[Message::members]);
+
+/// The messages between a program and its supervisor, as an interface between programs.
+pub const SUPERVISOR: Component = Component::new(NAME, &[GENERATION])
+    .summary("messages between a program and its supervisor")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .interface();
+
+kho_compat::submit! { SUPERVISOR }
+
 /// What a program tells its supervisor. Each is answered with one byte: whether it was done.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, AbiMembers)]
 pub(crate) enum Message {
     /// Descriptors, by their numbers in the program; they come beside.
     Descriptors(Vec<RawFd>),
@@ -25,6 +55,8 @@ pub(crate) enum Message {
 
 /// Descriptors that one message carries: the system allows 253.
 pub(crate) const BATCH: usize = 200;
+/// Characters that are shown of a message that is not understood.
+const SHOWN: usize = 80;
 /// The longest message.
 const LONGEST: usize = 64 << 10;
 /// The answer to a message that was understood and done, and to one that was not.
@@ -91,5 +123,17 @@ pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<(Message, Vec<Owne
         return Err(io::Error::other("a message or its descriptors did not fit"));
     }
     let text = bytes.get(..received.bytes).unwrap_or_default();
-    Ok(Some((serde_json::from_slice(text)?, fds)))
+    let message = parse(text).map_err(|error| {
+        let text: String = String::from_utf8_lossy(text).chars().take(SHOWN).collect();
+        io::Error::other(format!(
+            "found message `{text}`, expected one of {FORMAT}: {error}"
+        ))
+    });
+    Ok(Some((message?, fds)))
+}
+
+/// A message of this version. One with more to it is refused: a supervisor that passed over it would answer that
+/// it is done.
+pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Message> {
+    serde_json::from_slice(text)
 }

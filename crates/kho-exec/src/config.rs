@@ -1,11 +1,21 @@
 //! How a process takes part in live updates.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::sync::Arc;
 
-use kho_compat::{Policy, Registry, Side, Writing, policy};
+use kho_compat::file::{Answer, ManifestFile};
+use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
+use kho_fd::FdTable;
 use kho_luo::{FileHandler, FlbHandler, Handlers};
 use kho_mem::{HugePages, PhysAddr};
+
+use crate::StartError;
+use crate::arrival::handlers;
+
+/// The environment variable that names the policy of a program that has not chosen one itself: see
+/// [`Config::policy`].
+pub const POLICY_ENV: &str = "KHO_POLICY";
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -19,7 +29,7 @@ pub struct Config {
     pub(crate) side: Option<Side>,
     pub(crate) next: Option<Side>,
     pub(crate) degrade: bool,
-    pub(crate) policy: Arc<dyn Policy + Send + Sync>,
+    policy: Option<&'static (dyn Policy + Sync)>,
     pub(crate) handlers: Handlers,
     pub(crate) hand_back: bool,
 }
@@ -45,7 +55,7 @@ impl Config {
             side: None,
             next: None,
             degrade: false,
-            policy: Arc::new(policy::SemverRange),
+            policy: None,
             handlers: Handlers::new(),
             hand_back: true,
         }
@@ -119,25 +129,70 @@ impl Config {
         self
     }
 
-    /// The policy by which a handover is judged.
+    /// The policy that governs how a handover is opened, read and taken over: `&policy::NewestCommon`. Without it,
+    /// the one that the environment names ([`POLICY_ENV`]), or else [`SemverRange`](policy::SemverRange).
+    ///
+    /// One that judges [while restoring](policy::When::WhileRestoring) refuses a file when it is retrieved:
+    /// [`Host::retrieve`](crate::Host::retrieve) fails, nothing can be finished from then on, and
+    /// [`Host::hand_back`](crate::Host::hand_back) goes back.
     #[must_use]
-    pub fn policy(mut self, policy: impl Policy + Send + Sync + 'static) -> Self {
-        self.policy = Arc::new(policy);
+    pub const fn policy(mut self, policy: &'static (dyn Policy + Sync)) -> Self {
+        self.policy = Some(policy);
         self
     }
 
-    /// Adds a handler for a kind of file of one's own.
+    /// The policy: the one that was set, or else the one that `named` names.
+    pub(crate) fn judging(
+        &self,
+        named: Option<OsString>,
+    ) -> Result<&'static (dyn Policy + Sync), StartError> {
+        match (self.policy, named) {
+            (Some(policy), _) => Ok(policy),
+            (None, None) => Ok(&policy::SemverRange),
+            (None, Some(name)) => {
+                let known = name.to_str().and_then(policy::by_name);
+                known.ok_or_else(|| StartError::Policy(name.display().to_string()))
+            }
+        }
+    }
+
+    /// Adds a handler for a kind of file of one's own: one for each component, and those of `memfd` and `fd`
+    /// are there. [`Host::start`](crate::Host::start) refuses two.
     #[must_use]
     pub fn handler(mut self, handler: impl FileHandler) -> Self {
         self.handlers = self.handlers.with(handler);
         self
     }
 
-    /// Adds an object that the files of a component's handler depend on.
+    /// Adds an object that the files of these components' handlers depend on: one object for each name.
     #[must_use]
-    pub fn flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
-        self.handlers = self.handlers.with_flb(component, flb);
+    pub fn flb<'c>(
+        mut self,
+        components: impl IntoIterator<Item = &'c str>,
+        flb: impl FlbHandler,
+    ) -> Self {
+        self.handlers = self.handlers.with_flb(components, flb);
         self
+    }
+
+    /// The components by which a handover is read and judged.
+    pub(crate) fn judged_by(&self) -> Result<&'static Registry, RegistryError> {
+        match self.registry {
+            Some(registry) => Ok(registry),
+            None => Registry::linked().map_err(Clone::clone),
+        }
+    }
+
+    /// The versions that this program writes.
+    pub(crate) fn written(&self) -> Result<Side, RegistryError> {
+        let side = match &self.side {
+            Some(side) => side,
+            None => self.judged_by()?.side(),
+        };
+        Ok(match &self.next {
+            Some(next) => side.newest_common(next),
+            None => side.clone(),
+        })
     }
 
     /// Whether a handover that is refused goes back to the program that made it, by executing that
@@ -149,14 +204,79 @@ impl Config {
     }
 }
 
+/// What [`Host::start`](crate::Host::start) takes over, and what is handed over.
+impl Answer for Config {
+    fn manifest(&self, name: &str) -> Result<ManifestFile, RegistryError> {
+        let registry = self.judged_by()?;
+        let mut abilities: BTreeMap<_, _> = registry
+            .side()
+            .abilities()
+            .map(|ability| (ability.name.clone(), ability.clone()))
+            .collect();
+        for mut written in self.written()?.abilities().cloned() {
+            written.writes.retain(|older| *older < written.version);
+            if let Some(read) = abilities.get(&written.name) {
+                written.restores = read.restores.clone();
+            }
+            abilities.insert(written.name.clone(), written);
+        }
+        let side = Side::new(abilities.into_values())?
+            .taking(registry.side().takes().iter().copied())
+            .in_dialect(self.writing);
+        let mut file = ManifestFile::of_side(name, &side);
+        // What it starts with: a policy that is not known is its own error then.
+        let policy = self.judging(std::env::var_os(POLICY_ENV));
+        file.policy = policy.ok().map(|policy| policy.name().to_owned());
+        file.degrade = Some(self.degrade);
+        let handlers = handlers(self, &FdTable::default());
+        for (name, component) in &mut file.components {
+            let is_handled = handlers.handles(name);
+            let of_files = component.carrier.as_deref() == Some(Carrier::FileHandler.id());
+            component.handler = (of_files && !is_handled).then_some(false);
+        }
+        Ok(file)
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("base", &self.base)
             .field("size", &self.size)
             .field("writing", &self.writing)
-            .field("policy", &self.policy.name())
+            .field("policy", &self.policy.map(Policy::name))
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kho_memfd::MemfdHandler;
+
+    use super::*;
+    use crate::Host;
+
+    #[test]
+    fn a_program_judges_by_its_own_policy_or_by_the_one_that_is_named() {
+        let name = |config: &Config, named: Option<&str>| {
+            let policy = config.judging(named.map(OsString::from));
+            policy.map(Policy::name).map_err(|error| error.to_string())
+        };
+        let (own, none) = (Config::new().policy(&policy::NewestCommon), Config::new());
+        assert_eq!(name(&own, Some("check-at-restore")), Ok("newest-common"));
+        assert_eq!(
+            name(&none, Some("check-at-restore")),
+            Ok("check-at-restore")
+        );
+        assert_eq!(name(&none, None), Ok("semver-range"));
+        let error = "KHO_POLICY names no policy that this program knows: best";
+        assert_eq!(name(&none, Some("best")), Err(error.to_owned()));
+    }
+
+    #[test]
+    fn a_second_handler_of_memfds_is_refused() {
+        let error = Host::start(Config::new().handler(MemfdHandler)).unwrap_err();
+        assert!(matches!(error, StartError::DuplicateHandler(_)), "{error}");
     }
 }

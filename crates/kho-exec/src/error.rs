@@ -4,10 +4,12 @@ use std::io;
 
 use kho_compat::RegistryError;
 use kho_core::{KhoError, OpenError};
-use kho_luo::{FileToken, IncomingError, LuoError, SessionName, TakeOverError};
+use kho_luo::{DuplicateHandler, FileToken, IncomingError, LuoError, SessionName, TakeOverError};
 use kho_mem::ArenaError;
 
-use crate::inherit::HANDOVER_ENV;
+use crate::channel;
+use crate::config::POLICY_ENV;
+use crate::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 
 /// A process that can not start: neither with what was handed over, nor afresh.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,9 @@ pub enum StartError {
     /// The environment names a handover that is not there.
     #[error("{HANDOVER_ENV} is no handover: {0}")]
     Ticket(String),
+    /// The supervisor's messages are of another version: it could not be told what happens.
+    #[error("{SUPERVISOR_ENV} is no supervisor of this version: found format `{0}`, expected `{expected}`", expected = channel::FORMAT)]
+    Supervisor(String),
     /// The arena can not be made or attached to.
     #[error(transparent)]
     Arena(#[from] ArenaError),
@@ -25,6 +30,12 @@ pub enum StartError {
     /// The handover is refused.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
+    /// The environment names a policy that is not known.
+    #[error("{POLICY_ENV} names no policy that this program knows: {0}")]
+    Policy(String),
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// It is refused, and the program that made it could not be executed again.
     #[error("{reason}; handing it back failed: {error}")]
     HandBack {

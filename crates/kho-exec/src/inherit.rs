@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::FdFlags;
 
+use crate::channel;
+
 /// The environment variable that names a ticket: `process:PID:FD`, for that very process, or
 /// `parent:PID:FD`, for a child of that one.
 pub const HANDOVER_ENV: &str = "KHO_HANDOVER";
-/// The environment variable that names a supervisor: `FD:PID`, its socket and its process.
+/// The environment variable that names a supervisor: `FD:PID`, its socket and its process. A supervisor whose
+/// messages are not of `kho-supervisor-v1` names their format: `FD:PID:FORMAT`.
 pub const SUPERVISOR_ENV: &str = "KHO_SUPERVISOR";
 /// What the names of descriptors begin with that a service manager stores for a handover.
 pub(crate) const STORED_PREFIX: &str = "kho-";
@@ -23,7 +26,7 @@ pub(crate) const STORED_PREFIX: &str = "kho-";
 pub(crate) const STORED_TICKET: &str = "kho-ticket";
 
 /// The longest ticket that is read.
-const TICKET_MAX: u64 = 64 << 20;
+pub(crate) const TICKET_MAX: u64 = 64 << 20;
 /// The first descriptor that a service manager passes.
 const LISTEN_FIRST: RawFd = 3;
 
@@ -42,6 +45,8 @@ pub(crate) struct Inherited {
     ticket: Option<Vec<u8>>,
     stored: bool,
     supervisor: Option<OwnedFd>,
+    // The format of its messages.
+    messages: Option<String>,
 }
 
 impl Inherited {
@@ -62,7 +67,13 @@ impl Inherited {
         if TAKEN.swap(true, Ordering::AcqRel) {
             return Ok(this);
         }
-        this.supervisor = supervisor_number().and_then(|number| this.own(number));
+        let supervisor = std::env::var(SUPERVISOR_ENV).ok();
+        if let Some((number, format)) =
+            supervisor.and_then(|text| supervisor_in(&text, parent_id()))
+        {
+            this.supervisor = this.own(number);
+            this.messages = this.supervisor.as_ref().map(|_| format);
+        }
         if let Some(number) = ticket_number()
             && let Some(fd) = this.own(number)
         {
@@ -143,6 +154,13 @@ impl Inherited {
         self.names.iter().map(|(name, _)| name.as_str())
     }
 
+    /// The format of the supervisor's messages, where there is a supervisor and it is not the one known here.
+    pub(crate) fn other_messages(&self) -> Option<&str> {
+        self.messages
+            .as_deref()
+            .filter(|format| *format != channel::FORMAT)
+    }
+
     /// The supervisor's socket, taken out.
     pub(crate) const fn take_supervisor(&mut self) -> Option<OwnedFd> {
         self.supervisor.take()
@@ -179,11 +197,21 @@ pub(crate) fn set_inheritable(fd: impl AsFd, inheritable: bool) -> io::Result<()
 
 fn ticket_number() -> Option<RawFd> {
     let text = std::env::var(HANDOVER_ENV).ok()?;
+    ticket_in(&text, std::process::id(), parent_id())
+}
+
+/// What the environment says of the descriptor `number`, for the process `process` or for a child of it.
+pub(crate) fn address(who: &str, process: u32, number: RawFd) -> String {
+    format!("{who}:{process}:{number}")
+}
+
+/// The descriptor that `text` names for the process `own`, whose parent is `parent`.
+pub(crate) fn ticket_in(text: &str, own: u32, parent: u32) -> Option<RawFd> {
     let mut parts = text.splitn(3, ':');
     let (who, process, number) = (parts.next()?, parts.next()?, parts.next()?);
     let here = match who {
-        "process" => std::process::id(),
-        "parent" => parent_id(),
+        "process" => own,
+        "parent" => parent,
         _ => return None,
     };
     (process.parse() == Ok(here))
@@ -191,12 +219,15 @@ fn ticket_number() -> Option<RawFd> {
         .flatten()
 }
 
-fn supervisor_number() -> Option<RawFd> {
-    let text = std::env::var(SUPERVISOR_ENV).ok()?;
-    let (number, process) = text.split_once(':')?;
-    (process.parse() == Ok(parent_id()))
-        .then(|| number.parse().ok())
-        .flatten()
+/// The socket that `text` names for a child of `parent`, and the format of its messages.
+pub(crate) fn supervisor_in(text: &str, parent: u32) -> Option<(RawFd, String)> {
+    let mut parts = text.splitn(3, ':');
+    let (number, process) = (parts.next()?, parts.next()?);
+    let format = parts.next().unwrap_or(channel::FORMAT);
+    if process.parse() != Ok(parent) {
+        return None;
+    }
+    Some((number.parse().ok()?, format.to_owned()))
 }
 
 /// What a service manager passes to this process for a handover: name and number.

@@ -26,6 +26,8 @@ mod channel;
 mod config;
 mod error;
 mod exec;
+#[doc(hidden)]
+pub mod golden;
 mod host;
 mod inherit;
 mod program;
@@ -33,7 +35,8 @@ mod store;
 mod supervise;
 mod ticket;
 
-pub use config::Config;
+pub use channel::SUPERVISOR;
+pub use config::{Config, POLICY_ENV};
 pub use error::{FinishError, HandOverError, StartError};
 pub use host::Host;
 pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
@@ -41,7 +44,7 @@ pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use program::Program;
 pub use supervise::{Event, supervise};
-pub use ticket::{Mark, now};
+pub use ticket::{Mark, TICKET, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::Command;
 
+use kho_compat::AbiMembers;
 use serde::{Deserialize, Serialize};
 
 use crate::exec::{Prepared, c_string};
@@ -15,7 +16,7 @@ use crate::exec::{Prepared, c_string};
 /// A program as it was started: its executable, open, its arguments, environment and directory.
 ///
 /// An upgrade replaces the file of the program that runs. Going back must not find the new one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 pub struct Program {
     /// The descriptor of its executable.
     pub(crate) exe: RawFd,
@@ -27,9 +28,9 @@ pub struct Program {
 }
 
 /// Text, or the bytes that it is where it is not text.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 #[serde(untagged)]
-enum Text {
+pub(crate) enum Text {
     Text(String),
     Bytes(Vec<u8>),
 }

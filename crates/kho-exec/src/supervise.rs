@@ -385,3 +385,45 @@ fn wait(socket: &OwnedFd, child: &Child) -> io::Result<bool> {
         return Ok(process.revents().contains(PollFlags::IN));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::file_of;
+
+    /// What is seen of a message, and what it is answered with.
+    fn served(text: &str, fds: &[BorrowedFd<'_>]) -> (Vec<Event>, u8) {
+        let kind = (
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+        );
+        let (here, there) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+        channel::send_bytes(&there, text.as_bytes(), fds, SendFlags::empty()).unwrap();
+        let (mut events, mut answer) = (Vec::new(), [9; 1]);
+        Desk::default().serve(&here, &mut |event| events.push(event));
+        recv(&there, &mut answer, RecvFlags::empty()).unwrap();
+        (events, answer[0])
+    }
+
+    #[test]
+    fn messages_and_tickets_of_another_version_are_refused_by_name() {
+        for text in [r#"{"Sealed":{"ticket":1}}"#, r#""Paused""#, "[]"] {
+            let (events, answer) = served(text, &[]);
+            let [Event::Refused(reason)] = events.as_slice() else {
+                panic!("{events:?}");
+            };
+            let expected = format!("found message `{text}`, expected one of kho-supervisor-v1: ");
+            assert!(reason.starts_with(&expected), "{reason}");
+            assert_eq!(answer, channel::REFUSED);
+        }
+        let ticket = file_of(b"\n{\"format\":\"kho-ticket-v2\",\"memory\":3}").unwrap();
+        let reason = "found format `kho-ticket-v2`, expected `kho-ticket-v1`".to_owned();
+        assert_eq!(
+            served("\"Sealed\"", &[ticket.as_fd()]),
+            (vec![Event::Refused(reason)], channel::REFUSED)
+        );
+        let known = (vec![Event::Finished], channel::DONE);
+        assert_eq!(served("\"Finished\"", &[]), known);
+    }
+}

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
+use kho_compat::{AbiMembers, Component, Generation, constant};
 use kho_core::Entry;
 use kho_mem::PhysAddr;
 use rustix::fs::MemfdFlags;
@@ -13,11 +14,45 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::Program;
+use crate::arrival::REASON_MAX;
+use crate::exec::RETURNED_ENV;
+use crate::inherit::{HANDOVER_ENV, STORED_PREFIX, STORED_TICKET, TICKET_MAX, address};
+use crate::program::Text;
 
+/// The name in `kho-ticket-v1`.
+const NAME: &str = "kho-ticket";
+/// The number in `kho-ticket-v1`.
+const VERSION: u32 = 1;
 pub(crate) const FORMAT: &str = "kho-ticket-v1";
 
+/// `kho-ticket-v1`.
+const GENERATION: Generation = Generation::new(VERSION)
+    .constants(&[
+        constant!(FORMAT),
+        constant!(TICKET_MAX),
+        constant!(HANDOVER_ENV),
+        constant!(RETURNED_ENV),
+        constant!(REASON_MAX),
+        constant!(STORED_PREFIX),
+        constant!(STORED_TICKET),
+    ])
+    .members(&[
+        Ticket::members,
+        Mark::members,
+        Program::members,
+        Text::members,
+    ]);
+
+/// Tickets and the environment that names them, as an interface between programs.
+pub const TICKET: Component = Component::new(NAME, &[GENERATION])
+    .summary("tickets: where a handover is, and who made it, for the next program")
+    .of_crate(env!("CARGO_PKG_NAME"))
+    .interface();
+
+kho_compat::submit! { TICKET }
+
 /// A point in time of a handover, comparable between its two processes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 pub struct Mark {
     /// What happened.
     pub what: String,
@@ -42,8 +77,9 @@ pub(crate) fn mark(marks: &mut Vec<Mark>, what: &str) {
 }
 
 /// Where a handover is, for the process that takes it over. What it says of the previous program is
-/// read whatever the rest is, so that any version of it can be handed back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// read whatever the rest is, so that any version of it can be handed back. Members that are not known are
+/// ignored: a later minor version may have more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, AbiMembers)]
 pub(crate) struct Ticket {
     pub(crate) format: String,
     pub(crate) previous: Option<Program>,
@@ -140,10 +176,23 @@ pub(crate) fn file_of(text: &[u8]) -> io::Result<File> {
 
 /// What the environment says of a ticket for this very process.
 pub(crate) fn for_this_process(file: &File) -> OsString {
-    format!("process:{}:{}", std::process::id(), file.as_raw_fd()).into()
+    address("process", std::process::id(), file.as_raw_fd()).into()
 }
 
 /// What the environment says of a ticket for a child of this process.
 pub(crate) fn for_a_child(file: &File) -> OsString {
-    format!("parent:{}:{}", std::process::id(), file.as_raw_fd()).into()
+    address("parent", std::process::id(), file.as_raw_fd()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_formats_are_the_interfaces_names() {
+        for (component, format) in [
+            (super::TICKET, super::FORMAT),
+            (crate::SUPERVISOR, crate::channel::FORMAT),
+        ] {
+            assert_eq!(format, format!("{}-v{}", component.name, component.major()));
+        }
+    }
 }

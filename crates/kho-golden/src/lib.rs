@@ -7,6 +7,8 @@ mod block;
 mod dump;
 mod edits;
 mod fd;
+mod ioctls;
+pub mod journal;
 mod kexec_metadata;
 mod kho;
 mod luo;
@@ -14,11 +16,21 @@ mod memblock;
 mod memfd;
 mod opened;
 mod peers;
+mod programs;
 mod radix;
 mod reserve_mem;
 mod vmalloc;
 
+pub use ioctls::IOCTLS;
 use kho_compat::{Component, Registry, RegistryError};
+
+/// The interfaces between programs of this workspace.
+pub const INTERFACES: [Component; 4] = [
+    IOCTLS,
+    kho_compat::file::COMPONENT,
+    kho_exec::SUPERVISOR,
+    kho_exec::TICKET,
+];
 
 /// The components of this workspace: referring to them links them.
 const COMPONENTS: [Component; 10] = [
@@ -79,5 +91,27 @@ macro_rules! released {
                 assert_eq!(vector.make().unwrap(), vector.make().unwrap());
             }
         })+
+    };
+}
+
+/// A test of an experiment's snapshot, which changes with it: no release has it.
+#[macro_export]
+macro_rules! recorded {
+    ($name:ident: $component:expr, $version:literal) => {
+        #[test]
+        fn $name() {
+            let component = $component;
+            let number = $version.trim_start_matches('v').parse().unwrap();
+            let generation = component.generation(number).unwrap();
+            assert_eq!(generation.role, kho_compat::Role::Experimental);
+            insta::with_settings!({
+                snapshot_path => format!("../../../abi-snapshots/{}", component.name),
+                prepend_module_to_snapshot => false,
+                omit_expression => true,
+            }, {
+                let text = kho_abi_check::describe_generation(&component, generation).unwrap();
+                insta::assert_snapshot!($version, text);
+            });
+        }
     };
 }

@@ -367,7 +367,7 @@ fn miss(found: &mut Scan, addr: PhysAddr, damage: Damage) {
 }
 
 fn is_kho(compatible: &str) -> bool {
-    let token = compatible.split(';').next().unwrap_or_default();
+    let token = compatible.split([';', ',']).next().unwrap_or_default();
     token
         .strip_prefix("kho-v")
         .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))

@@ -37,7 +37,8 @@ pub fn version_bytes(manifest: &Manifest) -> u64 {
 }
 
 fn bytes_of(entry: &ManifestEntry) -> u64 {
-    let text = entry.found.len();
+    // Between the strings of a list there is one byte.
+    let text = entry.found.len() - entry.found.matches(Compat::BETWEEN_STRINGS).count();
     // Of a property its name stands in the tree's strings.
     let listed = |value: usize| FDT_PROPERTY + value + entry.component().len() + 1;
     let bytes = match entry.carrier {

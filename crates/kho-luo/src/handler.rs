@@ -2,9 +2,9 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::error::Error;
@@ -12,35 +12,75 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 
 use kho_compat::{Admitted, Announced, Component, Generation, NotAdmitted, Token};
-use kho_core::{Attached, Kho};
+use kho_core::{Attached, Kho, KhoError, TrackerError};
 use kho_mem::sync::RwLock;
-use kho_mem::{Link, MemError, PhysAddr, PhysMemExt};
-use kho_radix::{Claims, Reading, Restoring};
+use kho_mem::{Broken, Damage, Errno, Link, MemError, OutOfMemory, PhysAddr, PhysMemExt};
+use kho_radix::{Claims, Reading, RestoreError, Restoring};
 
 /// A file object of any kind.
 pub type FileRef = Arc<dyn Any + Send + Sync>;
 
 /// Why a handler refused. Cheap to clone: a retrieve that failed keeps failing with the same error.
 #[derive(Clone)]
-pub struct HandlerError(Arc<dyn Error + Send + Sync>);
+pub struct HandlerError {
+    error: Arc<dyn Error + Send + Sync>,
+    errno: Option<Errno>,
+}
 
 impl HandlerError {
     /// The error `error`; a string will do.
     #[must_use]
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(Arc::from(error.into()))
+        Self {
+            error: Arc::from(error.into()),
+            errno: None,
+        }
+    }
+
+    /// This error as `errno` to a kernel.
+    #[must_use]
+    pub const fn with_errno(mut self, errno: Errno) -> Self {
+        self.errno = Some(errno);
+        self
+    }
+
+    /// What a kernel's handler returns in its place: what the handler said, or else what the error itself says,
+    /// or else `EIO`.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.errno.unwrap_or_else(|| of_known(self.get()))
     }
 
     /// The error itself.
     #[must_use]
     pub fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0
+        &*self.error
     }
+}
+
+/// The number of an error of the crates below, which a handler passed on.
+fn of_known(error: &(dyn Error + Send + Sync + 'static)) -> Errno {
+    macro_rules! first {
+        ($($kind:ty),*) => {
+            None $(.or_else(|| error.downcast_ref::<$kind>().map(<$kind>::errno)))*
+        };
+    }
+    let known = first!(
+        RestoreError,
+        Damage,
+        MemError,
+        OutOfMemory,
+        TrackerError,
+        KhoError,
+        Broken
+    );
+    let not_admitted = || error.is::<NotAdmitted>().then_some(Errno::EINVAL);
+    known.or_else(not_admitted).unwrap_or(Errno::EIO)
 }
 
 impl fmt::Display for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.error.fmt(f)
     }
 }
 
@@ -52,7 +92,7 @@ impl fmt::Debug for HandlerError {
 
 impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+        self.error.source()
     }
 }
 
@@ -128,7 +168,8 @@ impl Retrieve<'_> {
     /// compat string.
     #[must_use]
     pub fn version(&self) -> Option<u32> {
-        self.announced.base().map(Token::version)
+        let name = self.announced.base().map(Token::name)?;
+        self.announced.version_of(name)
     }
 
     /// The version of `component` that was handed over: of one that the file's component needs.
@@ -151,7 +192,7 @@ impl Retrieve<'_> {
     pub fn restoring<T>(&mut self, step: impl FnOnce(&mut Restoring<'_, '_>) -> T) -> T {
         let attached = self.held.read();
         let reading = Reading::lent(attached.handed(), self.claims);
-        let mut reading = reading.with(self.announced.clone());
+        let mut reading = reading.with(self.admitted.announced(self.announced));
         step(&mut reading.admitted(self.admitted))
     }
 }
@@ -161,6 +202,13 @@ impl Retrieve<'_> {
 ///
 /// Every step that fails must leave the file, the arena and the tracker as they were; what was
 /// preserved through [`Kho::preserver`] goes when its owner is dropped.
+///
+/// # Locks
+///
+/// `&mut` is the lock. What a step is given so, nobody else has until it returns: the preserved state in
+/// [`freeze`](Self::freeze) and [`unfreeze`](Self::unfreeze), the claims in [`Retrieve`], the memory in
+/// [`finish`](Self::finish). What is given by value is the step's own. The handler itself and the file are shared with
+/// other threads: what changes in them is behind a lock of their own.
 ///
 /// # What a step may call
 ///
@@ -429,6 +477,26 @@ impl<F: FlbHandler> AnyFlb for F {
     }
 }
 
+/// Two handlers where one is registered. A kernel refuses the second with `EEXIST`.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DuplicateHandler {
+    /// Two file handlers of one component.
+    #[error("component `{0}` has two file handlers")]
+    File(&'static str),
+    /// Two FLBs of one name.
+    #[error("two FLBs have the name `{0}`")]
+    Flb(String),
+}
+
+impl DuplicateHandler {
+    /// `EEXIST`.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        Errno::EEXIST
+    }
+}
+
 /// The handlers that a program has, and the objects that their files depend on.
 ///
 /// The same ones serve both directions: what goes out and what comes in.
@@ -459,29 +527,53 @@ impl Handlers {
         Self::default()
     }
 
-    /// Adds a file handler; those added before are asked first.
+    /// Adds a file handler; those added before are asked first. A component has one:
+    /// [`check`](Self::check).
     #[must_use]
     pub fn with(mut self, handler: impl FileHandler) -> Self {
         self.files.push(Arc::new(handler));
         self
     }
 
-    /// Adds an object that the files of the component's handler (`memfd`) depend on.
+    /// Adds an object that the files of these components' handlers (`["memfd"]`) depend on. A name has
+    /// one: [`check`](Self::check).
     #[must_use]
-    pub fn with_flb(mut self, component: &str, flb: impl FlbHandler) -> Self {
-        let name = FlbHandler::name(&flb).to_owned();
-        match self
-            .flbs
-            .iter_mut()
-            .find(|entry| entry.handler.name() == name)
-        {
-            Some(entry) => entry.users.push(component.to_owned()),
-            None => self.flbs.push(FlbEntry {
-                handler: Arc::new(flb),
-                users: vec![component.to_owned()],
-            }),
-        }
+    pub fn with_flb<'c>(
+        mut self,
+        components: impl IntoIterator<Item = &'c str>,
+        flb: impl FlbHandler,
+    ) -> Self {
+        self.flbs.push(FlbEntry {
+            handler: Arc::new(flb),
+            users: components.into_iter().map(ToOwned::to_owned).collect(),
+        });
         self
+    }
+
+    /// Checks that no component has two file handlers, and no name two FLBs. What takes `Handlers` checks
+    /// it first.
+    ///
+    /// # Errors
+    ///
+    /// The first of which there are two.
+    pub fn check(&self) -> Result<(), DuplicateHandler> {
+        let mut names = BTreeSet::new();
+        let mut files = self.files.iter().map(|handler| handler.component());
+        if let Some(component) = files.find(|name| !names.insert(*name)) {
+            return Err(DuplicateHandler::File(component));
+        }
+        names.clear();
+        let mut flbs = self.flbs.iter().map(|entry| entry.handler.name());
+        match flbs.find(|name| !names.insert(*name)) {
+            Some(name) => Err(DuplicateHandler::Flb(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a file handler of `component`.
+    #[must_use]
+    pub fn handles(&self, component: &str) -> bool {
+        self.of_component(component).is_some()
     }
 
     pub(crate) fn of_component(&self, component: &str) -> Option<usize> {

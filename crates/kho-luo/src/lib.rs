@@ -37,7 +37,9 @@ pub mod v5;
 pub use files::{Column, FileContents, FileOwner, FileOwners, RestoreFile, SurveyFile};
 pub use flb::Flb;
 pub use generation::{COMPONENT, FEATURES, NAME};
-pub use handler::{FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve};
+pub use handler::{
+    DuplicateHandler, FileHandler, FileRef, FlbHandler, HandlerError, Handlers, Held, Retrieve,
+};
 pub use header::Header;
 pub use incoming::{
     Incoming, IncomingError, IncomingSession, TakeOverError, TakeOverOptions, survey,

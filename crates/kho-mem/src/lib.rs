@@ -34,6 +34,7 @@ extern crate alloc;
 mod addr;
 mod arena;
 mod damage;
+mod errno;
 mod link;
 #[cfg(feature = "std")]
 mod map;
@@ -58,6 +59,7 @@ pub use arena::{
 #[cfg(target_has_atomic = "64")]
 pub use arena::{AtomicPages, PAGE_WORDS};
 pub use damage::{Damage, Defect};
+pub use errno::Errno;
 pub use link::{Link, Located};
 #[cfg(feature = "std")]
 pub use map::FileMap;

@@ -8,7 +8,7 @@ use kho_core::Attached;
 use kho_luo::Held;
 use kho_mem::sync::{Mutex, MutexGuard};
 use kho_mem::{
-    Arena, Broken, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr,
+    Arena, Broken, Errno, Folio, MemError, Order, OutOfMemory, PAGE_SHIFT, PAGE_SIZE_U64, PhysAddr,
     PhysMemExt,
 };
 
@@ -40,6 +40,16 @@ pub enum FileError {
     /// Seals that are none.
     #[error("unknown seals {0:#x}")]
     UnknownSeals(Seals),
+    /// The handover writes another version of vmalloc than a memfd's state of its version contains.
+    #[error("memfd-v{memfd} contains vmalloc-v{contains}, and vmalloc-v{written} is to be written")]
+    Versions {
+        /// The version of memfd that is to be written.
+        memfd: u32,
+        /// The version of vmalloc that it contains.
+        contains: u32,
+        /// The version of vmalloc that is to be written.
+        written: u32,
+    },
     /// A folio that can not be put there.
     #[error("the folio can not be put there: {0}")]
     Misplaced(&'static str),
@@ -52,6 +62,23 @@ pub enum FileError {
     /// A page does not hold what is to be written to it.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl FileError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::Sealed(_) | Self::Preserved | Self::Frozen => Errno::EPERM,
+            Self::NotFinished => Errno::EBUSY,
+            Self::Gone => Errno::EBADF,
+            Self::TooLarge(_) => Errno::EFBIG,
+            Self::UnknownSeals(_) | Self::Misplaced(_) | Self::Versions { .. } => Errno::EINVAL,
+            Self::OutOfMemory(error) => error.errno(),
+            Self::Memory(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
 }
 
 const MAX_SIZE: u64 = i64::MAX as u64;

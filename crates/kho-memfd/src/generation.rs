@@ -18,11 +18,18 @@ const GENERATION: Generation = Generation::new(VERSION)
     .constants(&[constant!(PFN_BITS)]);
 
 /// The memfd handler as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("file handler of memfds")
-    .of_crate(env!("CARGO_PKG_NAME"))
-    .carried_in(Carrier::FileHandler)
-    .features(FEATURES)
-    .field(COMPAT_LEN);
+pub const COMPONENT: Component = Component::new(
+    NAME,
+    &[
+        GENERATION,
+        #[cfg(feature = "experimental-v3")]
+        crate::v3::GENERATION,
+    ],
+)
+.summary("file handler of memfds")
+.of_crate(env!("CARGO_PKG_NAME"))
+.carried_in(Carrier::FileHandler)
+.features(FEATURES)
+.field(COMPAT_LEN);
 
 kho_compat::submit! { COMPONENT }

@@ -5,13 +5,13 @@ use core::mem::take;
 
 use kho_core::{Attached, Kho};
 use kho_luo::{FileHandler, HandlerError, Retrieve};
-use kho_mem::PageRun;
+use kho_mem::{Errno, PageRun};
 use kho_vmalloc::PreservedArea;
 
 use crate::pages::{Phase, Slot};
 use crate::read::STATE;
 use crate::write::{preserve_slots, refused, unpreserve_slots, write_down};
-use crate::{FileError, MemFile, Memfd, NAME, PreservedMemfd};
+use crate::{FileError, Format, MemFile, Memfd, NAME, PreservedMemfd};
 
 /// Hands [`MemFile`]s over, in the format of Linux's memfd handler.
 ///
@@ -48,22 +48,27 @@ impl FileHandler for MemfdHandler {
     }
 
     fn writes(&self) -> &[u32] {
-        &[crate::v2::VERSION]
+        Format::VERSIONS
     }
 
     fn preserve(&self, kho: &Kho, file: &Arc<MemFile>) -> Result<PreservedMemfd, HandlerError> {
         let mut state = file.lock();
         match state.phase {
             Phase::Own => {}
-            Phase::Incoming => return Err(refused(FileError::NotFinished)),
-            Phase::Preserved | Phase::Frozen => return Err(refused(FileError::Preserved)),
-            Phase::Gone => return Err(refused(FileError::Gone)),
+            Phase::Incoming => {
+                return Err(refused(FileError::NotFinished).with_errno(Errno::EBUSY));
+            }
+            Phase::Preserved | Phase::Frozen => {
+                return Err(refused(FileError::Preserved).with_errno(Errno::EBUSY));
+            }
+            Phase::Gone => return Err(refused(FileError::Gone).with_errno(Errno::EBADF)),
         }
+        let format = Format::written_by(kho)?;
         let preserver = kho.preserver();
         preserver
             .step(|| {
                 preserve_slots(&mut state, kho)?;
-                let made = write_down(&state, kho);
+                let made = write_down(format, &state, kho);
                 if made.is_err() {
                     unpreserve_slots(&mut state);
                 }
@@ -119,7 +124,7 @@ impl FileHandler for MemfdHandler {
     ) -> Result<Arc<MemFile>, HandlerError> {
         let link = retrieve.link(data, STATE);
         let memfd = retrieve.restoring(|restoring| {
-            crate::restore::require(restoring).map_err(refused)?;
+            crate::restore::require(restoring, link).map_err(refused)?;
             Memfd::read_at(restoring, link).map_err(refused)
         })?;
         Ok(Arc::new(MemFile::incoming(memfd, retrieve.held)))

@@ -71,7 +71,10 @@ impl From<FileError> for io::Error {
             FileError::TooLarge(_) => io::ErrorKind::FileTooLarge,
             FileError::UnknownSeals(_) | FileError::Misplaced(_) => io::ErrorKind::InvalidInput,
             FileError::OutOfMemory(_) => io::ErrorKind::StorageFull,
-            FileError::Gone | FileError::Memory(_) | FileError::Broken(_) => io::ErrorKind::Other,
+            FileError::Gone
+            | FileError::Memory(_)
+            | FileError::Broken(_)
+            | FileError::Versions { .. } => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }

@@ -8,6 +8,9 @@
 //! [`MemFile`] is a memfd of one's own, over the folios of an arena; [`MemfdHandler`] hands it over in a
 //! live update.
 //!
+//! A [`Format`] is a version of a memfd's state. It contains the descriptor of the vmalloc area that lists the folios,
+//! so that each version has one version of vmalloc with it: `v3` says what that costs.
+//!
 //! A restore that was not admitted does not compile:
 //!
 //! ```compile_fail,E0308
@@ -24,13 +27,15 @@
 //! # Features
 //!
 //! `std` (default): a [`MemFile`] is `std::io::Read`, `Write` and `Seek`, and a restored memfd has a
-//! `std::io::Read`er. Without it the crate is `no_std` + `alloc`.
+//! `std::io::Read`er. Without it the crate is `no_std` + `alloc`. `experimental-v3` (off) adds version 3 of the
+//! format, `v3`, which no kernel knows.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 mod contents;
 mod file;
+mod format;
 mod generation;
 mod handler;
 #[cfg(feature = "std")]
@@ -41,10 +46,13 @@ mod read;
 mod restore;
 mod seals;
 pub mod v2;
+#[cfg(feature = "experimental-v3")]
+pub mod v3;
 mod write;
 
 pub use contents::MemfdPieces;
 pub use file::{FileError, FilePiece, MemFile};
+pub use format::Format;
 pub use generation::{COMPONENT, FEATURES, NAME};
 pub use handler::MemfdHandler;
 #[cfg(feature = "std")]

@@ -8,11 +8,9 @@ use kho_luo::File;
 use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 use kho_vmalloc::Area;
-use kho_vmalloc::v1::VmallocSer;
-use zerocopy::IntoBytes;
 
-use crate::Seals;
-use crate::v2::{self, FOLIO_FLAGS, FolioSer, MemfdSer};
+use crate::v2::{FOLIO_FLAGS, FolioSer};
+use crate::{Format, NAME, Seals};
 
 /// A memfd as it was handed over, checked as a whole.
 #[derive(Clone, Debug)]
@@ -53,11 +51,11 @@ const RECORD: u64 = size_of::<FolioSer>() as u64;
 
 impl Memfd {
     /// Reads the memfd of a file entry and claims its memory: its state, its folio list, its
-    /// folios.
+    /// folios. It is of the version that was announced to `reading`, or version 2 where none was.
     ///
     /// # Errors
     ///
-    /// The state is not preserved memory of its own; the size or position is no file's; unknown
+    /// A version that is not known here. The state is not preserved memory of its own; the size or position is no file's; unknown
     /// seals or flags; a folio list that is damaged, too short for its count, or does not list the
     /// file's pages one after the other up to its end; a folio that is not preserved or in use elsewhere.
     pub fn read(reading: &mut Reading<'_>, file: &File) -> Result<Self, Damage> {
@@ -127,15 +125,22 @@ pub(crate) struct State {
     /// Records in the list, and where that number stands.
     pub(crate) count: u64,
     pub(crate) count_at: PhysAddr,
-    /// The vmalloc area of the list.
-    pub(crate) list: Located<VmallocSer>,
+    /// Where the descriptor of the list's area stands, and whether it is all zeros.
+    pub(crate) list_at: PhysAddr,
+    pub(crate) is_unset: bool,
 }
 
 fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
-    reading.bytes(link, size_of::<MemfdSer>() as u64)?;
-    let state = v2::decode(&reading.follow(link)?)?;
+    let format = Format::announced(reading.announced()).map_err(|error| {
+        Damage::new(Defect::BadValue, "version of its state", link.at)
+            .found(format!("{NAME}-v{}", error.version))
+            .expected(error.covered)
+    })?;
+    reading.bytes(link, format.state_len() as u64)?;
+    let state = format.decode(reading.mem(), link)?;
     let (size, count, count_at) = (state.size, state.count, state.count_at);
-    let area = Area::read(reading, &state.list)?;
+    let list = Link::given(state.list_at, "vmalloc descriptor");
+    let area = Area::read_as(format.area(), reading, list)?;
     let page_size = reading.page_size();
     let room = area.pages().saturating_mul(page_size.bytes()) / RECORD;
     if count > room {
@@ -145,8 +150,7 @@ fn read(reading: &mut Reading<'_>, link: Link) -> Result<Memfd, Damage> {
                 "at most {room}, the records that fit its vmalloc area"
             )));
     }
-    let unset = state.list.as_bytes().iter().all(|byte| *byte == 0);
-    if size == 0 && (count > 0 || !unset) {
+    if size == 0 && (count > 0 || !state.is_unset) {
         return Err(Damage::new(Defect::BadCount, "nr_folios", count_at)
             .found(format!(
                 "{count} records in an area of {} pages",

@@ -1,16 +1,17 @@
 //! The memfd of an admitted handover.
 
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 
-use kho_compat::{Compat, NotAdmitted};
+use kho_compat::{Compat, Grammar, NotAdmitted};
 use kho_luo::{AdmittedFile, FileToken};
-use kho_mem::{Damage, PhysMem};
+use kho_mem::{Damage, Defect, Errno, Link, PhysMem};
 use kho_radix::Restoring;
 
 use crate::contents::MemfdPieces;
-use crate::{COMPONENT, NAME};
-use crate::{Memfd, contents};
+use crate::read::STATE;
+use crate::{COMPONENT, Format, Memfd, NAME, contents};
 
 /// A memfd that can not be restored.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -32,6 +33,17 @@ pub enum MemfdError {
     },
 }
 
+impl MemfdError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NotAdmitted(_) | Self::NotMemfd { .. } => Errno::EINVAL,
+            Self::Damaged(damage) => damage.errno(),
+        }
+    }
+}
+
 /// A memfd that may be used: its contents, as they lie in memory.
 #[derive(Clone)]
 pub struct RestoredMemfd<'m> {
@@ -39,12 +51,26 @@ pub struct RestoredMemfd<'m> {
     mem: &'m dyn PhysMem,
 }
 
-/// Checks that the verdict covers the versions that the file's string announces: of the memfd, and of
-/// the area that its list of folios lies in.
-pub(crate) fn require(restoring: &Restoring<'_, '_>) -> Result<(), NotAdmitted> {
-    restoring.found(&COMPONENT)?;
-    restoring.found(&kho_vmalloc::COMPONENT)?;
-    Ok(())
+/// Checks that the verdict covers the versions that the file's string announces: of the memfd whose state `link`
+/// points to, and of the area that its list of folios lies in; and that the one contains the other.
+pub(crate) fn require(restoring: &Restoring<'_, '_>, link: Link) -> Result<(), MemfdError> {
+    let memfd = Format::of_generation(restoring.found(&COMPONENT)?);
+    let (vmalloc, contains) = (restoring.found(&kho_vmalloc::COMPONENT)?, memfd.area());
+    if vmalloc.number == contains.version() {
+        return Ok(());
+    }
+    let token = |version| format!("{}-v{version}", kho_vmalloc::NAME);
+    let expected = token(contains.version());
+    Err(
+        Damage::new(Defect::BadValue, "version of its list", link.at)
+            .found(token(vmalloc.number))
+            .expected(format!(
+                "{expected}, which {NAME}-v{} contains",
+                memfd.version()
+            ))
+            .within(NAME)
+            .into(),
+    )
 }
 
 impl Memfd {
@@ -59,7 +85,9 @@ impl Memfd {
         file: &AdmittedFile<'_>,
     ) -> Result<RestoredMemfd<'m>, MemfdError> {
         let found = file.compatible();
-        if !Compat::parse(found).is_ok_and(|compat| compat.base().name() == NAME) {
+        if !Compat::parse_as(found, Grammar::Lenient)
+            .is_ok_and(|compat| compat.base().name() == NAME)
+        {
             let found = found.to_owned();
             return Err(MemfdError::NotMemfd {
                 token: file.token(),
@@ -67,7 +95,7 @@ impl Memfd {
             });
         }
         let memfd = restoring.in_string(found, |restoring| {
-            require(restoring)?;
+            require(restoring, file.entry().link(STATE))?;
             Ok::<_, MemfdError>(Self::read(restoring, file.entry())?)
         })?;
         let mem = restoring.mem();

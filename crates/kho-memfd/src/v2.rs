@@ -4,6 +4,7 @@ use alloc::format;
 
 use kho_compat::AbiLayout;
 use kho_mem::{Damage, Defect, Located, PhysAddr};
+use kho_vmalloc::PreservedArea;
 use kho_vmalloc::v1::VmallocSer;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -125,15 +126,15 @@ pub(crate) fn record(addr: Option<PhysAddr>, index: u64) -> FolioSer {
     }
 }
 
-/// The state of the memfd `file`, whose `count` records `folios` holds.
-pub(crate) fn encode(file: &pages::State, count: u64, folios: Option<VmallocSer>) -> MemfdSer {
+/// The state of the memfd `file`, whose `count` records `list` holds.
+pub(crate) fn encode(file: &pages::State, count: u64, list: Option<&PreservedArea>) -> MemfdSer {
     MemfdSer {
         pos: U64::new(file.pos),
         size: U64::new(file.size),
         seals: U32::new(file.seals.bits()),
         flags: U32::new(0),
         nr_folios: U64::new(count),
-        folios: folios.unwrap_or_else(VmallocSer::new_zeroed),
+        folios: list.map_or_else(VmallocSer::new_zeroed, PreservedArea::ser),
     }
 }
 
@@ -174,6 +175,7 @@ pub(crate) fn decode(ser: &Located<MemfdSer>) -> Result<State, Damage> {
         flags,
         count: ser.nr_folios.get(),
         count_at: ser.addr_of(|ser| &ser.nr_folios),
-        list: ser.part(|ser| &ser.folios),
+        is_unset: ser.folios.as_bytes().iter().all(|byte| *byte == 0),
+        list_at: ser.addr_of(|ser| &ser.folios),
     })
 }

@@ -10,6 +10,7 @@ use kho_mem::{Arena, Broken, Folio, Order, OutOfMemory, PAGE_SIZE_U64, put};
 use kho_vmalloc::PreservedArea;
 use zerocopy::IntoBytes;
 
+use crate::Format;
 use crate::pages::{Slot, State};
 use crate::v2::{self, FolioSer, MemfdSer};
 
@@ -84,7 +85,11 @@ pub(crate) fn unpreserve_slots(state: &mut State) {
 }
 
 /// Writes the state's page and the folio list. A page without a folio is recorded as a hole.
-pub(crate) fn write_down(state: &State, kho: &Kho) -> Result<PreservedMemfd, HandlerError> {
+pub(crate) fn write_down(
+    format: Format,
+    state: &State,
+    kho: &Kho,
+) -> Result<PreservedMemfd, HandlerError> {
     let preserver = kho.preserver();
     let pages = state.size.div_ceil(PAGE_SIZE_U64);
     let arena = kho.arena();
@@ -119,14 +124,16 @@ pub(crate) fn write_down(state: &State, kho: &Kho) -> Result<PreservedMemfd, Han
         None
     } else {
         let area = PreservedArea::preserve(preserver, list.folios, kho_vmalloc::v1::FLAG_ALLOC);
-        Some(area.map_err(|failed| refused(failed.error))?)
+        Some(area.map_err(|failed| {
+            let errno = failed.error.errno();
+            refused(failed.error).with_errno(errno)
+        })?)
     };
     let mut page = preserver
-        .alloc_preserve(size_of::<MemfdSer>())
+        .alloc_preserve(format.state_len())
         .map_err(refused)?;
-    let folios = area.as_ref().map(PreservedArea::ser);
-    let ser = v2::encode(state, count, folios);
-    put(&mut page, 0, ser.as_bytes(), "bytes of a memfd's state").map_err(refused)?;
+    let ser = format.encode(state, count, area.as_ref());
+    put(&mut page, 0, &ser, "bytes of a memfd's state").map_err(refused)?;
     Ok(PreservedMemfd {
         ser: page,
         list: area,
@@ -189,7 +196,7 @@ mod tests {
         file.write_at(0, &[1; 3 * 4096]).unwrap();
         let (keys, free) = (kho.preserver().keys(), kho.arena().free_blocks());
         let folios = file.folios().len();
-        let error = write_down(&file.lock(), &kho).unwrap_err();
+        let error = write_down(Format::V2, &file.lock(), &kho).unwrap_err();
         let expected = format!("internal error: preserved folios: expected {folios}, found 0");
         assert_eq!(error.to_string(), expected);
         assert_eq!(

@@ -1,5 +1,7 @@
 //! One end of the way: what a kernel, a handover, a file or a program says of itself, as plain data.
 
+use std::collections::BTreeSet;
+
 use kho_compat::{Carrier, Compat, Features, Side};
 
 use crate::item::{Item, Spot, Uses};
@@ -41,6 +43,17 @@ pub enum EndKind {
     Manifest,
     /// A program that answered.
     Program,
+}
+
+impl End {
+    /// The name of the policy by which it judges what it takes over, where it says one.
+    #[must_use]
+    pub fn policy(&self) -> Option<&str> {
+        match &self.what {
+            What::Listed(listed) => listed.policy.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl EndKind {
@@ -164,4 +177,10 @@ pub(crate) struct Dump {
 pub(crate) struct Listed {
     pub(crate) side: Side,
     pub(crate) in_use: Option<(Vec<Item>, Uses)>,
+    /// The policy by which it judges.
+    pub(crate) policy: Option<String>,
+    /// Whether it refuses what optional parts are lost of.
+    pub(crate) whole: bool,
+    /// Components of files that it has no handler for.
+    pub(crate) unhandled: BTreeSet<String>,
 }

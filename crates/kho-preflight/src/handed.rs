@@ -56,6 +56,7 @@ pub(crate) fn handed_over(
             ));
         }
         items.extend(unsaid(&listed.side, &items));
+        items.retain(|item| !listed.unhandled.contains(&item.component()));
     }
     Ok(items)
 }

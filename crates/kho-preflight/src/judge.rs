@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use kho_compat::{
     Alternative, Carrier, Consequence, Decision, Expected, Manifest, Outcome, Policy, Reason,
+    Receiver,
 };
 
-use crate::end::{End, What};
+use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
 use crate::losses::MoveLosses;
@@ -30,6 +31,7 @@ impl Preflight {
         to: &'e End,
         policy: &dyn Policy,
     ) -> Result<Report<'e>, Error> {
+        let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let wanted = Wanted::of(from);
         let next = Next::of(to, &wanted, self.registry)?;
         let mut items = handed_over(from, &next, policy)?;
@@ -95,7 +97,7 @@ impl Preflight {
                                 to: Vec::new(),
                                 files: None,
                             },
-                            _ => by_policy(item, finding, &next),
+                            _ => handled(by_policy(item, finding, &next), &next),
                         },
                         None => continue,
                     }
@@ -107,7 +109,13 @@ impl Preflight {
                 .and_then(|uses| uses.handlers.get(&item.entry.found).copied());
             rows.push(row);
         }
-        let decision = Decision::of(rows.iter().map(|row| row.outcome));
+        let mut decision = Decision::of(rows.iter().map(|row| row.outcome));
+        if let What::Listed(listed) = &to.what
+            && listed.whole
+            && verdict.losses().of_sessions(&next.side).next().is_some()
+        {
+            decision = Decision::Reject;
+        }
         if let What::Dump(dump) = &from.what
             && let Some(unread) = &dump.unread
             && decision != Decision::Reject
@@ -115,8 +123,18 @@ impl Preflight {
             // What could be lost is not known.
             return Err(Error::Unread(unread.clone()));
         }
+        let findings = rows.len();
+        tracing::info!(decision = decision.id(), findings, "judged");
         let losses = MoveLosses::of(&rows, uses, &next);
-        let remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let noted = verdict.findings.iter();
+        let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
+        remarks.extend(noted.map(|(entry, note)| {
+            format!(
+                "{} `{entry}`: {note}; the policy takes it",
+                entry.carrier.title()
+            )
+        }));
         Ok(Report {
             from,
             to,
@@ -154,10 +172,29 @@ fn by_policy(item: &Item, finding: &kho_compat::Finding, next: &Next<'_>) -> Mov
         outcome: finding.outcome,
         expected,
         why,
-        consequence: finding.consequence(),
+        consequence: match next.end.kind {
+            EndKind::Kernel | EndKind::Running => finding.consequence_at(Receiver::Kernel),
+            EndKind::Program => finding.consequence_at(Receiver::Program),
+            EndKind::Dump | EndKind::Manifest => finding.consequence(),
+        },
         to: Vec::new(),
         files: None,
     }
+}
+
+/// `row`, unless the next program has no handler of its files.
+fn handled(mut row: MoveFinding, next: &Next<'_>) -> MoveFinding {
+    let carrier = row.item.entry.carrier;
+    if let What::Listed(listed) = &next.end.what
+        && carrier == Carrier::FileHandler
+        && row.outcome == Outcome::Restorable
+        && listed.unhandled.contains(&row.item.component())
+    {
+        row.outcome = Outcome::Rejected;
+        row.why = Some(Why::NoHandler);
+        row.consequence = Consequence::of(carrier);
+    }
+    row
 }
 
 /// What could be restored in place of `item`, as it stands in the next one; by the policy it would be

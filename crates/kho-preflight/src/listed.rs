@@ -105,6 +105,16 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
     if let Some((_, uses)) = &in_use {
         evidence.push(format!("what it says is in use: {uses}"));
     }
+    if let Some(policy) = &file.policy {
+        let policy = printable(policy);
+        evidence.push(format!("it judges what it takes over by policy `{policy}`"));
+    }
+    let whole = file.degrade == Some(false);
+    if whole {
+        evidence.push("it refuses a handover of which optional parts are lost".to_owned());
+    }
+    let unhandled = file.components.iter();
+    let unhandled = unhandled.filter(|(_, component)| component.handler == Some(false));
     Ok(End {
         name,
         kind,
@@ -118,6 +128,12 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
         arch: None,
         evidence,
         notes: Vec::new(),
-        what: What::Listed(Listed { side, in_use }),
+        what: What::Listed(Listed {
+            side,
+            in_use,
+            policy: file.policy.clone(),
+            whole,
+            unhandled: unhandled.map(|(name, _)| name.clone()).collect(),
+        }),
     })
 }

@@ -38,6 +38,8 @@ pub enum Why {
     NoMasksListed,
     /// The next kernel has no such FLB.
     NoFlb,
+    /// The next program restores the version, and has no handler of such files.
+    NoHandler,
 }
 
 /// A part of a kernel.
@@ -80,6 +82,7 @@ impl fmt::Display for Why {
                 f.write_str("there are masks of it alone, and the next kernel lists none")
             }
             Self::NoFlb => f.write_str("no FLB of the next kernel is called so"),
+            Self::NoHandler => f.write_str("the next program has no handler of such files"),
         }
     }
 }

@@ -77,12 +77,42 @@ impl Report<'_> {
                 "policy": self.policy,
                 "decision": self.decision.id(),
                 "when": self.when.id(),
-                "findings": self.findings.iter().map(finding_json).collect::<Vec<_>>(),
+                "findings": self.findings.iter().map(|finding| self.finding_json(finding)).collect::<Vec<_>>(),
                 "not_judged": unjudged,
             },
-            "consequence": gravest.map(|finding| finding.consequence.to_string()),
+            "consequence": gravest.map(|finding| self.consequence(finding)),
             "losses": losses_json(&self.losses),
             "remarks": self.remarks,
+        })
+    }
+
+    /// The consequence of `finding` in words, at the one that takes over.
+    #[must_use]
+    pub fn consequence(&self, finding: &MoveFinding) -> String {
+        match &self.to.release {
+            Some(release) => finding.consequence.of_release(release),
+            None => finding.consequence.to_string(),
+        }
+    }
+
+    fn finding_json(&self, finding: &MoveFinding) -> Value {
+        let entry = &finding.item.entry;
+        let why = finding.why.as_ref().map(ToString::to_string);
+        json!({
+            "carrier": entry.carrier.id(),
+            "found": entry.to_string(),
+            "where": spot_json(&finding.item.spot),
+            "expected": finding.expected.to_string(),
+            "expected_where": finding.to.iter().map(spot_json).collect::<Vec<_>>(),
+            "outcome": finding.outcome.id(),
+            "reason": why.unwrap_or_default(),
+            "uses": entry.uses,
+            "files": finding.files.map(|amount| json!({
+                "files": amount.files,
+                "bytes": amount.exactly(),
+                "files_of_unknown_size": amount.unsized_files,
+            })),
+            "consequence": self.consequence(finding),
         })
     }
 }
@@ -112,27 +142,6 @@ fn end_json(end: &End) -> Value {
         "kho": kho,
         "luo": luo,
         "in_use_known": in_use,
-    })
-}
-
-fn finding_json(finding: &MoveFinding) -> Value {
-    let entry = &finding.item.entry;
-    let why = finding.why.as_ref().map(ToString::to_string);
-    json!({
-        "carrier": entry.carrier.id(),
-        "found": entry.to_string(),
-        "where": spot_json(&finding.item.spot),
-        "expected": finding.expected.to_string(),
-        "expected_where": finding.to.iter().map(spot_json).collect::<Vec<_>>(),
-        "outcome": finding.outcome.id(),
-        "reason": why.unwrap_or_default(),
-        "uses": entry.uses,
-        "files": finding.files.map(|amount| json!({
-            "files": amount.files,
-            "bytes": amount.exactly(),
-            "files_of_unknown_size": amount.unsized_files,
-        })),
-        "consequence": finding.consequence.to_string(),
     })
 }
 

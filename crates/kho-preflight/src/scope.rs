@@ -1,6 +1,6 @@
 //! What is judged by the policy, what by what shows of the next end, and what not at all.
 
-use kho_compat::{Carrier, Compat, Consequence, Outcome};
+use kho_compat::{Carrier, Compat, Consequence, Outcome, Strings};
 
 use crate::end::{Kernel, What};
 use crate::item::{Item, Uses};
@@ -120,5 +120,10 @@ pub(crate) fn other_strings(item: &Item, next: &Next<'_>) -> Option<Vec<Compat>>
     let own: Vec<Compat> = of_it.cloned().collect();
     let is_composite = |compat: &Compat| !compat.parts().is_empty();
     let composite = is_composite(&found) || own.iter().any(is_composite);
-    (composite && !own.contains(&found)).then_some(own)
+    // Of a list it looks for one string.
+    let in_list = |compat: &Compat| {
+        found.strings() == Strings::List && !is_composite(compat) && compat.base() == found.base()
+    };
+    let same = |compat: &Compat| compat.to_string() == item.entry.found || in_list(compat);
+    (composite && !own.iter().any(same)).then_some(own)
 }

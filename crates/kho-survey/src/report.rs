@@ -168,7 +168,7 @@ fn preserved_json(preserved: &Preserved) -> Value {
 
 fn finding_json(finding: &Finding, locate: &Locate<'_>) -> Value {
     let entry = &finding.entry;
-    json!({
+    let mut value = json!({
         "carrier": entry.carrier.id(),
         "found": entry.to_string(),
         "expected": finding.expected.to_string(),
@@ -179,7 +179,11 @@ fn finding_json(finding: &Finding, locate: &Locate<'_>) -> Value {
         "at": entry.place.addr,
         "file_offset": locate(PhysAddr::new(entry.place.addr)),
         "consequence": finding.consequence().to_string(),
-    })
+    });
+    if let (Some(note), Value::Object(members)) = (&finding.note, &mut value) {
+        members.insert("note".into(), note.to_string().into());
+    }
+    value
 }
 
 fn verdict_json(verdict: &Verdict, locate: &Locate<'_>) -> Value {

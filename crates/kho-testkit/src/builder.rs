@@ -10,7 +10,7 @@ use crate::Memory;
 pub struct Builder {
     /// The memory as far as it is built: anything may be changed in it.
     pub mem: Memory,
-    /// The root FDT's `compatible`.
+    /// The root FDT's `compatible`; with `, ` between the strings of a list.
     pub root_compatible: String,
     /// LUO's compat string.
     pub luo_compatible: String,
@@ -18,6 +18,8 @@ pub struct Builder {
     pub liveupdate_num: u64,
     /// The version of the headers of blocks: 1 or 2.
     pub block_version: u32,
+    /// The version of the descriptors of vmalloc areas in memfds: 1 or 2, which makes the memfd's 2 or 3.
+    pub vmalloc_version: u32,
     // log2 of the page size.
     shift: u32,
     next: u64,
@@ -105,6 +107,7 @@ impl Builder {
             luo_compatible: "luo-v5".into(),
             liveupdate_num: 1,
             block_version: 1,
+            vmalloc_version: 1,
             shift: page.ilog2(),
             next: 0x1000_0000,
             keys: Vec::new(),
@@ -229,11 +232,20 @@ impl Builder {
             count += 1;
         }
         let area = self.vmalloc(&records, spec.list_order);
+        let runs = records.len().div_ceil(self.page() << spec.list_order);
         let mut ser = le(&[spec.pos, size]);
         ser.extend(spec.seals.to_le_bytes());
         ser.extend(0u32.to_le_bytes());
         ser.extend(count.to_le_bytes());
         ser.extend(area);
+        if self.vmalloc_version == 2 {
+            let chunks = if runs > 0 {
+                runs / (self.page() / 8 - 1) + 1
+            } else {
+                0
+            };
+            ser.extend((chunks as u64).to_le_bytes());
+        }
         self.blob(&ser)
     }
 
@@ -258,7 +270,8 @@ impl Builder {
             .zip(memfds)
             .map(|(token, spec)| {
                 let data = self.memfd(spec);
-                Self::file("memfd-v2", data, token)
+                let version = self.vmalloc_version + 1;
+                Self::file(&format!("memfd-v{version}"), data, token)
             })
             .collect();
         self.session(name.as_bytes(), &files);
@@ -382,7 +395,10 @@ impl Builder {
         let mut writer = FdtWriter::new().unwrap();
         let root = writer.begin_node("").unwrap();
         writer
-            .property_string("compatible", &self.root_compatible)
+            .property_string_list(
+                "compatible",
+                self.root_compatible.split(", ").map(String::from).collect(),
+            )
             .unwrap();
         writer
             .property("preserved-memory-map", &tracker.to_le_bytes())

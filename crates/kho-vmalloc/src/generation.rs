@@ -23,8 +23,15 @@ fn chunk<const ENTRIES: usize>() -> Layout {
 }
 
 /// Preserved vmalloc areas as a component.
-pub const COMPONENT: Component = Component::new(NAME, &[GENERATION])
-    .summary("preserved vmalloc areas: chunk lists of pages")
-    .of_crate(env!("CARGO_PKG_NAME"));
+pub const COMPONENT: Component = Component::new(
+    NAME,
+    &[
+        GENERATION,
+        #[cfg(feature = "experimental-v2")]
+        crate::v2::GENERATION,
+    ],
+)
+.summary("preserved vmalloc areas: chunk lists of pages")
+.of_crate(env!("CARGO_PKG_NAME"));
 
 kho_compat::submit! { COMPONENT }

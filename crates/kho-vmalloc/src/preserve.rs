@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use kho_mem::{Broken, Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE, PhysAddr};
+use kho_mem::{Broken, Errno, Folio, Handed, NotHanded, Order, OutOfMemory, PAGE_SIZE, PhysAddr};
 use kho_radix::{Failed, PreservedFolio, Preserver, TrackerError};
 
 use crate::Area;
@@ -41,6 +41,21 @@ pub enum PreserveError {
     /// The chunk pages do not hold the area's folios.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl PreserveError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::Empty | Self::MixedOrders { .. } => Errno::EINVAL,
+            Self::TooLarge { .. } => Errno::EFBIG,
+            Self::UnknownFlags(_) => Errno::EOPNOTSUPP,
+            Self::OutOfMemory(error) => error.errno(),
+            Self::Tracker(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
 }
 
 /// An area that is preserved and owned: its folios and the chunk pages that list them. Dropped, it
@@ -132,10 +147,18 @@ impl PreservedArea {
         Self::preserve(preserver, folios, FLAG_ALLOC).map_err(|failed| failed.error)
     }
 
-    /// The descriptor: what the area's user hands over.
+    /// The descriptor of version 1: what the area's user hands over who contains it. Who points to one asks
+    /// [`Format::encode`](crate::Format::encode).
     #[must_use]
     pub const fn ser(&self) -> VmallocSer {
         self.ser
+    }
+
+    /// The descriptor of version 2.
+    #[cfg(feature = "experimental-v2")]
+    #[must_use]
+    pub fn ser_v2(&self) -> crate::v2::VmallocSer {
+        crate::v2::encode(&self.ser, self.chunks.len() as u64)
     }
 
     /// The area's folios, in its order.

@@ -9,6 +9,7 @@ use kho_radix::Reading;
 use zerocopy::little_endian::U64;
 
 use crate::v1::{self, VmallocSer};
+use crate::{Format, NAME};
 
 /// A preserved vmalloc area: its pages, all of them checked and claimed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +30,41 @@ impl Area {
     /// outside memory, not preserved or in use elsewhere, a list that comes back to itself, or a
     /// number of pages that is not the announced one.
     pub fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Self, Damage> {
-        reading.within("vmalloc area", |reading| read(reading, ser))
+        reading.within("vmalloc area", |reading| {
+            let descriptor = v1::decode(ser, reading.page_size())?;
+            read(reading, descriptor)
+        })
+    }
+
+    /// As [`Area::read`], for the descriptor that `link` points to, which is of the version `format`: for whoever
+    /// contains a descriptor, and knows by its own version which one. The descriptor itself is not claimed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Area::read`]; the descriptor lies outside memory; the list has not as many chunks as a descriptor
+    /// of version 2 says.
+    pub fn read_as(format: Format, reading: &mut Reading<'_>, link: Link) -> Result<Self, Damage> {
+        reading.within("vmalloc area", |reading| {
+            let descriptor = format.decode(reading.mem(), link, reading.page_size())?;
+            read(reading, descriptor)
+        })
+    }
+
+    /// As [`Area::read_as`], of the version that was announced to `reading`: for whoever points to a descriptor.
+    ///
+    /// # Errors
+    ///
+    /// As [`Area::read_as`]; a version that is not known here.
+    pub fn read_at(reading: &mut Reading<'_>, link: Link) -> Result<Self, Damage> {
+        match Format::announced(reading.announced()) {
+            Ok(format) => Self::read_as(format, reading, link),
+            Err(error) => Err(
+                Damage::new(Defect::BadValue, "version of its descriptor", link.at)
+                    .found(format!("{NAME}-v{}", error.version))
+                    .expected(error.covered)
+                    .within("vmalloc area"),
+            ),
+        }
     }
 
     /// Pages in the area, of the handover's own size.
@@ -80,19 +115,35 @@ pub(crate) struct Descriptor {
     pub(crate) flags: u16,
     /// log2 of the frames of 4 KiB in a run.
     pub(crate) order: Order,
-    /// Pages in the area.
+    /// Pages in the area, and where that number stands.
     pub(crate) total: u64,
+    pub(crate) total_at: PhysAddr,
     /// The first chunk of the list; null for an area without pages.
     pub(crate) first: Link,
+    /// Chunks of the list, where the descriptor says so.
+    pub(crate) chunks: Option<Chunks>,
 }
 
-fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Damage> {
+/// A number of chunks, and where it stands.
+pub(crate) struct Chunks {
+    pub(crate) count: u64,
+    pub(crate) at: PhysAddr,
+}
+
+fn read(reading: &mut Reading<'_>, descriptor: Descriptor) -> Result<Area, Damage> {
     let Descriptor {
         flags,
         order,
         total,
+        total_at,
         first,
-    } = v1::decode(ser, reading.page_size())?;
+        chunks: said,
+    } = descriptor;
+    let pages_mismatch = |listed: &str| {
+        Damage::new(Defect::Mismatch, "total_pages", total_at)
+            .found(total)
+            .expected(format!("{listed}, the pages that the chunks list"))
+    };
     let mut area = Area {
         runs: Vec::new(),
         order,
@@ -129,7 +180,7 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
             }
             // Checked as it goes, so that a list is never longer than what it announces.
             if area.pages() >= total {
-                return Err(pages_mismatch(ser, &format!("more than {total}")));
+                return Err(pages_mismatch(&format!("more than {total}")));
             }
             reading.pages(run, area.run_pages())?;
             area.runs.push(run.to);
@@ -148,14 +199,13 @@ fn read(reading: &mut Reading<'_>, ser: &Located<VmallocSer>) -> Result<Area, Da
         }
     }
     if area.pages() != total {
-        return Err(pages_mismatch(ser, &area.pages().to_string()));
+        return Err(pages_mismatch(&area.pages().to_string()));
     }
-    Ok(area)
-}
-
-fn pages_mismatch(ser: &Located<VmallocSer>, listed: &str) -> Damage {
-    let at = ser.addr_of(|ser| &ser.total_pages);
-    Damage::new(Defect::Mismatch, "total_pages", at)
-        .found(ser.total_pages.get())
-        .expected(format!("{listed}, the pages that the chunks list"))
+    // The pages say how long the list is; the count has to agree.
+    match said.filter(|said| said.count != u64::from(area.chunks)) {
+        Some(said) => Err(Damage::new(Defect::Mismatch, "nr_chunks", said.at)
+            .found(said.count)
+            .expected(format!("{}, the chunks of the list", area.chunks))),
+        None => Ok(area),
+    }
 }

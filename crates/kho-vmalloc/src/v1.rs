@@ -130,7 +130,9 @@ pub(crate) fn decode(ser: &Located<VmallocSer>, page_size: PageSize) -> Result<D
         flags,
         order,
         total,
+        total_at: ser.addr_of(|ser| &ser.total_pages),
         first,
+        chunks: None,
     })
 }
 

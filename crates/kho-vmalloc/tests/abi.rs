@@ -4,3 +4,6 @@
 kho_golden::released! {
     vmalloc_is_as_released: kho_vmalloc::COMPONENT, "v1", 7;
 }
+
+#[cfg(feature = "experimental-v2")]
+kho_golden::recorded! { version_2_is_as_recorded: kho_vmalloc::COMPONENT, "v2" }

@@ -64,6 +64,8 @@ impl Files {
         };
         let dir = files.root.join("crates");
         let says = |error: std::io::Error| format!("{}: {error}", dir.display());
+        // Tests declare components as well: what a feature alone builds counts where nothing else does.
+        let mut optional = BTreeMap::new();
         for entry in fs::read_dir(&dir).map_err(says)? {
             let krate = entry.map_err(says)?.file_name();
             let krate = krate.to_string_lossy();
@@ -71,14 +73,24 @@ impl Files {
                 continue;
             }
             let of = files.crate_files(&krate)?;
-            let names = entries(&of).filter_map(|(file, entry)| {
+            for (file, entry) in entries(&of) {
+                let name = name_of(&of, file, entry);
+                let has_snapshots =
+                    |name: &String| files.root.join("abi-snapshots").join(name).exists();
+                let Some(name) = name.filter(has_snapshots) else {
+                    continue;
+                };
                 let is_built = !file.is_optional && !entry.is_optional;
-                let name = name_of(&of, file, entry).filter(|_| is_built)?;
-                let snapshots = files.root.join("abi-snapshots").join(&name);
-                snapshots.exists().then_some(name)
-            });
-            let homes = names.map(|name| (name, krate.to_string()));
-            files.homes.extend(homes);
+                let homes = if is_built {
+                    &mut files.homes
+                } else {
+                    &mut optional
+                };
+                homes.insert(name, krate.to_string());
+            }
+        }
+        for (name, krate) in optional {
+            files.homes.entry(name).or_insert(krate);
         }
         Ok(files)
     }

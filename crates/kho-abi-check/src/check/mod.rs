@@ -2,6 +2,7 @@
 
 mod allowed;
 mod bless;
+mod conditional;
 mod format;
 mod kernel;
 mod needed;
@@ -90,6 +91,7 @@ pub fn check(
     check.past();
     check.state();
     check.source();
+    check.conditional();
     check.comments();
     check.vectors();
     check.unguarded_code();

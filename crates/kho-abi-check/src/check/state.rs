@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kho_compat::{
-    Compat, Component, Consequence, Listing, Registry, RegistryError, Strings, Token, Writing,
+    Compat, Component, Consequence, Listing, Outcome, Registry, RegistryError, Strings, Token,
+    Writing,
 };
 
 use super::Check;
@@ -41,6 +42,7 @@ impl Check<'_> {
         }
         let error = match &self.registry {
             Ok(registry) => return self.strings(registry),
+            Err(RegistryError::Empty) if self.all.iter().any(|one| one.interface) => return,
             Err(error) => error,
         };
         let (rule, name) = match error {
@@ -63,7 +65,7 @@ impl Check<'_> {
 
     /// Each string, as whoever reads it takes it apart.
     fn strings(&self, registry: &Registry) {
-        for component in &self.own {
+        for component in self.own.iter().filter(|one| !one.interface) {
             let name = component.name;
             for writing in Writing::ALL {
                 let problem = match registry.compat(name, writing.strings) {
@@ -175,7 +177,7 @@ impl Check<'_> {
             details.extend(self.refused_by(component, plain));
             let of = carrier.title();
             let (what, consequence) = if plain {
-                let then = Consequence::of(carrier);
+                let then = Consequence::at(component.receiver(), carrier, Outcome::Rejected);
                 let then = format!("a {of} of another version than the receiver's: {then}");
                 ("its own version", then)
             } else {

@@ -2,6 +2,7 @@
 
 use syn::Type;
 
+use super::conditions::Condition;
 use super::modules::own_generation;
 use crate::finding::Place;
 
@@ -99,6 +100,11 @@ pub(crate) struct Sources {
     /// Constants that assert something, those of files without a format included.
     pub(super) asserts: Vec<Assert>,
     pub(super) declarations: Vec<Declaration>,
+    /// Files that describe a format.
+    pub(super) formats: Vec<String>,
+    /// What depends on build options, and the predicates under which there is an experimental generation.
+    pub(super) conditions: Vec<Condition>,
+    pub(super) experiments: Vec<String>,
     /// Files that could not be read as Rust.
     pub(crate) unread: Vec<(Place, String)>,
 }

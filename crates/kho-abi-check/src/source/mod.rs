@@ -1,6 +1,8 @@
 //! The source of the crates: where things stand, and what the compiler does not ask of a format.
 
 mod attrs;
+mod conditional;
+mod conditions;
 mod items;
 mod modules;
 mod read;
@@ -17,7 +19,13 @@ use self::modules::{generation_of, is_abi};
 use crate::tree::{Tree, join};
 
 /// What a file holds that has to do with a format.
-const MARKS: [&str; 4] = ["repr(C", "AbiLayout", "Component::new(", "Generation::new("];
+const MARKS: [&str; 5] = [
+    "repr(C",
+    "AbiLayout",
+    "AbiMembers",
+    "Component::new(",
+    "Generation::new(",
+];
 
 impl Sources {
     /// Reads the files below `dir` that could have to do with a format.
@@ -42,10 +50,12 @@ impl Sources {
             };
             if is_abi(&path) || MARKS.iter().any(|mark| text.contains(mark)) {
                 out.add(&path, &text);
-            } else if text.contains("assert") && text.contains("size_of::<") {
+            } else if text.contains("assert") && text.contains("size_of::<") || text.contains("cfg")
+            {
                 let mut other = Self::default();
                 other.add(&path, &text);
                 out.asserts.append(&mut other.asserts);
+                out.conditions.append(&mut other.conditions);
             }
         }
         out

@@ -6,6 +6,7 @@ use syn::visit::{self, Visit};
 use syn::{Expr, Item, Lit};
 
 use super::attrs::{attributes, attributes_of, docs, is_test, members, names, squeezed};
+use super::conditions;
 use super::items::{
     Argument, Assert, ConstItem, Declaration, FieldItem, Listed, Sources, StructItem,
 };
@@ -25,11 +26,16 @@ impl Sources {
         // A comment or a text may name it; what counts is a call, or a derive.
         let mut declares = Declares(false);
         declares.visit_file(&file);
+        let in_format = is_abi(path) || declares.0;
+        let found = conditions::of(path, &file, in_format);
+        self.conditions.extend(found.conditions);
+        self.experiments.extend(found.experiments);
+        self.formats.extend(in_format.then(|| path.to_owned()));
         let mut reader = Reader {
             sources: self,
             path,
             modules: Vec::new(),
-            in_format: is_abi(path) || declares.0,
+            in_format,
         };
         reader.visit_file(&file);
     }
@@ -46,7 +52,11 @@ impl<'ast> Visit<'ast> for Declares {
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
-        self.0 |= names(&attributes(&item.attrs, "derive"), "AbiLayout");
+        self.0 |= describes(&item.attrs);
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        self.0 |= describes(&item.attrs);
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
@@ -54,6 +64,12 @@ impl<'ast> Visit<'ast> for Declares {
         self.0 |= called.ends_with("Component::new") || called.ends_with("Generation::new");
         visit::visit_expr_call(self, call);
     }
+}
+
+/// Whether what has these attributes is described for snapshots.
+fn describes(attrs: &[syn::Attribute]) -> bool {
+    let derive = attributes(attrs, "derive");
+    names(&derive, "AbiLayout") || names(&derive, "AbiMembers")
 }
 
 struct Reader<'a> {

@@ -1,7 +1,7 @@
 //! Where the source has the number of a component's generation.
 
 use super::best;
-use super::items::{Argument, ConstItem, Listed, Sources};
+use super::items::{Argument, ConstItem, Declaration, Listed, Sources};
 use super::modules::{is_abi, is_module};
 use crate::finding::Place;
 
@@ -22,14 +22,7 @@ impl Sources {
         let mut found: Vec<Number<'_>> = Vec::new();
         for declaration in &self.declarations {
             let file = &declaration.place.file;
-            let declared = match &declaration.name {
-                Argument::Value(value) => Some(value.as_str()),
-                Argument::Constant(path) => {
-                    let item = self.constant(path, file);
-                    item.map(|item| item.value.trim_matches('"'))
-                }
-            };
-            if declared == Some(name) {
+            if self.declared(declaration) == Some(name) {
                 found.extend(self.numbers(&declaration.generations, file, 0));
                 // What lists no generation that can be told.
                 found.push((String::new(), declaration.place.clone(), None));
@@ -39,6 +32,17 @@ impl Sources {
         let same = found.iter().position(|(value, ..)| *value == wanted);
         let (_, place, name) = found.into_iter().nth(same.unwrap_or(0))?;
         Some((place, name))
+    }
+
+    /// The name of the component that is declared.
+    pub(super) fn declared<'a>(&'a self, declaration: &'a Declaration) -> Option<&'a str> {
+        match &declaration.name {
+            Argument::Value(value) => Some(value.as_str()),
+            Argument::Constant(path) => {
+                let item = self.constant(path, &declaration.place.file);
+                item.map(|item| item.value.trim_matches('"'))
+            }
+        }
     }
 
     /// The numbers of what `file` lists.
@@ -71,7 +75,7 @@ impl Sources {
     }
 
     /// The constant that `path` names in `file`.
-    fn constant(&self, path: &str, file: &str) -> Option<&ConstItem> {
+    pub(super) fn constant(&self, path: &str, file: &str) -> Option<&ConstItem> {
         let (module, name) = path.rsplit_once("::").unwrap_or(("", path));
         let module = module.rsplit("::").next().unwrap_or_default();
         best(self.consts_of(name), |item| {

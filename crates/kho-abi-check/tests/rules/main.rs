@@ -10,6 +10,7 @@ mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 mod components;
+mod conditions;
 mod releases;
 mod source;
 
@@ -149,6 +150,7 @@ fn every_rule_is_tested_and_explained() {
     let here = concat!(
         include_str!("changes.rs"),
         include_str!("components.rs"),
+        include_str!("conditions.rs"),
         include_str!("releases.rs"),
         include_str!("source.rs"),
         include_str!("../generations.rs"),

@@ -105,7 +105,7 @@ fn nanos(time: Duration) -> u64 {
 }
 
 fn main() -> ExitCode {
-    kho_exec::answer_manifest!();
+    kho_exec::answer_manifest!(kho_exec::Config::new());
     match run(&Cli::parse().task) {
         Ok(value) => {
             println!("{value}");

@@ -51,7 +51,7 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
         }
         writeln!(out)?;
         if matches!(first.outcome, Outcome::Rejected | Outcome::Lost) {
-            writeln!(out, "            {}", first.consequence)?;
+            writeln!(out, "            {}", report.consequence(first))?;
         }
     }
     for line in loss_lines(report) {

@@ -80,9 +80,14 @@ damaged! { SMALL;
 }
 
 built! {
-    root_composite_unsorted: ["refused", "out of alphabetical order"], || {
+    root_composite_of_two_versions: ["refused", "listed twice"], || {
         let mut b = Builder::new();
-        b.root_compatible = "kho-v4;vmalloc-v1;radix-v1".into();
+        b.root_compatible = "kho-v4;vmalloc-v1;radix-v1;vmalloc-v2".into();
+        b.finish().mem
+    };
+    root_in_dash_form: ["refused", "dash form of the first drafts"], || {
+        let mut b = Builder::new();
+        b.root_compatible = "kho-v4-radix-v1-vmalloc-v1".into();
         b.finish().mem
     };
     root_composite_with_a_newer_part: ["refused", "radix-v2"], || {

@@ -47,6 +47,26 @@ fn another_luo_is_a_panic() {
     has(value["consequence"].as_str().unwrap(), "kernel panic");
     assert_eq!(value["losses"]["machine"], true);
     assert_eq!(value["losses"]["sessions"], Value::Null);
+    // Of a release that was not measured it is said.
+    let other = vmlinux(&["kho-v4", "luo-v6"], &[]);
+    let text_of = |bytes: &[u8], from: &str, to: &str| -> Vec<u8> {
+        let (from, to) = (from.as_bytes(), to.as_bytes());
+        let mut bytes = bytes.to_vec();
+        while let Some(at) = bytes.windows(from.len()).position(|window| window == from) {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+        bytes
+    };
+    let other = temp.file("other", text_of(&other, "7.3.4", "7.5.1"));
+    let (_, value) = report(&this, &other, &[]);
+    has(
+        value["consequence"].as_str().unwrap(),
+        "Linux 7.5.1 stops with a kernel panic",
+    );
+    has(
+        value["consequence"].as_str().unwrap(),
+        "if it does as Linux 7.3.4",
+    );
     // With what is in use known, it is counted.
     let (code, value) = report(&capture("small"), &next, &[]);
     assert_eq!(code, 1);
@@ -160,6 +180,11 @@ fn metadata_of_another_version_does_not_show_in_an_image() {
     let (code, value) = report(&dump, env!("CARGO_BIN_EXE_kho"), &[]);
     assert_eq!(code, 3);
     assert_eq!(finding(&value, "kexec-metadata-v2")["outcome"], "lost");
+    let consequence = "a program goes on without it if it is allowed to, and else refuses";
+    assert_eq!(
+        finding(&value, "kexec-metadata-v2")["consequence"],
+        consequence
+    );
 }
 
 #[test]
@@ -249,6 +274,19 @@ fn composite_strings_are_judged_part_by_part() {
     let (_, value) = report(&plain, &mixed, &["--policy", "composite-exact"]);
     assert_eq!(finding(&value, "kho-v4")["outcome"], "restorable");
     assert_eq!(finding(&value, "luo-v5")["expected"], "luo-v5;block-v1");
+    // Of a string list a kernel looks for its own string, and takes no composite for one.
+    let mut lists = manifest(json!({}));
+    lists["in_use"] = json!({ "strings": [
+        { "carrier": "root", "found": "kho-v4, radix-v1, vmalloc-v1" },
+        { "carrier": "luo", "found": "luo-v5" },
+    ]});
+    let lists = temp.file("lists", lists.to_string());
+    assert_eq!(code(&lists, &plain, &[]), 0);
+    let (_, value) = report(&lists, &one, &[]);
+    assert_eq!(
+        finding(&value, "kho-v4, radix-v1, vmalloc-v1")["outcome"],
+        "rejected"
+    );
     // A program writes what the next one shows.
     let kho = env!("CARGO_BIN_EXE_kho");
     let (_, value) = report(kho, &plain, &[]);

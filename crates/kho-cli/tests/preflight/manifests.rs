@@ -92,6 +92,37 @@ fn this_program_answers_and_is_asked() {
     assert_eq!(code(program, &answer, &[]), 0);
 }
 
+/// A program with a field more in vmalloc, and so in memfd, before one without; and back.
+#[test]
+fn a_field_more_in_vmalloc_is_found_before_leaving() {
+    let temp = Temp::new("field");
+    let this = env!("CARGO_BIN_EXE_kho");
+    let answer = Command::new(this)
+        .env("KHO_MANIFEST", "1")
+        .output()
+        .unwrap();
+    let mut newer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    for (name, version) in [("vmalloc", 2), ("memfd", 3)] {
+        let component = &mut newer["components"][name];
+        component["version"] = version.into();
+        component["restores"] = format!(">={}, <{}", version - 1, version + 1).into();
+        component["writes"] = json!([version - 1]);
+    }
+    let newer = temp.file("newer", newer.to_string());
+    assert_eq!(code(this, &newer, &[]), 0);
+    let (code_of, value) = report(&newer, this, &[]);
+    assert_eq!(code_of, 1);
+    for found in ["kho-v4;radix-v1;vmalloc-v2", "memfd-v3;vmalloc-v2"] {
+        assert_eq!(finding(&value, found)["outcome"], "rejected");
+    }
+    said(&value, "memfd-v3 is not restorable there, only memfd-v2");
+    said(
+        &value,
+        "vmalloc-v2 is not restorable there, only vmalloc-v1",
+    );
+    assert_eq!(code(&newer, this, &["--policy", "newest-common"]), 0);
+}
+
 #[test]
 fn plain_strings_stand_for_what_they_need() {
     let temp = Temp::new("stand");
@@ -218,6 +249,67 @@ fn what_is_exact_is_the_string_of_the_next_ones_dialect() {
         1,
         &["dialect: `loud` is none of plain, composite"],
     );
+}
+
+#[test]
+fn the_laboratory_gives_the_same_verdict_between_dialects() {
+    use kho_lab::{History, Kind, Run};
+    use kho_preflight::{End, Preflight};
+    let dialects = kho_compat::Writing::ALL.map(|dialect| dialect.id());
+    let component = |name: &str, version: u32, more: &str| {
+        format!("[release.components.{name}]\nversion = {version}\nlayout = \"x\"\n{more}\n")
+    };
+    let mut history =
+        "format = \"kho-history-v1\"\nname = \"d\"\ntitle = \"d\"\n[layouts.x]\nhash = \"0\"\n"
+            .to_owned();
+    let mut ends = Vec::new();
+    for (dialect, luo) in dialects
+        .iter()
+        .flat_map(|dialect| [(dialect, 5), (dialect, 6)])
+    {
+        let name = format!("{dialect}-{luo}");
+        history +=
+            &format!("[[release]]\nname = \"{name}\"\nsource = \"s\"\ndialect = \"{dialect}\"\n");
+        history += &component("kho", 4, "carrier = \"root\"\nneeds = [\"radix\"]");
+        history += &component("radix", 1, "");
+        history += &component("luo", luo, "carrier = \"luo\"\nneeds = [\"block\"]");
+        history += &component("block", 1, "");
+        let base = json!({ "supported": 1, "required": 1 });
+        let mut release = manifest(json!({
+            "kho": { "version": 4, "carrier": "root", "needs": ["radix"], "features": base },
+            "radix": { "version": 1, "features": base },
+            "luo": { "version": luo, "carrier": "luo", "needs": ["block"], "features": base },
+            "block": { "version": 1, "features": base },
+        }));
+        release["dialect"] = (*dialect).into();
+        let file = ManifestFile::parse(&release.to_string()).unwrap();
+        ends.push(End::manifest(name, &file).unwrap());
+    }
+    let preflight = Preflight::new(kho_compat::Registry::linked().unwrap());
+    let history = History::parse(&history).unwrap();
+    let policies: Vec<_> = kho_compat::policy::ALL
+        .iter()
+        .map(|policy| *policy as &dyn kho_compat::Policy)
+        .collect();
+    let run = Run::new(&history, &policies, &mut |_, _| true)
+        .unwrap()
+        .unwrap();
+    for matrix in &run.policies {
+        for (from, row) in matrix.cells.iter().enumerate() {
+            for (to, cell) in row.iter().enumerate() {
+                let policy = kho_compat::policy::by_name(matrix.policy).unwrap();
+                let report = preflight.judge(&ends[from], &ends[to], policy).unwrap();
+                let (same, accepted) = (cell.kind == Kind::Accepted, report.decision);
+                let (from, to) = (&run.releases[from], &run.releases[to]);
+                assert_eq!(
+                    accepted == kho_compat::Decision::Accept,
+                    same,
+                    "{} {from} {to}",
+                    policy.name()
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -356,4 +448,65 @@ fn each_string_has_the_finding_of_its_own() {
         place.starts_with("x.ko")
     });
     assert!(of_module.all(|finding| finding["found"] == "x-flb-v1"));
+}
+
+#[test]
+fn the_next_program_is_judged_as_it_judges() {
+    let temp = Temp::new("judges");
+    let side = |block: u32, extra: u32| {
+        let mut file = manifest(json!({
+            "kho": { "version": 4, "carrier": "root" },
+            "block": { "version": block, "restores": format!("<={block}") },
+            "luo": { "version": 5, "needs": ["block"], "carrier": "luo" },
+            "extra": { "version": extra, "optional": true, "carrier": "file-handler" },
+        }));
+        file["dialect"] = json!("composite");
+        file
+    };
+    let with = |mut file: Value, member: &str, value: Value| {
+        file[member] = value;
+        file
+    };
+    let file = |name: &str, file: Value| temp.file(name, file.to_string());
+    let from = file("from", side(1, 1));
+    // Older blocks than its own: by a range, or exactly.
+    let next = file("next", side(2, 1));
+    let exact = with(side(2, 1), "policy", json!("composite-exact"));
+    let exact = file("exact", exact);
+    assert_eq!((code(&from, &next, &[]), code(&from, &exact, &[])), (0, 1));
+    let (_, value) = report(&from, &exact, &[]);
+    assert_eq!(value["verdict"]["policy"], "composite-exact");
+    said(
+        &value,
+        "it judges what it takes over by policy `composite-exact`",
+    );
+    let by = ["--policy", "semver-range"];
+    assert_eq!(code(&from, &exact, &by), 0);
+    // One that is not known here.
+    let own = file("own", with(side(2, 1), "policy", json!("my\u{1b}own")));
+    refused(
+        &from,
+        &own,
+        1,
+        &[
+            "a policy that is not known here",
+            "semver-range",
+            "--policy NAME",
+        ],
+    );
+    assert_eq!(code(&from, &own, &by), 0);
+    // An optional part is lost, and that is no reason to refuse, or it is.
+    let lossy = file("lossy", with(side(1, 2), "degrade", json!(true)));
+    let whole = file("whole", with(side(1, 2), "degrade", json!(false)));
+    assert_eq!((code(&from, &lossy, &[]), code(&from, &whole, &[])), (3, 1));
+    let both = file("both", with(side(1, 1), "degrade", json!(false)));
+    assert_eq!(code(&from, &both, &[]), 0);
+    // A kind of file that it knows and has no handler of, and hands none over of.
+    let mut unhandled = side(1, 1);
+    unhandled["components"]["extra"]["handler"] = json!(false);
+    let unhandled = file("unhandled", unhandled);
+    let (refuses, value) = report(&from, &unhandled, &[]);
+    assert_eq!(refuses, 1);
+    said(&value, "the next program has no handler of such files");
+    assert_eq!(code(&unhandled, &whole, &[]), 0);
 }

@@ -1,10 +1,9 @@
 //! Composite exact: the strings are compared byte for byte.
 
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::{Found, Needs, Policy, Rule, judge_strings};
-use crate::{Ability, Carrier, Compat, Manifest, Reason, Side, Verdict, Writing};
+use crate::{Ability, Carrier, Compat, Grammar, Manifest, Reason, Side, Verdict, Writing};
 
 /// Every string must be, byte for byte, the one that the receiving side writes in its own dialect: in the
 /// composite one the base token and all that it needs, in alphabetical order. Where the side's dialect is
@@ -51,16 +50,11 @@ impl Rule for CompositeExact {
             .unwrap_or_default()
     }
 
+    fn grammar(&self) -> Grammar {
+        Grammar::Strict
+    }
+
     fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
-        let Found { own, entry, .. } = *found;
-        let strings = found.side.own_strings(own, entry.carrier, self.0.strings());
-        let strings = strings.map_err(Reason::NoOwnString)?;
-        if strings.iter().any(|own| own.to_string() == entry.found) {
-            return Ok(());
-        }
-        let own = strings.into_iter().next();
-        Err(Reason::NotTheString {
-            own: own.unwrap_or_else(|| found.compat.clone()),
-        })
+        found.is_own_string(self.0.strings())
     }
 }

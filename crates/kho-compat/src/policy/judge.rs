@@ -5,8 +5,8 @@ use alloc::string::{String, ToString};
 
 use super::{Found, Rule, masks};
 use crate::{
-    Ability, Alternative, Carrier, Compat, Expected, Finding, Manifest, ManifestEntry, Outcome,
-    Owned, Reason, Side, Verdict,
+    Ability, Alternative, Carrier, Compat, Expected, Finding, GrammarError, Manifest,
+    ManifestEntry, Outcome, Owned, Reason, Side, Strings, Verdict,
 };
 
 /// Whether a handover can not do without what `owned` carries: what its own component says, whatever
@@ -150,7 +150,22 @@ fn finding(
         expected,
         outcome,
         reason,
+        note: note(rule, entry),
+        receiver: side
+            .get(entry.component())
+            .map(|own| own.receiver)
+            .unwrap_or_default(),
     }
+}
+
+/// What the string of `entry` does not have as strings are written, and `rule` takes all the same.
+fn note(rule: &dyn Rule, entry: &ManifestEntry) -> Option<GrammarError> {
+    if matches!(entry.carrier, Carrier::Subtree | Carrier::Features) {
+        return None;
+    }
+    let strict = Compat::parse(&entry.found).err()?;
+    let taken = Compat::parse_as(&entry.found, rule.grammar()).is_ok();
+    taken.then_some(strict)
 }
 
 fn judge_string(
@@ -159,10 +174,8 @@ fn judge_string(
     manifest: &Manifest,
     side: &Side,
 ) -> Result<(), Reason> {
-    let (compat, carrier) = (
-        &entry.compat().map_err(Reason::NotACompatString)?,
-        entry.carrier,
-    );
+    let compat = Compat::parse_as(&entry.found, rule.grammar());
+    let (compat, carrier) = (&compat.map_err(Reason::NotACompatString)?, entry.carrier);
     let name = compat.base().name();
     match side.get(name) {
         None => Err(Reason::UnknownComponent { name: name.into() }),
@@ -172,12 +185,26 @@ fn judge_string(
                 carrier,
             })
         }
-        Some(own) => rule.check(&Found {
-            own,
-            compat,
-            entry,
-            manifest,
-            side,
-        }),
+        Some(own) => {
+            let found = Found {
+                own,
+                compat,
+                entry,
+                manifest,
+                side,
+            };
+            rule.check(&found)?;
+            // Of a list its own string is looked for.
+            let in_list = |own: &Compat| {
+                let own = own.parts().is_empty().then(|| own.base());
+                compat.strings() == Strings::List && own == Some(compat.base())
+            };
+            let own = side.own_strings(own, carrier, Strings::Plain);
+            let whole = side.compares_whole() && carrier.holds_composites();
+            match whole && !own.unwrap_or_default().iter().any(in_list) {
+                true => found.is_own_string(Strings::Plain),
+                false => Ok(()),
+            }
+        }
     }
 }

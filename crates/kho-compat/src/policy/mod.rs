@@ -6,6 +6,7 @@
 //! | [`CompositeExact`] | composite strings | before anything is restored |
 //! | [`CompositeByToken`] | composite strings | before anything is restored |
 //! | [`SemverRange`] | composite strings | before anything is restored |
+//! | [`ComponentCallback`] | composite strings | before anything is restored |
 //! | [`NewestCommon`] | a table of integers, the newest that both sides know | before anything is restored |
 //! | [`CheckAtRestore`] | a table of integers | by each component, when its turn comes |
 //! | [`FeatureMasks`] | masks in place of numbers | before anything is restored |
@@ -18,6 +19,7 @@
 
 use core::fmt;
 
+mod callback;
 mod exact;
 mod global;
 mod judge;
@@ -28,6 +30,7 @@ mod range;
 mod rule;
 mod token;
 
+pub use callback::ComponentCallback;
 pub use exact::CompositeExact;
 pub use global::GlobalVersion;
 pub use judge::judge_strings;
@@ -119,6 +122,12 @@ pub trait Policy {
         When::BeforeRestoring
     }
 
+    /// The versions that `side` writes, as a side, where `next` is to read them: its own.
+    fn as_written(&self, side: &Side, next: Option<&Side>) -> Side {
+        let _ = next;
+        side.clone()
+    }
+
     /// What `side` writes if all that it knows is in use: in its own dialect, or in this policy's where
     /// that is not known. `next` is who is to read it, where that is known before leaving.
     ///
@@ -126,8 +135,23 @@ pub trait Policy {
     ///
     /// A component's name is none that a compat string could hold.
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
-        let _ = next;
-        Manifest::written_by(side, side.dialect().unwrap_or_else(|| self.writing()))
+        let written = self.as_written(side, next);
+        let writing = side.dialect().unwrap_or_else(|| self.writing());
+        Manifest::written_by(&written, writing)
+    }
+
+    /// The version as which `component` is read where this policy takes it, of which `manifest` announces a
+    /// version or none: the announced one, where numbers say what the layout is. A layout that no code here reads is
+    /// not read, whatever this says.
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        let _ = (component, manifest, side);
+        announced
     }
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.
@@ -142,13 +166,32 @@ pub const ALL: &[&(dyn Policy + Sync)] = &[
     &CompositeByToken(Needs::Transitive),
     &CompositeByToken(Needs::Direct),
     &SemverRange,
+    &ComponentCallback,
     &NewestCommon,
     &CheckAtRestore,
     &FeatureMasks,
 ];
 
+/// The policy `name` of `policies`: of [`ALL`], and of one's own.
+#[must_use]
+pub fn find<'p>(
+    policies: &[&'p (dyn Policy + Sync)],
+    name: &str,
+) -> Option<&'p (dyn Policy + Sync)> {
+    policies
+        .iter()
+        .copied()
+        .find(|policy| policy.name() == name)
+}
+
 /// The policy `name` of this crate.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
-    ALL.iter().copied().find(|policy| policy.name() == name)
+    find(ALL, name)
+}
+
+impl fmt::Debug for dyn Policy + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }

@@ -1,12 +1,13 @@
 //! What holds for every policy, and what tells them apart.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod claims;
 mod losses;
 
 use kho_compat::policy::{self, ALL};
 use kho_compat::{
-    Ability, Carrier, Consequence, Decision, Features, Finding, Manifest, Outcome, Place, Policy,
-    Presence, Reason, Side, Verdict, Writing,
+    Ability, Carrier, Component, Consequence, Decision, Features, Finding, Generation, Manifest,
+    Outcome, Place, Policy, Presence, Reason, Registry, Side, Strings, Token, Verdict, Writing,
 };
 use proptest::prelude::*;
 
@@ -130,6 +131,7 @@ fn the_policies_differ_where_a_part_changes() {
             "composite-by-token",
             "composite-by-token-direct",
             "semver-range",
+            "component-callback",
             "newest-common",
             "check-at-restore",
             "feature-masks"
@@ -139,17 +141,17 @@ fn the_policies_differ_where_a_part_changes() {
     // A plain string does not say which blocks it means: nobody can see the difference. Whoever writes
     // composites and compares whole strings sees that it is another one.
     let plain = Manifest::written_by(&older, Writing::PLAIN).unwrap();
-    let mut expected = [Accept; 9];
+    let mut expected = [Accept; 10];
     (expected[1], expected[2]) = (Reject, Reject);
     assert_eq!(decide(&plain), expected);
     // A composite does; the global version does not look.
     let composite = Manifest::written_by(&older, Writing::COMPOSITE).unwrap();
-    let mut expected = [Reject; 9];
+    let mut expected = [Reject; 10];
     expected[0] = Accept;
     assert_eq!(decide(&composite), expected);
     // Another root is another everything.
     let other_root = Manifest::written_by(&side(3, 1, 1, 5, 2, 2), Writing::COMPOSITE).unwrap();
-    assert_eq!(decide(&other_root), [Reject; 9]);
+    assert_eq!(decide(&other_root), [Reject; 10]);
     let global = policy::by_name("global-version")
         .unwrap()
         .judge(&other_root, &newer_block);
@@ -367,6 +369,147 @@ fn masks_are_judged_by_what_is_required() {
     assert_eq!(decide(&other_number, &base), Decision::Accept);
     let plain = Manifest::written_by(&other_number, Writing::PLAIN).unwrap();
     assert!(!accepts("feature-masks", &plain, &base));
+}
+
+#[test]
+fn a_kernel_without_a_policy_compares_whole_strings() {
+    let mut side = side(4, 1, 1, 5, 1, 2).in_dialect(Writing::PLAIN);
+    side = with(
+        &side,
+        |luo| luo.restores = ">=4, <6".parse().unwrap(),
+        "luo",
+    );
+    let side = side.in_dialect(Writing::PLAIN).comparing_whole(true);
+    for policy in ALL {
+        for (dialect, luo, decision) in [
+            (Writing::PLAIN, 5, Decision::Accept),
+            (Writing::TABLE, 5, Decision::Accept),
+            (Writing::COMPOSITE, 5, Decision::Reject),
+            (Writing::STRING_LIST, 5, Decision::Accept),
+            (Writing::PLAIN, 4, Decision::Reject),
+        ] {
+            let from = crate::side(4, 1, 1, luo, 1, 2);
+            let manifest = Manifest::written_by(&from, dialect).unwrap();
+            // It finds its own string in a list, which is not that string byte for byte.
+            let exact = policy.name().starts_with("composite-exact");
+            let list = dialect == Writing::STRING_LIST && exact;
+            let decision = if list { Decision::Reject } else { decision };
+            let found = policy.judge(&manifest, &side).decision;
+            assert_eq!(found, decision, "{} {dialect} {luo}", policy.name());
+        }
+    }
+}
+
+#[test]
+fn a_component_is_asked_itself() {
+    /// Version 2 if nothing else is in use beside a root of version 4, version 7 always.
+    fn check(token: &Token, manifest: &Manifest) -> Result<(), Reason> {
+        match token.version() {
+            7 => Ok(()),
+            2 if manifest.of(Carrier::Luo).next().is_none() => Ok(()),
+            _ => Err(Reason::Other(format!("{token} beside LUO"))),
+        }
+    }
+    static KHO: Component = Component::new("kho", &[Generation::new(4)]).carried_in(Carrier::Root);
+    static LUO: Component = Component::new("luo", &[Generation::new(5)]).carried_in(Carrier::Luo);
+    static BLOCK: Component = Component::new("block", &[Generation::new(1)]);
+    static MEMFD: Component = Component::new("memfd", &[Generation::new(2).needs(&[("block", 1)])])
+        .carried_in(Carrier::FileHandler)
+        .checked_by(check);
+    let registry = Registry::new([&KHO, &LUO, &BLOCK, &MEMFD]).unwrap();
+    let judge = |policy: &str, luo: bool, file: &str, side: &Side| {
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::Root, "kho-v4", Place::default());
+        if luo {
+            manifest.add(Carrier::Luo, "luo-v5", Place::default());
+        }
+        manifest.add(Carrier::FileHandler, file, Place::default());
+        let verdict = policy::by_name(policy).unwrap().judge(&manifest, side);
+        verdict.findings.last().unwrap().reason.clone()
+    };
+    let own = registry.side();
+    let asked = |luo, file| judge("component-callback", luo, file, own);
+    assert_eq!(asked(false, "memfd-v2;block-v1"), None);
+    assert_eq!(asked(true, "memfd-v7"), None);
+    let beside = Some(Reason::Other("memfd-v2 beside LUO".to_owned()));
+    assert_eq!(asked(true, "memfd-v2"), beside);
+    // One without a check has its versions.
+    assert!(matches!(
+        asked(true, "memfd-v7;block-v2"),
+        Some(Reason::NotRestorable { .. })
+    ));
+    // So has a side without code; and no other policy asks.
+    let file = with(own, |memfd| memfd.check = None, "memfd");
+    assert_eq!(judge("component-callback", true, "memfd-v2", &file), None);
+    assert!(judge("component-callback", true, "memfd-v7", &file).is_some());
+    assert_eq!(judge("semver-range", true, "memfd-v2", own), None);
+    // What it admits can be restored, what it does not can not.
+    let admit = |found: &str| {
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::FileHandler, found, Place::default());
+        registry.admit(&policy::ComponentCallback, manifest)
+    };
+    assert_eq!(admit("memfd-v2").unwrap().require("memfd", 2), Ok(()));
+    assert!(admit("memfd-v3").is_err());
+}
+
+#[test]
+fn order_and_equal_tokens_matter_to_whoever_compares_whole_strings() {
+    let side = side(4, 1, 1, 5, 1, 2);
+    let judge = |policy: &str, string: &str| {
+        let mut manifest = Manifest::new();
+        manifest.add(Carrier::Root, string, Place::default());
+        let verdict = policy::by_name(policy).unwrap().judge(&manifest, &side);
+        verdict.findings[0].clone()
+    };
+    for policy in ALL.iter().map(|policy| policy.name()) {
+        let exact = policy.starts_with("composite-exact");
+        let loose = [
+            "kho-v4;vmalloc-v1;radix-v1",
+            "kho-v4;radix-v1;radix-v1;vmalloc-v1",
+            "kho-v4;kho-v4",
+        ];
+        for string in loose {
+            let finding = judge(policy, string);
+            let strict = kho_compat::Compat::parse(string).unwrap_err();
+            if exact {
+                assert_eq!(finding.reason, Some(Reason::NotACompatString(strict)));
+                assert_eq!((finding.outcome, finding.note), (Outcome::Rejected, None));
+            } else {
+                assert_eq!(
+                    (finding.outcome, finding.note),
+                    (Outcome::Restorable, Some(strict)),
+                    "{policy}"
+                );
+            }
+        }
+        // Order or not, a part of another version is another version.
+        if ![
+            "global-version",
+            "composite-exact",
+            "composite-exact-direct",
+        ]
+        .contains(&policy)
+        {
+            assert_eq!(
+                judge(policy, "kho-v4;vmalloc-v1;radix-v2").outcome,
+                Outcome::Rejected
+            );
+        }
+        for string in [
+            "kho-v4;radix-v1;radix-v2",
+            "kho-v4;kho-v5",
+            "kho-v4-radix-v1-vmalloc-v1",
+        ] {
+            let finding = judge(policy, string);
+            assert_eq!(
+                (finding.outcome, finding.note),
+                (Outcome::Rejected, None),
+                "{policy} {string}"
+            );
+            assert!(matches!(finding.reason, Some(Reason::NotACompatString(_))));
+        }
+    }
 }
 
 #[test]

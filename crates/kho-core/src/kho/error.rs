@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use kho_compat::{RegistryError, Writing};
-use kho_mem::{Broken, OutOfMemory, PhysRange};
+use kho_mem::{Broken, Errno, OutOfMemory, PhysRange};
 use kho_radix::TrackerError;
 
 use crate::scratch::MAX_AREAS;
@@ -82,4 +82,27 @@ pub enum KhoError {
     /// What is to be written does not fit where it is written to.
     #[error(transparent)]
     Broken(#[from] Broken),
+}
+
+impl KhoError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::FdtFull { .. } => Errno::ENOMEM,
+            Self::Duplicate { .. } => Errno::EEXIST,
+            Self::BadName(_)
+            | Self::Reserved(_)
+            | Self::LongName(_)
+            | Self::Unsaid { .. }
+            | Self::BadSize { .. }
+            | Self::Foreign
+            | Self::BadScratch(_)
+            | Self::BadRelease(_)
+            | Self::Registry(_) => Errno::EINVAL,
+            Self::OutOfMemory(error) => error.errno(),
+            Self::Tracker(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
 }

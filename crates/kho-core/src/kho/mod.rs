@@ -359,7 +359,9 @@ impl Writes for Kho {
             return Err(RegistryError::NotWritable(token, newest).into());
         }
         let writing = self.writing();
-        let is_said = writing.strings != Strings::Plain || writing.list == Listing::Versions;
+        // A string list is the root's alone.
+        let in_strings = matches!(writing.strings, Strings::Direct | Strings::Transitive);
+        let is_said = in_strings || writing.list == Listing::Versions;
         if self.side().unannounced(name) == Some(version) || is_said {
             return Ok(version);
         }

@@ -18,6 +18,7 @@ mod damaged;
 mod in_use;
 mod judged;
 mod read;
+mod strings;
 mod written;
 
 /// A component without a string of its own, which two others need: one directly, one not.

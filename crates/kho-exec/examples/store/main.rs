@@ -332,7 +332,7 @@ impl Args {
 }
 
 fn main() -> ExitCode {
-    kho_exec::answer_manifest!();
+    kho_exec::answer_manifest!(Config::new());
     let args = std::env::args_os().skip(1);
     let args = Args::parse(args.map(|arg| arg.to_string_lossy().into_owned()));
     let args = match args {

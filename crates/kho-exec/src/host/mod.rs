@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use kho_compat::Verdict;
+use kho_compat::{NotAdmitted, Verdict};
 use kho_fd::FdTable;
 use kho_luo::{FileToken, Handlers, Incoming, IncomingError, IncomingSession};
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -60,6 +60,8 @@ impl Host {
         mark(&mut marks, "start");
         let mut inherited =
             Inherited::from_env().map_err(|error| StartError::Ticket(error.to_string()))?;
+        let other = inherited.other_messages().map(ToOwned::to_owned);
+        let known = other.map_or(Ok(()), |format| Err(StartError::Supervisor(format)));
         let supervisor = inherited.take_supervisor().map(Client::new);
         if supervisor.is_none() && std::env::var_os(SUPERVISOR_ENV).is_some() {
             tracing::debug!("{SUPERVISOR_ENV} is another process's");
@@ -70,6 +72,7 @@ impl Host {
             error,
         });
         if inherited.ticket().is_none() {
+            known?;
             let (program, exe) = this?;
             return Self::fresh(config, program, exe, supervisor, store, marks);
         }
@@ -81,6 +84,7 @@ impl Host {
             Err(_) => None,
         };
         let arrival = Arrival::new(inherited);
+        let this = known.and(this);
         let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
         let ((program, exe), opened) = match opened {
             Ok(opened) => opened,
@@ -93,7 +97,7 @@ impl Host {
                     return Err(error);
                 };
                 let reason = error.to_string();
-                tracing::debug!(reason, "handing back");
+                tracing::warn!(reason, "handing back");
                 let error = way_back.go(supervisor.as_ref(), &reason);
                 return Err(StartError::HandBack { reason, error });
             }
@@ -112,6 +116,7 @@ impl Host {
         // What comes back is the generation that it was.
         let generation = incoming.number().saturating_sub(u64::from(back.is_some()));
         let kexecs = incoming.kexec_count().unwrap_or(0);
+        tracing::info!(generation, "started with what was handed over");
         Ok(Self {
             arena,
             scratch,
@@ -141,6 +146,9 @@ impl Host {
         store: Option<Store>,
         mut marks: Vec<Mark>,
     ) -> Result<Self, StartError> {
+        let table = FdTable::default();
+        let handlers = handlers(&config, &table);
+        handlers.check()?;
         // The format asks for at least one scratch area: the last of the arena's.
         let start = config
             .base
@@ -156,11 +164,11 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
-        let table = FdTable::default();
+        tracing::info!("started afresh");
         Ok(Self {
             arena,
             scratch,
-            handlers: handlers(&config, &table),
+            handlers,
             table,
             generation: 0,
             kexecs: 0,
@@ -202,6 +210,13 @@ impl Host {
         self.incoming
             .as_ref()
             .map(|incoming| incoming.admitted().verdict())
+    }
+
+    /// What was refused of the handover while it was restored, where the policy judges then: it can be handed
+    /// back, and not finished.
+    #[must_use]
+    pub fn failed(&self) -> Option<&NotAdmitted> {
+        self.incoming.as_ref()?.admitted().failed()
     }
 
     /// Why a handover of this program came back to it, where it did: the next program refused it,

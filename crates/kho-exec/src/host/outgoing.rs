@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::process::Command;
 
-use kho_compat::{Registry, Side};
 use kho_core::{Kho, KhoConfig, KhoError};
 use kho_luo::{FileRef, Frozen, Orchestrator};
 
@@ -29,7 +28,7 @@ impl Host {
         }
         let config = KhoConfig::new()
             .writing(self.config.writing)
-            .side(self.written()?)
+            .side(self.config.written().map_err(KhoError::from)?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);
         let kho = Kho::new(self.arena.clone(), &config)?;
@@ -38,19 +37,6 @@ impl Host {
             self.handlers.clone(),
             self.generation,
         )?)
-    }
-
-    /// The versions that this program writes.
-    fn written(&self) -> Result<Side, KhoError> {
-        let side = match (&self.config.side, self.config.registry) {
-            (Some(side), _) => side,
-            (None, Some(registry)) => registry.side(),
-            (None, None) => Registry::linked().map_err(Clone::clone)?.side(),
-        };
-        Ok(match &self.config.next {
-            Some(next) => side.newest_common(next),
-            None => side.clone(),
-        })
     }
 
     /// Hands `files` over as the session `session` to the program `next`: preserves and freezes
@@ -162,6 +148,7 @@ impl Host {
                 };
                 let passed = pass().try_for_each(|fd| set_inheritable(fd, true));
                 let passed = passed.and_then(|()| next.set(HANDOVER_ENV, &for_this_process(&file)));
+                tracing::info!(program, descriptors = outgoing.len(), "handing over");
                 let error = match passed {
                     Ok(()) => next.exec(),
                     Err(error) => error,
@@ -177,7 +164,7 @@ impl Host {
         if let Some(supervisor) = &self.supervisor
             && let Err(error) = supervisor.called_off()
         {
-            tracing::warn!(%error, "the supervisor was not told that the update was called off");
+            tracing::error!(%error, "the supervisor was not told that the update was called off");
         }
         if let Some(store) = &self.store {
             store.remove(fds.iter().map(|(number, _)| store::name_of(*number)));

@@ -54,6 +54,24 @@ fn copy(to: &Path) {
 }
 
 #[test]
+fn the_examples_answer_for_their_configuration() {
+    for (name, own) in [
+        ("handler", Some("counter")),
+        ("store", None),
+        ("visits", None),
+    ] {
+        let path = example_called(name);
+        let answer = kho_preflight::ask(&path, &mut |_, _, _| true).unwrap();
+        let said = (answer.dialect.as_deref(), answer.policy.as_deref());
+        assert_eq!(said, (Some("composite"), Some("semver-range")), "{name}");
+        assert_eq!(answer.degrade, Some(false), "{name}");
+        for of_files in ["memfd", "fd"].into_iter().chain(own) {
+            assert_eq!(answer.components[of_files].handler, None, "{of_files}");
+        }
+    }
+}
+
+#[test]
 fn requests_are_answered_as_redis_does() {
     let store = Store::start(&[]);
     let mut client = store.connect();

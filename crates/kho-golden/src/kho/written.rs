@@ -1,7 +1,7 @@
 //! What is written of a handover for given inputs: the part of the formats that no struct shows.
 
 use kho_abi_check::{Failure, Text};
-use kho_compat::Writing;
+use kho_compat::{Strings, Writing};
 use kho_core::KhoConfig;
 
 use super::handed::{PAGE, add, hand_over, kho, with_scratch};
@@ -31,7 +31,10 @@ pub(crate) fn root() -> Result<Text, Failure> {
 /// How versions are said.
 pub(crate) fn dialects() -> Result<Text, Failure> {
     let mut text = String::new();
-    for dialect in Writing::ALL {
+    for dialect in Writing::ALL
+        .into_iter()
+        .filter(|all| all.strings != Strings::List)
+    {
         let kho = kho(KhoConfig::new().writing(dialect))?;
         add(&kho, "owned", b"o", 1)?;
         // In use no more.

@@ -126,8 +126,8 @@ pub(crate) fn life() -> Result<Text, Failure> {
     let handlers = Handlers::new()
         .with(Kind("alpha", log.clone()))
         .with(Kind("beta", log.clone()))
-        .with_flb("alpha", Data("of-alpha-v1", log.clone()))
-        .with_flb("beta", Data("of-both-v2", log.clone()));
+        .with_flb(["alpha"], Data("of-alpha-v1", log.clone()))
+        .with_flb(["beta"], Data("of-both-v2", log.clone()));
     let incoming = Incoming::take_over(attached, handlers, &registry);
     let incoming = incoming.map_err(|failed| failed.error)?;
 

@@ -175,10 +175,12 @@ pub(crate) fn orchestrator(dialect: Writing, log: &Log) -> Result<Orchestrator, 
         .with(files("alpha"))
         // Never its turn.
         .with(files("any"))
-        .with_flb("alpha", object("of-alpha-v1", 0x1111))
-        .with_flb("gamma", object("of-no-file-v1", 0x2222))
-        .with_flb("beta", object("of-both-v2", 0x3333_4444_5555_6666))
-        .with_flb("alpha", object("of-both-v2", 0));
+        .with_flb(["alpha"], object("of-alpha-v1", 0x1111))
+        .with_flb(["gamma"], object("of-no-file-v1", 0x2222))
+        .with_flb(
+            ["alpha", "beta"],
+            object("of-both-v2", 0x3333_4444_5555_6666),
+        );
     let kho = Kho::new(arena()?, &KhoConfig::new().writing(dialect).side(side()?))?;
     Ok(Orchestrator::new(kho, handlers, 4)?)
 }

@@ -280,6 +280,10 @@ const fn dialect_text(writing: Writing) -> &'static str {
         (Listing::None, Strings::Direct) => {
             "a string names its component's version and those of what it needs itself"
         }
+        (Listing::None, Strings::List) => {
+            "the root FDT has a list of strings, its own component's and those of all that it needs; other \
+             strings are plain"
+        }
         (Listing::Versions, _) => {
             "beside plain strings, a table lists the version of every component in use"
         }

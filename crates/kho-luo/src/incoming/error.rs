@@ -4,10 +4,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use kho_compat::{Finding, NotAdmitted, Refused};
-use kho_mem::Damage;
+use kho_core::refused_errno;
+use kho_mem::{Damage, Errno};
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, SessionName};
+use crate::{DuplicateHandler, FileToken, HandlerError, SessionName};
 
 /// A handover that can not be taken over. Nothing of it was changed: it can be handed back.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +38,26 @@ pub enum TakeOverError {
         /// How many there are.
         files: u64,
     },
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// There are no sessions to take over: LUO handed nothing over.
     #[error("the handover has no LUO")]
     NoLuo,
+}
+
+impl TakeOverError {
+    /// What a kernel returns in its place: mostly, from the first open of `/dev/liveupdate`.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Damaged(_) | Self::Degraded { .. } | Self::NoHandler { .. } => Errno::EIO,
+            Self::Refused(refused) => refused_errno(refused),
+            Self::NotAdmitted(_) => Errno::EINVAL,
+            Self::DuplicateHandler(error) => error.errno(),
+            Self::NoLuo => Errno::ENOENT,
+        }
+    }
 }
 
 fn list(findings: &[Finding]) -> String {
@@ -83,6 +101,17 @@ pub enum IncomingError {
         token: FileToken,
         /// Its handler's compat string.
         compatible: String,
+    },
+    /// A policy that judges while restoring refused a component in its turn. Nothing is finished after that; the
+    /// handover can be handed back.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// Optional parts would be lost, and nobody said that they may be: the finish refuses it where the policy
+    /// judges while restoring.
+    #[error("optional parts would be lost: {}", list(lost))]
+    Degraded {
+        /// What would be.
+        lost: Vec<Finding>,
     },
     /// The file is of another kind.
     #[error(
@@ -132,5 +161,22 @@ pub enum IncomingError {
 impl From<InStep> for IncomingError {
     fn from(_: InStep) -> Self {
         Self::InStep
+    }
+}
+
+impl IncomingError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NoSession(_) | Self::Finished(_) | Self::NoFile { .. } | Self::NoFlb(_) => {
+                Errno::ENOENT
+            }
+            Self::Retrieved(_) | Self::WrongKind { .. } | Self::NotAdmitted(_) => Errno::EINVAL,
+            Self::InStep => Errno::EDEADLK,
+            Self::Lost { .. } | Self::Degraded { .. } => Errno::EIO,
+            Self::Retrieve { error, .. } | Self::Flb { error, .. } => error.errno(),
+            Self::CanNotFinish { .. } => Errno::EBUSY,
+        }
     }
 }

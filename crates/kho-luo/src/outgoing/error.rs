@@ -5,10 +5,10 @@ use alloc::string::String;
 use kho_block::BlockError;
 use kho_compat::RegistryError;
 use kho_core::{KhoError, TrackerError};
-use kho_mem::Broken;
+use kho_mem::{Broken, Errno};
 
 use crate::steps::InStep;
-use crate::{FileToken, HandlerError, SessionName};
+use crate::{DuplicateHandler, FileToken, HandlerError, SessionName};
 
 /// What the outgoing side refuses. Everything is as it was then.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -89,6 +89,9 @@ pub enum LuoError {
     /// crate does not.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Two handlers where one is registered.
+    #[error(transparent)]
+    DuplicateHandler(#[from] DuplicateHandler),
     /// What is there is not what was made room for. The update is called off.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -101,6 +104,25 @@ impl From<InStep> for LuoError {
 }
 
 impl LuoError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::BadName(_) | Self::BadFlb(_) | Self::Registry(_) => Errno::EINVAL,
+            Self::SessionExists(_) | Self::TokenExists { .. } => Errno::EEXIST,
+            Self::Closed(_) => Errno::EBADF,
+            Self::Busy | Self::Frozen => Errno::EBUSY,
+            Self::NoHandler => Errno::ENOENT,
+            Self::InStep => Errno::EDEADLK,
+            Self::Handler { error, .. } | Self::Flb { error, .. } => error.errno(),
+            Self::Set { error, .. } => error.errno(),
+            Self::Kho(error) => error.errno(),
+            Self::Tracker(error) => error.errno(),
+            Self::DuplicateHandler(error) => error.errno(),
+            Self::Broken(error) => error.errno(),
+        }
+    }
+
     pub(super) const fn set(what: &'static str, error: BlockError) -> Self {
         let error = SetError(error);
         Self::Set { what, error }
@@ -110,4 +132,12 @@ impl LuoError {
 /// A set of sessions or files that does not take one more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct SetError(BlockError);
+pub struct SetError(#[from] BlockError);
+
+impl SetError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        self.0.errno()
+    }
+}

@@ -142,8 +142,10 @@ impl Orchestrator {
     /// # Errors
     ///
     /// No page is left, the root FDT is full or has a LUO already, the handover's side does not know
-    /// a handler's component or writes a version that this crate does not, or FLBs do not fit.
+    /// a handler's component or writes a version that this crate does not, FLBs do not fit, or two
+    /// handlers have one component or two FLBs one name.
     pub fn new(kho: Kho, handlers: Handlers, number: u64) -> Result<Self, LuoError> {
+        handlers.check()?;
         let compat = kho.compat(NAME)?;
         if compat.base().version() != VERSION {
             let token = compat.base().to_string();

@@ -10,7 +10,8 @@ use super::flbs::release;
 use super::{File, LuoError, Orchestrator, Session, Shared, State};
 use crate::{FileRef, FileToken, SessionName};
 
-/// A session that is being made. Dropped, it is closed: its files are unpreserved, the latest first,
+/// A session that is being made. It is not cloned, and dropped but once; its methods take `&self`, and each is a step
+/// under the orchestrator's lock. Dropped, it is closed: its files are unpreserved, the latest first,
 /// and it is no longer part of the handover. One that a handler drops in a step is closed when the step has
 /// ended.
 pub struct OutgoingSession {
@@ -158,6 +159,7 @@ impl Shared {
         };
         match step() {
             Ok(state) => {
+                tracing::trace!(session = %name, token = %format_args!("{token:#x}"), component, "file preserved");
                 session.tokens.take(token);
                 session.files.push(File {
                     token,

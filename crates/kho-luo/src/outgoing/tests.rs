@@ -107,7 +107,7 @@ fn world() -> World {
     let (frozen, grow) = (Arc::default(), Arc::default());
     let handlers = Handlers::new()
         .with(Numbers(Arc::clone(&frozen)))
-        .with_flb("number", Object(Arc::clone(&grow)));
+        .with_flb(["number"], Object(Arc::clone(&grow)));
     let luo = Orchestrator::new(kho(), handlers, 4).unwrap();
     let sessions: Vec<_> = ["one", "two"]
         .iter()

@@ -284,6 +284,29 @@ fn a_handover_that_is_not_taken_over_is_as_it_was() {
 }
 
 #[test]
+fn a_handover_is_not_taken_over_by_two_handlers_of_a_component() {
+    let There {
+        stage,
+        incoming,
+        session,
+        ..
+    } = there();
+    drop(session);
+    let before = handed_bytes(&incoming);
+    let mut attached = incoming.into_attached().unwrap();
+    let registry = Registry::linked().unwrap();
+    for (handlers, text) in duplicates(&stage) {
+        let failed = Incoming::take_over(attached, handlers, registry).unwrap_err();
+        assert!(matches!(failed.error, TakeOverError::DuplicateHandler(_)));
+        assert_eq!(failed.to_string(), text);
+        attached = failed.returned;
+    }
+    let incoming = take_over(attached, handlers(&stage));
+    assert!(handed_bytes(&incoming) == before);
+    assert_eq!(stage.calls(), lines(&[]));
+}
+
+#[test]
 fn a_handover_without_luo_is_refused() {
     let kho = kho(arena(), Writing::PLAIN);
     let entry = kho.entry();

@@ -33,6 +33,8 @@ mod reentry;
 
 const FAKE: &str = "fake";
 const DECOY: &str = "decoy";
+/// A file that every handler takes.
+const ANY: &str = "any";
 
 kho_compat::submit! { Component::new(FAKE, &[Generation::new(1)]).carried_in(Carrier::FileHandler).field(48) }
 // With a need, so that its composite string is another one.
@@ -202,7 +204,7 @@ impl FileHandler for Fake {
     }
 
     fn can_preserve(&self, file: &Arc<FakeFile>) -> bool {
-        file.kind == self.kind
+        file.kind == self.kind || file.kind == ANY
     }
 
     fn preserve(&self, kho: &Kho, file: &Arc<FakeFile>) -> Result<FakeState, HandlerError> {
@@ -379,12 +381,35 @@ fn handlers(stage: &Stage) -> Handlers {
     };
     let mut handlers = Handlers::new().with(fake(FAKE, 1)).with(fake(DECOY, 3));
     for (name, users) in FLBS {
-        for user in users {
-            let stage = stage.clone();
-            handlers = handlers.with_flb(user, FakeFlb { name, stage });
-        }
+        let stage = stage.clone();
+        handlers = handlers.with_flb(users.iter().copied(), FakeFlb { name, stage });
     }
     handlers
+}
+
+/// Handlers of which two are one too many, and what the refusal says.
+fn duplicates(stage: &Stage) -> [(Handlers, &'static str); 2] {
+    let fake = Fake {
+        kind: FAKE,
+        version: 1,
+        stage: stage.clone(),
+    };
+    let (name, of_flb) = ("alone-v1", stage.clone());
+    let flb = FakeFlb {
+        name,
+        stage: of_flb,
+    };
+    [
+        (
+            handlers(stage).with(fake),
+            "component `fake` has two file handlers",
+        ),
+        // Of other files than the first one's.
+        (
+            handlers(stage).with_flb([DECOY], flb),
+            "two FLBs have the name `alone-v1`",
+        ),
+    ]
 }
 
 fn scratch() -> PhysRange {

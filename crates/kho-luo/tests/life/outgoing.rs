@@ -79,17 +79,33 @@ fn a_file_without_a_handler_is_refused() {
 fn handlers_are_asked_in_order_of_registration() {
     // Of two that take the same files the first has them; the second is never asked.
     let (first, second) = (Stage::default(), Stage::default());
-    let of = |stage: &Stage| Fake {
-        kind: FAKE,
-        version: 1,
+    let of = |kind, version, stage: &Stage| Fake {
+        kind,
+        version,
         stage: stage.clone(),
     };
-    let handlers = Handlers::new().with(of(&first)).with(of(&second));
+    let handlers = Handlers::new()
+        .with(of(DECOY, 3, &first))
+        .with(of(FAKE, 1, &second));
     let luo = Orchestrator::new(kho(arena(), Writing::PLAIN), handlers, 0).unwrap();
     let session = luo.create_session("vm").unwrap();
-    session.preserve(1, FakeFile::new(1, FAKE, 0)).unwrap();
+    session.preserve(1, FakeFile::new(1, ANY, 0)).unwrap();
     assert_eq!(first.calls(), lines(&["preserve 1"]));
     assert_eq!(second.calls(), lines(&[]));
+}
+
+#[test]
+fn a_second_handler_of_a_component_is_refused() {
+    let stage = Stage::default();
+    for (handlers, text) in duplicates(&stage) {
+        let arena = arena();
+        let kho = kho(arena.clone(), Writing::PLAIN);
+        let before = (arena.free_blocks(), kho.preserver().keys());
+        let error = Orchestrator::new(kho.clone(), handlers, 0).unwrap_err();
+        assert!(matches!(error, LuoError::DuplicateHandler(_)), "{error}");
+        assert_eq!(error.to_string(), text);
+        assert_eq!((arena.free_blocks(), kho.preserver().keys()), before);
+    }
 }
 
 #[test]
@@ -115,7 +131,7 @@ fn flbs_have_names_that_fit_and_63_fit_the_area() {
         let stage = Stage::default();
         let handlers = names.fold(handlers(&stage), |handlers, name| {
             let stage = stage.clone();
-            handlers.with_flb(FAKE, FakeFlb { name, stage })
+            handlers.with_flb([FAKE], FakeFlb { name, stage })
         });
         let arena = arena();
         let kho = kho(arena.clone(), Writing::PLAIN);

@@ -37,7 +37,7 @@ impl Caller {
 
     fn handlers(&self) -> Handlers {
         let handlers = Handlers::new().with(self.clone());
-        handlers.with_flb(FAKE, Object(self.clone()))
+        handlers.with_flb([FAKE], Object(self.clone()))
     }
 }
 

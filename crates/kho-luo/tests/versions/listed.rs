@@ -24,7 +24,7 @@ fn what_is_in_use_is_listed_and_no_more() {
             kind: "extra",
             version: 1,
         })
-        .with_flb("extra", Shared("shared-v1"));
+        .with_flb(["extra"], Shared("shared-v1"));
     let luo = Orchestrator::new(kho.clone(), all, 0).unwrap();
     check(&["block", "luo"]);
     let (one, two) = (

@@ -10,7 +10,7 @@ fn with_extras(dialect: Writing) -> (kho_mem::Handed, Entry) {
             kind: "extra",
             version: 2,
         })
-        .with_flb("extra", Shared("shared-v2"));
+        .with_flb(["extra"], Shared("shared-v2"));
     let luo = Orchestrator::new(kho(dialect, registry.side()).unwrap(), all, 0).unwrap();
     let (one, two) = (
         luo.create_session("one").unwrap(),

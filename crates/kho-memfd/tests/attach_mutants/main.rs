@@ -106,8 +106,7 @@ fn handlers(table: &FdTable) -> Handlers {
     Handlers::new()
         .with(MemfdHandler)
         .with(FdHandler::new(table.clone()))
-        .with_flb("memfd", TestFlb)
-        .with_flb("fd", TestFlb)
+        .with_flb(["memfd", "fd"], TestFlb)
 }
 
 /// All but the scratch area, into which nothing is ever written.

@@ -1,6 +1,6 @@
 //! What a tracker refuses.
 
-use kho_mem::{Order, OutOfMemory, PageRun, PhysAddr};
+use kho_mem::{Errno, Order, OutOfMemory, PageRun, PhysAddr};
 
 use crate::Key;
 
@@ -44,6 +44,20 @@ pub enum TrackerError {
     /// that found it is called off, and what it did is undone.
     #[error("invalid tracker state: expected {0}")]
     Broken(&'static str),
+}
+
+impl TrackerError {
+    /// What a kernel returns in its place.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::Present { .. } => Errno::EEXIST,
+            Self::Absent { .. } => Errno::ENOENT,
+            Self::NoKey { .. } | Self::Foreign(_) | Self::Broken(_) => Errno::EINVAL,
+            Self::OutOfMemory(error) => error.errno(),
+            Self::NoNode(_) => Errno::ENOMEM,
+        }
+    }
 }
 
 #[cold]
