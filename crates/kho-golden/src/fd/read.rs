@@ -221,7 +221,7 @@ pub(crate) fn surveyed() -> Result<Text, Failure> {
     let body = luo.body().ok_or("no sessions")?;
     let (owners, mut text) = (FileOwners::linked()?, String::new());
     for file in body.sessions().iter().flat_map(Session::files) {
-        let owner = owners.of(&registry, body.compatible_of(file));
+        let owner = owners.of(body.compatible_of(file));
         let said = owner.ok_or("no owner")?.survey(&mut reading, file);
         let said = said.map_err(|damage| Refusal::from(damage).to_string());
         let said = said.map_or_else(|why| why, |_| "surveyed".to_owned());
