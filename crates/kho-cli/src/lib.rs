@@ -22,6 +22,7 @@ mod lab;
 mod live;
 mod own;
 mod pack;
+mod policy;
 mod preflight;
 mod progress;
 mod restore;

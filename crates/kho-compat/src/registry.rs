@@ -5,6 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::policy::When;
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
     Outcome, Policy, Refused, Role, Side, Strings, Verdict, View, Writing,
@@ -266,17 +267,20 @@ impl Registry {
 
     /// Judges `manifest` by `policy`. The only way to an [`Admitted`], and so to restoring.
     ///
+    /// A policy that judges [while restoring](When::WhileRestoring) refuses nothing here: each component is
+    /// judged in its turn ([`Admitted::require`]).
+    ///
     /// # Errors
     ///
-    /// The policy rejects the handover.
+    /// The policy rejects the handover before anything is restored.
     pub fn admit(&self, policy: &dyn Policy, manifest: Manifest) -> Result<Admitted, Refused> {
         let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let verdict = policy.judge(&manifest, &self.side);
         tell(&verdict);
-        if verdict.decision == Decision::Reject {
+        if verdict.decision == Decision::Reject && policy.when() == When::BeforeRestoring {
             return Err(Refused(verdict));
         }
-        Ok(Admitted::new(self, manifest, verdict))
+        Ok(Admitted::new(self, policy, manifest, verdict))
     }
 }
 

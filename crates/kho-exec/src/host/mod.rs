@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use kho_compat::Verdict;
+use kho_compat::{NotAdmitted, Verdict};
 use kho_fd::FdTable;
 use kho_luo::{FileToken, Handlers, Incoming, IncomingError, IncomingSession};
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -210,6 +210,13 @@ impl Host {
         self.incoming
             .as_ref()
             .map(|incoming| incoming.admitted().verdict())
+    }
+
+    /// What was refused of the handover while it was restored, where the policy judges then: it can be handed
+    /// back, and not finished.
+    #[must_use]
+    pub fn failed(&self) -> Option<&NotAdmitted> {
+        self.incoming.as_ref()?.admitted().failed()
     }
 
     /// Why a handover of this program came back to it, where it did: the next program refused it,

@@ -84,6 +84,7 @@ impl State {
 impl Shared {
     fn can_finish_all(&self, state: &State) -> Result<(), IncomingError> {
         let sessions = self.body.sessions.iter().zip(&state.sessions);
+        self.all_admitted()?;
         let mut left = sessions.filter(|(_, session)| !session.finished);
         left.try_for_each(|(there, session)| self.can_finish(there, session))
     }
@@ -93,6 +94,7 @@ impl Shared {
         there: &crate::Session,
         session: &Session,
     ) -> Result<(), IncomingError> {
+        self.all_admitted()?;
         let attached = self.held.read();
         for (file, object) in there.files.iter().zip(&session.objects) {
             let Some(handler) = self.handler(file) else {
@@ -112,6 +114,26 @@ impl Shared {
                 })?;
         }
         Ok(())
+    }
+
+    /// Whether a policy that judges while restoring has let everything pass. Files that nobody retrieved have their
+    /// turn here: what they hold is freed.
+    fn all_admitted(&self) -> Result<(), IncomingError> {
+        if !self.admitted.is_late() {
+            return Ok(());
+        }
+        if let Some(error) = self.admitted.failed() {
+            return Err(error.clone().into());
+        }
+        for (kind, handler) in self.kinds.iter().zip(&self.body.handlers) {
+            self.turn(kind, &handler.compatible)?;
+        }
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        Err(IncomingError::Degraded {
+            lost: self.lost.clone(),
+        })
     }
 
     /// Ends the handover: files in reverse order, then the objects they depend on, then the rest.

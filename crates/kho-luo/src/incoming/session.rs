@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Incoming, IncomingError, Object, State};
-use crate::{FileRef, FileToken, SessionName, session};
+use crate::{FileRef, FileToken, HandlerError, SessionName, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
@@ -73,18 +73,27 @@ impl IncomingSession {
         let object = session.objects.get_mut(at).ok_or_else(none)?;
         if matches!(object, Object::Waiting) {
             let kind = shared.kinds.get(file.handler()).ok_or_else(none)?;
-            let handler = shared.handler(file).ok_or_else(|| IncomingError::Lost {
-                session: self.name.clone(),
-                token,
-                compatible: shared.body.compatible_of(file).into(),
-            })?;
             // Where nothing but warnings is heard, they say of which file.
-            let (session, token) = (&self.name, format_args!("{token:#x}"));
-            let _span = tracing::warn_span!("retrieve", %session, %token).entered();
-            let (data, data_at) = (file.data, session::data_at(file.at));
-            *object = shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
-                handler.retrieve(retrieve, data)
-            });
+            let (session, number) = (&self.name, format_args!("{token:#x}"));
+            let _span = tracing::warn_span!("retrieve", %session, token = %number).entered();
+            let compatible = shared.body.compatible_of(file);
+            let handler = shared.handler(file);
+            *object = match (shared.turn(kind, compatible), handler) {
+                (Err(error), _) => Object::Failed(HandlerError::new(error)),
+                (Ok(()), None) => {
+                    return Err(IncomingError::Lost {
+                        session: self.name.clone(),
+                        token,
+                        compatible: compatible.into(),
+                    });
+                }
+                (Ok(()), Some(handler)) => {
+                    let (data, data_at) = (file.data, session::data_at(file.at));
+                    shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
+                        handler.retrieve(retrieve, data)
+                    })
+                }
+            };
         }
         match object {
             Object::There(object) => Ok(Arc::clone(object)),
