@@ -43,6 +43,8 @@ extern crate self as kho_compat;
 
 mod admitted;
 mod announced;
+#[cfg(feature = "file")]
+mod answer;
 mod compat;
 mod component;
 mod consequence;
