@@ -18,8 +18,6 @@ use crate::{
     Registry, RegistryError, Side, Token, Writing, constant,
 };
 
-pub use crate::answer::{Answer, Linked, answer};
-
 /// The name in `kho-manifest-v1`.
 pub const NAME: &str = "kho-manifest";
 /// The number in `kho-manifest-v1`.

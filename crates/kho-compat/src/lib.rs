@@ -44,8 +44,6 @@ extern crate self as kho_compat;
 mod ability;
 mod admitted;
 mod announced;
-#[cfg(feature = "file")]
-mod answer;
 mod compat;
 mod component;
 mod consequence;
