@@ -21,7 +21,7 @@ fn version_two_is_not_known() {
         let error = Format::announced(&announced).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "block-v2 was not admitted: the verdict covers block-v1"
+            "no code here reads the layout of block-v2: expected block-v1"
         );
     }
     assert_eq!(

@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use kho_compat::{Listing, Strings, Writing};
 use kho_mem::{PageSize, PhysAddr};
 
+use crate::policy::{ByName, PolicyArg, PolicyArgs};
+
 /// Look at what a Linux kernel handed over through Kexec HandOver (KHO) and Live Update (LUO),
 /// and restore its files.
 #[derive(Parser, Debug)]
 #[command(name = "kho", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Say more on standard error; up to three times.
+    /// Say more on standard error, up to three times: verdicts and totals; steps; each string and file.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
@@ -95,9 +97,11 @@ Examples:
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) image: Option<ImageArgs>,
+    #[command(flatten)]
+    pub(crate) by: PolicyArgs,
     /// Show what the running kernel shows of the handover that it was given, and of the one that it
     /// makes.
-    #[arg(long, conflicts_with_all = ["image", "fdt", "scratch", "base", "max_unpacked", "hash", "all"])]
+    #[arg(long, conflicts_with_all = ["image", "fdt", "scratch", "base", "max_unpacked", "policy", "hash", "all"])]
     pub(crate) live: bool,
     /// Where the running system's /proc and /sys are.
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
@@ -127,6 +131,8 @@ Examples:
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
     pub(crate) image: ImageArgs,
+    #[command(flatten)]
+    pub(crate) by: PolicyArgs,
     /// The directory to write to. It is created; what stands there already is kept, unless it has
     /// the name of something restored: that is refused without --force.
     #[arg(long, value_name = "DIR")]
@@ -193,14 +199,16 @@ they lie, verifies every checksum, and finishes. It is one process throughout, a
 copied.
 
 With --next the program that takes over has another version of one component. It refuses, and
-hands back: generation 1 goes on, with nothing lost.
+hands back: generation 1 goes on, with nothing lost. By check-at-restore it finds that out while it
+retrieves files; it does not finish, and hands back all the same.
 
 Examples:
   kho demo
   kho demo --sessions 8 --files 2000 --size 64K
   kho demo --files 1 --sessions 1 --size 8G --json
   kho demo --next block=2
-  kho demo --dialect table --next block=2")]
+  kho demo --dialect table --next block=2
+  kho demo --policy check-at-restore --next memfd=3")]
 pub(crate) struct DemoArgs {
     /// Sessions.
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..))]
@@ -220,9 +228,11 @@ pub(crate) struct DemoArgs {
     /// The version that this program has, set by the generation before.
     #[arg(long, hide = true, overrides_with = "of", value_parser = version_of)]
     pub(crate) of: Option<VersionOf>,
-    /// How versions are written.
-    #[arg(long, value_enum, default_value_t = DialectArg(Writing::COMPOSITE))]
-    pub(crate) dialect: DialectArg,
+    /// How versions are written. Without it, as the policy writes them.
+    #[arg(long, value_enum)]
+    pub(crate) dialect: Option<DialectArg>,
+    #[command(flatten)]
+    pub(crate) by: PolicyArgs,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -241,6 +251,10 @@ there is no such program, 126 if it can not be executed.
 Example:
   kho run -- my-service --port 7379")]
 pub(crate) struct RunArgs {
+    /// The policy by which the program judges a handover, where it has not chosen one itself: the environment
+    /// variable KHO_POLICY.
+    #[arg(long, value_name = "NAME", value_parser = ByName)]
+    pub(crate) policy: Option<PolicyArg>,
     /// Say nothing of what happens.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -44,22 +44,32 @@ const PHASES: &[(&str, &str, &str)] = &[
 
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let plan = Plan::of(args)?;
-    if let Some(next) = &args.next {
-        // A program that does not even start could not hand back.
-        altered(next)?;
-    }
+    // A program that does not even start could not hand back.
+    let next = args.next.as_ref().map(altered).transpose()?;
     let registry = match &args.of {
         Some(of) => altered(of)?,
         None => registry()?,
     };
+    let policy = args.by.policy.0;
+    let writing = args.dialect.map_or(policy.writing(), |dialect| dialect.0);
     let config = Config::new()
         .arena(BASE, plan.arena)
         .registry(registry)
-        .writing(args.dialect.0)
+        .side(policy.as_written(registry.side(), next.map(Registry::side)))
+        .policy(policy)
+        .writing(writing)
         .release(env!("CARGO_PKG_VERSION"));
     let mut host = Host::start(config).map_err(demo)?;
     let files = if host.is_incoming() {
-        take_over(args, &plan, &mut host)?
+        match take_over(args, &plan, &mut host) {
+            // Some files are given out. Nothing of the handover has changed: it goes back.
+            Err(Failure::Unrestorable(reason))
+                if host.failed().is_some() && host.returned().is_none() =>
+            {
+                return Err(demo(host.hand_back(&reason)));
+            }
+            taken => taken?,
+        }
     } else {
         plan.fits()?;
         fill(&plan, &host)?

@@ -11,6 +11,7 @@ use crate::compat::registry;
 use crate::error::Failure;
 use crate::human;
 use crate::live;
+use crate::policy::PolicyArgs;
 use crate::progress::{self, Bar};
 
 /// Opens the image of `args`.
@@ -26,11 +27,16 @@ pub(crate) fn open(args: &ImageArgs) -> Result<Image, Failure> {
 }
 
 /// Surveys `image`.
-pub(crate) fn survey<'i>(image: &'i Image, args: &ImageArgs) -> Result<Survey<'i>, Failure> {
+pub(crate) fn survey<'i>(
+    image: &'i Image,
+    args: &ImageArgs,
+    by: &PolicyArgs,
+) -> Result<Survey<'i>, Failure> {
     let options = kho_survey::SurveyOptions::default()
         .fdt(args.fdt)
         .scratch(args.scratch)
-        .page_size(args.page_size);
+        .page_size(args.page_size)
+        .policy(by.policy.0);
     let registry = registry()?;
     Ok(Survey::of(
         image,
@@ -41,8 +47,12 @@ pub(crate) fn survey<'i>(image: &'i Image, args: &ImageArgs) -> Result<Survey<'i
 }
 
 /// Surveys `image` to its end.
-pub(crate) fn survey_all<'i>(image: &'i Image, args: &ImageArgs) -> Result<Survey<'i>, Failure> {
-    let mut survey = survey(image, args)?;
+pub(crate) fn survey_all<'i>(
+    image: &'i Image,
+    args: &ImageArgs,
+    by: &PolicyArgs,
+) -> Result<Survey<'i>, Failure> {
+    let mut survey = survey(image, args, by)?;
     match survey.failure.take() {
         Some(error) => Err(Failure::of_survey(error, image)),
         None => Ok(survey),
@@ -67,7 +77,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    let mut survey = survey(&image, given)?;
+    let mut survey = survey(&image, given, &args.by)?;
     if args.hash
         && let Err(error) = survey.hash(&mut progress::survey())
     {
@@ -97,6 +107,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),
         (None, Some(Err(refused))) => Err(refused.into()),
-        (None, _) => Ok(()),
+        // What a restore would find on its way.
+        (None, Some(Ok(admitted))) => admitted.refused().map_or(Ok(()), |r| Err(r.into())),
+        (None, None) => Ok(()),
     }
 }

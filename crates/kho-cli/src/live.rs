@@ -8,6 +8,7 @@ pub(crate) mod system;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use kho_compat::{Carrier, Fact, Manifest, Place};
 use kho_core::v4::{KhoData, SETUP_KHO, ScratchEntry};
 use kho_core::{CutFdt, FdtFile, Owners, RootFdt, ScratchTable, Subtree};
 use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysRange, SliceMem, is_printable};
@@ -97,6 +98,36 @@ pub(crate) fn run(root: &Path, json: bool) -> Result<(), Failure> {
         output::print(&mut anstream::stdout().lock(), &live).map_err(Failure::Output)?;
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// What the handover announces that the running kernel was given, as far as the kernel shows it: the root's
+/// string and what it lists, the subtrees, and LUO's string where its header still lies there.
+pub(crate) fn announced(root: &Path) -> Result<Manifest, Failure> {
+    let live = Live::of(root)?;
+    let mut manifest = Manifest::new();
+    let Some(root) = &live.incoming.root else {
+        let none = "the kernel shows no root FDT of what it was given".to_owned();
+        return Err(live.failure().unwrap_or(Failure::Unrestorable(none)));
+    };
+    root.add_to(&mut manifest);
+    for subtree in &live.incoming.subtrees {
+        let place = Place::new(subtree.addr.get(), format!("subtree `{}`", subtree.name));
+        manifest.add(Carrier::Subtree, &subtree.name, place);
+    }
+    let luo = live
+        .incoming
+        .blobs
+        .iter()
+        .find(|blob| blob.name == kho_luo::v5::SUBTREE);
+    let facts = luo
+        .and_then(|luo| luo.blob.as_ref())
+        .map(|blob| &blob.facts);
+    for (name, fact) in facts.into_iter().flatten() {
+        if let (true, Fact::Text(text)) = (name == "compatible", fact) {
+            manifest.add(Carrier::Luo, text, Place::new(0, "LUO header, compatible"));
+        }
+    }
+    Ok(manifest)
 }
 
 impl Live {

@@ -16,6 +16,7 @@ use crate::args::{address, address_len};
 use crate::compat::registry;
 use crate::error::Failure;
 use crate::own::{self, Named};
+use crate::policy::{ByName, PolicyArg};
 use crate::progress;
 
 #[derive(Args, Debug)]
@@ -58,7 +59,7 @@ pub(crate) struct PreflightArgs {
     to: PathBuf,
     /// How it is judged: see `kho compat policies`. Without it, by what TO answers that it judges by, or
     /// else by semver-range.
-    #[arg(long, value_name = "NAME", value_parser = policy_of)]
+    #[arg(long, value_name = "NAME", value_parser = ByName)]
     policy: Option<PolicyArg>,
     /// TO's modules, usually /lib/modules/RELEASE: their strings count as the kernel's.
     #[arg(long, value_name = "DIR")]
@@ -83,29 +84,18 @@ pub(crate) struct PreflightArgs {
     json: bool,
 }
 
-/// A policy by its name.
-#[derive(Clone)]
-struct PolicyArg(Named);
-
-impl std::fmt::Debug for PolicyArg {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name())
-    }
-}
-
-fn policy_of(name: &str) -> Result<PolicyArg, String> {
-    own::policy(name).map(PolicyArg)
-}
-
 pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
     Failure::told(args.json, preflight(args))
 }
 
 fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     let preflight = Preflight::new(registry()?);
-    let from = open(&preflight, args, EndRole::From)?;
-    let to = open(&preflight, args, EndRole::To)?;
-    let report = preflight.judge(&from, &to, policy(args, &to)?);
+    // The policy may be the next side's own, and governs how a dump of this one is read.
+    let asked: Named = args.policy.map_or(&SemverRange, |asked| asked.0);
+    let to = open(&preflight, args, EndRole::To, asked)?;
+    let policy = policy(args, &to)?;
+    let from = open(&preflight, args, EndRole::From, policy)?;
+    let report = preflight.judge(&from, &to, policy);
     let report = report.map_err(|error| match error {
         Error::Strings(_) => of(error, args, EndRole::To),
         error => error.into(),
@@ -146,7 +136,12 @@ fn policy(args: &PreflightArgs, to: &End) -> Result<Named, Failure> {
 }
 
 /// The end that `role` names.
-fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<End, Failure> {
+fn open(
+    preflight: &Preflight,
+    args: &PreflightArgs,
+    role: EndRole,
+    policy: Named,
+) -> Result<End, Failure> {
     let (_, given, modules) = of_role(args, role);
     let mut options = EndOptions::new(role);
     options.modules = modules;
@@ -154,6 +149,7 @@ fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<En
     options.scratch = args.scratch;
     options.base = args.base;
     options.root = &args.root;
+    options.policy = policy;
     let end = preflight.open(given, &options, &mut progress::preflight());
     end.map_err(|error| of(error, args, role))
 }

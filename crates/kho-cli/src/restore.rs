@@ -6,14 +6,15 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use kho_compat::{Admitted, Carrier, View};
-use kho_core::RestoredFile;
+use kho_compat::{Admitted, Carrier, Token, View};
+use kho_core::{RestoreError, RestoredFile};
 use kho_image::Image;
 use kho_luo::{AdmittedFile, AdmittedSession, File, Luo, Reading, Surveyed};
 use kho_survey::{Error, Found, Hasher, Survey, members_json};
 use serde_json::{Map, Value, json};
 
 use crate::args::RestoreArgs;
+use crate::compat::registry;
 use crate::error::Failure;
 use crate::human::{count, size};
 use crate::inspect::{open, survey_all};
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let image = open(&args.image)?;
-    let mut survey = survey_all(&image, &args.image)?;
+    let mut survey = survey_all(&image, &args.image, &args.by)?;
     let admitted = match survey.verdict.take() {
         Some(Ok(admitted)) => admitted,
         Some(Err(refused)) => return Err(refused.into()),
@@ -141,6 +142,22 @@ impl Output<'_, '_> {
         Failure::of_survey(error.into(), self.image)
     }
 
+    /// The turn of a file under a policy that judges while restoring, and of what its component needs; others
+    /// have judged all of them before.
+    fn turn(&self, file: &AdmittedFile<'_>) -> Result<(), Failure> {
+        if !self.admitted.is_late() {
+            return Ok(());
+        }
+        let registry = registry()?;
+        let announced = self.reading.announced().in_string(file.compatible());
+        let name = announced.base().map_or("", Token::name);
+        let judged = match registry.get(name) {
+            Some(component) => self.admitted.found_all(&announced, component, registry),
+            None => self.admitted.require_base(&announced, file.compatible()),
+        };
+        judged.map_err(|error| self.failed(RestoreError::from(error)))
+    }
+
     /// Writes a file at `path`. Returns its checksum, where that is asked for.
     fn file(&mut self, path: &str, file: &dyn RestoredFile) -> Result<Option<String>, Failure> {
         let mut out = SparseFile::create(self.staging, Path::new(path))?;
@@ -157,6 +174,7 @@ impl Output<'_, '_> {
             }
         }
         out.finish(file.size())?;
+        tracing::trace!(path, size = file.size(), "file restored");
         Ok(hash.map(Hasher::finish))
     }
 
@@ -175,6 +193,7 @@ impl Output<'_, '_> {
         let files = session.files().enumerate();
         for (at, file) in files.filter(|(at, _)| chosen.contains(at)) {
             let path = format!("{dir}/{:016x}.bin", file.token());
+            self.turn(&file)?;
             let Some(owner) = luo.owner_of(index, at) else {
                 return Err(unrestorable(&file));
             };
@@ -238,8 +257,11 @@ fn write_files(
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
+    let _span = tracing::info_span!("restore").entered();
     let (mut sessions, mut subtrees) = (Vec::new(), Vec::new());
     if let Some(handover) = &survey.handover {
+        let judged = handover.require(admitted);
+        judged.map_err(|error| Failure::Unrestorable(error.to_string()))?;
         let reading = handover.reading();
         let mut output = Output {
             image,
@@ -265,6 +287,7 @@ fn write_files(
         for found in survey.found.iter().filter(|_| is_complete(args)) {
             subtrees.extend(output.subtree(found)?);
         }
+        tracing::info!(sessions = sessions.len(), bytes = output.done, "restored");
     }
     Ok(manifest(args, survey, sessions, subtrees))
 }

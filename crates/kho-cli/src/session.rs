@@ -13,6 +13,7 @@ use liveupdate::{Device, Error, SessionName};
 use self::hold::Items;
 use crate::args::number;
 use crate::error::Failure;
+use crate::policy::{ByName, PolicyArg};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum SessionCommand {
@@ -118,12 +119,19 @@ pub(crate) struct RetrieveArgs {
     /// Take the session over from this process, which has it open, instead of asking the kernel.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: Option<i32>,
+    /// Judge by this policy what the kernel shows of the handover that it was given, and ask for the session
+    /// only where nothing of it is refused. Debugfs shows it, to root alone.
+    #[arg(long, value_name = "NAME", value_parser = ByName)]
+    policy: Option<PolicyArg>,
     /// Compute the sha256 of each file's contents and note it in the manifest.
     #[arg(long)]
     hash: bool,
     /// Where the device is.
     #[arg(long, value_name = "PATH", default_value = Device::PATH, hide = true)]
     device: PathBuf,
+    /// Where the running system's /proc and /sys are.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
     /// Print what was retrieved as JSON: the manifest.
     #[arg(long)]
     json: bool,

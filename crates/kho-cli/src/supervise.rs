@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use kho_exec::Event;
+use kho_exec::{Event, POLICY_ENV};
 
 use crate::args::RunArgs;
 use crate::error::Failure;
@@ -15,6 +15,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     };
     let mut command = Command::new(program);
     command.args(arguments);
+    if let Some(policy) = args.policy {
+        command.env(POLICY_ENV, policy.0.name());
+    }
     let quiet = args.quiet;
     let mut lost = false;
     let status = kho_exec::supervise(command, |event| {

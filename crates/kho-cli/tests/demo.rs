@@ -173,3 +173,57 @@ fn a_supervisor_ends_as_its_program_does() {
     assert_eq!(missing.status.code(), Some(127));
     has(&text(&missing.stderr), "/nonexistent/program");
 }
+
+/// What the update that came last was: accepted or refused, and why.
+fn verdict(policy: &str, next: &str) -> Value {
+    let small = ["--sessions", "1", "--files", "1", "--size", "4K", "--json"];
+    let mut args = vec!["demo", "--policy", policy, "--next", next];
+    args.extend(small);
+    let report = json(&args);
+    assert_eq!(report["verified"], true, "{policy} {next}");
+    report["verdict"].clone()
+}
+
+#[test]
+fn every_policy_governs_an_update_to_another_version() {
+    for policy in kho_compat::policy::ALL {
+        let name = policy.name();
+        for (next, refused) in [("memfd=2", false), ("block=2", true), ("kho=5", true)] {
+            let verdict = verdict(name, next);
+            // What a policy takes (another number with the same masks, say) is refused by its reader, where no
+            // code reads it.
+            assert_eq!(
+                verdict["decision"] == "reject",
+                refused,
+                "{name} {next}: {verdict}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_late_refusal_says_what_was_given_out_and_goes_back() {
+    for (next, given) in [
+        ("block=2", "kho-v4, radix-v1, luo-v5"),
+        ("memfd=3", "kho-v4, radix-v1, luo-v5, block-v1"),
+        ("vmalloc=2", "kho-v4, radix-v1, luo-v5, block-v1, memfd-v2"),
+    ] {
+        let verdict = verdict("check-at-restore", next);
+        assert_eq!(verdict["decision"], "reject");
+        let reason = verdict["reason"].as_str().unwrap();
+        has(
+            reason,
+            "was refused while restoring, by policy `check-at-restore`: expected",
+        );
+        assert!(
+            reason.ends_with(&format!("; given out by then: {given}")),
+            "{reason}"
+        );
+    }
+    // Everything before it is found upfront by the others.
+    let verdict = verdict("newest-common", "memfd=3");
+    has(
+        verdict["reason"].as_str().unwrap(),
+        "refused by policy `newest-common`",
+    );
+}

@@ -21,7 +21,12 @@ use crate::{Compat, Component, Generation, Grammar, NotAdmitted, RegistryError, 
 pub struct Announced {
     listed: Arc<[(String, u32)]>,
     string: Option<Arc<Compat>>,
+    read_as: ReadAs,
 }
+
+/// What a policy reads as another version than is announced: the component, what is announced of it, and the
+/// version.
+pub(crate) type ReadAs = Arc<[(String, Option<u32>, u32)]>;
 
 impl Announced {
     /// The versions that a version table lists, without a string.
@@ -29,7 +34,7 @@ impl Announced {
     pub fn listed(listed: impl IntoIterator<Item = (String, u32)>) -> Self {
         Self {
             listed: listed.into_iter().collect(),
-            string: None,
+            ..Self::default()
         }
     }
 
@@ -38,10 +43,19 @@ impl Announced {
     #[must_use]
     pub fn in_string(&self, compatible: &str) -> Self {
         Self {
-            listed: Arc::clone(&self.listed),
             string: Compat::parse_as(compatible, Grammar::Lenient)
                 .ok()
                 .map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// The same, where these are read as other versions.
+    #[must_use]
+    pub(crate) fn read_as(&self, read_as: &ReadAs) -> Self {
+        Self {
+            read_as: Arc::clone(read_as),
+            ..self.clone()
         }
     }
 
@@ -59,13 +73,16 @@ impl Announced {
     #[must_use]
     pub fn version_of(&self, component: &str) -> Option<u32> {
         let string = self.string.as_deref();
-        string
+        let version = string
             .and_then(|string| named(string, component))
             .or_else(|| {
                 let mut listed = self.listed.iter();
                 let found = listed.find(|(name, _)| name == component);
                 found.map(|(_, version)| *version)
-            })
+            });
+        let mut read_as = self.read_as.iter();
+        let found = read_as.find(|(name, of, _)| name == component && *of == version);
+        found.map(|(_, _, version)| *version).or(version)
     }
 
     /// The generation of `component` that was announced. Where none was, it is the one that is read

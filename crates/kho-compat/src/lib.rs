@@ -51,6 +51,7 @@ mod features;
 #[cfg(feature = "file")]
 pub mod file;
 mod generation;
+mod judge;
 mod layout;
 mod losses;
 mod manifest;
@@ -59,12 +60,13 @@ pub mod policy;
 mod reason;
 mod registry;
 mod side;
+mod turns;
 mod verdict;
 mod versions;
 mod view;
 mod writing;
 
-pub use admitted::{Admitted, NotAdmitted};
+pub use admitted::{Admitted, NotAdmitted, Refusal};
 pub use announced::{Announced, Writes};
 pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
 pub use component::{Check, Component, Presence};
@@ -74,6 +76,7 @@ pub use features::Features;
 pub use generation::{Generation, Role, Variant};
 #[doc(no_inline)]
 pub use inventory::submit;
+pub use judge::Judge;
 pub use kho_compat_derive::{AbiLayout, AbiMembers};
 pub use layout::{
     AbiConst, AbiLayout, AbiMembers, AbiType, Bits, Constant, Field, Layout, TypeName,

@@ -336,6 +336,20 @@ impl Manifest {
         entries.find(|entry| entry.found == name)?.features
     }
 
+    /// What the table and the masks list of the component `name`, alone.
+    pub(crate) fn listing(&self, name: &str) -> Self {
+        let mut alone = Self::new();
+        let lists = |entry: &&ManifestEntry| {
+            matches!(entry.carrier, Carrier::Table | Carrier::Features) && entry.component() == name
+        };
+        for entry in self.entries.iter().filter(lists) {
+            let key = (entry.carrier, entry.found.clone());
+            alone.index.insert(key, alone.entries.len());
+            alone.entries.push(entry.clone());
+        }
+        alone
+    }
+
     /// How it is written, recognised by what is there: a composite string, a string list, masks, a table. Composites
     /// that list direct needs only look like those that list all.
     #[must_use]

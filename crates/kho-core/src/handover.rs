@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_compat::{
-    Admitted, Announced, Carrier, Compat, Grammar, Manifest, Outcome, Place, Refused, Registry,
-    RegistryError, policy,
+    Admitted, Announced, Carrier, Compat, Grammar, Judge, Manifest, NotAdmitted, Outcome, Place,
+    Refused, Registry, RegistryError,
 };
 use kho_mem::{
     Damage, Defect, Errno, Link, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange,
@@ -15,7 +15,7 @@ use kho_mem::{
 use kho_radix::{Claims, Preserved, Reading};
 
 use crate::v4::FDT_SIZE;
-use crate::{Listed, OpenOptions, RootFdt, Said, ScratchTable, Subtree};
+use crate::{COMPONENT, Listed, OpenOptions, RootFdt, Said, ScratchTable, Subtree};
 
 /// What the boot parameters carry: where the handover begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,9 +83,13 @@ pub enum OpenError {
     /// Its memory is damaged.
     #[error(transparent)]
     Damaged(#[from] Damage),
-    /// Its root is of a version that no linked component reads.
+    /// The policy rejects its root.
     #[error(transparent)]
     Incompatible(#[from] Refused),
+    /// The policy takes its root, and no code here reads that layout; or the policy judges while restoring, and
+    /// refuses the root or what it needs.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// The linked components contradict each other: a defect of this program.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -99,7 +103,7 @@ impl OpenError {
         match self {
             Self::Damaged(damage) => damage.errno(),
             Self::Incompatible(refused) => refused_errno(refused),
-            Self::Registry(_) => Errno::EINVAL,
+            Self::NotAdmitted(_) | Self::Registry(_) => Errno::EINVAL,
         }
     }
 }
@@ -120,8 +124,8 @@ pub fn refused_errno(refused: &Refused) -> Errno {
 
 /// A handover in memory, opened for reading.
 ///
-/// Holding one proves that the root FDT is well-formed and of a version that a linked component
-/// reads, that the tracker holds what [`Preserved`] promises, that the scratch areas, where they
+/// Holding one proves that the root FDT is well-formed and of a version that the policy takes and a linked
+/// component reads, that the tracker holds what [`Preserved`] promises, that the scratch areas, where they
 /// are known, are clear of it, and that every subtree's blob is preserved memory of its own.
 #[derive(Clone)]
 pub struct Handover<'m> {
@@ -145,15 +149,20 @@ impl<'m> Handover<'m> {
     ///
     /// # Errors
     ///
-    /// The memory is damaged, or the root's version is not one that a component reads.
+    /// The memory is damaged, or the policy rejects the root, or no component reads its version.
     pub fn open<'r>(
         mem: &'m dyn PhysMem,
         options: impl Into<OpenOptions<'r>>,
     ) -> Result<Self, OpenError> {
         let options = options.into();
-        let (entry, registry) = (options.entry, options.components()?);
+        let _span = tracing::info_span!("open", fdt = %options.entry.fdt_addr).entered();
+        Self::open_as(mem, options).inspect_err(|error| tracing::warn!(%error, "not opened"))
+    }
+
+    fn open_as(mem: &'m dyn PhysMem, options: OpenOptions<'_>) -> Result<Self, OpenError> {
+        let (entry, judge) = (options.entry, options.judge()?);
         let root = RootFdt::read(mem, entry)?;
-        Self::admit_root(registry, &root)?;
+        Self::admit_root(judge, &root)?;
         let preserved = Self::read_tracker(mem, entry, &root)?;
         let scratch = match entry.scratch {
             Some((at, size)) => Some(ScratchTable::read(mem, at, size)?),
@@ -162,22 +171,45 @@ impl<'m> Handover<'m> {
         Ok(Self::assemble(mem, entry, root, preserved, scratch)?)
     }
 
-    /// The second step of [`Handover::open`], after [`RootFdt::read`]: whether the components of `registry` can
-    /// read what `root` leads to: its own version, and those of what it needs, where it lists them. What else it
-    /// lists is judged with the rest of the handover.
+    /// The second step of [`Handover::open`], after [`RootFdt::read`]: whether `judge` takes what `root` leads to:
+    /// its own version, and those of what it needs, where it lists them; and whether they are read here. What else
+    /// it lists is judged with the rest of the handover.
     ///
     /// # Errors
     ///
-    /// They can not.
-    pub fn admit_root(registry: &Registry, root: &RootFdt) -> Result<Admitted, Refused> {
+    /// It does not, or they are not.
+    pub fn admit_root<'r>(
+        judge: impl Into<Judge<'r>>,
+        root: &RootFdt,
+    ) -> Result<Admitted, OpenError> {
+        let judge = judge.into();
         let base = Compat::parse_as(root.compatible(), Grammar::Lenient).ok();
         let base = base.as_ref().map_or("", |compat| compat.base().name());
-        let needs = registry.needs(base);
+        let needs = judge.registry.needs(base);
         let mut manifest = Manifest::new();
         root.add_some(&mut manifest, |name| {
             name == base || needs.iter().any(|need| need == name)
         });
-        registry.admit(&policy::SemverRange, manifest)
+        let admitted = judge.admit(manifest)?;
+        let listed = root.listed().unwrap_or_default();
+        Self::require_root(&announced(root, &listed), &admitted)?;
+        Ok(admitted)
+    }
+
+    /// Checks that `admitted` covers the versions of the root and of the tracker that it leads to, and that they
+    /// are read here.
+    fn require_root(announced: &Announced, admitted: &Admitted) -> Result<(), NotAdmitted> {
+        admitted.found(announced, &COMPONENT)?;
+        admitted.found_announced(announced, &kho_radix::COMPONENT)
+    }
+
+    /// Checks that `admitted`, a verdict on all of this handover, covers its root and the tracker.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or no code here reads them.
+    pub fn require(&self, admitted: &Admitted) -> Result<(), NotAdmitted> {
+        Self::require_root(&self.announced(), admitted)
     }
 
     /// The third step: the tracker that `root` leads to, of pages of the size that `entry` has.
@@ -327,12 +359,31 @@ impl<'m> Handover<'m> {
     /// What it announces of components' versions: in the root's string, and in the version table.
     #[must_use]
     pub fn announced(&self) -> Announced {
-        let listed = self.parts.listed.iter();
-        let versions = listed.filter_map(|listed| match listed.said {
-            Said::Version { version, .. } => Some((listed.name.clone(), version)),
-            Said::Features(_) => None,
-        });
-        Announced::listed(versions).in_string(self.parts.root.compatible())
+        announced(&self.parts.root, &self.parts.listed)
+    }
+
+    /// What it announces of the component whose string `compatible` stands in `carrier`: that string, and what
+    /// the root lists of the component and of what it needs in `registry`, but for versions that the string
+    /// announces itself. Enough to judge by whether what hangs on the string is read, before all strings are known.
+    #[must_use]
+    pub fn announces(&self, registry: &Registry, carrier: Carrier, compatible: &str) -> Manifest {
+        let compat = Compat::parse_as(compatible, Grammar::Lenient).ok();
+        let base = compat.as_ref().map_or("", |compat| compat.base().name());
+        let needs = registry.needs(base);
+        let in_string = |name: &str| {
+            let mut tokens = compat.iter().flat_map(Compat::tokens);
+            tokens.any(|token| token.name() == name)
+        };
+        let mut manifest = Manifest::new();
+        for listed in self.listed() {
+            let is_version = matches!(listed.said, Said::Version { .. });
+            let is_part = listed.name == base || needs.contains(&listed.name);
+            if is_part && !(is_version && in_string(&listed.name)) {
+                listed.add_to(&mut manifest, self.root().at().get());
+            }
+        }
+        manifest.add(carrier, compatible, Place::default());
+        manifest
     }
 
     /// The context of reading this handover, in which the core's own claims are made: the root FDT
@@ -376,6 +427,15 @@ impl<'m> Handover<'m> {
             manifest.add(Carrier::Subtree, &subtree.name, place);
         }
     }
+}
+
+/// What the string of `root`, and the version table that it lists, announce.
+fn announced(root: &RootFdt, listed: &[Listed]) -> Announced {
+    let versions = listed.iter().filter_map(|listed| match listed.said {
+        Said::Version { version, .. } => Some((listed.name.clone(), version)),
+        Said::Features(_) => None,
+    });
+    Announced::listed(versions).in_string(root.compatible())
 }
 
 /// `runs` and one more, that does not begin before them.

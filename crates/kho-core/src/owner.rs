@@ -7,7 +7,7 @@ use core::any::Any;
 use core::fmt::Debug;
 
 use kho_compat::describe::Members;
-use kho_compat::{Branch, Component, Fact, Manifest, Registry, RegistryError};
+use kho_compat::{Branch, Component, Fact, Judge, Manifest, RegistryError};
 use kho_mem::{Damage, MemError, PhysAddr, Piece};
 use kho_radix::{Reading, RestoreError, Restoring};
 
@@ -52,8 +52,8 @@ pub struct Surveying<'s, 'm> {
     pub handover: &'s Handover<'s>,
     /// The context of reading.
     pub reading: &'s mut Reading<'m>,
-    /// The components whose versions are read.
-    pub registry: &'s Registry,
+    /// Who says which versions are read.
+    pub judge: Judge<'s>,
     /// Is called with how much is done of how much. Returns whether to go on.
     pub progress: &'s mut dyn FnMut(u64, u64) -> bool,
 }
@@ -181,12 +181,12 @@ impl Owner {
         let Some(subtree) = handover.subtree(self.subtree()) else {
             return Ok(None);
         };
-        let (registry, progress) = (surveying.registry, &mut *surveying.progress);
+        let (judge, progress) = (surveying.judge, &mut *surveying.progress);
         let contents = surveying.reading.all_or_none(|reading| {
             let mut surveying = Surveying {
                 handover,
                 reading,
-                registry,
+                judge,
                 progress,
             };
             (self.survey)(&mut surveying, subtree)

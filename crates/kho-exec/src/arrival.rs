@@ -13,6 +13,7 @@ use kho_luo::{Handlers, Incoming, TakeOverOptions};
 use kho_mem::{ArenaConfig, Handed, PhysAddr};
 use kho_memfd::MemfdHandler;
 
+use crate::config::POLICY_ENV;
 use crate::exec::RETURNED_ENV;
 use crate::inherit::{HANDOVER_ENV, Inherited, set_inheritable};
 use crate::supervise::Client;
@@ -161,12 +162,15 @@ impl Arrival {
             ArenaConfig::new(PhysAddr::new(ticket.base), ticket.size).huge_pages(config.huge);
         let handed = Handed::attach(File::from(file), &place)?;
         mark(marks, "attached");
-        let attached = Attached::open(handed, OpenOptions::new(ticket.entry()).registry(registry))
-            .map_err(|failed| failed.error)?;
+        let policy = config.judging(std::env::var_os(POLICY_ENV))?;
+        let options = OpenOptions::new(ticket.entry())
+            .registry(registry)
+            .policy(policy);
+        let attached = Attached::open(handed, options).map_err(|failed| failed.error)?;
         mark(marks, "checked");
         let handlers = handlers(config, &self.table);
         let options = TakeOverOptions::new(registry)
-            .policy(&*config.policy)
+            .policy(policy)
             .degrade(config.degrade);
         let taken = Incoming::take_over(attached, handlers.clone(), options);
         let incoming = taken.map_err(|failed| failed.error)?;

@@ -1,8 +1,8 @@
 //! How a process takes part in live updates.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::sync::Arc;
 
 use kho_compat::file::{Answer, ManifestFile};
 use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
@@ -10,7 +10,12 @@ use kho_fd::FdTable;
 use kho_luo::{FileHandler, FlbHandler, Handlers};
 use kho_mem::{HugePages, PhysAddr};
 
+use crate::StartError;
 use crate::arrival::handlers;
+
+/// The environment variable that names the policy of a program that has not chosen one itself: see
+/// [`Config::policy`].
+pub const POLICY_ENV: &str = "KHO_POLICY";
 
 /// How a process takes part in live updates.
 #[derive(Clone)]
@@ -24,7 +29,7 @@ pub struct Config {
     pub(crate) side: Option<Side>,
     pub(crate) next: Option<Side>,
     pub(crate) degrade: bool,
-    pub(crate) policy: Arc<dyn Policy + Send + Sync>,
+    policy: Option<&'static (dyn Policy + Sync)>,
     pub(crate) handlers: Handlers,
     pub(crate) hand_back: bool,
 }
@@ -50,7 +55,7 @@ impl Config {
             side: None,
             next: None,
             degrade: false,
-            policy: Arc::new(policy::SemverRange),
+            policy: None,
             handlers: Handlers::new(),
             hand_back: true,
         }
@@ -124,11 +129,31 @@ impl Config {
         self
     }
 
-    /// The policy by which a handover is judged.
+    /// The policy that governs how a handover is opened, read and taken over: `&policy::NewestCommon`. Without it,
+    /// the one that the environment names ([`POLICY_ENV`]), or else [`SemverRange`](policy::SemverRange).
+    ///
+    /// One that judges [while restoring](policy::When::WhileRestoring) refuses a file when it is retrieved:
+    /// [`Host::retrieve`](crate::Host::retrieve) fails, nothing can be finished from then on, and
+    /// [`Host::hand_back`](crate::Host::hand_back) goes back.
     #[must_use]
-    pub fn policy(mut self, policy: impl Policy + Send + Sync + 'static) -> Self {
-        self.policy = Arc::new(policy);
+    pub const fn policy(mut self, policy: &'static (dyn Policy + Sync)) -> Self {
+        self.policy = Some(policy);
         self
+    }
+
+    /// The policy: the one that was set, or else the one that `named` names.
+    pub(crate) fn judging(
+        &self,
+        named: Option<OsString>,
+    ) -> Result<&'static (dyn Policy + Sync), StartError> {
+        match (self.policy, named) {
+            (Some(policy), _) => Ok(policy),
+            (None, None) => Ok(&policy::SemverRange),
+            (None, Some(name)) => {
+                let known = name.to_str().and_then(policy::by_name);
+                known.ok_or_else(|| StartError::Policy(name.display().to_string()))
+            }
+        }
     }
 
     /// Adds a handler for a kind of file of one's own: one for each component, and those of `memfd` and `fd`
@@ -199,7 +224,9 @@ impl Answer for Config {
             .taking(registry.side().takes().iter().copied())
             .in_dialect(self.writing);
         let mut file = ManifestFile::of_side(name, &side);
-        file.policy = Some(self.policy.name().to_owned());
+        // What it starts with: a policy that is not known is its own error then.
+        let policy = self.judging(std::env::var_os(POLICY_ENV));
+        file.policy = policy.ok().map(|policy| policy.name().to_owned());
         file.degrade = Some(self.degrade);
         let handlers = handlers(self, &FdTable::default());
         for (name, component) in &mut file.components {
@@ -217,7 +244,7 @@ impl fmt::Debug for Config {
             .field("base", &self.base)
             .field("size", &self.size)
             .field("writing", &self.writing)
-            .field("policy", &self.policy.name())
+            .field("policy", &self.policy.map(Policy::name))
             .field("handlers", &self.handlers)
             .finish_non_exhaustive()
     }
@@ -228,7 +255,24 @@ mod tests {
     use kho_memfd::MemfdHandler;
 
     use super::*;
-    use crate::{Host, StartError};
+    use crate::Host;
+
+    #[test]
+    fn a_program_judges_by_its_own_policy_or_by_the_one_that_is_named() {
+        let name = |config: &Config, named: Option<&str>| {
+            let policy = config.judging(named.map(OsString::from));
+            policy.map(Policy::name).map_err(|error| error.to_string())
+        };
+        let (own, none) = (Config::new().policy(&policy::NewestCommon), Config::new());
+        assert_eq!(name(&own, Some("check-at-restore")), Ok("newest-common"));
+        assert_eq!(
+            name(&none, Some("check-at-restore")),
+            Ok("check-at-restore")
+        );
+        assert_eq!(name(&none, None), Ok("semver-range"));
+        let error = "KHO_POLICY names no policy that this program knows: best";
+        assert_eq!(name(&none, Some("best")), Err(error.to_owned()));
+    }
 
     #[test]
     fn a_second_handler_of_memfds_is_refused() {

@@ -8,6 +8,7 @@ use kho_luo::{DuplicateHandler, FileToken, IncomingError, LuoError, SessionName,
 use kho_mem::ArenaError;
 
 use crate::channel;
+use crate::config::POLICY_ENV;
 use crate::inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 
 /// A process that can not start: neither with what was handed over, nor afresh.
@@ -29,6 +30,9 @@ pub enum StartError {
     /// The handover is refused.
     #[error(transparent)]
     TakeOver(#[from] TakeOverError),
+    /// The environment names a policy that is not known.
+    #[error("{POLICY_ENV} names no policy that this program knows: {0}")]
+    Policy(String),
     /// Two handlers where one is registered.
     #[error(transparent)]
     DuplicateHandler(#[from] DuplicateHandler),

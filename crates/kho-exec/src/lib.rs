@@ -36,7 +36,7 @@ mod supervise;
 mod ticket;
 
 pub use channel::SUPERVISOR;
-pub use config::Config;
+pub use config::{Config, POLICY_ENV};
 pub use error::{FinishError, HandOverError, StartError};
 pub use host::Host;
 pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};

@@ -387,6 +387,14 @@ impl<'h> Trials<'h> {
                 continue;
             };
             let own = to.side.get(name).map_or(0, |ability| ability.version);
+            // What the plain string of its user stands for, where the reader knows that.
+            let stands_for = || {
+                to.side
+                    .stands_for(name)
+                    .filter(|_| manifest.features(name).is_none())
+            };
+            let restored = |version: &u32| to.side.restores(name, *version);
+            let version = version.or_else(|| stands_for().filter(restored));
             let seen = match version {
                 // A version that it knows only to write it is not read.
                 Some(version) if to.side.restores(name, version) => known.of(version, own),
@@ -456,18 +464,11 @@ fn said(manifest: &Manifest, name: &str) -> Option<u32> {
 }
 
 /// The order in which components are restored: the root, LUO, file handlers, the rest; what each needs
-/// comes before it is used, and after its first user was looked at.
+/// comes before it is used, and after its first user was looked at. It is the order of the engine's turns.
 fn restore_order(side: &Side) -> Vec<&str> {
     let mut order: Vec<&str> = Vec::new();
     for user in side.as_read() {
-        let mut pending = vec![user.name.as_str()];
-        pending.extend(side.needs(&user.name).iter().map(String::as_str));
-        // A user before what it needs.
-        while !pending.is_empty() {
-            let needs = |other: &str, name| side.needs(other).iter().any(|need| need == name);
-            let is_needed = |name| pending.iter().any(|other| needs(other, name));
-            let first = pending.iter().position(|name| !is_needed(name));
-            let name = pending.remove(first.unwrap_or(0));
+        for name in side.in_turn(&user.name) {
             if !order.contains(&name) {
                 order.push(name);
             }

@@ -7,9 +7,7 @@ use core::any::Any;
 use core::fmt::Debug;
 
 use kho_compat::describe::Members;
-use kho_compat::{
-    Carrier, Compat, Component, Grammar, Manifest, Place, Registry, RegistryError, policy,
-};
+use kho_compat::{Compat, Component, Grammar, RegistryError};
 use kho_core::RestoredFile;
 use kho_mem::Damage;
 use kho_radix::{Reading, RestoreError, Restoring};
@@ -165,15 +163,11 @@ impl FileOwners {
         Ok(Self(all))
     }
 
-    /// The owner of the files whose entries carry `compatible`, where `registry` restores that version.
+    /// The owner of the files whose entries carry `compatible`.
     #[must_use]
-    pub fn of(&self, registry: &Registry, compatible: &str) -> Option<&'static FileOwner> {
+    pub fn of(&self, compatible: &str) -> Option<&'static FileOwner> {
         let compat = Compat::parse_as(compatible, Grammar::Lenient).ok()?;
         let mut owners = self.0.iter().copied();
-        let owner = owners.find(|owner| owner.component.name == compat.base().name())?;
-        let mut manifest = Manifest::new();
-        manifest.add(Carrier::FileHandler, compatible, Place::default());
-        let admitted = registry.admit(&policy::SemverRange, manifest);
-        admitted.is_ok().then_some(owner)
+        owners.find(|owner| owner.component.name == compat.base().name())
     }
 }

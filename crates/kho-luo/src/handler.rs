@@ -168,7 +168,8 @@ impl Retrieve<'_> {
     /// compat string.
     #[must_use]
     pub fn version(&self) -> Option<u32> {
-        self.announced.base().map(Token::version)
+        let name = self.announced.base().map(Token::name)?;
+        self.announced.version_of(name)
     }
 
     /// The version of `component` that was handed over: of one that the file's component needs.
@@ -191,7 +192,7 @@ impl Retrieve<'_> {
     pub fn restoring<T>(&mut self, step: impl FnOnce(&mut Restoring<'_, '_>) -> T) -> T {
         let attached = self.held.read();
         let reading = Reading::lent(attached.handed(), self.claims);
-        let mut reading = reading.with(self.announced.clone());
+        let mut reading = reading.with(self.admitted.announced(self.announced));
         step(&mut reading.admitted(self.admitted))
     }
 }

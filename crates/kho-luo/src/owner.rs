@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use kho_compat::describe::Members;
-use kho_compat::{Branch, Compat, Fact, Grammar, Manifest, count, size};
+use kho_compat::{Announced, Branch, Carrier, Compat, Fact, Grammar, Manifest, count, size};
 use kho_core::{Contents, Owner, Position, Stopped, Subtree, Surveying};
 use kho_mem::{Damage, Defect, PhysAddr};
 use kho_radix::Reading;
@@ -43,9 +43,9 @@ fn survey(
     surveying: &mut Surveying<'_, '_>,
     subtree: &Subtree,
 ) -> Result<Box<dyn Contents>, Damage> {
-    let registry = surveying.registry;
+    let (handover, judge) = (surveying.handover, Some(surveying.judge));
     let luo = surveying.reading.within("LUO", |reading| {
-        read(reading, Some(registry), subtree.addr, subtree.size)
+        read(handover, reading, judge, subtree.addr, subtree.size)
     })?;
     let files = Vec::new();
     Ok(Box::new(Surveyed { luo, files }))
@@ -62,6 +62,24 @@ impl Surveyed {
     #[must_use]
     pub fn sessions(&self) -> &[Session] {
         self.luo.body().map(Body::sessions).unwrap_or_default()
+    }
+
+    /// What the string `compatible` announces to `owner`, where its files are read: the judge takes their version
+    /// and those of what they need, and code here reads them.
+    fn announced_to(
+        &self,
+        owner: &FileOwner,
+        surveying: &Surveying<'_, '_>,
+        compatible: &str,
+    ) -> Option<Announced> {
+        let Surveying {
+            handover, judge, ..
+        } = surveying;
+        let manifest = handover.announces(judge.registry, Carrier::FileHandler, compatible);
+        let admitted = judge.admit(manifest).ok()?;
+        let announced = admitted.announced(&handover.announced().in_string(compatible));
+        let found = admitted.found_all(&announced, owner.component, judge.registry);
+        found.ok().map(|()| announced)
     }
 
     fn found(&self, session: usize, file: usize) -> Option<&FileFound> {
@@ -253,12 +271,12 @@ impl Contents for Surveyed {
         let Some(body) = self.luo.body() else {
             return Ok(());
         };
-        let (registry, owners) = (surveying.registry, FileOwners::linked().unwrap_or_default());
-        let of = |compatible: &str| owners.of(registry, compatible);
-        let handlers = body
-            .handlers()
-            .iter()
-            .map(|handler| of(&handler.compatible));
+        let owners = FileOwners::linked().unwrap_or_default();
+        let handlers = body.handlers().iter().map(|handler| {
+            let owner = owners.of(&handler.compatible)?;
+            let announced = self.announced_to(owner, surveying, &handler.compatible)?;
+            Some((owner, announced))
+        });
         let handlers: Vec<_> = handlers.collect();
         let (mut done, total) = (0, body.files());
         let mut found = Vec::with_capacity(body.sessions().len());
@@ -269,13 +287,12 @@ impl Contents for Surveyed {
                     return Err(Stopped::Interrupted);
                 }
                 done += 1;
-                let Some(owner) = handlers.get(file.handler()).copied().flatten() else {
+                let Some(Some((owner, announced))) = handlers.get(file.handler()) else {
                     files.push(None);
                     continue;
                 };
-                let compatible = body.compatible_of(file);
-                let survey = |reading: &mut Reading<'_>| owner.survey(reading, file);
-                let contents = surveying.reading.in_string(compatible, survey);
+                let read = |reading: &mut Reading<'_>| owner.survey(reading, file);
+                let contents = surveying.reading.announcing(announced.clone(), read);
                 let contents = contents.map_err(|damage| {
                     damage
                         .within(format!("session `{}`", session.name()))

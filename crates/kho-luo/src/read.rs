@@ -6,22 +6,23 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kho_block::Format;
-use kho_compat::{Carrier, Manifest, NotAdmitted, Place, Policy, Registry, policy};
+use kho_compat::{Announced, Carrier, Judge, Manifest, NotAdmitted, Place};
 use kho_core::Handover;
 use kho_mem::{Damage, Located, PhysAddr, PhysMemExt};
 use kho_radix::Reading;
 
-use crate::NAME;
 use crate::header::{Header, check_size};
 use crate::session::{Handlers, read as read_sessions};
 use crate::v5::{LuoSerTail, SUBTREE, VERSION};
-use crate::{Flb, Handler, Session, flb};
+use crate::{COMPONENT, Flb, Handler, NAME, Session, flb};
 
 /// What LUO handed over.
 #[derive(Clone, Debug)]
 pub struct Luo {
     at: PhysAddr,
     compatible: String,
+    // As its string says it.
+    pub(crate) announced: Announced,
     body: Result<Body, NotAdmitted>,
 }
 
@@ -41,32 +42,32 @@ impl Luo {
     /// Reads and checks all that LUO handed over in `handover`, and claims its memory; `None`
     /// where it handed nothing over. The contents of files are their handlers' affair.
     ///
-    /// Of a version that no component of `registry` restores, or with blocks of such a version, the string
-    /// alone is read.
+    /// Of a version that `judge` does not take or no code here reads, or with blocks of such a version, the
+    /// string alone is read.
     ///
     /// # Errors
     ///
     /// The header, a session, a file entry or an FLB is damaged.
-    pub fn read(
+    pub fn read<'r>(
         handover: &Handover<'_>,
         reading: &mut Reading<'_>,
-        registry: &Registry,
+        judge: impl Into<Judge<'r>>,
     ) -> Result<Option<Self>, Damage> {
-        Self::read_by(handover, reading, Some(registry))
+        Self::read_by(handover, reading, Some(judge.into()))
     }
 
-    /// As [`Luo::read`]; without a registry the string alone.
+    /// As [`Luo::read`]; where nobody judges, the string alone.
     pub(crate) fn read_by(
         handover: &Handover<'_>,
         reading: &mut Reading<'_>,
-        registry: Option<&Registry>,
+        judge: Option<Judge<'_>>,
     ) -> Result<Option<Self>, Damage> {
         let Some(subtree) = handover.subtree(SUBTREE) else {
             return Ok(None);
         };
         reading
             .within("LUO", |reading| {
-                read(reading, registry, subtree.addr, subtree.size)
+                read(handover, reading, judge, subtree.addr, subtree.size)
             })
             .map(Some)
     }
@@ -183,43 +184,39 @@ impl Body {
     }
 }
 
-/// The version of the blocks of a LUO whose string is `compatible`, as announced to `reading`, where
-/// `registry` reads both.
-fn block_version(
-    reading: &Reading<'_>,
-    registry: Option<&Registry>,
+/// What the string of a LUO announces as `judge` reads it, and the version of its blocks, where `judge` takes
+/// both and they are read here.
+fn versions(
+    handover: &Handover<'_>,
+    judge: Option<Judge<'_>>,
+    announced: &Announced,
     compatible: &str,
-) -> Result<u32, NotAdmitted> {
-    let mut manifest = Manifest::new();
-    manifest.add(Carrier::Luo, compatible, Place::default());
-    let side = registry.map(Registry::side);
-    let known = side.is_some_and(|side| {
-        let verdict = policy::SemverRange.judge(&manifest, side);
-        verdict.rejected().next().is_none()
-    });
-    let version = Format::announced(reading.announced())?.version();
+) -> Result<(Announced, u32), NotAdmitted> {
+    let refused = || NotAdmitted::new(NAME, VERSION, compatible);
+    let judge = judge.ok_or_else(refused)?;
+    let manifest = handover.announces(judge.registry, Carrier::Luo, compatible);
+    let admitted = judge.admit(manifest);
+    let announced = match &admitted {
+        Ok(admitted) => admitted.announced(announced),
+        Err(_) => announced.clone(),
+    };
+    let version = Format::announced(&announced)?.version();
     // A table says it of a plain string.
-    let blocks = side.and_then(|side| side.get(kho_block::NAME));
-    if let Some(blocks) = blocks.filter(|blocks| !blocks.restores(version)) {
-        return Err(NotAdmitted {
-            component: blocks.name.clone(),
-            version,
-            covered: "no version of it".to_owned(),
-        });
+    let (registry, name) = (judge.registry, kho_block::NAME);
+    if registry.get(name).is_some() && !registry.restores(name, version) {
+        let expected = registry.restorable_text(name);
+        return Err(NotAdmitted::no_reader(name, version, expected));
     }
-    if !known {
-        return Err(NotAdmitted {
-            component: NAME.to_owned(),
-            version: VERSION,
-            covered: compatible.to_owned(),
-        });
-    }
-    Ok(version)
+    let admitted = admitted.map_err(|_| refused())?;
+    admitted.found(&announced, &COMPONENT)?;
+    admitted.found_announced(&announced, &kho_block::COMPONENT)?;
+    Ok((announced, version))
 }
 
 pub(crate) fn read(
+    handover: &Handover<'_>,
     reading: &mut Reading<'_>,
-    registry: Option<&Registry>,
+    judge: Option<Judge<'_>>,
     at: PhysAddr,
     size: u64,
 ) -> Result<Luo, Damage> {
@@ -232,16 +229,21 @@ pub(crate) fn read(
         .map_err(|error| error.damage("blob", at))?;
     let header = Header::decode(&bytes, at)?;
     let compatible = header.compatible();
-    let body = reading.in_string(compatible, |reading| {
-        match block_version(reading, registry, compatible) {
-            Ok(version) => body(reading, &header.tail()?, version).map(Ok),
-            // What lies behind the string is another version's: not ours to interpret.
-            Err(error) => Ok(Err(error)),
+    let announced = reading.announced().in_string(compatible);
+    let (announced, body) = match versions(handover, judge, &announced, compatible) {
+        Ok((announced, version)) => {
+            let tail = header.tail()?;
+            let body =
+                reading.announcing(announced.clone(), |reading| body(reading, &tail, version))?;
+            (announced, Ok(body))
         }
-    })?;
+        // What lies behind the string is another version's: not ours to interpret.
+        Err(error) => (announced, Err(error)),
+    };
     Ok(Luo {
         at,
         compatible: compatible.to_owned(),
+        announced,
         body,
     })
 }

@@ -1,10 +1,9 @@
 //! The sessions of an admitted handover.
 
-use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, Grammar, NotAdmitted};
+use kho_compat::{Admitted, Carrier, NotAdmitted};
 
 use crate::COMPONENT;
 use crate::token::ByToken;
@@ -42,10 +41,12 @@ impl Luo {
     ///
     /// # Errors
     ///
-    /// The verdict does not cover this LUO's version, or the handler of a file in it that is not lost.
+    /// The verdict does not cover this LUO's version or that of its blocks, or the handler of a file in it that is
+    /// not lost. A verdict of while restoring is asked about a handler when a file of it is.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<AdmittedSessions<'l>, NotAdmitted> {
-        let announced = Announced::default().in_string(self.compatible());
-        admitted.found(&announced, &COMPONENT)?;
+        let _span = tracing::info_span!("restore").entered();
+        admitted.found(&self.announced, &COMPONENT)?;
+        admitted.found_announced(&self.announced, &kho_block::COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
         let body = self.try_body()?;
         let losses = admitted.verdict().losses();
@@ -53,22 +54,17 @@ impl Luo {
             let lost = losses.get(Carrier::FileHandler, &handler.compatible);
             lost.is_some()
         };
-        for handler in body.handlers() {
+        let mut handlers = body.handlers().iter().filter(|_| !admitted.is_late());
+        handlers.try_for_each(|handler| {
+            let announced = self.announced.in_string(&handler.compatible);
             if is_lost(handler) {
-                continue;
+                return Ok(());
             }
-            match Compat::parse_as(&handler.compatible, Grammar::Lenient) {
-                Ok(compat) => admitted.require(compat.base().name(), compat.base().version())?,
-                Err(_) => {
-                    return Err(NotAdmitted {
-                        component: handler.compatible.clone(),
-                        version: 0,
-                        covered: "no version of it".to_owned(),
-                    });
-                }
-            }
-        }
-        let lost = body.handlers().iter().map(is_lost).collect();
+            admitted.require_base(&announced, &handler.compatible)
+        })?;
+        let lost: Arc<[bool]> = body.handlers().iter().map(is_lost).collect();
+        let (sessions, files) = (body.sessions.len(), body.files());
+        tracing::debug!(sessions, files, "sessions opened");
         let by_name = body
             .sessions
             .iter()

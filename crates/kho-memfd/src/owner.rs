@@ -137,12 +137,9 @@ fn restore<'m>(
         MemfdError::NotAdmitted(error) => error.into(),
         MemfdError::Damaged(damage) => kho_radix::RestoreError::from(damage),
         // The files of another handler have another owner.
-        MemfdError::NotMemfd { found, .. } => NotAdmitted {
-            component: found,
-            version: v2::VERSION,
-            covered: "memfds alone".to_string(),
+        MemfdError::NotMemfd { found, .. } => {
+            NotAdmitted::new(found, v2::VERSION, "memfds alone").into()
         }
-        .into(),
     })?;
     Ok(Box::new(restored))
 }

@@ -92,11 +92,7 @@ fn refused(carrier: Carrier, found: &str) -> Refused {
 
 fn table() -> String {
     let damage = || Damage::new(Defect::NotPreserved, "page", AT);
-    let not_admitted = || NotAdmitted {
-        component: "memfd".to_owned(),
-        version: 3,
-        covered: "memfd-v2".to_owned(),
-    };
+    let not_admitted = || NotAdmitted::new("memfd", 3, "memfd-v2");
     let (name, token) = (|| SessionName::new(b"vm").unwrap(), FileToken::from(1));
     let handler = || HandlerError::new("no").with_errno(Errno::EPERM);
     let broken = Broken::new("entries", 1, 2);
@@ -232,6 +228,7 @@ fn table() -> String {
         OpenError::errno,
         &[
             OpenError::Incompatible(refused(Carrier::Root, "kho-v9")),
+            not_admitted().into(),
             registry().into(),
         ],
         &[(damage().into(), Errno::EIO)],
@@ -344,6 +341,8 @@ fn table() -> String {
                 token,
                 compatible: text(),
             },
+            not_admitted().into(),
+            IncomingError::Degraded { lost: Vec::new() },
             IncomingError::WrongKind {
                 session: name(),
                 token,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use kho_compat::Place;
+use kho_compat::policy::SemverRange;
+use kho_compat::{Decision, Manifest, Place, Policy, Side, Verdict};
 use kho_core::Handover;
 use kho_image::{FindError, Image, ImageKind as DumpKind};
 use kho_mem::{PageSize, PhysAddr};
@@ -61,18 +62,57 @@ impl Preflight {
         let image = Image::open(path, &of_image, &mut |done, total| {
             progress(Step::Unpack, done, total)
         })?;
+        let readable = Readable(options.policy);
         let of_survey = kho_survey::SurveyOptions::default()
             .fdt(options.fdt)
-            .scratch(options.scratch);
+            .scratch(options.scratch)
+            .policy(&readable);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
         let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
-        if let Some(error) = survey.failure.take() {
-            return Err(Error::of_dump(error, &image));
+        match survey.failure.take() {
+            // What lies behind the root is not read here: the root's string is judged.
+            None | Some(kho_survey::Error::Unrestorable(_)) => {}
+            Some(error) => return Err(Error::of_dump(error, &image)),
         }
         let page_size = survey.handover.as_ref().map(Handover::page_size);
         match page_size.filter(|size| *size != PageSize::K4) {
             Some(found) => Err(Error::PageSize { found }),
             None => Ok(end(path, &image, &survey)),
+        }
+    }
+}
+
+/// Takes what the components here restore, and what a policy takes beyond that: a dump is read as far as it can be,
+/// and judged later.
+struct Readable<'p>(&'p dyn Policy);
+
+impl Policy for Readable<'_> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn summary(&self) -> &'static str {
+        self.0.summary()
+    }
+
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        match announced {
+            Some(version) if side.restores(component, version) => announced,
+            _ => self.0.reads_as(component, announced, manifest, side),
+        }
+    }
+
+    fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {
+        let restorable = SemverRange.judge(manifest, side);
+        match restorable.decision {
+            Decision::Reject => self.0.judge(manifest, side),
+            _ => restorable,
         }
     }
 }

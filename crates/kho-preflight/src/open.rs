@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use kho_compat::file::MARKER;
+use kho_compat::{Policy, policy};
 use kho_image::ImageError;
 use kho_mem::{FileMap, PhysAddr};
 use memchr::memmem;
@@ -41,6 +42,8 @@ pub struct EndOptions<'a> {
     pub max_unpacked: u64,
     /// Where the running system's /boot, /lib, /proc and /sys are.
     pub root: &'a Path,
+    /// The policy that is to judge: of a dump, what it takes is read too.
+    pub policy: &'a dyn Policy,
 }
 
 impl EndOptions<'_> {
@@ -56,6 +59,7 @@ impl EndOptions<'_> {
             base: PhysAddr::new(0),
             max_unpacked: 64 << 30,
             root: Path::new("/"),
+            policy: &policy::SemverRange,
         }
     }
 }

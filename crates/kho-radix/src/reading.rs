@@ -145,8 +145,12 @@ impl<'m> Reading<'m> {
     /// Runs a step on what hangs on the string `compatible`: it sees the versions that this string
     /// announces.
     pub fn in_string<T>(&mut self, compatible: &str, step: impl FnOnce(&mut Self) -> T) -> T {
-        let inner = self.announced.in_string(compatible);
-        let outer = core::mem::replace(&mut self.announced, inner);
+        self.announcing(self.announced.in_string(compatible), step)
+    }
+
+    /// Runs a step that sees the versions of `announced`.
+    pub fn announcing<T>(&mut self, announced: Announced, step: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = core::mem::replace(&mut self.announced, announced);
         let done = step(self);
         self.announced = outer;
         done
@@ -274,15 +278,17 @@ impl Restoring<'_, '_> {
         self.admitted.found(self.announced(), component)
     }
 
-    /// Runs a step on what hangs on the string `compatible`: see [`Reading::in_string`].
+    /// Runs a step on what hangs on the string `compatible`: see [`Reading::in_string`]. It sees the versions
+    /// as which the verdict reads it.
     pub fn in_string<T>(
         &mut self,
         compatible: &str,
         step: impl FnOnce(&mut Restoring<'_, '_>) -> T,
     ) -> T {
         let admitted = self.admitted;
+        let announced = admitted.announced(&self.announced().in_string(compatible));
         self.reading
-            .in_string(compatible, |reading| step(&mut reading.admitted(admitted)))
+            .announcing(announced, |reading| step(&mut reading.admitted(admitted)))
     }
 
     /// The version of `component` that was announced, or else the one that the verdict is about.

@@ -1,7 +1,7 @@
 //! What ends a survey.
 
 use kho_compat::RegistryError;
-use kho_core::{RestoreError, Stopped};
+use kho_core::{OpenError, RestoreError, Stopped};
 use kho_image::FindError;
 use kho_mem::{Damage, MemError};
 
@@ -39,6 +39,17 @@ impl From<Stopped> for Error {
         match stopped {
             Stopped::Damaged(damage) => damage.into(),
             _ => Self::Interrupted,
+        }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Damaged(damage) => damage.into(),
+            OpenError::Registry(error) => error.into(),
+            // The policy's word, or that of the readers.
+            error => Self::Unrestorable(error.to_string()),
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::any::Any;
 
-use kho_compat::{Admitted, Manifest, Refused, Registry, policy};
-use kho_core::{Contents, Entry, Handover, Owner, Owners, RootFdt, ScratchTable, Surveying};
+use kho_compat::{Admitted, Judge, Manifest, Policy, Refused, Registry, policy};
+use kho_core::{
+    Contents, Entry, Handover, OpenError, Owner, Owners, RootFdt, ScratchTable, Surveying,
+};
 use kho_image::{Scan, scratch_by_elimination};
 use kho_luo::Surveyed;
 use kho_mem::{PageSize, PhysAddr, PhysMem};
@@ -28,10 +30,10 @@ pub enum SurveyStep {
 /// whether to go on.
 pub type SurveyProgress<'p> = dyn FnMut(SurveyStep, u64, Option<u64>) -> bool + 'p;
 
-/// Where in memory the handover begins, as far as that is known.
-#[derive(Clone, Copy, Default, Debug)]
+/// Where in memory the handover begins, as far as that is known, and by which policy it is judged.
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct SurveyOptions {
+pub struct SurveyOptions<'p> {
     /// Where the handover begins, all of it: nothing is looked for.
     pub entry: Option<Entry>,
     /// The root FDT's address. Without it memory is searched for one.
@@ -42,9 +44,31 @@ pub struct SurveyOptions {
     /// The page size of the kernel that wrote the handover. Without it the setup_data node states it, or else
     /// it is the smallest under which the tracker holds what the root FDT points to.
     pub page_size: Option<PageSize>,
+    /// The policy that says what is read, and by which the verdict is.
+    pub policy: &'p dyn Policy,
 }
 
-impl SurveyOptions {
+/// Memory is searched for a handover, which [`SemverRange`](policy::SemverRange) judges.
+impl Default for SurveyOptions<'_> {
+    fn default() -> Self {
+        Self {
+            entry: None,
+            fdt: None,
+            scratch: None,
+            page_size: None,
+            policy: &policy::SemverRange,
+        }
+    }
+}
+
+impl<'p> SurveyOptions<'p> {
+    /// Sets the policy.
+    #[must_use]
+    pub const fn policy(mut self, policy: &'p dyn Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// Says where the handover begins.
     #[must_use]
     pub const fn entry(mut self, entry: Entry) -> Self {
@@ -140,7 +164,7 @@ impl<'m> Survey<'m> {
     pub fn of(
         mem: &'m dyn PhysMem,
         registry: &'static Registry,
-        options: &SurveyOptions,
+        options: &SurveyOptions<'_>,
         progress: &mut SurveyProgress<'_>,
     ) -> Self {
         let mut survey = Self {
@@ -157,8 +181,18 @@ impl<'m> Survey<'m> {
             verdict: None,
             failure: None,
         };
-        if let Err(error) = survey.run(mem, options, progress) {
-            survey.failure = Some(error);
+        let _span = tracing::info_span!("survey").entered();
+        match survey.run(mem, options, progress) {
+            Ok(()) => {
+                let preserved = survey.preserved.as_ref();
+                let pages = preserved.map_or(0, Preserved::pages);
+                let owners = survey.found.len();
+                tracing::info!(pages, owners, "surveyed");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the survey ended early");
+                survey.failure = Some(error);
+            }
         }
         survey
     }
@@ -166,19 +200,23 @@ impl<'m> Survey<'m> {
     fn run(
         &mut self,
         mem: &'m dyn PhysMem,
-        options: &SurveyOptions,
+        options: &SurveyOptions<'_>,
         progress: &mut SurveyProgress<'_>,
     ) -> Result<(), Error> {
-        let registry = self.registry;
+        let judge = Judge::from(self.registry).by(options.policy);
         let mut entry = self.find(mem, options, progress)?;
         self.entry = Some(entry);
 
         let root = RootFdt::read(mem, entry)?;
-        let admitted = Handover::admit_root(registry, &root);
+        let admitted = Handover::admit_root(judge, &root);
         self.root = Some(root.clone());
-        if let Err(refused) = admitted {
+        if let Err(error) = admitted {
             // Of another version: nothing behind the root is ours to interpret.
             root.add_to(&mut self.manifest);
+            let OpenError::Incompatible(refused) = error else {
+                self.verdict = Some(judge.admit(self.manifest.clone()));
+                return Err(error.into());
+            };
             self.verdict = Some(Err(refused));
             return Ok(());
         }
@@ -197,13 +235,13 @@ impl<'m> Survey<'m> {
         }
         let handover = Handover::assemble(mem, entry, root, preserved, self.scratch.clone())?;
         self.handover = Some(handover.clone());
-        self.contents(&handover, progress)
+        self.contents(&handover, judge, progress)
     }
 
     fn find(
         &mut self,
         mem: &dyn PhysMem,
-        options: &SurveyOptions,
+        options: &SurveyOptions<'_>,
         progress: &mut SurveyProgress<'_>,
     ) -> Result<Entry, Error> {
         if let Some(entry) = options.entry {
@@ -252,6 +290,7 @@ impl<'m> Survey<'m> {
     fn contents(
         &mut self,
         handover: &Handover<'m>,
+        judge: Judge<'_>,
         progress: &mut SurveyProgress<'_>,
     ) -> Result<(), Error> {
         let mut reading = handover.reading()?;
@@ -260,7 +299,7 @@ impl<'m> Survey<'m> {
             let mut surveying = Surveying {
                 handover,
                 reading: &mut reading,
-                registry: self.registry,
+                judge,
                 progress: &mut |done, total| progress(SurveyStep::Files, done, Some(total)),
             };
             let Some(mut contents) = owner.survey(&mut surveying)? else {
@@ -272,10 +311,7 @@ impl<'m> Survey<'m> {
             followed?;
         }
         self.unclaimed = Some(reading.claims().unclaimed());
-        let verdict = self
-            .registry
-            .admit(&policy::SemverRange, self.manifest.clone());
-        self.verdict = Some(verdict);
+        self.verdict = Some(judge.admit(self.manifest.clone()));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ fn image() -> Image {
 
 fn survey<'i>(
     image: &'i Image,
-    options: &SurveyOptions,
+    options: &SurveyOptions<'_>,
     go_on: impl Fn(SurveyStep) -> bool,
 ) -> Survey<'i> {
     let registry = Registry::linked().unwrap();

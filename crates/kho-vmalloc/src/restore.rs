@@ -1,7 +1,5 @@
 //! An admitted area's bytes.
 
-use alloc::string::ToString;
-
 use kho_compat::NotAdmitted;
 use kho_mem::{Chunk, Link, Located, MemError, PhysMem, PhysRange, pieces};
 use kho_radix::{RestoreError, Restoring};
@@ -56,11 +54,8 @@ fn handed_over_as(format: Format, restoring: &Restoring<'_, '_>) -> Result<(), N
     if found == format {
         return Ok(());
     }
-    Err(NotAdmitted {
-        component: NAME.to_string(),
-        version: format.version(),
-        covered: alloc::format!("{NAME}-v{}", found.version()),
-    })
+    let covered = alloc::format!("{NAME}-v{}", found.version());
+    Err(NotAdmitted::new(NAME, format.version(), covered))
 }
 
 impl<'m> RestoredArea<'m> {

@@ -13,8 +13,10 @@ use serde_json::{Map, Value, json};
 use super::copy::{Named, again, copy};
 use super::list::open_in;
 use super::{RetrieveArgs, luo, open};
+use crate::compat::registry;
 use crate::error::Failure;
 use crate::human::{count, size};
+use crate::live;
 use crate::progress::{self, Bar};
 use crate::restore::{FORMAT, MANIFEST, file_name};
 use crate::write::Staging;
@@ -39,6 +41,13 @@ pub(super) fn retrieve(args: &RetrieveArgs) -> Result<(), Failure> {
                 ("refused", format!("{} exists already", path.display())),
                 ("hint", "choose another directory".to_owned()),
             ]));
+        }
+    }
+    if let Some(policy) = args.policy {
+        let admitted = registry()?.admit(policy.0, live::announced(&args.root)?)?;
+        // All of it has been restored by now: what would be refused late as well.
+        if let Some(refused) = admitted.refused() {
+            return Err(refused.into());
         }
     }
     let mut staging = Staging::new(&args.out, false)?;

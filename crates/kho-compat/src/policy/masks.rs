@@ -12,7 +12,10 @@ use crate::{
 /// writer supports every one that the reader requires. Features in use that are not required are
 /// ignored by a reader that does not know them.
 ///
-/// The number of a string is not looked at where the handover has a mask of its component.
+/// The number of a string is not judged where the handover has a mask of its component, and does not say what is
+/// read: masks that are the reader's own are read as the reader's own version, the newest that they speak of
+/// (`kho-v5` with the masks of `kho-v4` as `kho-v4`). Other masks that suit are read as the number says where the
+/// reader restores it, or else as the reader's own version too: bits are additive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FeatureMasks;
 
@@ -27,6 +30,23 @@ impl Policy for FeatureMasks {
 
     fn writing(&self) -> Writing {
         Writing::FEATURES
+    }
+
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        let masks = manifest.features(component);
+        let Some(own) = side.get(component).filter(|_| masks.is_some()) else {
+            return announced;
+        };
+        let restored = announced.filter(|version| own.restores(*version));
+        restored
+            .filter(|_| own.features != masks)
+            .or(Some(own.version))
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

@@ -122,6 +122,12 @@ pub trait Policy {
         When::BeforeRestoring
     }
 
+    /// The versions that `side` writes, as a side, where `next` is to read them: its own.
+    fn as_written(&self, side: &Side, next: Option<&Side>) -> Side {
+        let _ = next;
+        side.clone()
+    }
+
     /// What `side` writes if all that it knows is in use: in its own dialect, or in this policy's where
     /// that is not known. `next` is who is to read it, where that is known before leaving.
     ///
@@ -129,8 +135,23 @@ pub trait Policy {
     ///
     /// A component's name is none that a compat string could hold.
     fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
-        let _ = next;
-        Manifest::written_by(side, side.dialect().unwrap_or_else(|| self.writing()))
+        let written = self.as_written(side, next);
+        let writing = side.dialect().unwrap_or_else(|| self.writing());
+        Manifest::written_by(&written, writing)
+    }
+
+    /// The version as which `component` is read where this policy takes it, of which `manifest` announces a
+    /// version or none: the announced one, where numbers say what the layout is. A layout that no code here reads is
+    /// not read, whatever this says.
+    fn reads_as(
+        &self,
+        component: &str,
+        announced: Option<u32>,
+        manifest: &Manifest,
+        side: &Side,
+    ) -> Option<u32> {
+        let _ = (component, manifest, side);
+        announced
     }
 
     /// Judges `manifest`: one finding per entry, in the manifest's order.
@@ -151,8 +172,26 @@ pub const ALL: &[&(dyn Policy + Sync)] = &[
     &FeatureMasks,
 ];
 
+/// The policy `name` of `policies`: of [`ALL`], and of one's own.
+#[must_use]
+pub fn find<'p>(
+    policies: &[&'p (dyn Policy + Sync)],
+    name: &str,
+) -> Option<&'p (dyn Policy + Sync)> {
+    policies
+        .iter()
+        .copied()
+        .find(|policy| policy.name() == name)
+}
+
 /// The policy `name` of this crate.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static (dyn Policy + Sync)> {
-    ALL.iter().copied().find(|policy| policy.name() == name)
+    find(ALL, name)
+}
+
+impl fmt::Debug for dyn Policy + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }

@@ -1,7 +1,7 @@
 //! Newest common version: integers that both sides list.
 
 use super::{InRange, Policy, judge_strings};
-use crate::{Manifest, RegistryError, Side, Verdict, Writing};
+use crate::{Manifest, Side, Verdict, Writing};
 
 /// Versions are integers in order. Before leaving, the writer takes of each component the newest
 /// version that it can write and the next side restores, and writes that one; the table in the root
@@ -24,12 +24,8 @@ impl Policy for NewestCommon {
         Writing::TABLE
     }
 
-    fn write(&self, side: &Side, next: Option<&Side>) -> Result<Manifest, RegistryError> {
-        let writing = side.dialect().unwrap_or_else(|| self.writing());
-        match next {
-            Some(next) => Manifest::written_by(&side.newest_common(next), writing),
-            None => Manifest::written_by(side, writing),
-        }
+    fn as_written(&self, side: &Side, next: Option<&Side>) -> Side {
+        next.map_or_else(|| side.clone(), |next| side.newest_common(next))
     }
 
     fn judge(&self, manifest: &Manifest, side: &Side) -> Verdict {

@@ -1,5 +1,7 @@
 //! What a reader takes a list for.
 
+use kho_compat::{Policy, policy};
+
 use super::*;
 
 #[test]
@@ -81,13 +83,18 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
         b.table("unknown", 1, 0);
     });
     open(&mem, fdt, linked).unwrap();
-    // By another registry, another verdict.
+    // By another registry, another verdict: but no policy makes a layout readable that no code here reads.
     static RADIX: Component = Component::new(
         "radix",
         &[Generation::new(1).read_only(), Generation::new(2)],
     );
     let (mem, fdt) = built(|b| b.table("radix", 2, 0));
-    open(&mem, fdt, &registry(&["radix"], &[&RADIX])).unwrap();
+    let error = open(&mem, fdt, &registry(&["radix"], &[&RADIX])).unwrap_err();
+    let no_reader = "no code here reads the layout of";
+    assert_eq!(
+        error.to_string(),
+        format!("{no_reader} radix-v2: expected radix-v1")
+    );
     let (mem, fdt) = built(|b| b.root_compatible = "kho-v5".into());
     open(&mem, fdt, linked).unwrap_err();
     static KHO: Component = Component::new(
@@ -98,5 +105,37 @@ fn what_the_root_leads_to_is_judged_before_it_is_followed() {
         ],
     )
     .carried_in(Carrier::Root);
-    open(&mem, fdt, &registry(&["kho"], &[&KHO])).unwrap();
+    let error = open(&mem, fdt, &registry(&["kho"], &[&KHO])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{no_reader} kho-v5: expected kho-v4")
+    );
+}
+
+#[test]
+fn masks_say_what_is_read_where_the_policy_asks_them() {
+    let masks = |b: &mut Builder| {
+        b.root_compatible = "kho-v5".into();
+        b.features("kho", [15, 15, 15]);
+        b.features("radix", [1, 1, 1]);
+    };
+    let open = |mem: &Memory, fdt, policy: &dyn Policy| {
+        let options = OpenOptions::new(Entry::new(PhysAddr::new(fdt)));
+        Handover::open(mem, options.policy(policy)).map(|_| ())
+    };
+    let (mem, fdt) = built(masks);
+    // The number of a version that nobody here knows is not looked at.
+    open(&mem, fdt, &policy::FeatureMasks).unwrap();
+    assert!(matches!(
+        open(&mem, fdt, &policy::SemverRange),
+        Err(OpenError::Incompatible(_))
+    ));
+    let (mem, fdt) = built(|b| {
+        masks(b);
+        b.features("radix", [3, 3, 3]);
+    });
+    open(&mem, fdt, &policy::FeatureMasks).unwrap_err();
+    // Without masks it is the number that counts.
+    let (mem, fdt) = built(|b| b.root_compatible = "kho-v5".into());
+    open(&mem, fdt, &policy::FeatureMasks).unwrap_err();
 }

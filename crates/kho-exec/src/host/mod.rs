@@ -8,7 +8,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use kho_compat::Verdict;
+use kho_compat::{NotAdmitted, Verdict};
 use kho_fd::FdTable;
 use kho_luo::{FileToken, Handlers, Incoming, IncomingError, IncomingSession};
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, PhysAddr, PhysRange};
@@ -97,7 +97,7 @@ impl Host {
                     return Err(error);
                 };
                 let reason = error.to_string();
-                tracing::debug!(reason, "handing back");
+                tracing::warn!(reason, "handing back");
                 let error = way_back.go(supervisor.as_ref(), &reason);
                 return Err(StartError::HandBack { reason, error });
             }
@@ -116,6 +116,7 @@ impl Host {
         // What comes back is the generation that it was.
         let generation = incoming.number().saturating_sub(u64::from(back.is_some()));
         let kexecs = incoming.kexec_count().unwrap_or(0);
+        tracing::info!(generation, "started with what was handed over");
         Ok(Self {
             arena,
             scratch,
@@ -163,6 +164,7 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
+        tracing::info!("started afresh");
         Ok(Self {
             arena,
             scratch,
@@ -208,6 +210,13 @@ impl Host {
         self.incoming
             .as_ref()
             .map(|incoming| incoming.admitted().verdict())
+    }
+
+    /// What was refused of the handover while it was restored, where the policy judges then: it can be handed
+    /// back, and not finished.
+    #[must_use]
+    pub fn failed(&self) -> Option<&NotAdmitted> {
+        self.incoming.as_ref()?.admitted().failed()
     }
 
     /// Why a handover of this program came back to it, where it did: the next program refused it,

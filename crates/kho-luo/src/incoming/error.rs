@@ -102,6 +102,17 @@ pub enum IncomingError {
         /// Its handler's compat string.
         compatible: String,
     },
+    /// A policy that judges while restoring refused a component in its turn. Nothing is finished after that; the
+    /// handover can be handed back.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// Optional parts would be lost, and nobody said that they may be: the finish refuses it where the policy
+    /// judges while restoring.
+    #[error("optional parts would be lost: {}", list(lost))]
+    Degraded {
+        /// What would be.
+        lost: Vec<Finding>,
+    },
     /// The file is of another kind.
     #[error(
         "the file of token {token:#x} in session `{session}` is of another kind: `{component}`"
@@ -161,9 +172,9 @@ impl IncomingError {
             Self::NoSession(_) | Self::Finished(_) | Self::NoFile { .. } | Self::NoFlb(_) => {
                 Errno::ENOENT
             }
-            Self::Retrieved(_) | Self::WrongKind { .. } => Errno::EINVAL,
+            Self::Retrieved(_) | Self::WrongKind { .. } | Self::NotAdmitted(_) => Errno::EINVAL,
             Self::InStep => Errno::EDEADLK,
-            Self::Lost { .. } => Errno::EIO,
+            Self::Lost { .. } | Self::Degraded { .. } => Errno::EIO,
             Self::Retrieve { error, .. } | Self::Flb { error, .. } => error.errno(),
             Self::CanNotFinish { .. } => Errno::EBUSY,
         }

@@ -28,6 +28,7 @@ impl Incoming {
     /// A handler is not done with a file yet, or calls this in a step. Nothing is finished then.
     pub fn finish(&self) -> Result<Arena, IncomingError> {
         let mut state = self.0.state.enter()?;
+        let _span = tracing::info_span!("finish").entered();
         self.0.can_finish_all(&state)?;
         for session in &mut state.sessions {
             session.finished = true;
@@ -83,6 +84,7 @@ impl State {
 impl Shared {
     fn can_finish_all(&self, state: &State) -> Result<(), IncomingError> {
         let sessions = self.body.sessions.iter().zip(&state.sessions);
+        self.all_admitted()?;
         let mut left = sessions.filter(|(_, session)| !session.finished);
         left.try_for_each(|(there, session)| self.can_finish(there, session))
     }
@@ -92,6 +94,7 @@ impl Shared {
         there: &crate::Session,
         session: &Session,
     ) -> Result<(), IncomingError> {
+        self.all_admitted()?;
         let attached = self.held.read();
         for (file, object) in there.files.iter().zip(&session.objects) {
             let Some(handler) = self.handler(file) else {
@@ -100,13 +103,37 @@ impl Shared {
             let object = object.get();
             handler
                 .can_finish(&attached, object.as_ref())
-                .map_err(|error| IncomingError::CanNotFinish {
-                    session: there.name.clone(),
-                    token: file.token,
-                    error,
+                .map_err(|error| {
+                    let (session, token) = (there.name.clone(), file.token);
+                    tracing::debug!(%session, token = %format_args!("{token:#x}"), %error, "not finished");
+                    IncomingError::CanNotFinish {
+                        session,
+                        token,
+                        error,
+                    }
                 })?;
         }
         Ok(())
+    }
+
+    /// Whether a policy that judges while restoring has let everything pass. Files that nobody retrieved have their
+    /// turn here: what they hold is freed.
+    fn all_admitted(&self) -> Result<(), IncomingError> {
+        if !self.admitted.is_late() {
+            return Ok(());
+        }
+        if let Some(error) = self.admitted.failed() {
+            return Err(error.clone().into());
+        }
+        for (kind, handler) in self.kinds.iter().zip(&self.body.handlers) {
+            self.turn(kind, &handler.compatible)?;
+        }
+        if self.lost.is_empty() {
+            return Ok(());
+        }
+        Err(IncomingError::Degraded {
+            lost: self.lost.clone(),
+        })
     }
 
     /// Ends the handover: files in reverse order, then the objects they depend on, then the rest.
@@ -116,10 +143,12 @@ impl Shared {
         }
         let mut attached = self.held.write();
         attached.reclaim();
+        let mut retrieved = 0_u64;
         let sessions = self.body.sessions.iter().zip(&mut state.sessions);
         for (there, session) in sessions.rev() {
             for (file, object) in there.files.iter().zip(&mut session.objects).rev() {
                 let object = replace(object, Object::Waiting).get();
+                retrieved += u64::from(object.is_some());
                 if let Some(handler) = self.handler(file) {
                     handler.finish(&mut attached, file.data, object);
                 }
@@ -132,5 +161,7 @@ impl Shared {
             }
         }
         attached.handed_mut().free_rest();
+        let (sessions, files) = (self.body.sessions.len(), self.body.files());
+        tracing::info!(sessions, files, retrieved, "finished");
     }
 }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 
-use kho_compat::{Admitted, Announced};
+use kho_compat::{Admitted, Announced, Finding, NotAdmitted};
 use kho_mem::{Arena, PhysAddr};
 use kho_radix::Claims;
 
@@ -48,6 +48,8 @@ struct Shared {
     handlers: Handlers,
     // By the files' numbers of them.
     kinds: Vec<Kind>,
+    // What must not be lost and is, of a policy that judges while restoring.
+    lost: Vec<Finding>,
     admitted: Admitted,
     body: Body,
     by_name: BTreeMap<SessionName, usize>,
@@ -60,8 +62,9 @@ struct Shared {
 struct Kind {
     // As its string says it.
     announced: Announced,
-    // Index into the handlers; `None` for files that are lost.
+    // Index into the handlers; `None` for files that are lost, or that a policy refuses in their turn.
     handler: Option<usize>,
+    is_lost: bool,
 }
 
 /// What has become of the sessions and FLBs of the body, in its order.
@@ -173,6 +176,7 @@ impl Incoming {
         }
         session.retrieved = true;
         session.by_token = ByToken::new(there.files.len(), there.token());
+        tracing::debug!(session = %name, files = there.files.len(), "session retrieved");
         Ok(IncomingSession::new(self.clone(), name, index))
     }
 
@@ -193,6 +197,7 @@ impl Incoming {
             .and_then(|at| self.0.handlers.flbs.get(at))
             .ok_or_else(none)?;
         if matches!(flb.object, Object::Waiting) {
+            let _span = tracing::warn_span!("retrieve", flb = name).entered();
             let data_at = flb::data_at(there.at);
             let (data, handler) = (there.data, &handler.handler);
             flb.object = self
@@ -215,7 +220,7 @@ impl Incoming {
     #[must_use]
     pub fn lost(&self) -> u64 {
         let kinds = self.0.body.handlers.iter().zip(&self.0.kinds);
-        let lost = kinds.filter(|(_, kind)| kind.handler.is_none());
+        let lost = kinds.filter(|(_, kind)| kind.is_lost);
         lost.map(|(handler, _)| handler.files).sum()
     }
 
@@ -231,7 +236,8 @@ impl Incoming {
         let files = sessions.flat_map(|(there, session)| {
             let files = there.files.iter().zip(&session.objects);
             let waiting = files.filter(|(file, object)| {
-                matches!(object, Object::Waiting) && self.0.handler(file).is_some()
+                let kind = self.0.kinds.get(file.handler());
+                matches!(object, Object::Waiting) && kind.is_some_and(|kind| !kind.is_lost)
             });
             waiting.map(|(file, _)| (&there.name, file.token))
         });
@@ -255,6 +261,15 @@ impl fmt::Debug for Incoming {
 }
 
 impl Shared {
+    /// The turn of the files of `kind` under a policy that judges while restoring; others have judged all of
+    /// them before. What may be lost has none.
+    fn turn(&self, kind: &Kind, compatible: &str) -> Result<(), NotAdmitted> {
+        if !self.admitted.is_late() || kind.is_lost && self.lost.is_empty() {
+            return Ok(());
+        }
+        self.admitted.require_base(&kind.announced, compatible)
+    }
+
     /// The handler of `file`; `None` where it is lost.
     fn handler(&self, file: &File) -> Option<&Arc<dyn AnyHandler>> {
         let kind = self.kinds.get(file.handler())?;
@@ -278,8 +293,14 @@ impl Shared {
             })
         });
         match made {
-            Ok(object) => Object::There(object),
-            Err(error) => Object::Failed(error),
+            Ok(object) => {
+                tracing::debug!("retrieved");
+                Object::There(object)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "not retrieved");
+                Object::Failed(error)
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! How a handover is taken over.
 
-use kho_compat::{Policy, Registry, policy};
+use kho_compat::{Judge, Policy, Registry};
 
 /// How to take a handover over. A [`Registry`] alone stands for a judgement by
-/// [`SemverRange`](policy::SemverRange), under which nothing may be lost.
+/// [`SemverRange`](kho_compat::policy::SemverRange), under which nothing may be lost.
 ///
 /// ```
 /// use kho_luo::{Attached, Handlers, Incoming, Registry, TakeOverOptions};
@@ -15,8 +15,7 @@ use kho_compat::{Policy, Registry, policy};
 /// ```
 #[derive(Clone, Copy)]
 pub struct TakeOverOptions<'r> {
-    pub(super) registry: &'r Registry,
-    pub(super) policy: &'r dyn Policy,
+    pub(super) judge: Judge<'r>,
     pub(super) degrade: bool,
 }
 
@@ -25,16 +24,16 @@ impl<'r> TakeOverOptions<'r> {
     #[must_use]
     pub fn new(registry: &'r Registry) -> Self {
         Self {
-            registry,
-            policy: &policy::SemverRange,
+            judge: Judge::from(registry),
             degrade: false,
         }
     }
 
-    /// Sets the policy.
+    /// Sets the policy. One that judges [while restoring](kho_compat::policy::When::WhileRestoring) refuses a file
+    /// when it is retrieved; from then on the handover can not be finished, and can be handed back.
     #[must_use]
-    pub fn policy(mut self, policy: &'r dyn Policy) -> Self {
-        self.policy = policy;
+    pub const fn policy(mut self, policy: &'r dyn Policy) -> Self {
+        self.judge = self.judge.by(policy);
         self
     }
 

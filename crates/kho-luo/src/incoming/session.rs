@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Incoming, IncomingError, Object, State};
-use crate::{FileRef, FileToken, SessionName, session};
+use crate::{FileRef, FileToken, HandlerError, SessionName, session};
 
 /// A session that was handed over and retrieved. Dropping it changes nothing: it waits to be
 /// finished.
@@ -73,15 +73,27 @@ impl IncomingSession {
         let object = session.objects.get_mut(at).ok_or_else(none)?;
         if matches!(object, Object::Waiting) {
             let kind = shared.kinds.get(file.handler()).ok_or_else(none)?;
-            let handler = shared.handler(file).ok_or_else(|| IncomingError::Lost {
-                session: self.name.clone(),
-                token,
-                compatible: shared.body.compatible_of(file).into(),
-            })?;
-            let (data, data_at) = (file.data, session::data_at(file.at));
-            *object = shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
-                handler.retrieve(retrieve, data)
-            });
+            // Where nothing but warnings is heard, they say of which file.
+            let (session, number) = (&self.name, format_args!("{token:#x}"));
+            let _span = tracing::warn_span!("retrieve", %session, token = %number).entered();
+            let compatible = shared.body.compatible_of(file);
+            let handler = shared.handler(file);
+            *object = match (shared.turn(kind, compatible), handler) {
+                (Err(error), _) => Object::Failed(HandlerError::new(error)),
+                (Ok(()), None) => {
+                    return Err(IncomingError::Lost {
+                        session: self.name.clone(),
+                        token,
+                        compatible: compatible.into(),
+                    });
+                }
+                (Ok(()), Some(handler)) => {
+                    let (data, data_at) = (file.data, session::data_at(file.at));
+                    shared.retrieve(claims, &kind.announced, data_at, |retrieve| {
+                        handler.retrieve(retrieve, data)
+                    })
+                }
+            };
         }
         match object {
             Object::There(object) => Ok(Arc::clone(object)),
@@ -131,6 +143,7 @@ impl IncomingSession {
             (Some(there), Some(session)) if !session.finished => (there, session),
             _ => return Err(IncomingError::Finished(self.name.clone())),
         };
+        let _span = tracing::info_span!("finish", session = %self.name).entered();
         shared.can_finish(there, session)?;
         session.finished = true;
         if state.sessions.iter().all(|session| session.finished) {

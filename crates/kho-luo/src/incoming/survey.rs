@@ -1,6 +1,6 @@
 //! What a handover contains, before anything of it is restored.
 
-use kho_compat::{Manifest, Registry};
+use kho_compat::{Judge, Manifest};
 use kho_core::{Handover, Owners, Surveying};
 use kho_mem::Damage;
 use kho_radix::Reading;
@@ -8,21 +8,23 @@ use kho_radix::Reading;
 use crate::{Luo, NAME};
 
 /// All that a handover contains, gathered without restoring anything: its manifest, to which every linked
-/// owner of a subtree adds, and LUO's part, as far as components of `registry` read it.
+/// owner of a subtree adds, and LUO's part, as far as `judge` takes what it announces.
 ///
 /// # Errors
 ///
 /// A part of it is damaged.
-pub fn survey(
+pub fn survey<'r>(
     handover: &Handover<'_>,
     reading: &mut Reading<'_>,
-    registry: &Registry,
+    judge: impl Into<Judge<'r>>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
+    let _span = tracing::info_span!("survey").entered();
+    let judge = judge.into();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
     let owners = Owners::linked();
     // Where owners contradict each other nothing is restored either.
-    let reads_luo = owners.is_ok().then_some(registry);
+    let reads_luo = owners.is_ok().then_some(judge);
     for owner in owners.iter().flat_map(Owners::iter) {
         if owner.component.name == NAME {
             continue;
@@ -30,7 +32,7 @@ pub fn survey(
         let mut surveying = Surveying {
             handover,
             reading,
-            registry,
+            judge,
             progress: &mut |_, _| true,
         };
         if let Some(contents) = owner.survey(&mut surveying)? {
@@ -41,5 +43,6 @@ pub fn survey(
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
+    tracing::debug!(strings = manifest.entries().len(), "surveyed");
     Ok((manifest, luo))
 }

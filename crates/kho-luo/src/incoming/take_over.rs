@@ -1,12 +1,11 @@
 //! Taking over: checked, judged, and its sessions opened.
 
-use alloc::borrow::ToOwned;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicBool;
 
-use kho_compat::{Admitted, Announced, Carrier, Compat, Grammar, NotAdmitted, Registry};
+use kho_compat::{Admitted, Announced, Carrier, Compat, Finding, Grammar, NotAdmitted, Registry};
 use kho_core::{Attached, Failed, Handover, Metadata};
 use kho_radix::Claims;
 
@@ -24,6 +23,8 @@ struct Checked {
     body: Body,
     kexec_count: Option<u32>,
     kinds: Vec<Kind>,
+    // What must not be lost and is, of a policy that judges while restoring.
+    lost: Vec<Finding>,
 }
 
 /// The handler of each kind of file in `body`; none for those that are lost.
@@ -49,28 +50,23 @@ fn kinds(
             && !is_lost
         {
             // A file that must not be lost needs what is.
-            return Err(TakeOverError::NotAdmitted(NotAdmitted {
-                component: need.to_owned(),
-                version: admitted.manifest().listed(need).unwrap_or_default(),
-                covered: "no version of it".to_owned(),
-            }));
+            let version = admitted.manifest().listed(need).unwrap_or_default();
+            let error = NotAdmitted::new(need, version, "no version of it");
+            return Err(TakeOverError::NotAdmitted(error));
         }
-        if is_lost || need.is_some() {
-            return Ok(Kind {
-                announced,
-                handler: None,
-            });
-        }
-        match handlers.of_component(name) {
-            Some(found) => Ok(Kind {
-                announced,
-                handler: Some(found),
-            }),
-            None => Err(TakeOverError::NoHandler {
+        let is_lost = is_lost || need.is_some();
+        let found = handlers.of_component(name).filter(|_| !is_lost);
+        if found.is_none() && !is_lost && !admitted.is_late() {
+            return Err(TakeOverError::NoHandler {
                 compatible: compatible.clone(),
                 files: handler.files,
-            }),
+            });
         }
+        Ok(Kind {
+            announced,
+            handler: found,
+            is_lost,
+        })
     };
     body.handlers().iter().map(kind).collect()
 }
@@ -80,18 +76,16 @@ fn check(
     handlers: &Handlers,
     options: &TakeOverOptions<'_>,
 ) -> Result<Checked, TakeOverError> {
-    let TakeOverOptions {
-        registry,
-        policy,
-        degrade,
-    } = *options;
+    let TakeOverOptions { judge, degrade } = *options;
     handlers.check()?;
     let mut reading = handover.reading()?;
-    let (manifest, luo) = survey(handover, &mut reading, registry)?;
-    let admitted = registry.admit(policy, manifest)?;
+    let (manifest, luo) = survey(handover, &mut reading, judge)?;
+    let admitted = judge.admit(manifest)?;
+    handover.require(&admitted)?;
     let losses = admitted.verdict().losses();
-    let lost: Vec<_> = losses.of_sessions(registry.side()).cloned().collect();
-    if !degrade && !lost.is_empty() {
+    let lost = losses.of_sessions(judge.registry.side());
+    let lost: Vec<_> = lost.filter(|_| !degrade).cloned().collect();
+    if !lost.is_empty() && !admitted.is_late() {
         return Err(TakeOverError::Degraded { lost });
     }
     let Some(luo) = luo else {
@@ -99,8 +93,8 @@ fn check(
     };
     luo.restore(&admitted)?;
     let body = luo.body().cloned().ok_or(TakeOverError::NoLuo)?;
-    let announced = reading.announced().clone();
-    let kinds = kinds(&body, &admitted, &announced, registry, handlers)?;
+    let announced = admitted.announced(reading.announced());
+    let kinds = kinds(&body, &admitted, &announced, judge.registry, handlers)?;
     let kexec_count = match Metadata::read(handover)? {
         Some(Metadata::V1 { kexec_count, .. }) => Some(kexec_count),
         _ => None,
@@ -112,6 +106,7 @@ fn check(
         body,
         kexec_count,
         kinds,
+        lost,
     })
 }
 
@@ -132,6 +127,7 @@ impl Incoming {
         let checked = match check(&attached.handover(), &handlers, &options.into()) {
             Ok(checked) => checked,
             Err(error) => {
+                tracing::warn!(%error, "not taken over");
                 return Err(Failed {
                     error,
                     returned: attached,
@@ -145,6 +141,7 @@ impl Incoming {
             body,
             kexec_count,
             kinds,
+            lost,
         } = checked;
         let sessions = body.sessions.iter().map(|session| Session {
             retrieved: false,
@@ -171,16 +168,21 @@ impl Incoming {
             claims,
             flbs: flbs.collect(),
         };
-        Ok(Self(Arc::new(Shared {
+        let incoming = Self(Arc::new(Shared {
             by_name: by_name.collect(),
             held: Held::new(attached),
             handlers,
             kinds,
+            lost,
             admitted,
             body,
             kexec_count,
             finished: AtomicBool::new(false),
             state: Steps::new(state),
-        })))
+        }));
+        let (sessions, files) = (incoming.0.body.sessions.len(), incoming.files());
+        let (number, lost) = (incoming.number(), incoming.lost());
+        tracing::info!(number, sessions, files, lost, "taken over");
+        Ok(incoming)
     }
 }

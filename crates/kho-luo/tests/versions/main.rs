@@ -23,6 +23,7 @@ use kho_mem::{Arena, ArenaConfig, Order, PAGE_SIZE, PhysAddr, PhysMemExt, PhysRa
 use kho_testkit::{Builder, Built};
 
 mod announced;
+mod late;
 mod listed;
 mod lost;
 mod upgrade;

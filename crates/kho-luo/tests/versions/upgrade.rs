@@ -107,7 +107,7 @@ fn a_new_writer_is_refused_by_an_old_reader_before_anything_is_restored() {
             &policy::GlobalVersion,
         );
         assert_eq!(
-            error, "block-v2 was not admitted: the verdict covers no version of it",
+            error, "no code here reads the layout of block-v2: expected block-v1",
             "{dialect}"
         );
     }
