@@ -56,7 +56,9 @@ impl Check<'_> {
             .described
             .iter()
             .filter(|one| any && one.variant.is_none());
-        for one in whole.filter(|one| one.is_default() && !has(one)) {
+        // What an interface of a kernel has is compared with the kernel's own.
+        let own = whole.filter(|one| one.is_default() && !one.component.interface);
+        for one in own.filter(|one| !has(one)) {
             let title = format!("{} has no vectors", one.token());
             let finding = rules::NO_VECTORS.with_mend(one.component.name, title);
             self.add(finding.at(self.place(one)));
