@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
+mod answer;
+
+pub use answer::Answer;
+#[doc(hidden)]
+pub use answer::{Linked, answer};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AbiMembers, Ability, Carrier, Component, Features, Generation, Manifest, Place, Presence,
     Registry, RegistryError, Side, Token, Writing, constant,
 };
-
-pub use crate::answer::{Answer, Linked, answer};
 
 /// The name in `kho-manifest-v1`.
 pub const NAME: &str = "kho-manifest";
@@ -97,9 +101,6 @@ pub struct ManifestFile {
     /// Whether it takes over what optional parts are lost of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degrade: Option<bool>,
-    /// Whether it compares strings whole, whatever a policy takes, as a kernel does that has none.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
-    pub compares_whole: bool,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -245,7 +246,6 @@ impl ManifestFile {
             name: name.to_string(),
             dialect: side.dialect().map(id),
             takes: side.takes().iter().copied().map(id).collect(),
-            compares_whole: side.compares_whole(),
             policy: None,
             degrade: None,
             components: side.abilities().map(component).collect(),
@@ -264,8 +264,9 @@ impl ManifestFile {
             format: String,
         }
         // First: another format may have other members.
-        let found: Format = serde_json::from_str(text)?;
-        if found.format != FORMAT {
+        if let Ok(found) = serde_json::from_str::<Format>(text)
+            && found.format != FORMAT
+        {
             return Err(ManifestFileError::Format(found.format));
         }
         let file: Self = serde_json::from_str(text)?;
@@ -306,7 +307,6 @@ impl ManifestFile {
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         let takes = self.takes.iter().map(|id| dialect("takes", id));
         let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
-        let side = side.comparing_whole(self.compares_whole);
         let dialect = match &self.dialect {
             Some(id) => Some(dialect("dialect", id)?),
             None => self.in_use()?.map(|manifest| manifest.writing()),

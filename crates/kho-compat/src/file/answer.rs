@@ -1,6 +1,6 @@
-//! What a program answers when it is asked for its manifest.
+//! A program's answer: what it says of itself when it is asked.
 
-use crate::file::{ASK_ENV, MARKER, ManifestFile, ManifestFileError};
+use super::{ASK_ENV, MARKER, ManifestFile, ManifestFileError};
 use crate::{Registry, RegistryError};
 
 /// What a program does with a handover, as far as its manifest says it: a [`Registry`], or the
