@@ -390,6 +390,11 @@ fn table() -> String {
             FileError::TooLarge(1),
             FileError::UnknownSeals(Seals::from(1 << 31)),
             FileError::Misplaced("x"),
+            FileError::Versions {
+                memfd: 2,
+                contains: 1,
+                written: 2,
+            },
         ],
         &[
             (MEMORY.into(), memory),

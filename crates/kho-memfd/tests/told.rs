@@ -205,7 +205,7 @@ fn update(most: Level) -> Vec<String> {
     lines
 }
 
-const FULL: [&str; 21] = [
+const FULL: [&str; 23] = [
     "TRACE : file preserved component=\"memfd\" session=vm token=0x1",
     "TRACE : file preserved component=\"shy\" session=vm token=0x2",
     "INFO freeze,number=3: frozen files=2 sessions=1",
@@ -213,6 +213,8 @@ const FULL: [&str; 21] = [
     "INFO open/judge,policy=\"semver-range\": judged decision=\"accept\" findings=1",
     "DEBUG open: tracker read keys=10 nodes=6 pages=10",
     "DEBUG open: handover opened subtrees=1",
+    "TRACE survey/judge,policy=\"semver-range\": restorable found=luo-v5",
+    "INFO survey/judge,policy=\"semver-range\": judged decision=\"accept\" findings=1",
     "DEBUG survey: LUO read files=2 flbs=0 sessions=1",
     "DEBUG survey: surveyed strings=5",
     "TRACE judge,policy=\"semver-range\": restorable found=kho-v4",
@@ -258,7 +260,7 @@ fn what_is_not_taken_over_is_warned_of() {
     let attached = attach(outgoing(1).unwrap());
     let only = Handlers::new().with(MemfdHandler);
     let (failed, lines) = told(Level::INFO, || Incoming::take_over(attached, only, linked));
-    assert_eq!(lines, [FULL[14], "WARN : not taken over"]);
+    assert_eq!(lines, [FULL[8], FULL[16], "WARN : not taken over"]);
     // A version that is not known: by its string, as a kernel warns of it.
     let attached = failed.map(drop).unwrap_err().returned;
     let without = linked.components().filter(|one| one.name != SHY);
@@ -267,6 +269,7 @@ fn what_is_not_taken_over_is_warned_of() {
         Incoming::take_over(attached, handlers(), &without).map(drop)
     });
     let expected = [
+        FULL[8],
         "WARN judge,policy=\"semver-range\": rejected found=shy-v1",
         "INFO judge,policy=\"semver-range\": judged decision=\"reject\" findings=5",
         "WARN : not taken over",
