@@ -14,7 +14,7 @@ use crate::policy::{ByName, PolicyArg, PolicyArgs};
 #[derive(Parser, Debug)]
 #[command(name = "kho", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
-    /// Say more on standard error; up to three times.
+    /// Say more on standard error, up to three times: verdicts and totals; steps; each string and file.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     #[command(subcommand)]

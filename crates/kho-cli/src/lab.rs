@@ -181,7 +181,7 @@ fn open(path: &Path) -> Result<History, Failure> {
 /// The policies that `names` name.
 fn policies(names: &[String]) -> Result<Vec<&'static dyn Policy>, Failure> {
     if names.iter().any(|name| name == "all") {
-        return Ok(own::policies().into_iter().map(|one| one as _).collect());
+        return Ok(own::policies().iter().map(|one| *one as _).collect());
     }
     let find = |name: &String| match own::policy(name) {
         Ok(policy) => Ok(policy as &dyn Policy),

@@ -51,8 +51,9 @@ pub fn main() -> ExitCode {
 fn run() -> ExitCode {
     kho_compat::answer_manifest!();
     let cli = Cli::parse();
+    // What is refused or lost a command says itself.
     let level = match cli.verbose {
-        0 => tracing::Level::WARN,
+        0 => tracing::Level::ERROR,
         1 => tracing::Level::INFO,
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use kho_compat::Policy;
-use kho_compat::policy::ALL;
+use kho_compat::policy::{ALL, find};
 use kho_lab::BUILTIN;
 
 /// A policy that commands know by name.
@@ -81,23 +81,26 @@ impl Kho {
     }
 }
 
+static POLICIES: OnceLock<Vec<Named>> = OnceLock::new();
+
 /// All policies, each name once.
-pub(crate) fn policies() -> Vec<Named> {
-    let own = OWN.get().map_or(&[][..], |own| own.policies);
-    let mut all: Vec<Named> = Vec::new();
-    for policy in own.iter().chain(ALL) {
-        if all.iter().all(|known| known.name() != policy.name()) {
-            all.push(*policy);
+pub(crate) fn policies() -> &'static [Named] {
+    POLICIES.get_or_init(|| {
+        let own = OWN.get().map_or(&[][..], |own| own.policies);
+        let mut all: Vec<Named> = Vec::new();
+        for policy in own.iter().chain(ALL) {
+            if find(&all, policy.name()).is_none() {
+                all.push(*policy);
+            }
         }
-    }
-    all
+        all
+    })
 }
 
 /// The policy `name`.
 pub(crate) fn policy(name: &str) -> Result<Named, String> {
     let all = policies();
-    let found = all.iter().find(|policy| policy.name() == name);
-    found.copied().ok_or_else(|| {
+    find(all, name).ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|policy| policy.name()).collect();
         format!("no policy `{name}`; there are {}", names.join(", "))
     })

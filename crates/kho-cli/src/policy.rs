@@ -1,4 +1,4 @@
-//! `--policy NAME`: the option of all commands that judge by a policy.
+//! `--policy NAME`: the option of all commands that take a policy.
 
 use std::ffi::OsStr;
 
@@ -39,13 +39,12 @@ impl TypedValueParser for ByName {
         arg: Option<&Arg>,
         value: &OsStr,
     ) -> Result<PolicyArg, Error> {
-        let of = |name: String| own::policy(&name).map(PolicyArg);
-        let parser = StringValueParser::new().try_map(of);
+        let parser = StringValueParser::new().try_map(|name| own::policy(&name).map(PolicyArg));
         parser.parse_ref(command, arg, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let policies = own::policies().into_iter();
+        let policies = own::policies().iter();
         let values = policies.map(|one| PossibleValue::new(one.name()).help(one.summary()));
         Some(Box::new(values))
     }

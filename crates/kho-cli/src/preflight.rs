@@ -90,9 +90,12 @@ pub(crate) fn run(args: &PreflightArgs) -> Result<(), Failure> {
 
 fn preflight(args: &PreflightArgs) -> Result<(), Failure> {
     let preflight = Preflight::new(registry()?);
-    let from = open(&preflight, args, EndRole::From)?;
-    let to = open(&preflight, args, EndRole::To)?;
-    let report = preflight.judge(&from, &to, policy(args, &to)?);
+    // The policy may be the next side's own, and governs how a dump of this one is read.
+    let asked: Named = args.policy.map_or(&SemverRange, |asked| asked.0);
+    let to = open(&preflight, args, EndRole::To, asked)?;
+    let policy = policy(args, &to)?;
+    let from = open(&preflight, args, EndRole::From, policy)?;
+    let report = preflight.judge(&from, &to, policy);
     let report = report.map_err(|error| match error {
         Error::Strings(_) => of(error, args, EndRole::To),
         error => error.into(),
@@ -133,7 +136,12 @@ fn policy(args: &PreflightArgs, to: &End) -> Result<Named, Failure> {
 }
 
 /// The end that `role` names.
-fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<End, Failure> {
+fn open(
+    preflight: &Preflight,
+    args: &PreflightArgs,
+    role: EndRole,
+    policy: Named,
+) -> Result<End, Failure> {
     let (_, given, modules) = of_role(args, role);
     let mut options = EndOptions::new(role);
     options.modules = modules;
@@ -141,7 +149,7 @@ fn open(preflight: &Preflight, args: &PreflightArgs, role: EndRole) -> Result<En
     options.scratch = args.scratch;
     options.base = args.base;
     options.root = &args.root;
-    options.policy = args.policy.map_or(&SemverRange, |policy| policy.0);
+    options.policy = policy;
     let end = preflight.open(given, &options, &mut progress::preflight());
     end.map_err(|error| of(error, args, role))
 }

@@ -174,6 +174,7 @@ impl Output<'_, '_> {
             }
         }
         out.finish(file.size())?;
+        tracing::trace!(path, size = file.size(), "file restored");
         Ok(hash.map(Hasher::finish))
     }
 
@@ -256,6 +257,7 @@ fn write_files(
     selected: &Selected,
     staging: &mut Staging,
 ) -> Result<Value, Failure> {
+    let _span = tracing::info_span!("restore").entered();
     let (mut sessions, mut subtrees) = (Vec::new(), Vec::new());
     if let Some(handover) = &survey.handover {
         let judged = handover.require(admitted);
@@ -285,6 +287,7 @@ fn write_files(
         for found in survey.found.iter().filter(|_| is_complete(args)) {
             subtrees.extend(output.subtree(found)?);
         }
+        tracing::info!(sessions = sessions.len(), bytes = output.done, "restored");
     }
     Ok(manifest(args, survey, sessions, subtrees))
 }

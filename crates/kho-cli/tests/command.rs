@@ -531,3 +531,56 @@ fn versions_beside_the_strings_are_read_and_judged() {
         &["damaged", "32 bytes", "24 bytes"],
     );
 }
+
+#[test]
+fn each_v_of_three_says_more() {
+    let temp = Temp::new("verbose");
+    let image = temp.file("image", built(0).0.mem.to_elf());
+    // A file of a kind that nobody here knows: refused, and warned of where that is asked for.
+    let mut b = Builder::new();
+    b.session(b"s", &[Builder::file("mystery-v1", 0, 1)]);
+    let other = temp.file("other", b.finish().mem.to_elf());
+    let out = temp.path("out");
+    for (args, code, spans) in [
+        (vec!["inspect", &image], 0, &["survey", "judge"][..]),
+        (
+            vec!["restore", &image, "--out", &out, "--force"],
+            0,
+            &["survey", "judge", "restore"],
+        ),
+        (
+            vec!["preflight", "--from", &image, "--to", &image],
+            0,
+            &["judge"],
+        ),
+    ] {
+        let mut before = 0;
+        for (flag, level) in [
+            ("-q", ""),
+            ("-v", "INFO"),
+            ("-vv", "DEBUG"),
+            ("-vvv", "TRACE"),
+        ] {
+            let more = (flag != "-q").then_some(flag);
+            let args: Vec<&str> = args.iter().copied().chain(more).collect();
+            let output = kho(&args);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{said}");
+            let lines = said.lines().count();
+            match level {
+                "" => assert_eq!(said, "", "{args:?}"),
+                level => {
+                    assert!(lines > before, "{args:?}: {said}");
+                    has(&said, level);
+                    spans.iter().for_each(|span| has(&said, span));
+                }
+            }
+            before = lines;
+        }
+    }
+    let quiet = text(&kho(&["restore", &other, "--out", &out]).stderr);
+    assert!(!quiet.contains("WARN"), "{quiet}");
+    let told = text(&kho(&["restore", &other, "--out", &out, "-v"]).stderr);
+    has(&told, "WARN");
+    has(&told, "mystery-v1");
+}

@@ -310,8 +310,8 @@ fn modelled(writing: Writing, reader: &Registry, policy: &dyn Policy) -> Verdict
         title: String::new(),
         text: String::new(),
         layouts,
-        releases,
         measurements: None,
+        releases,
     };
     let run = Run::new(&history, &[policy], &mut |_, _| true)
         .unwrap()

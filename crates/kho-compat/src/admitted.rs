@@ -170,8 +170,9 @@ impl Admitted {
         let side = registry.side();
         let (mut named, mut listed) = (BTreeMap::new(), BTreeMap::new());
         let (mut covered, mut plain) = (BTreeMap::<_, BTreeSet<_>>::new(), BTreeMap::new());
-        let (mut announced, mut read_as) = (BTreeSet::new(), Vec::new());
-        let (mut unread, mut unannounced) = (BTreeMap::new(), Vec::new());
+        let (mut announced, mut unannounced) = (BTreeSet::new(), Vec::new());
+        let mut read_as = Vec::new();
+        let mut unread = BTreeMap::new();
         let is_late = policy.when() == When::WhileRestoring;
         let alone =
             is_late.then(|| turns::judged_alone(policy, &manifest, &verdict.findings, side));

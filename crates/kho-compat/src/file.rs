@@ -21,7 +21,8 @@ pub const FORMAT: &str = "kho-manifest-v1";
 /// The environment variable that asks a program for its manifest: `1`.
 pub const ASK_ENV: &str = "KHO_MANIFEST";
 /// Stands in every program that answers: a program without it is not worth asking, since it would do
-/// its work instead.
+/// its work instead. It stays in programs whose answer is of a later version, so that who does not know that
+/// version asks, and refuses the answer by its format.
 pub const MARKER: &str = "kho-manifest-v1 is the answer to KHO_MANIFEST=1";
 
 /// Components of a manifest file, at most.
@@ -94,6 +95,9 @@ pub struct ManifestFile {
     /// Whether it takes over what optional parts are lost of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub degrade: Option<bool>,
+    /// Whether it compares strings whole, whatever a policy takes, as a kernel does that has none.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub compares_whole: bool,
     /// The components by name.
     pub components: BTreeMap<String, ComponentFile>,
     /// What is in use, where that is known: only this is judged then.
@@ -239,6 +243,7 @@ impl ManifestFile {
             name: name.to_string(),
             dialect: side.dialect().map(id),
             takes: side.takes().iter().copied().map(id).collect(),
+            compares_whole: side.compares_whole(),
             policy: None,
             degrade: None,
             components: side.abilities().map(component).collect(),
@@ -299,6 +304,7 @@ impl ManifestFile {
         let side = Side::new(abilities.collect::<Result<Vec<_>, _>>()?)?;
         let takes = self.takes.iter().map(|id| dialect("takes", id));
         let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let side = side.comparing_whole(self.compares_whole);
         let dialect = match &self.dialect {
             Some(id) => Some(dialect("dialect", id)?),
             None => self.in_use()?.map(|manifest| manifest.writing()),

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use crate::policy::When;
 use crate::{
     Ability, Admitted, Carrier, Compat, Component, Decision, Generation, GrammarError, Manifest,
-    Policy, Refused, Role, Side, Strings, Writing,
+    Outcome, Policy, Refused, Role, Side, Strings, Verdict, View, Writing,
 };
 use once_cell::race::OnceBox;
 
@@ -274,12 +274,31 @@ impl Registry {
     ///
     /// The policy rejects the handover before anything is restored.
     pub fn admit(&self, policy: &dyn Policy, manifest: Manifest) -> Result<Admitted, Refused> {
+        let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let verdict = policy.judge(&manifest, &self.side);
+        tell(&verdict);
         if verdict.decision == Decision::Reject && policy.when() == When::BeforeRestoring {
             return Err(Refused(verdict));
         }
         Ok(Admitted::new(self, policy, manifest, verdict))
     }
+}
+
+/// Tells what was found, as a kernel does of a string that it does not know.
+fn tell(verdict: &Verdict) {
+    for finding in &verdict.findings {
+        let (found, place) = (&finding.entry, &finding.entry.place);
+        match finding.outcome {
+            Outcome::Rejected | Outcome::Lost => {
+                let reason = finding.reason_text(View::Here);
+                tracing::warn!(%found, %place, reason, "{}", finding.outcome.id());
+            }
+            Outcome::LeftAlone => tracing::debug!(%found, %place, "left alone"),
+            Outcome::Restorable => tracing::trace!(%found, %place, "restorable"),
+        }
+    }
+    let (decision, findings) = (verdict.decision.id(), verdict.findings.len());
+    tracing::info!(decision, findings, "judged");
 }
 
 #[cfg(test)]

@@ -189,6 +189,8 @@ pub struct Side {
     // How it writes, and what else it takes.
     dialect: Option<Writing>,
     takes: Vec<Writing>,
+    // Whether it compares strings whole, whatever a policy takes.
+    whole: bool,
 }
 
 impl Side {
@@ -234,6 +236,7 @@ impl Side {
             needs,
             dialect: None,
             takes: Vec::new(),
+            whole: false,
         })
     }
 
@@ -262,6 +265,20 @@ impl Side {
     #[must_use]
     pub fn taking(mut self, dialects: impl IntoIterator<Item = Writing>) -> Self {
         self.takes = dialects.into_iter().collect();
+        self
+    }
+
+    /// Whether strings are compared whole here, whatever a policy takes: so does a kernel that was released
+    /// without any.
+    #[must_use]
+    pub const fn compares_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// This side, which compares strings whole.
+    #[must_use]
+    pub const fn comparing_whole(mut self, whole: bool) -> Self {
+        self.whole = whole;
         self
     }
 
@@ -504,19 +521,21 @@ impl Side {
             token.map_err(|error| RegistryError::Name(name.to_string(), error))
         };
         let base = token(name)?;
+        let own = self.get(name);
+        let is_list =
+            strings == Strings::List && own.is_some_and(|own| own.carrier == Some(Carrier::Root));
         let needs = match strings {
-            Strings::Plain => &[],
-            Strings::Direct => self.get(name).map_or(&[][..], |own| &own.needs),
-            Strings::Transitive | Strings::List => self.needs(name),
+            Strings::Direct => own.map_or(&[][..], |own| &own.needs),
+            Strings::Transitive => self.needs(name),
+            Strings::List if is_list => self.needs(name),
+            Strings::Plain | Strings::List => &[],
         };
         let parts = needs.iter().map(|need| token(need));
         let parts = parts.collect::<Result<_, _>>()?;
         let compat = Compat::new(base, parts);
         let compat = compat.map_err(|error| RegistryError::Name(name.to_string(), error))?;
-        Ok(match strings {
-            Strings::List if !compat.parts().is_empty() => compat.into_list(),
-            _ => compat,
-        })
+        let is_list = is_list && !compat.parts().is_empty();
+        Ok(if is_list { compat.into_list() } else { compat })
     }
 
     /// The strings that stand for the component `own` where `carrier` carries it: first the one that this

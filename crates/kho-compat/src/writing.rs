@@ -22,14 +22,13 @@ pub enum Strings {
 }
 
 impl Strings {
-    /// Those of `carrier`: where it [holds no composites](Carrier::holds_composites), or no list, plain ones.
+    /// Those of `carrier`: where it [holds no composites](Carrier::holds_composites), plain ones.
     #[must_use]
     pub const fn in_carrier(self, carrier: Carrier) -> Self {
-        match (self, carrier) {
-            (Self::List, Carrier::Root) => Self::List,
-            (Self::List, _) => Self::Plain,
-            _ if carrier.holds_composites() => self,
-            _ => Self::Plain,
+        if carrier.holds_composites() {
+            self
+        } else {
+            Self::Plain
         }
     }
 

@@ -155,6 +155,11 @@ impl<'m> Handover<'m> {
         options: impl Into<OpenOptions<'r>>,
     ) -> Result<Self, OpenError> {
         let options = options.into();
+        let _span = tracing::info_span!("open", fdt = %options.entry.fdt_addr).entered();
+        Self::open_as(mem, options).inspect_err(|error| tracing::warn!(%error, "not opened"))
+    }
+
+    fn open_as(mem: &'m dyn PhysMem, options: OpenOptions<'_>) -> Result<Self, OpenError> {
         let (entry, judge) = (options.entry, options.judge()?);
         let root = RootFdt::read(mem, entry)?;
         Self::admit_root(judge, &root)?;

@@ -211,7 +211,8 @@ pub(crate) fn encode(
     let mut tree = FdtWriter::new()?;
     let root = tree.begin_node("")?;
     let strings = compatible.split(Compat::BETWEEN_STRINGS);
-    tree.property_string_list(PROP_COMPATIBLE, strings.map(ToString::to_string).collect())?;
+    let strings = strings.map(ToString::to_string).collect();
+    tree.property_string_list(PROP_COMPATIBLE, strings)?;
     // Little-endian, unlike the cells of other device trees.
     tree.property(PROP_TRACKER, &tracker.get().to_le_bytes())?;
     if let Some(list) = list {

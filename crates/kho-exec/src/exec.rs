@@ -92,7 +92,7 @@ impl Prepared {
         if let Some(Ok(before)) = before
             && let Err(error) = std::env::set_current_dir(before)
         {
-            tracing::warn!(%error, "the directory of before is gone");
+            tracing::error!(%error, "the directory of before is gone");
         }
         match done {
             Ok(never) => match never {},

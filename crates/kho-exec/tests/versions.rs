@@ -137,7 +137,7 @@ fn config(traits: &str) -> Config {
         }
     }
     if has("exact") {
-        config = config.policy(policy::CompositeExact(policy::Needs::Transitive));
+        config = config.policy(&policy::CompositeExact(policy::Needs::Transitive));
     }
     config.degrade(has("degrade"))
 }

@@ -7,13 +7,14 @@ use kho_core::metadata::v1::METADATA_SUBTREE;
 use kho_core::{KhoConfig, Metadata};
 use kho_mem::PhysAddr;
 
-use crate::edits::{behind, bytes, word};
+use crate::edits::{Edit, behind, bytes, word};
 use crate::kho::fdt::Fdt;
-use crate::kho::handed::{hand_over, kho};
+use crate::kho::handed::{Handed, hand_over, kho};
 
 kho_abi_check::vectors!("kexec-metadata", [
     "release 7.3.4, 258 kexecs; releases of 64 and 65 bytes" => written,
     "what is read of metadata: release 7.3.4, 258 kexecs" => read,
+    "what is read of metadata that is shorter than its version's number" => short,
 ]);
 
 /// The kexec metadata.
@@ -60,8 +61,27 @@ pub(crate) fn read() -> Result<Text, Failure> {
             b"K",
         ),
     ]);
+    metadata(&mut handed, &edits)?;
+    Ok(handed.dump.finish().into())
+}
+
+/// Metadata without a whole version.
+pub(crate) fn short() -> Result<Text, Failure> {
+    let mut handed = hand_over(kho(KhoConfig::new().metadata("7.3.4", 258))?)?;
+    let fdt = Fdt::new(&handed.dump, handed.entry.fdt_addr)?;
+    let at = handed
+        .dump
+        .word(fdt.value(METADATA_SUBTREE, "preserved-data")?)?;
+    let size = fdt.value(METADATA_SUBTREE, "blob-size")?;
+    let other = bytes("version: 2, blob-size: 3", PhysAddr::new(at), &[2]).word(size, 3);
+    metadata(&mut handed, &[other])?;
+    Ok(handed.dump.finish().into())
+}
+
+/// Adds what is read of metadata, and of it with each of `edits`.
+fn metadata(handed: &mut Handed, edits: &[Edit]) -> Result<(), Failure> {
     let opened = handed.open()?;
-    handed.dump.readings(&edits, |mem, _| {
+    handed.dump.readings(edits, |mem, _| {
         let (handover, _) = opened.again(mem)?;
         Ok(match Metadata::read(&handover)? {
             Some(Metadata::V1 {
@@ -73,6 +93,5 @@ pub(crate) fn read() -> Result<Text, Failure> {
             Some(Metadata::Other { version }) => format!("version {version} alone"),
             None => "none".to_string(),
         })
-    })?;
-    Ok(handed.dump.finish().into())
+    })
 }

@@ -13,6 +13,7 @@ use crate::peers::in_version_1;
 kho_abi_check::vectors!("reserve-mem", [
     "a region of 5 pages, `trace`" => written,
     "what is read of a region of 3 pages, `trace`, beside another" => read,
+    "what is read of a region that is no whole page, where nothing is preserved" => elsewhere,
 ]);
 
 /// A region.
@@ -70,5 +71,24 @@ pub(crate) fn read() -> Result<Text, Failure> {
     edits.extend([0, 1, 4095, 8193, 12287, u64::MAX].map(of));
     edits.extend(fdt.lengths("trace", "start")?);
     edits.extend(fdt.lengths("trace", "size")?);
+    Ok(regions.readings(&MEMBLOCK, &edits)?.into())
+}
+
+/// A region where nothing is preserved.
+pub(crate) fn elsewhere() -> Result<Text, Failure> {
+    let regions = Regions::new()?;
+    let (start, size) = (
+        regions.fdt.value("trace", "start")?,
+        regions.fdt.value("trace", "size")?,
+    );
+    let at = |what, bytes| {
+        addr(
+            format!("a page of the tracker, {what}"),
+            start,
+            regions.handed.tracker,
+        )
+        .word(size, bytes)
+    };
+    let edits = [at("5000 bytes", 5000), at("4095 bytes", 4095)];
     Ok(regions.readings(&MEMBLOCK, &edits)?.into())
 }

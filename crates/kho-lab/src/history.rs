@@ -43,6 +43,8 @@ struct ReleaseFile {
     #[serde(default)]
     takes: Vec<String>,
     #[serde(default)]
+    compares_whole: bool,
+    #[serde(default)]
     like: Option<String>,
     #[serde(default)]
     without: Vec<String>,
@@ -340,6 +342,7 @@ impl ReleaseFile {
         };
         let takes = self.takes.iter().map(|id| named("takes", id));
         let side = side.taking(takes.collect::<Result<Vec<_>, _>>()?);
+        let side = side.comparing_whole(self.compares_whole);
         let side = match &self.dialect {
             Some(id) => side.in_dialect(named("dialect", id)?),
             None => side,

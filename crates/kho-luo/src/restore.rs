@@ -44,6 +44,7 @@ impl Luo {
     /// The verdict does not cover this LUO's version or that of its blocks, or the handler of a file in it that is
     /// not lost. A verdict of while restoring is asked about a handler when a file of it is.
     pub fn restore<'l>(&'l self, admitted: &Admitted) -> Result<AdmittedSessions<'l>, NotAdmitted> {
+        let _span = tracing::info_span!("restore").entered();
         admitted.found(&self.announced, &COMPONENT)?;
         admitted.found_announced(&self.announced, &kho_block::COMPONENT)?;
         // What was read as a version that is not ours, no verdict opens.
@@ -61,7 +62,9 @@ impl Luo {
             }
             admitted.require_base(&announced, &handler.compatible)
         })?;
-        let lost = body.handlers().iter().map(is_lost).collect();
+        let lost: Arc<[bool]> = body.handlers().iter().map(is_lost).collect();
+        let (sessions, files) = (body.sessions.len(), body.files());
+        tracing::debug!(sessions, files, "sessions opened");
         let by_name = body
             .sessions
             .iter()

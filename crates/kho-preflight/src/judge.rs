@@ -31,6 +31,7 @@ impl Preflight {
         to: &'e End,
         policy: &dyn Policy,
     ) -> Result<Report<'e>, Error> {
+        let _span = tracing::info_span!("judge", policy = policy.name()).entered();
         let wanted = Wanted::of(from);
         let next = Next::of(to, &wanted, self.registry)?;
         let mut items = handed_over(from, &next, policy)?;
@@ -122,6 +123,8 @@ impl Preflight {
             // What could be lost is not known.
             return Err(Error::Unread(unread.clone()));
         }
+        let findings = rows.len();
+        tracing::info!(decision = decision.id(), findings, "judged");
         let losses = MoveLosses::of(&rows, uses, &next);
         let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
         let noted = verdict.findings.iter();

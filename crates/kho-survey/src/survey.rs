@@ -181,8 +181,18 @@ impl<'m> Survey<'m> {
             verdict: None,
             failure: None,
         };
-        if let Err(error) = survey.run(mem, options, progress) {
-            survey.failure = Some(error);
+        let _span = tracing::info_span!("survey").entered();
+        match survey.run(mem, options, progress) {
+            Ok(()) => {
+                let preserved = survey.preserved.as_ref();
+                let pages = preserved.map_or(0, Preserved::pages);
+                let owners = survey.found.len();
+                tracing::info!(pages, owners, "surveyed");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the survey ended early");
+                survey.failure = Some(error);
+            }
         }
         survey
     }

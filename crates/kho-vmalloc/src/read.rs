@@ -144,11 +144,6 @@ fn read(reading: &mut Reading<'_>, descriptor: Descriptor) -> Result<Area, Damag
             .found(total)
             .expected(format!("{listed}, the pages that the chunks list"))
     };
-    let chunks_mismatch = |chunks: &Chunks, listed: &str| {
-        Damage::new(Defect::Mismatch, "nr_chunks", chunks.at)
-            .found(chunks.count)
-            .expected(format!("{listed}, the chunks of the list"))
-    };
     let mut area = Area {
         runs: Vec::new(),
         order,
@@ -160,12 +155,6 @@ fn read(reading: &mut Reading<'_>, descriptor: Descriptor) -> Result<Area, Damag
     let mut next = first;
     let mut chunks: Vec<PhysAddr> = Vec::new();
     while !next.is_null() {
-        if let Some(said) = said
-            .as_ref()
-            .filter(|said| chunks.len() as u64 >= said.count)
-        {
-            return Err(chunks_mismatch(said, &format!("more than {}", said.count)));
-        }
         reading.page(next).map_err(|damage| {
             match chunks.iter().position(|known| *known == next.to) {
                 Some(index) => Damage::new(Defect::Cycle, "chunk list", next.at)
@@ -212,8 +201,11 @@ fn read(reading: &mut Reading<'_>, descriptor: Descriptor) -> Result<Area, Damag
     if area.pages() != total {
         return Err(pages_mismatch(&area.pages().to_string()));
     }
+    // The pages say how long the list is; the count has to agree.
     match said.filter(|said| said.count != u64::from(area.chunks)) {
-        Some(said) => Err(chunks_mismatch(&said, &area.chunks.to_string())),
+        Some(said) => Err(Damage::new(Defect::Mismatch, "nr_chunks", said.at)
+            .found(said.count)
+            .expected(format!("{}, the chunks of the list", area.chunks))),
         None => Ok(area),
     }
 }

@@ -99,8 +99,8 @@ fn a_descriptor_that_lies_is_damage() {
     // Two chunks.
     #[rustfmt::skip]
     let cases: &[(u64, &[u8], u64, Defect, &str)] = &[
-        (16, &[0], 16, Defect::Mismatch, "found 0, expected more than 0, the chunks of the list"),
-        (16, &[1], 16, Defect::Mismatch, "found 1, expected more than 1, the chunks of the list"),
+        (16, &[0], 16, Defect::Mismatch, "found 0, expected 2, the chunks of the list"),
+        (16, &[1], 16, Defect::Mismatch, "found 1, expected 2, the chunks of the list"),
         (16, &[3], 16, Defect::Mismatch, "found 3, expected 2, the chunks of the list"),
         (23, &[0x80], 16, Defect::Mismatch, "found 9223372036854775810, expected 2"),
         (16, &[0xff; 8], 16, Defect::Mismatch, "found 18446744073709551615, expected 2"),

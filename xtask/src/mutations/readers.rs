@@ -2,7 +2,7 @@
 //!
 //! A check is an `if` of a function that reads, whose block ends by returning damage. All of them get a switch, in
 //! one build, and the check runs once for each of them that is off. A check that another one stands behind is not
-//! told by its absence alone: `xtask/shadowed.toml` says by which, and both off have to be found.
+//! told by its absence alone: `xtask/shadowed.toml` says by which: without those it has to be told.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,8 +40,8 @@ struct Shadowed {
     /// The others: the damage is found by one of them.
     #[serde(default)]
     by: Vec<String>,
-    /// Why no damage that is possible in memory takes it, where there is no other.
-    never: Option<String>,
+    /// What else finds the damage, where that is no check that has a switch.
+    other: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -250,23 +250,23 @@ pub(super) fn run(
                 }
             }
             Some(Shadowed {
-                never: Some(why), ..
+                other: Some(other), ..
             }) => {
                 case.expect.exit = 0;
-                case.note = Some(format!("never reached: {why}"));
-                Row {
-                    wrong: None,
-                    ..Row::new(case, Verdict::Said(alone))
-                }
+                case.note = Some(format!("shadowed: {other}"));
+                Row::new(case, Verdict::Said(alone))
             }
             Some(one) => {
+                case.note = Some(format!("shadowed by {}", one.by.join(", ")));
                 let others: Vec<_> = one.by.iter().filter_map(number).collect();
-                case.note = Some(format!(
-                    "shadowed by {}; both off: found",
-                    one.by.join(", ")
-                ));
-                let off: Vec<_> = [index].into_iter().chain(others).collect();
-                Row::new(case, Verdict::Said(copy.check_off(&off)?))
+                let without = copy.check_off(&others)?.words();
+                let both = copy.check_off(&[others, vec![index]].concat())?;
+                let is_same = both.words() == without;
+                let mut row = Row::new(case, Verdict::Said(both));
+                if is_same {
+                    row.wrong = Some("with those that shadow it off nothing differs".to_owned());
+                }
+                row
             }
         };
         tell(&row);
@@ -288,8 +288,8 @@ fn shadowed(root: &Path, checks: &[Check]) -> Result<Vec<Shadowed>, String> {
         if let Some(name) = [&one.check].into_iter().chain(&one.by).find(is_there) {
             return Err(says(&format!("no reader has the check `{name}`")));
         }
-        if one.by.is_empty() == one.never.is_none() {
-            return Err(says(&format!("`{}` takes `by` or `never`", one.check)));
+        if one.by.is_empty() == one.other.is_none() {
+            return Err(says(&format!("`{}` takes `by` or `other`", one.check)));
         }
     }
     Ok(file.shadowed)

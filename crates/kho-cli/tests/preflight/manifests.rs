@@ -252,6 +252,67 @@ fn what_is_exact_is_the_string_of_the_next_ones_dialect() {
 }
 
 #[test]
+fn the_laboratory_gives_the_same_verdict_between_dialects() {
+    use kho_lab::{History, Kind, Run};
+    use kho_preflight::{End, Preflight};
+    let dialects = kho_compat::Writing::ALL.map(|dialect| dialect.id());
+    let component = |name: &str, version: u32, more: &str| {
+        format!("[release.components.{name}]\nversion = {version}\nlayout = \"x\"\n{more}\n")
+    };
+    let mut history =
+        "format = \"kho-history-v1\"\nname = \"d\"\ntitle = \"d\"\n[layouts.x]\nhash = \"0\"\n"
+            .to_owned();
+    let mut ends = Vec::new();
+    for (dialect, luo) in dialects
+        .iter()
+        .flat_map(|dialect| [(dialect, 5), (dialect, 6)])
+    {
+        let name = format!("{dialect}-{luo}");
+        history +=
+            &format!("[[release]]\nname = \"{name}\"\nsource = \"s\"\ndialect = \"{dialect}\"\n");
+        history += &component("kho", 4, "carrier = \"root\"\nneeds = [\"radix\"]");
+        history += &component("radix", 1, "");
+        history += &component("luo", luo, "carrier = \"luo\"\nneeds = [\"block\"]");
+        history += &component("block", 1, "");
+        let base = json!({ "supported": 1, "required": 1 });
+        let mut release = manifest(json!({
+            "kho": { "version": 4, "carrier": "root", "needs": ["radix"], "features": base },
+            "radix": { "version": 1, "features": base },
+            "luo": { "version": luo, "carrier": "luo", "needs": ["block"], "features": base },
+            "block": { "version": 1, "features": base },
+        }));
+        release["dialect"] = (*dialect).into();
+        let file = ManifestFile::parse(&release.to_string()).unwrap();
+        ends.push(End::manifest(name, &file).unwrap());
+    }
+    let preflight = Preflight::new(kho_compat::Registry::linked().unwrap());
+    let history = History::parse(&history).unwrap();
+    let policies: Vec<_> = kho_compat::policy::ALL
+        .iter()
+        .map(|policy| *policy as &dyn kho_compat::Policy)
+        .collect();
+    let run = Run::new(&history, &policies, &mut |_, _| true)
+        .unwrap()
+        .unwrap();
+    for matrix in &run.policies {
+        for (from, row) in matrix.cells.iter().enumerate() {
+            for (to, cell) in row.iter().enumerate() {
+                let policy = kho_compat::policy::by_name(matrix.policy).unwrap();
+                let report = preflight.judge(&ends[from], &ends[to], policy).unwrap();
+                let (same, accepted) = (cell.kind == Kind::Accepted, report.decision);
+                let (from, to) = (&run.releases[from], &run.releases[to]);
+                assert_eq!(
+                    accepted == kho_compat::Decision::Accept,
+                    same,
+                    "{} {from} {to}",
+                    policy.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_manifest_has_room_for_so_much() {
     let temp = Temp::new("room");
     let many: serde_json::Map<_, _> = (0..300)

@@ -89,6 +89,13 @@ fn answers_that_are_none() {
     };
     let (output, _) = ask(&temp, &program, "echo '{}'\n");
     has(&text(&output.stderr), "missing field");
+    // Of another version: by its name, whatever else there is.
+    let next = r#"echo '{"format": "kho-manifest-v2", "sides": [1]}'"#;
+    let (output, _) = ask(&temp, &program, next);
+    has(
+        &text(&output.stderr),
+        "its format is `kho-manifest-v2`, expected `kho-manifest-v1`",
+    );
     let (output, _) = ask(
         &temp,
         &program,

@@ -1,6 +1,5 @@
 //! Composite exact: the strings are compared byte for byte.
 
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::{Found, Needs, Policy, Rule, judge_strings};
@@ -56,15 +55,6 @@ impl Rule for CompositeExact {
     }
 
     fn check(&self, found: &Found<'_>) -> Result<(), Reason> {
-        let Found { own, entry, .. } = *found;
-        let strings = found.side.own_strings(own, entry.carrier, self.0.strings());
-        let strings = strings.map_err(Reason::NoOwnString)?;
-        if strings.iter().any(|own| own.to_string() == entry.found) {
-            return Ok(());
-        }
-        let own = strings.into_iter().next();
-        Err(Reason::NotTheString {
-            own: own.unwrap_or_else(|| found.compat.clone()),
-        })
+        found.is_own_string(self.0.strings())
     }
 }

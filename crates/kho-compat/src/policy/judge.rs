@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use super::{Found, Rule, masks};
 use crate::{
     Ability, Alternative, Carrier, Compat, Expected, Finding, GrammarError, Manifest,
-    ManifestEntry, Outcome, Owned, Reason, Side, Verdict,
+    ManifestEntry, Outcome, Owned, Reason, Side, Strings, Verdict,
 };
 
 /// Whether a handover can not do without what `owned` carries: what its own component says, whatever
@@ -185,12 +185,26 @@ fn judge_string(
                 carrier,
             })
         }
-        Some(own) => rule.check(&Found {
-            own,
-            compat,
-            entry,
-            manifest,
-            side,
-        }),
+        Some(own) => {
+            let found = Found {
+                own,
+                compat,
+                entry,
+                manifest,
+                side,
+            };
+            rule.check(&found)?;
+            // Of a list its own string is looked for.
+            let in_list = |own: &Compat| {
+                let own = own.parts().is_empty().then(|| own.base());
+                compat.strings() == Strings::List && own == Some(compat.base())
+            };
+            let own = side.own_strings(own, carrier, Strings::Plain);
+            let whole = side.compares_whole() && carrier.holds_composites();
+            match whole && !own.unwrap_or_default().iter().any(in_list) {
+                true => found.is_own_string(Strings::Plain),
+                false => Ok(()),
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What a policy is made of: a rule for one string, and the parts of one.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::{Ability, Carrier, Compat, Grammar, Manifest, ManifestEntry, Reason, Side, Token};
+use crate::{
+    Ability, Carrier, Compat, Grammar, Manifest, ManifestEntry, Reason, Side, Strings, Token,
+};
 
 /// What a policy has to say of one string. [`judge_strings`](super::judge_strings) makes a verdict of it: it
 /// judges what no policy can (subtrees, masks, what is optional), and asks the rule about each string whose
@@ -110,6 +113,28 @@ impl Found<'_> {
                 None => Err(Reason::UnknownComponent { name: name.into() }),
             }
         })
+    }
+
+    /// Checks that the string is, byte for byte, one of [those](Side::own_strings) that stand for its component
+    /// on the side. A side whose dialect is not known writes `otherwise`.
+    ///
+    /// # Errors
+    ///
+    /// It is none of them, or there is none.
+    pub fn is_own_string(&self, otherwise: Strings) -> Result<(), Reason> {
+        let strings = self
+            .side
+            .own_strings(self.own, self.entry.carrier, otherwise);
+        let strings = strings.map_err(Reason::NoOwnString)?;
+        if strings
+            .iter()
+            .any(|own| own.to_string() == self.entry.found)
+        {
+            return Ok(());
+        }
+        let own = strings.into_iter().next();
+        let own = own.unwrap_or_else(|| self.compat.clone());
+        Err(Reason::NotTheString { own })
     }
 
     /// Checks that `own` restores the version of `token`, with the minor version that the table lists.

@@ -372,6 +372,35 @@ fn masks_are_judged_by_what_is_required() {
 }
 
 #[test]
+fn a_kernel_without_a_policy_compares_whole_strings() {
+    let mut side = side(4, 1, 1, 5, 1, 2).in_dialect(Writing::PLAIN);
+    side = with(
+        &side,
+        |luo| luo.restores = ">=4, <6".parse().unwrap(),
+        "luo",
+    );
+    let side = side.in_dialect(Writing::PLAIN).comparing_whole(true);
+    for policy in ALL {
+        for (dialect, luo, decision) in [
+            (Writing::PLAIN, 5, Decision::Accept),
+            (Writing::TABLE, 5, Decision::Accept),
+            (Writing::COMPOSITE, 5, Decision::Reject),
+            (Writing::STRING_LIST, 5, Decision::Accept),
+            (Writing::PLAIN, 4, Decision::Reject),
+        ] {
+            let from = crate::side(4, 1, 1, luo, 1, 2);
+            let manifest = Manifest::written_by(&from, dialect).unwrap();
+            // It finds its own string in a list, which is not that string byte for byte.
+            let exact = policy.name().starts_with("composite-exact");
+            let list = dialect == Writing::STRING_LIST && exact;
+            let decision = if list { Decision::Reject } else { decision };
+            let found = policy.judge(&manifest, &side).decision;
+            assert_eq!(found, decision, "{} {dialect} {luo}", policy.name());
+        }
+    }
+}
+
+#[test]
 fn a_component_is_asked_itself() {
     /// Version 2 if nothing else is in use beside a root of version 4, version 7 always.
     fn check(token: &Token, manifest: &Manifest) -> Result<(), Reason> {

@@ -164,10 +164,7 @@ impl Kho {
     ///
     /// The side does not know it.
     pub fn compat(&self, name: &str) -> Result<Compat, RegistryError> {
-        let carrier = self.0.side.get(name).and_then(|own| own.carrier);
-        let strings = self.0.writing.strings;
-        let strings = carrier.map_or(strings, |carrier| strings.in_carrier(carrier));
-        self.0.side.compat(name, strings)
+        self.0.side.compat(name, self.0.writing.strings)
     }
 
     /// Announces that the components `names` are in use, and all that they need: the table or the masks

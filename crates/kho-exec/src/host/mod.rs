@@ -97,7 +97,7 @@ impl Host {
                     return Err(error);
                 };
                 let reason = error.to_string();
-                tracing::debug!(reason, "handing back");
+                tracing::warn!(reason, "handing back");
                 let error = way_back.go(supervisor.as_ref(), &reason);
                 return Err(StartError::HandBack { reason, error });
             }
@@ -116,6 +116,7 @@ impl Host {
         // What comes back is the generation that it was.
         let generation = incoming.number().saturating_sub(u64::from(back.is_some()));
         let kexecs = incoming.kexec_count().unwrap_or(0);
+        tracing::info!(generation, "started with what was handed over");
         Ok(Self {
             arena,
             scratch,
@@ -163,6 +164,7 @@ impl Host {
         }
         let arena = Arena::memfd(&arena)?;
         mark(&mut marks, "arena");
+        tracing::info!("started afresh");
         Ok(Self {
             arena,
             scratch,

@@ -148,6 +148,7 @@ impl Host {
                 };
                 let passed = pass().try_for_each(|fd| set_inheritable(fd, true));
                 let passed = passed.and_then(|()| next.set(HANDOVER_ENV, &for_this_process(&file)));
+                tracing::info!(program, descriptors = outgoing.len(), "handing over");
                 let error = match passed {
                     Ok(()) => next.exec(),
                     Err(error) => error,
@@ -163,7 +164,7 @@ impl Host {
         if let Some(supervisor) = &self.supervisor
             && let Err(error) = supervisor.called_off()
         {
-            tracing::warn!(%error, "the supervisor was not told that the update was called off");
+            tracing::error!(%error, "the supervisor was not told that the update was called off");
         }
         if let Some(store) = &self.store {
             store.remove(fds.iter().map(|(number, _)| store::name_of(*number)));

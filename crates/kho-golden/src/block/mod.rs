@@ -20,6 +20,8 @@ kho_abi_check::vectors!("block", [
     "a chain of 10001 blocks" => read::longest,
 ]);
 
+kho_abi_check::vectors!("block", 2, ["what is read of the last block of 1 entry, and of other headers" => read::second]);
+
 kho_abi_check::vectors!("block", 1, under "16k", ["entries per block" => written::capacity_16k]);
 
 kho_abi_check::vectors!("block", 1, under "64k", ["entries per block" => written::capacity_64k]);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
 use kho_block::{BlockSet, Format, OutgoingBlockSet};
+use kho_compat::Announced;
 use kho_core::Preserver;
 use kho_mem::{
     Chunk, Damage, Link, Located, MemError, MemErrorKind, Order, PhysAddr, PhysMem, PhysRange,
@@ -12,7 +13,7 @@ use kho_radix::{Claims, KeyRun, Preserved, Tracker};
 use zerocopy::little_endian::U64;
 
 use crate::dump::{Dump, Names, arena};
-use crate::edits::{Edit, Edited, Reading, Refusal, addr, behind, word};
+use crate::edits::{Edit, Edited, Reading, Refusal, addr, behind, bytes, word};
 
 /// Three of them fill a block of version 1. The first byte is all that they are.
 type Entry = [[u8; 16]; 85];
@@ -208,6 +209,41 @@ pub(crate) fn sizes() -> Result<Text, Failure> {
         let _ = writeln!(text, "{size} bytes: {said}");
     }
     Ok(text.into())
+}
+
+/// A set of one entry in a block of version 2.
+pub(crate) fn second() -> Result<Text, Failure> {
+    let format = Format::of(2).ok_or("version 2 is not built")?;
+    let preserver = Preserver::new(arena()?)?;
+    let mut set = OutgoingBlockSet::<U64>::with_format(preserver.clone(), format)?;
+    set.grow(1)?;
+    set.reserve_entry()?.set(7);
+    let (at, root) = (set.head(), preserver.root());
+    set.hand_over();
+    let mut dump = Dump::new(preserver.hand_over().map_err(|_| "still shared")?)?;
+    let preserved = Preserved::read(dump.mem(), Link::given(root, "root"))?;
+    let field = |name: &str, offset, value: u32| {
+        let title = format!("{name}: {value}");
+        bytes(title, behind(at, offset), &value.to_le_bytes())
+    };
+    let edits = [
+        field("entry_size", 16, 0),
+        field("entry_size", 16, 4),
+        field("entry_size", 16, 16),
+        field("reserved", 20, 1),
+        field("count", 8, 0),
+        field("count", 8, 509),
+        field("count", 8, 510),
+    ];
+    dump.readings(&edits, |mem, _| {
+        let reading = kho_radix::Reading::new(mem, Claims::new(&preserved));
+        let mut reading = reading.with(Announced::listed([("block".into(), 2)]));
+        let set = BlockSet::<U64>::read(&mut reading, Link::given(at, "set"))?;
+        let mut entries = set.iter();
+        let first = entries.next().ok_or_else(|| Refusal::new("no entry"))??;
+        Ok(format!("{} entries, the first {}", set.len(), first.get()))
+    })?;
+    Ok(dump.finish().into())
 }
 
 /// Which versions are known.

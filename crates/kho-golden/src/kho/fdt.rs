@@ -127,7 +127,28 @@ pub(crate) fn nested(levels: usize, late: bool) -> Vec<u8> {
             Vec::new()
         });
     }
-    structure.extend(words(&[9]));
+    tree(&structure)
+}
+
+/// A device tree of a string and the node `compat`, which lists nothing; with a `child`, a node in it.
+pub(crate) fn listing(child: bool) -> Vec<u8> {
+    let word = |word: u32| word.to_be_bytes().to_vec();
+    let begin = |name: &[u8]| [&BEGIN_NODE.to_be_bytes(), name].concat();
+    let property = [word(PROP), word(2), word(0), b"x\0\0\0".to_vec()].concat();
+    let inside = if child {
+        [begin(b"n\0\0\0"), word(END_NODE)].concat()
+    } else {
+        Vec::new()
+    };
+    let list = [begin(b"compat\0\0"), inside, word(END_NODE)].concat();
+    tree(&[begin(&[0; 4]), property, list, word(END_NODE)].concat())
+}
+
+/// A device tree of these tokens.
+fn tree(tokens: &[u8]) -> Vec<u8> {
+    let words =
+        |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_be_bytes()).collect() };
+    let structure = [tokens, &words(&[9])].concat();
     let strings = b"compatible\0";
     let (from, len) = (56, u32::try_from(structure.len()).unwrap_or(u32::MAX));
     let header = [0xd00d_feed, 512, from, from + len, 40, 17, 16, 0, 11, len];

@@ -1,5 +1,6 @@
 //! The root FDT, and what it leads to.
 
+mod alone;
 pub(crate) mod fdt;
 pub(crate) mod handed;
 mod pages;
@@ -15,6 +16,7 @@ kho_abi_check::vectors!("kho", [
     "what is opened of a handover with subtrees one and two, and a scratch table" => read::handover,
     "what is read of a scratch table: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000" => read::scratch,
     "subtrees, regions, releases and scratch areas that are not taken" => read::refused,
+    "what one check alone refuses to read of a root FDT, a list, a handover and a scratch area" => alone::refused,
 ]);
 
 kho_abi_check::vectors!("kho", 4, under "16k", [

@@ -16,7 +16,7 @@ use crate::peers::KHO;
 const OUTSIDE: u64 = 0x10_0000_0000;
 
 /// All that a root FDT says, before it is judged.
-fn read_root(root: &RootFdt, names: &mut Names) -> Reading {
+pub(super) fn read_root(root: &RootFdt, names: &mut Names) -> Reading {
     let tracker = names.name(root.tracker()?.to);
     let mut lines = Vec::from([format!("{}, tracker {tracker}", root.compatible())]);
     for subtree in root.subtrees()? {

@@ -11,6 +11,7 @@ const FILE: &str = r#"{
     "format": "kho-manifest-v1",
     "name": "service 1.2",
     "dialect": "composite",
+    "takes": ["plain"],
     "components": {
         "block": {
             "version": 2,
@@ -41,10 +42,11 @@ const LEAST: &str = r#"{
 }"#;
 
 /// The members of a file.
-const MEMBERS: [&str; 22] = [
+const MEMBERS: [&str; 23] = [
     "/format",
     "/name",
     "/dialect",
+    "/takes",
     "/components/block/version",
     "/components/block/minor",
     "/components/block/restores",

@@ -28,6 +28,7 @@ impl Incoming {
     /// A handler is not done with a file yet, or calls this in a step. Nothing is finished then.
     pub fn finish(&self) -> Result<Arena, IncomingError> {
         let mut state = self.0.state.enter()?;
+        let _span = tracing::info_span!("finish").entered();
         self.0.can_finish_all(&state)?;
         for session in &mut state.sessions {
             session.finished = true;
@@ -102,10 +103,14 @@ impl Shared {
             let object = object.get();
             handler
                 .can_finish(&attached, object.as_ref())
-                .map_err(|error| IncomingError::CanNotFinish {
-                    session: there.name.clone(),
-                    token: file.token,
-                    error,
+                .map_err(|error| {
+                    let (session, token) = (there.name.clone(), file.token);
+                    tracing::debug!(%session, token = %format_args!("{token:#x}"), %error, "not finished");
+                    IncomingError::CanNotFinish {
+                        session,
+                        token,
+                        error,
+                    }
                 })?;
         }
         Ok(())
@@ -138,10 +143,12 @@ impl Shared {
         }
         let mut attached = self.held.write();
         attached.reclaim();
+        let mut retrieved = 0_u64;
         let sessions = self.body.sessions.iter().zip(&mut state.sessions);
         for (there, session) in sessions.rev() {
             for (file, object) in there.files.iter().zip(&mut session.objects).rev() {
                 let object = replace(object, Object::Waiting).get();
+                retrieved += u64::from(object.is_some());
                 if let Some(handler) = self.handler(file) {
                     handler.finish(&mut attached, file.data, object);
                 }
@@ -154,5 +161,7 @@ impl Shared {
             }
         }
         attached.handed_mut().free_rest();
+        let (sessions, files) = (self.body.sessions.len(), self.body.files());
+        tracing::info!(sessions, files, retrieved, "finished");
     }
 }

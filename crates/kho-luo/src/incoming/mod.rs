@@ -176,6 +176,7 @@ impl Incoming {
         }
         session.retrieved = true;
         session.by_token = ByToken::new(there.files.len(), there.token());
+        tracing::debug!(session = %name, files = there.files.len(), "session retrieved");
         Ok(IncomingSession::new(self.clone(), name, index))
     }
 
@@ -196,6 +197,7 @@ impl Incoming {
             .and_then(|at| self.0.handlers.flbs.get(at))
             .ok_or_else(none)?;
         if matches!(flb.object, Object::Waiting) {
+            let _span = tracing::warn_span!("retrieve", flb = name).entered();
             let data_at = flb::data_at(there.at);
             let (data, handler) = (there.data, &handler.handler);
             flb.object = self
@@ -291,8 +293,14 @@ impl Shared {
             })
         });
         match made {
-            Ok(object) => Object::There(object),
-            Err(error) => Object::Failed(error),
+            Ok(object) => {
+                tracing::debug!("retrieved");
+                Object::There(object)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "not retrieved");
+                Object::Failed(error)
+            }
         }
     }
 }

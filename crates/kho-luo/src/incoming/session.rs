@@ -73,6 +73,9 @@ impl IncomingSession {
         let object = session.objects.get_mut(at).ok_or_else(none)?;
         if matches!(object, Object::Waiting) {
             let kind = shared.kinds.get(file.handler()).ok_or_else(none)?;
+            // Where nothing but warnings is heard, they say of which file.
+            let (session, number) = (&self.name, format_args!("{token:#x}"));
+            let _span = tracing::warn_span!("retrieve", %session, token = %number).entered();
             let compatible = shared.body.compatible_of(file);
             let handler = shared.handler(file);
             *object = match (shared.turn(kind, compatible), handler) {
@@ -140,6 +143,7 @@ impl IncomingSession {
             (Some(there), Some(session)) if !session.finished => (there, session),
             _ => return Err(IncomingError::Finished(self.name.clone())),
         };
+        let _span = tracing::info_span!("finish", session = %self.name).entered();
         shared.can_finish(there, session)?;
         session.finished = true;
         if state.sessions.iter().all(|session| session.finished) {

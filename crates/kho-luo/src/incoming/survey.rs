@@ -18,6 +18,7 @@ pub fn survey<'r>(
     reading: &mut Reading<'_>,
     judge: impl Into<Judge<'r>>,
 ) -> Result<(Manifest, Option<Luo>), Damage> {
+    let _span = tracing::info_span!("survey").entered();
     let judge = judge.into();
     let mut manifest = Manifest::new();
     handover.add_to(&mut manifest);
@@ -42,5 +43,6 @@ pub fn survey<'r>(
     if let Some(luo) = &luo {
         luo.add_to(&mut manifest);
     }
+    tracing::debug!(strings = manifest.entries().len(), "surveyed");
     Ok((manifest, luo))
 }

@@ -127,6 +127,7 @@ impl Incoming {
         let checked = match check(&attached.handover(), &handlers, &options.into()) {
             Ok(checked) => checked,
             Err(error) => {
+                tracing::warn!(%error, "not taken over");
                 return Err(Failed {
                     error,
                     returned: attached,
@@ -167,7 +168,7 @@ impl Incoming {
             claims,
             flbs: flbs.collect(),
         };
-        Ok(Self(Arc::new(Shared {
+        let incoming = Self(Arc::new(Shared {
             by_name: by_name.collect(),
             held: Held::new(attached),
             handlers,
@@ -178,6 +179,10 @@ impl Incoming {
             kexec_count,
             finished: AtomicBool::new(false),
             state: Steps::new(state),
-        })))
+        }));
+        let (sessions, files) = (incoming.0.body.sessions.len(), incoming.files());
+        let (number, lost) = (incoming.number(), incoming.lost());
+        tracing::info!(number, sessions, files, lost, "taken over");
+        Ok(incoming)
     }
 }

@@ -22,12 +22,16 @@ impl Orchestrator {
         if state.frozen {
             return Err(LuoError::Frozen);
         }
+        let _span = tracing::info_span!("freeze", number = self.0.number).entered();
         state.check_foreign()?;
         self.0.kho.preserver().check()?;
         let done = self.0.freeze(&mut state);
         state.frozen = done.is_ok();
         self.0.close_dropped(&mut state);
-        done?;
+        done.inspect_err(|error| tracing::warn!(%error, "not frozen"))?;
+        let sessions = state.sessions.iter().flatten();
+        let files: usize = sessions.clone().map(|session| session.files.len()).sum();
+        tracing::info!(sessions = sessions.count(), files, "frozen");
         Ok(Frozen {
             orchestrator: Some(self.clone()),
         })
@@ -190,6 +194,7 @@ impl Drop for Frozen {
         };
         shared.unfreeze(&mut state);
         state.frozen = false;
+        tracing::info!("unfrozen");
         shared.close_dropped(&mut state);
     }
 }

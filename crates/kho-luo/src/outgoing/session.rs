@@ -159,6 +159,7 @@ impl Shared {
         };
         match step() {
             Ok(state) => {
+                tracing::trace!(session = %name, token = %format_args!("{token:#x}"), component, "file preserved");
                 session.tokens.take(token);
                 session.files.push(File {
                     token,
