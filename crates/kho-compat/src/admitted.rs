@@ -234,9 +234,15 @@ impl Admitted {
         // A plain string stands for what neither strings nor the table name, and so does a subtree whose
         // component has no string. What they name and is not restorable is not covered.
         for (need, version) in plain.values().flatten().chain(&unannounced) {
-            if !announced.contains(need) && registry.restores(need, *version) {
+            if announced.contains(need) {
+                continue;
+            }
+            if registry.restores(need, *version) {
                 covered.entry(need.clone()).or_default().insert(*version);
                 handed_over.entry(need.clone()).or_insert(*version);
+            } else if registry.get(need).is_some() {
+                let expected = registry.restorable_text(need);
+                unread.insert((need.clone(), *version), expected);
             }
         }
         let passing = covered.values().map(BTreeSet::len).sum();
@@ -315,15 +321,16 @@ impl Admitted {
         if self.version_for(announced, component.name).is_some() {
             return self.found(announced, component).map(|_| ());
         }
+        // The version that the user's plain string stands for, where that is not restored here.
         let stands_for = announced.base().and_then(|base| self.plain.get(base));
         let mut stands_for = stands_for.into_iter().flatten();
-        let Some((name, version)) = stands_for.find(|(need, _)| need == component.name) else {
-            return Ok(());
-        };
-        // The version that the user's plain string stands for is not restored here.
-        let error = NotAdmitted::no_reader(name, *version, "another version");
-        self.fail(&error);
-        Err(error)
+        let version = stands_for.find_map(|(need, of)| (need == component.name).then_some(*of));
+        match version {
+            Some(version) if self.unread.contains_key(&(component.name.into(), version)) => {
+                self.require(component.name, version)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// As [`Admitted::found`], of `component` and of each of `registry` that it needs, in the order in which
