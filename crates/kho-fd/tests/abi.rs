@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 kho_golden::released! {
-    fd_is_as_released: kho_fd::COMPONENT, "v1", 2;
+    fd_is_as_released: kho_fd::COMPONENT, "v1", 3;
 }

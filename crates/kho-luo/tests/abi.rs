@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 kho_golden::released! {
-    luo_is_as_released: kho_luo::COMPONENT, "v5", 12;
+    luo_is_as_released: kho_luo::COMPONENT, "v5", 13;
 }

@@ -1,15 +1,16 @@
 //! Reader checks, each switched off: does a vector tell?
 //!
-//! A check is an `if` of a function that reads, whose block ends by returning damage. All of them get a switch, in
-//! one build, and the check runs once for each of them that is off. A check that another one stands behind is not
-//! told by its absence alone: `xtask/shadowed.toml` says by which: without those it has to be told.
+//! A check is an `if` of a function that reads, whose block ends by returning damage, or a call for nothing but its
+//! refusal, `check_size(size, at)?;`. All of them get a switch, in one build, and abi-check runs once for each that
+//! is off. A check that another one stands behind is not told by its absence alone: `xtask/shadowed.toml` says by
+//! which: without those it has to be told.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use serde::Deserialize;
 
 use super::cases::{Case, Expect};
@@ -28,8 +29,19 @@ pub(super) struct Check {
     pub(super) name: String,
     krate: String,
     file: String,
-    condition: Range<usize>,
-    is_chain: bool,
+    place: Range<usize>,
+    form: Form,
+}
+
+/// What a switch stands before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// The condition of an `if`.
+    Condition,
+    /// Such a condition with a `let`.
+    Chain,
+    /// A call whose value nobody takes.
+    Call,
 }
 
 /// A check whose absence alone is not told, since others stand behind it.
@@ -66,14 +78,24 @@ pub(super) fn checks(files: &Files) -> Result<Vec<Check>, String> {
                     .map_err(|error| format!("{}: {error}", file.name))?;
                 let mut found = Vec::new();
                 of_function(stream, &mut found);
-                for (condition, is_chain) in found {
-                    let words: Vec<_> = slice(source, &condition).split_whitespace().collect();
+                found.sort_by_key(|(place, _)| place.start);
+                for (place, form) in found {
+                    let text = slice(source, &place);
+                    // What a refusal is called is no part of the check.
+                    let (text, end) = text
+                        .split_once(".map_err(")
+                        .map_or((text, ""), |(of, _)| (of, "?"));
+                    let words: Vec<_> = text.split_whitespace().chain([end]).collect();
                     out.push(Check {
-                        name: format!("{krate} {}: {}", file.path(function), words.join(" ")),
+                        name: format!(
+                            "{krate} {}: {}",
+                            file.path(function),
+                            words.join(" ").trim_end()
+                        ),
                         krate: krate.to_owned(),
                         file: file.name.clone(),
-                        condition: whole.start + condition.start..whole.start + condition.end,
-                        is_chain,
+                        place: whole.start + place.start..whole.start + place.end,
+                        form,
                     });
                 }
             }
@@ -90,57 +112,85 @@ pub(super) fn checks(files: &Files) -> Result<Vec<Check>, String> {
     Ok(out)
 }
 
-/// The conditions of a function's checks, and whether each has a `let`.
-fn of_function(stream: TokenStream, out: &mut Vec<(Range<usize>, bool)>) {
+/// The checks of a function.
+fn of_function(stream: TokenStream, out: &mut Vec<(Range<usize>, Form)>) {
     let trees: Vec<_> = stream.into_iter().collect();
-    let is_body = |tree: &TokenTree| matches!(tree, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
-    let Some(body) = trees.iter().rposition(is_body) else {
+    let Some(body) = trees.iter().rposition(is_block) else {
         return;
     };
     let head: Vec<_> = trees.iter().take(body).map(ToString::to_string).collect();
-    if head
-        .iter()
-        .take_while(|word| *word != "fn")
-        .any(|word| word == "const")
-    {
+    let mut before = head.iter().take_while(|word| *word != "fn");
+    if before.any(|word| word == "const") {
         return;
     }
     let head = head.concat();
     let returned = head.rsplit("->").next().unwrap_or_default();
     let returns = returned.contains("Damage") || returned.contains("Defect");
     if let Some(TokenTree::Group(body)) = trees.get(body) {
-        of_block(body.stream(), returns, out);
+        of_block(body, returns, out);
     }
 }
 
-fn of_block(stream: TokenStream, returns: bool, out: &mut Vec<(Range<usize>, bool)>) {
-    let trees: Vec<_> = stream.into_iter().collect();
+fn is_block(tree: &TokenTree) -> bool {
+    matches!(tree, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+}
+
+fn is_word(tree: &TokenTree, words: &[&str]) -> bool {
+    let TokenTree::Ident(word) = tree else {
+        return false;
+    };
+    words.iter().any(|one| word == one)
+}
+
+fn place(trees: &[TokenTree]) -> Option<Range<usize>> {
+    let (first, last) = (trees.first()?, trees.last()?);
+    Some(first.span().byte_range().start..last.span().byte_range().end)
+}
+
+fn of_block(group: &Group, returns: bool, out: &mut Vec<(Range<usize>, Form)>) {
+    let trees: Vec<_> = group.stream().into_iter().collect();
     for (index, tree) in trees.iter().enumerate() {
         if let TokenTree::Group(group) = tree {
-            of_block(group.stream(), returns, out);
-        }
-        if !matches!(tree, TokenTree::Ident(word) if word == "if") {
-            continue;
+            of_block(group, returns, out);
         }
         let rest = trees.get(index + 1..).unwrap_or_default();
-        let is_block = |tree: &TokenTree| matches!(tree, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
-        let Some(end) = rest.iter().position(is_block) else {
+        let end = rest.iter().position(is_block);
+        let Some((condition, end)) = end.and_then(|end| rest.split_at_checked(end)) else {
+            continue;
+        };
+        let (Some(TokenTree::Group(block)), true) = (end.first(), is_word(tree, &["if"])) else {
             continue;
         };
         // A guard of a match has no block of its own.
         let arrow = |pair: &[TokenTree]| matches!(pair, [a, b] if a.to_string() == "=" && b.to_string() == ">");
-        let condition = rest.get(..end).unwrap_or_default();
-        let (Some(first), Some(last), Some(TokenTree::Group(block))) =
-            (condition.first(), condition.last(), rest.get(end))
-        else {
+        if !condition.windows(2).any(arrow) && refuses(block.stream(), returns) {
+            let is_chain = condition.iter().any(|tree| is_word(tree, &["let"]));
+            let form = if is_chain {
+                Form::Chain
+            } else {
+                Form::Condition
+            };
+            out.extend(place(condition).map(|place| (place, form)));
+        }
+    }
+    if group.delimiter() != Delimiter::Brace || !returns {
+        return;
+    }
+    for statement in trees.split(|tree| tree.to_string() == ";") {
+        // What a block ends is a statement of its own.
+        let start = statement.iter().rposition(is_block).map_or(0, |at| at + 1);
+        let call = statement.get(start..).unwrap_or_default();
+        let is_call = matches!(call, [TokenTree::Ident(_), .., last] if last.to_string() == "?");
+        let is_other = |tree: &TokenTree| {
+            is_word(tree, &["let", "return", "break"]) || tree.to_string() == "="
+        };
+        let Some(place) = place(call).filter(|_| is_call && !call.iter().any(is_other)) else {
             continue;
         };
-        if condition.windows(2).any(arrow) || !refuses(block.stream(), returns) {
-            continue;
+        // One that has another check inside of it is that one.
+        if out.iter().all(|(other, _)| !place.contains(&other.start)) {
+            out.push((place, Form::Call));
         }
-        let is_let = |tree: &TokenTree| matches!(tree, TokenTree::Ident(word) if word == "let");
-        let range = first.span().byte_range().start..last.span().byte_range().end;
-        out.push((range, condition.iter().any(is_let)));
     }
 }
 
@@ -163,14 +213,16 @@ fn refuses(block: TokenStream, returns: bool) -> bool {
 fn instrument(files: &mut Files, checks: &[Check]) -> Result<(), String> {
     for (number, check) in checks.iter().enumerate().rev() {
         let mut text = files.read(&check.file).unwrap_or_default();
-        let condition = slice(&text, &check.condition).to_owned();
-        let condition = if check.is_chain {
-            condition
-        } else {
-            format!("({condition})")
+        let (old, is_on) = (
+            slice(&text, &check.place),
+            format!("::kho_mem::is_on({number})"),
+        );
+        let switch = match check.form {
+            Form::Condition => format!("{is_on} && ({old})"),
+            Form::Chain => format!("{is_on} && {old}"),
+            Form::Call => format!("if {is_on} {{ {old}; }}"),
         };
-        let switch = format!("::kho_mem::is_on({number}) && {condition}");
-        text.replace_range(check.condition.clone(), &switch);
+        text.replace_range(check.place.clone(), &switch);
         files.write(&check.file, Some(text));
     }
     let append = [
@@ -308,18 +360,22 @@ mod tests {
             if let Some(x) = a && x > 2 { return Err(bad(x)) }
             match a { 1 if a > 2 => { return Err(bad(1)) } _ => {} }
             if a == 4 { skip(); }
+            check(a)?;
+            let b = c()?;
             Ok(a)
         }";
         let mut found = Vec::new();
         of_function(text.parse().unwrap(), &mut found);
         let found: Vec<_> = found
             .iter()
-            .map(|(at, is_chain)| (slice(text, at), *is_chain))
+            .map(|(at, form)| (slice(text, at), *form))
             .collect();
-        assert_eq!(
-            found,
-            [("a > 1 || b", false), ("let Some(x) = a && x > 2", true)]
-        );
+        let expected = [
+            ("a > 1 || b", Form::Condition),
+            ("let Some(x) = a && x > 2", Form::Chain),
+            ("check(a)?", Form::Call),
+        ];
+        assert_eq!(found, expected);
         // What is written is refused by other errors.
         let text = "fn write() -> Result<(), Full> { if a { return Err(Full) } Ok(()) }";
         let mut found = Vec::new();

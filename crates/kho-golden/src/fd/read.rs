@@ -7,17 +7,19 @@ use std::sync::{Arc, LazyLock};
 
 use kho_abi_check::{Failure, Text};
 use kho_compat::{Ability, Component, Registry, Side};
-use kho_core::{Attached, Kho, KhoConfig, OpenOptions, PreservedFolio};
+use kho_core::{Attached, Entry, Kho, KhoConfig, OpenOptions, PreservedFolio};
 use kho_fd::{COMPONENT, NAME};
 use kho_fd::{FdFile, FdHandler, FdTable};
 use kho_luo::{
-    FileHandler, HandlerError, Handlers, Incoming, IncomingError, Orchestrator, Retrieve,
+    FileHandler, FileOwners, HandlerError, Handlers, Incoming, IncomingError, Luo, Orchestrator,
+    Retrieve, Session,
 };
-use kho_mem::Damage;
+use kho_mem::{Arena, Damage};
 use rustix::fs::fstat;
 
-use crate::dump::arena;
+use crate::dump::{Dump, arena};
 use crate::edits::{Refusal, kind};
+use crate::opened::Opened;
 use crate::peers::{BLOCK, KHO, LUO};
 
 static FD: Component = COMPONENT;
@@ -138,21 +140,7 @@ pub(crate) fn states() -> Result<Text, Failure> {
         ),
     ];
 
-    let mut abilities = vec![Ability::new(BLOCK.name, BLOCK.major())?];
-    for component in [*KHO, *LUO, &FD] {
-        abilities.push(Ability::try_from(component)?);
-    }
-    let kho = Kho::new(arena()?, &KhoConfig::new().side(Side::new(abilities)?))?;
-    let outgoing = Orchestrator::new(kho, Handlers::new().with(States), 0)?;
-    let session = outgoing.create_session("session")?;
-    let mut titles = Vec::new();
-    for (token, (title, state)) in (0..).zip(states) {
-        session.preserve(token, Arc::new(state))?;
-        titles.push((token, title));
-    }
-    let frozen = outgoing.freeze()?;
-    drop((session, outgoing));
-    let (arena, entry) = frozen.hand_over().map_err(|_| "still shared")?;
+    let (arena, entry, titles) = hand_over(states)?;
     let handed = arena.into_handed().map_err(|_| "still shared")?;
 
     let registry = Registry::new([*KHO, *LUO, &FD])?;
@@ -186,5 +174,63 @@ pub(crate) fn states() -> Result<Text, Failure> {
     let _ = writeln!(text, "open before the end:{}", left());
     incoming.finish()?;
     let _ = writeln!(text, "open after the end:{}", left());
+    Ok(text.into())
+}
+
+/// What the file of each token is called.
+type Titles<'t> = Vec<(u64, &'t str)>;
+
+/// An arena with a session of these states, each with a title.
+fn hand_over<'t>(
+    states: impl IntoIterator<Item = (&'t str, State)>,
+) -> Result<(Arena, Entry, Titles<'t>), Failure> {
+    let mut abilities = vec![Ability::new(BLOCK.name, BLOCK.major())?];
+    for component in [*KHO, *LUO, &FD] {
+        abilities.push(Ability::try_from(component)?);
+    }
+    let kho = Kho::new(arena()?, &KhoConfig::new().side(Side::new(abilities)?))?;
+    let outgoing = Orchestrator::new(kho, Handlers::new().with(States), 0)?;
+    let session = outgoing.create_session("session")?;
+    let mut titles = Vec::new();
+    for (token, (title, state)) in (0..).zip(states) {
+        session.preserve(token, Arc::new(state))?;
+        titles.push((token, title));
+    }
+    let frozen = outgoing.freeze()?;
+    drop((session, outgoing));
+    let (arena, entry) = frozen.hand_over().map_err(|_| "still shared")?;
+    Ok((arena, entry, titles))
+}
+
+/// What a survey says of states: it opens nothing.
+pub(crate) fn surveyed() -> Result<Text, Failure> {
+    let state = |offset, size| State {
+        bytes: [7; 24].into(),
+        offset: Some(offset),
+        size,
+    };
+    let (arena, entry, titles) = hand_over([
+        ("a page", state(0, 24)),
+        ("not preserved", state(1 << 40, 24)),
+        ("a folio of order 1", state(0, 8192)),
+    ])?;
+    let (dump, registry) = (Dump::new(arena)?, Registry::new([*KHO, *LUO, &FD])?);
+    let opened = Opened::new(&dump, entry, &registry)?;
+    let (handover, mut reading) = opened.again(dump.mem())?;
+    let luo = Luo::read(&handover, &mut reading, &registry)?.ok_or("no LUO")?;
+    let body = luo.body().ok_or("no sessions")?;
+    let (owners, mut text) = (FileOwners::linked()?, String::new());
+    for file in body.sessions().iter().flat_map(Session::files) {
+        let owner = owners.of(body.compatible_of(file));
+        let said = owner.ok_or("no owner")?.survey(&mut reading, file);
+        let said = said.map_err(|damage| Refusal::from(damage).to_string());
+        let said = said.map_or_else(|why| why, |_| "surveyed".to_owned());
+        let title = titles.iter().find(|(token, _)| *token == file.token.get());
+        let _ = writeln!(
+            text,
+            "{}: {said}",
+            title.map_or("another", |(_, title)| title)
+        );
+    }
     Ok(text.into())
 }

@@ -66,6 +66,15 @@ pub(crate) fn refused() -> Result<Text, Failure> {
     handed.dump.readings(&edits, |mem, names| {
         read_root(&RootFdt::read(mem, at)?, names)
     })?;
+    handed.dump.line("its string alone:");
+    let edits = [bytes(
+        "a property whose name is no text",
+        fdt.name("blob-size")?,
+        b"\x01",
+    )];
+    handed.dump.readings(&edits, |mem, _| {
+        Ok(RootFdt::read(mem, at)?.compatible().to_string())
+    })?;
     let edits = [
         bytes("a list without a component", at, &listing(false)),
         bytes("a node in a list", at, &listing(true)),

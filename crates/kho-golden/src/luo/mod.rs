@@ -15,6 +15,7 @@ kho_abi_check::vectors!("luo", [
     "header of a session with a file: frozen, thawed, frozen once more" => written::unfrozen,
     "what is read of sessions zeta (9, 3), empty, 63 bytes (2^64-1), and of headers" => read::header,
     "what is read of headers of 40 bytes" => read::composite,
+    "what is read of headers of other lengths" => read::sizes,
     "what is read of these sessions: names, files, tokens" => read::sessions,
     "what is read of the FLBs of these sessions" => read::flbs,
     "what is listed with sessions, and what is read of that" => read::listed,

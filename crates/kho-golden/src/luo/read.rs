@@ -14,6 +14,7 @@ use super::peers::registry;
 use super::written::{Log, file, hand_over, orchestrator, tail};
 use crate::dump::{Dump, Names};
 use crate::edits::{Edit, Reading, Refusal, addr, behind, bytes, word};
+use crate::kho::fdt::Fdt;
 use crate::opened::Opened;
 use crate::peers::block_header;
 
@@ -25,6 +26,8 @@ struct Handed {
     header: PhysAddr,
     sessions: PhysAddr,
     flbs: PhysAddr,
+    /// Where the root FDT says how long the header is.
+    size: PhysAddr,
 }
 
 /// The sessions `zeta` with files 9 and 3, `empty`, and one whose name has 63 bytes, with file 2^64 - 1;
@@ -44,7 +47,9 @@ fn written(dialect: Writing) -> Result<Handed, Failure> {
     let handover = Handover::open(dump.mem(), OpenOptions::new(entry).registry(&registry))?;
     let header = handover.subtree(SUBTREE).ok_or("no subtree")?.addr;
     let opened = Opened::new(&dump, entry, &registry)?;
+    let fdt = Fdt::new(&dump, entry.fdt_addr)?;
     Ok(Handed {
+        size: fdt.value(SUBTREE, "blob-size")?,
         header,
         opened,
         registry,
@@ -192,6 +197,24 @@ pub(crate) fn header() -> Result<Text, Failure> {
         behind(at, 24),
         handed.sessions,
     ));
+    Ok(handed.readings(&edits)?.into())
+}
+
+/// Headers of other lengths.
+pub(crate) fn sizes() -> Result<Text, Failure> {
+    let handed = written(Writing::PLAIN)?;
+    let of = |bytes: u64| word(format!("{bytes} bytes"), handed.size, bytes);
+    // Of another version the string alone is read.
+    let other = |size: u64| {
+        let edit = bytes(
+            format!("{size} bytes of luo-v99"),
+            handed.header,
+            b"luo-v99\0",
+        );
+        edit.word(handed.size, size)
+    };
+    let own = [1, 8, 31, 33, 40, 4096, 4097].map(of);
+    let edits = [&own[..], &[8, 31, 32, 4096, 4097].map(other)].concat();
     Ok(handed.readings(&edits)?.into())
 }
 

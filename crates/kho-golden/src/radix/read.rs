@@ -220,15 +220,35 @@ pub(crate) fn walked() -> Result<Text, Failure> {
             });
             let by_leaf = Leaves::read(mem, root)
                 .and_then(|all| all.keys(0..all.len(), |key| leaves.push(of(key))));
-            let all = [(by_key, keys), (by_run, runs), (by_leaf, leaves)];
+            // What is damaged is found before any key is visited, by the key or by the run.
+            let mut parts = Vec::new();
+            let by_part = Leaves::read(mem, root).map(|all| {
+                all.runs(0..all.len(), |run| {
+                    let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
+                    parts.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
+                })
+            });
+            let by_part = match by_part {
+                Ok(Err(damage)) => return Ok(format!("read, then {}", Refusal::from(damage))),
+                Ok(Ok(count)) => Ok(count),
+                Err(damage) => Err(damage),
+            };
+            let all = [
+                (by_key, keys),
+                (by_run, runs),
+                (by_leaf, leaves),
+                (by_part, parts),
+            ];
             let all = all.map(|(said, keys)| {
                 let said = said.map(|count| format!("{} ({count})", show(&keys)));
                 said.map_err(Refusal::from)
             });
-            if let [key, run, leaf] = &all
-                && (key != run || key != leaf)
+            if let [key, run, leaf, part] = &all
+                && (key != run || key != leaf || key != part)
             {
-                return Ok(format!("by key {key:?}\nby run {run:?}\nby leaf {leaf:?}"));
+                return Ok(format!(
+                    "by key {key:?}\nby run {run:?}\nby leaf {leaf:?}\nby part {part:?}"
+                ));
             }
             let [all, ..] = all;
             all
