@@ -21,7 +21,7 @@ use kho_luo::{
     FileRef, Handlers, Incoming, IncomingError, Orchestrator, TakeOverError, TakeOverOptions,
 };
 use kho_mem::{ARENA_ALIGN, Arena, ArenaConfig, Handed, PhysAddr, PhysMem, PhysRange};
-use kho_memfd::{MemFile, MemfdHandler};
+use kho_memfd::{MemFile, MemfdError, MemfdHandler};
 use kho_preflight::{End, EndOptions, EndRole, Preflight};
 use kho_survey::{Survey, SurveyOptions};
 use {kho_fd as _, kho_vmalloc as _};
@@ -179,10 +179,17 @@ fn taken_over(
             Verdict::done(incoming.admitted())
         }
         Err(IncomingError::Retrieve { error, .. }) => {
-            let refused = error
-                .get()
-                .downcast_ref::<NotAdmitted>()
-                .expect("a refusal");
+            let error = error.get();
+            let refused = match (
+                error.downcast_ref::<NotAdmitted>(),
+                error.downcast_ref::<RestoreError>(),
+                error.downcast_ref::<MemfdError>(),
+            ) {
+                (Some(refused), ..)
+                | (_, Some(RestoreError::NotAdmitted(refused)), _)
+                | (.., Some(MemfdError::NotAdmitted(refused))) => refused,
+                _ => panic!("{error}"),
+            };
             if incoming.admitted().is_late() {
                 assert_eq!(incoming.admitted().failed(), Some(refused));
                 incoming.finish().unwrap_err();

@@ -41,6 +41,7 @@ extern crate alloc;
 #[cfg(feature = "file")]
 extern crate self as kho_compat;
 
+mod ability;
 mod admitted;
 mod announced;
 mod compat;
@@ -66,6 +67,7 @@ mod versions;
 mod view;
 mod writing;
 
+pub use ability::Ability;
 pub use admitted::{Admitted, NotAdmitted, Refusal};
 pub use announced::{Announced, Writes};
 pub use compat::{Compat, Grammar, GrammarError, GrammarErrorKind, Token};
@@ -87,7 +89,7 @@ pub use owned::Owned;
 pub use policy::Policy;
 pub use reason::{Alternative, Expected, Reason};
 pub use registry::{Registry, RegistryError};
-pub use side::{Ability, Side};
+pub use side::Side;
 pub use verdict::{Decision, Finding, Outcome, Refused, Verdict};
 pub use versions::Versions;
 pub use view::{View, Viewed};

@@ -25,9 +25,11 @@ pub(crate) struct Turns {
     failed: OnceBox<NotAdmitted>,
 }
 
-/// What `policy` says of each component of a manifest by itself: of the token that a string begins with, of
-/// each that only strings list, of each that the table or the masks have.
-pub(crate) fn judged_alone(
+/// What `policy` says of each component of a manifest by itself, in its turn: of the token that a string begins
+/// with, of each that only strings list, of each that the table or the masks have. `findings` are those of all of
+/// the manifest.
+#[must_use]
+pub fn judged_alone(
     policy: &dyn Policy,
     manifest: &Manifest,
     findings: &[Finding],

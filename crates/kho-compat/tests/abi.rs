@@ -3,5 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 kho_golden::released! {
-    manifest_files_are_as_released: kho_compat::file::COMPONENT, "v1", 3;
+    manifest_files_are_as_released: kho_compat::file::COMPONENT, "v1", 4;
 }

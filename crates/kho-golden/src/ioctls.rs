@@ -1,9 +1,12 @@
 //! The ioctls of `/dev/liveupdate`: the kernel's interface to programs. The crate `liveupdate` knows nothing of ours,
 //! so that its structs are described here.
 
+use std::fmt::Write as _;
 use std::mem::offset_of;
 
+use kho_abi_check::{Failure, Text};
 use kho_compat::{Component, Constant, Field, Generation, Layout, TypeName, constant};
+use liveupdate::SessionName;
 use liveupdate::abi::{
     CREATE_SESSION, FINISH, FileArg, FinishArg, GET_NAME, NameArg, PRESERVE_FD, RETRIEVE_FD,
     RETRIEVE_SESSION, SESSION_NAME_LEN, SessionArg, TYPE,
@@ -94,3 +97,26 @@ pub const IOCTLS: Component = Component::new("liveupdate-ioctls", &[GENERATION])
     .interface();
 
 kho_compat::submit! { IOCTLS }
+
+kho_abi_check::vectors!(IOCTLS.name, [
+    "written: names of sessions, for the field of 64 bytes" => names,
+]);
+
+/// Which names are passed on, and which are not.
+fn names() -> Result<Text, Failure> {
+    let mut out = String::new();
+    for (what, name) in [
+        ("nothing", String::new()),
+        ("1 byte", "a".to_owned()),
+        ("63 bytes", "a".repeat(63)),
+        ("64 bytes", "a".repeat(64)),
+        ("a NUL", "a\0b".to_owned()),
+        ("a slash", "a/b".to_owned()),
+    ] {
+        let taken = SessionName::new(name.as_bytes())
+            .is_ok_and(|taken| taken.as_bytes() == name.as_bytes());
+        let taken = if taken { "is passed on" } else { "is refused" };
+        writeln!(out, "{what} {taken}")?;
+    }
+    Ok(out.into())
+}

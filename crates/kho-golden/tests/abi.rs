@@ -2,5 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 kho_golden::released! {
-    ioctls_are_as_released: kho_golden::IOCTLS, "v1", 0;
+    ioctls_are_as_released: kho_golden::IOCTLS, "v1", 1;
 }

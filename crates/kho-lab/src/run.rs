@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kho_compat::policy::When;
-use kho_compat::{Carrier, Decision, Manifest, Policy, RegistryError, Side, Writing};
+use kho_compat::policy::{When, judged_alone};
+use kho_compat::{Carrier, Decision, Manifest, Outcome, Policy, RegistryError, Side, Writing};
 use serde::{Serialize, Serializer};
 
 use crate::cost::{forced_edits, version_bytes};
@@ -337,8 +337,13 @@ impl<'h> Trials<'h> {
     ) -> Result<Cell, RegistryError> {
         let manifest = policy.write(&from.side, Some(&to.side))?;
         let verdict = policy.judge(&manifest, &to.side);
-        let refused = verdict.rejected().map(|finding| finding.entry.component());
-        let refused: Vec<_> = refused.collect();
+        // While restoring each component is judged by itself.
+        let alone = match policy.when() {
+            When::BeforeRestoring => Vec::new(),
+            When::WhileRestoring => judged_alone(policy, &manifest, &verdict.findings, &to.side),
+        };
+        let refused = alone.iter().filter(|one| one.outcome == Outcome::Rejected);
+        let refused: Vec<_> = refused.map(|one| one.entry.component()).collect();
         let lost = verdict.losses().components(&from.side);
         let mut cell = Cell {
             kind: Kind::Accepted,
@@ -371,7 +376,13 @@ impl<'h> Trials<'h> {
             if lost.contains(name) {
                 continue;
             }
-            let version = said(&manifest, name);
+            // Numbers are not looked at by a policy that reads what nothing announces by its masks.
+            let masks = manifest.features(name);
+            let by_masks = masks.is_some_and(|_| {
+                let read = policy.reads_as(name, None, &manifest, &to.side);
+                read.is_some()
+            });
+            let version = said(&manifest, name).filter(|_| !by_masks);
             let Some(written) = from.layouts.get(name) else {
                 continue;
             };
@@ -388,13 +399,11 @@ impl<'h> Trials<'h> {
             };
             let own = to.side.get(name).map_or(0, |ability| ability.version);
             // What the plain string of its user stands for, where the reader knows that.
-            let stands_for = || {
-                to.side
-                    .stands_for(name)
-                    .filter(|_| manifest.features(name).is_none())
-            };
-            let restored = |version: &u32| to.side.restores(name, *version);
-            let version = version.or_else(|| stands_for().filter(restored));
+            let stands_for = to
+                .side
+                .stands_for(name)
+                .filter(|version| !by_masks && to.side.restores(name, *version));
+            let version = version.or(stands_for);
             let seen = match version {
                 // A version that it knows only to write it is not read.
                 Some(version) if to.side.restores(name, version) => known.of(version, own),
@@ -402,7 +411,7 @@ impl<'h> Trials<'h> {
                 // Masks that differ say which layout it is, where it is known at all.
                 None => {
                     let own = to.side.get(name).map(|own| own.features);
-                    let differ = manifest.features(name).zip(own);
+                    let differ = masks.filter(|_| by_masks).zip(own);
                     let differ = differ.is_some_and(|(found, own)| own != Some(found));
                     let mut readable = known.readable(&to.side, name).filter(|_| differ);
                     readable.find(|layout| self.misread(written, layout).is_empty())
@@ -447,11 +456,8 @@ fn once(all: impl Iterator<Item = Why>) -> Vec<Why> {
 }
 
 /// The version that the handover says of the component `name`: the table's, or that of its own string,
-/// or that of a string which lists it. Where there are masks, numbers are not looked at.
+/// or that of a string which lists it.
 fn said(manifest: &Manifest, name: &str) -> Option<u32> {
-    if manifest.features(name).is_some() {
-        return None;
-    }
     if let Some(version) = manifest.listed(name) {
         return Some(version);
     }

@@ -386,7 +386,11 @@ fn manifest_files_describe_releases() {
         refused(&old, &path, 1, &["--to", part]);
     };
     wrong("{", "EOF while parsing");
-    wrong("{\"a\": 1}", "unknown field `a`");
+    wrong("{\"a\": 1}", "missing field `format`");
+    wrong(
+        &json!({ "format": "kho-manifest-v1", "a": 1 }).to_string(),
+        "unknown field `a`",
+    );
     wrong(
         &manifest(json!({})).to_string().replace("-v1", "-v9"),
         "kho-manifest-v9",

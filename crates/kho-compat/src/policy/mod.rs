@@ -41,6 +41,8 @@ pub use range::SemverRange;
 pub use rule::{Found, InRange, Rule, restorable};
 pub use token::CompositeByToken;
 
+pub use crate::turns::judged_alone;
+
 use crate::{Manifest, RegistryError, Side, Strings, Verdict, Writing};
 
 /// When a policy finds a mismatch.

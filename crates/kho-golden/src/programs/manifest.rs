@@ -11,7 +11,6 @@ const FILE: &str = r#"{
     "format": "kho-manifest-v1",
     "name": "service 1.2",
     "dialect": "composite",
-    "takes": ["plain"],
     "components": {
         "block": {
             "version": 2,
@@ -42,11 +41,10 @@ const LEAST: &str = r#"{
 }"#;
 
 /// The members of a file.
-const MEMBERS: [&str; 23] = [
+const MEMBERS: [&str; 22] = [
     "/format",
     "/name",
     "/dialect",
-    "/takes",
     "/components/block/version",
     "/components/block/minor",
     "/components/block/restores",
@@ -77,6 +75,30 @@ const OBJECTS: [&str; 5] = [
     "/in_use/strings/0",
 ];
 
+/// What a side says of how it judges.
+const JUDGES: &str = r#"{
+    "format": "kho-manifest-v1",
+    "name": "service 1.2",
+    "takes": ["plain"],
+    "policy": "exact",
+    "degrade": true,
+    "components": { "memfd": { "version": 2, "carrier": "file-handler", "handler": true } }
+}"#;
+
+/// The members of that.
+const OF_JUDGES: [&str; 4] = ["/takes", "/policy", "/degrade", "/components/memfd/handler"];
+
+fn take(text: &str) -> Result<(), String> {
+    let read = ManifestFile::parse(text).map(drop);
+    read.map_err(|error| error.to_string())
+}
+
+pub(crate) fn judges() -> Result<Text, Failure> {
+    let text = ManifestFile::parse(JUDGES)?.to_json()?;
+    let written = json::members(&text, &OF_JUDGES)?;
+    Ok((written + &json::edits(JUDGES, &OF_JUDGES, &[], take)?).into())
+}
+
 fn rewritten(text: &str) -> Result<Text, Failure> {
     let text = ManifestFile::parse(text)?.to_json()?;
     Ok(json::members(&text, &MEMBERS)?.into())
@@ -91,11 +113,6 @@ pub(crate) fn least() -> Result<Text, Failure> {
 }
 
 pub(crate) fn read() -> Result<Text, Failure> {
-    let take = |text: &str| {
-        ManifestFile::parse(text)
-            .map(drop)
-            .map_err(|error| error.to_string())
-    };
     let mut out = json::edits(FILE, &MEMBERS, &OBJECTS, take)?;
     let other = FILE.replace("-v1", "-v2");
     writeln!(out, "in kho-manifest-v2 {}", json::outcome(take(&other)))?;

@@ -23,4 +23,5 @@ kho_abi_check::vectors!(kho_compat::file::NAME, [
     "written: a file with all members" => manifest::written,
     "written: a file with what it must have" => manifest::least,
     "read: the file with all members, as it is and with one edit each" => manifest::read,
+    "written and read: a file with what a side says of how it judges" => manifest::judges,
 ]);

@@ -327,6 +327,7 @@ fn every_pair_is_what_the_laboratory_says() {
             ("composite-by-token", saying(6)),
             ("composite-by-token-direct", direct),
             ("semver-range", saying(7)),
+            ("component-callback", saying(7)),
             ("newest-common", saying(8)),
             ("check-at-restore", saying(7)),
             ("feature-masks", [1, 3, 12]),

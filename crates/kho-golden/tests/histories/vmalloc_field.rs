@@ -63,6 +63,7 @@ fn every_pair_is_what_the_laboratory_says() {
             ("composite-by-token", saying(10)),
             ("composite-by-token-direct", saying(10)),
             ("semver-range", saying(12)),
+            ("component-callback", saying(12)),
             ("newest-common", saying(13)),
             ("check-at-restore", saying(12)),
             ("feature-masks", [3, 1, 12]),
