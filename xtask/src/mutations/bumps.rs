@@ -65,14 +65,11 @@ fn case(files: &Files, component: &str, krate: &str) -> Result<Case, String> {
     let users = files.homes().into_iter();
     for user in users.filter(|user| *user != "kho-compat") {
         for file in files.crate_files(user)? {
-            let is_generation = file
-                .source
-                .entries
-                .iter()
-                .any(|entry| entry.kind == "generation");
+            // Where a component states its generations, and nowhere else.
+            let states = file.name.ends_with("/generation.rs");
             let named = needed
                 .iter()
-                .filter(|need| is_generation && file.source.text.contains(*need));
+                .filter(|need| states && file.source.text.contains(*need));
             edits.extend(named.map(|need| Edit {
                 at: format!("file {}", file.name),
                 from: Some(need.clone()),

@@ -40,20 +40,6 @@ fn said<T>(of: Result<T, Damage>) -> String {
     refused.unwrap_or_else(|| "read".to_owned())
 }
 
-/// A root FDT of which the string alone is read.
-pub(crate) fn unnamed() -> Result<Text, Failure> {
-    let made = kho(KhoConfig::new())?;
-    add(&made, "one", b"hello", 5)?;
-    let mut handed = hand_over(made)?;
-    let at = handed.entry.fdt_addr;
-    let name = Fdt::new(&handed.dump, at)?.name("blob-size")?;
-    let edits = [bytes("a property whose name is no text", name, b"\x01")];
-    handed.dump.readings(&edits, |mem, _| {
-        Ok(RootFdt::read(mem, at)?.compatible().to_string())
-    })?;
-    Ok(handed.dump.finish().into())
-}
-
 /// Root FDTs and handovers.
 pub(crate) fn refused() -> Result<Text, Failure> {
     let made = kho(KhoConfig::new())?;
@@ -79,6 +65,15 @@ pub(crate) fn refused() -> Result<Text, Failure> {
     ];
     handed.dump.readings(&edits, |mem, names| {
         read_root(&RootFdt::read(mem, at)?, names)
+    })?;
+    handed.dump.line("its string alone:");
+    let edits = [bytes(
+        "a property whose name is no text",
+        fdt.name("blob-size")?,
+        b"\x01",
+    )];
+    handed.dump.readings(&edits, |mem, _| {
+        Ok(RootFdt::read(mem, at)?.compatible().to_string())
     })?;
     let edits = [
         bytes("a list without a component", at, &listing(false)),

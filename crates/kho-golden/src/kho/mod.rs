@@ -17,7 +17,6 @@ kho_abi_check::vectors!("kho", [
     "what is read of a scratch table: 40 MiB at 0xcc00000, none, 120 MiB at 0x5400000" => read::scratch,
     "subtrees, regions, releases and scratch areas that are not taken" => read::refused,
     "what one check alone refuses to read of a root FDT, a list, a handover and a scratch area" => alone::refused,
-    "what is read of the string of a root FDT" => alone::unnamed,
 ]);
 
 kho_abi_check::vectors!("kho", 4, under "16k", [
