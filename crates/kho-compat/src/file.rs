@@ -264,9 +264,8 @@ impl ManifestFile {
             format: String,
         }
         // First: another format may have other members.
-        if let Ok(found) = serde_json::from_str::<Format>(text)
-            && found.format != FORMAT
-        {
+        let found: Format = serde_json::from_str(text)?;
+        if found.format != FORMAT {
             return Err(ManifestFileError::Format(found.format));
         }
         let file: Self = serde_json::from_str(text)?;

@@ -45,7 +45,9 @@ pub fn judged_alone(
     for finding in findings {
         let entry = &finding.entry;
         let compat = entry.compat().ok();
-        let Some(compat) = compat.filter(|_| entry.carrier.holds_composites()) else {
+        // Who compares whole strings has nothing to ask of a part.
+        let has_parts = entry.carrier.holds_composites() && !side.compares_whole();
+        let Some(compat) = compat.filter(|_| has_parts) else {
             all.push(finding.clone());
             continue;
         };
