@@ -42,7 +42,7 @@ pub struct Ability {
     /// Its feature masks, where it has any.
     pub features: Option<Features>,
     /// How its own string is written, where that is known of it apart from the side's
-    /// [dialect](Side::dialect).
+    /// [dialect](crate::Side::dialect).
     pub strings: Option<Strings>,
     /// Who takes it over.
     pub receiver: Receiver,
