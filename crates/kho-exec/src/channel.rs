@@ -11,6 +11,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::config::POLICY_ENV;
 use crate::inherit::SUPERVISOR_ENV;
 
 /// The name in `kho-supervisor-v1`.
@@ -25,6 +26,7 @@ const GENERATION: Generation = Generation::new(VERSION)
     .constants(&[
         constant!(FORMAT),
         constant!(SUPERVISOR_ENV),
+        constant!(POLICY_ENV),
         constant!(BATCH),
         constant!(LONGEST),
         constant!(DONE),
