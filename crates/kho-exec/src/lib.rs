@@ -26,14 +26,14 @@ mod channel;
 mod config;
 mod error;
 mod exec;
-#[doc(hidden)]
-pub mod golden;
 mod host;
 mod inherit;
 mod program;
 mod store;
 mod supervise;
 mod ticket;
+#[doc(hidden)]
+pub mod wire;
 
 pub use channel::SUPERVISOR;
 pub use config::{Config, POLICY_ENV};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_exec::golden;
+use kho_exec::wire;
 
 use super::json;
 
@@ -15,7 +15,7 @@ const MESSAGES: [&str; 4] = [
 ];
 
 pub(crate) fn written() -> Result<Text, Failure> {
-    let written = MESSAGES.map(golden::message).into_iter();
+    let written = MESSAGES.map(wire::message).into_iter();
     let written: Vec<_> = written.collect::<Result<_, _>>()?;
     Ok(written.join("\n").into())
 }
@@ -30,7 +30,7 @@ pub(crate) fn read() -> Result<Text, Failure> {
         "",
     ];
     for text in MESSAGES.into_iter().chain(edited) {
-        let found = json::outcome(golden::message(text).map(drop));
+        let found = json::outcome(wire::message(text).map(drop));
         writeln!(out, "{text:?} {found}")?;
     }
     Ok(out.into())
@@ -46,7 +46,7 @@ pub(crate) fn environment() -> Result<Text, Failure> {
         "5",
         "x:11",
     ] {
-        let found = golden::supervisor(text, 11);
+        let found = wire::supervisor(text, 11);
         let found = found.map_or("nothing".to_owned(), |(number, format)| {
             format!("descriptor {number}, {format}")
         });

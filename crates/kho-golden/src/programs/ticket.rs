@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_exec::golden;
+use kho_exec::wire;
 
 use super::json;
 
@@ -49,7 +49,7 @@ fn file(ticket: &str) -> Vec<u8> {
 }
 
 pub(crate) fn written() -> Result<Text, Failure> {
-    let text = String::from_utf8(golden::ticket(&file(TICKET))?)?;
+    let text = String::from_utf8(wire::ticket(&file(TICKET))?)?;
     let (first, ticket) = text.split_once('\n').ok_or("no first line")?;
     Ok(format!(
         "first line: {first:?}\n{}",
@@ -59,7 +59,7 @@ pub(crate) fn written() -> Result<Text, Failure> {
 }
 
 pub(crate) fn read() -> Result<Text, Failure> {
-    let take = |text: &str| golden::ticket(&file(text)).map(drop);
+    let take = |text: &str| wire::ticket(&file(text)).map(drop);
     let objects = ["", "/previous", "/marks/0"];
     let mut out = json::edits(TICKET, &MEMBERS, &objects, take)?;
     let other = TICKET.replace("-v1", "-v2");
@@ -93,7 +93,7 @@ pub(crate) fn previous() -> Result<Text, Failure> {
             next.replace("\"previous\"", "\"before\""),
         ),
     ] {
-        let found = golden::previous(&file(&text));
+        let found = wire::previous(&file(&text));
         let found = found.map_or("nobody".to_owned(), |(exe, path)| {
             format!("{path}, open as {exe}")
         });
@@ -103,10 +103,10 @@ pub(crate) fn previous() -> Result<Text, Failure> {
 }
 
 pub(crate) fn environment() -> Result<Text, Failure> {
-    let [own, child] = golden::addresses(12, 7);
+    let [own, child] = wire::addresses(12, 7);
     Ok(format!(
         "for itself: {own}\nfor a child: {child}\ndescriptor 7: {}\n",
-        golden::stored(7)
+        wire::stored(7)
     )
     .into())
 }
@@ -124,7 +124,7 @@ pub(crate) fn addressed() -> Result<Text, Failure> {
         "next:12:7",
         "",
     ] {
-        let found = golden::addressed(text, 12, 11);
+        let found = wire::addressed(text, 12, 11);
         let found = found.map_or("nothing".to_owned(), |number| {
             format!("descriptor {number}")
         });

@@ -1,4 +1,4 @@
-//! What programs write for each other and read of each other, for vectors: nothing here is for programs.
+//! What programs write for each other and read of each other, as text and bytes: for the vectors of these formats.
 
 use std::os::fd::RawFd;
 
