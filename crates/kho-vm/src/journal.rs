@@ -27,6 +27,7 @@ pub(crate) const WARNING: u8 = 4;
 const EXPLAINED: &[(&str, &str)] = &[
     ("tsc: ", TIME),
     ("clocksource: ", TIME),
+    ("TSC found unstable", TIME),
     ("APIC calibration", TIME),
     ("hrtimer: interrupt took", TIME),
     ("8254 timer not connected to IO-APIC", TIME),
