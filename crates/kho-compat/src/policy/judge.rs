@@ -106,6 +106,7 @@ fn finding(
     side: &Side,
     said: &Said<'_>,
 ) -> Finding {
+    let mut note = None;
     let (expected, judged) = match entry.carrier {
         Carrier::Subtree => {
             let known = side.abilities().filter_map(|c| c.subtree.clone());
@@ -121,7 +122,8 @@ fn finding(
             } else {
                 Expected::of(side.carried_in(carrier).map(expected))
             };
-            let judged = judge_string(rule, entry, manifest, side);
+            let (judged, strict) = judge_string(rule, entry, manifest, side);
+            note = strict;
             (expected, judged)
         }
     };
@@ -150,7 +152,7 @@ fn finding(
         expected,
         outcome,
         reason,
-        note: note(rule, entry),
+        note,
         receiver: side
             .get(entry.component())
             .map(|own| own.receiver)
@@ -158,24 +160,34 @@ fn finding(
     }
 }
 
-/// What the string of `entry` does not have as strings are written, and `rule` takes all the same.
-fn note(rule: &dyn Rule, entry: &ManifestEntry) -> Option<GrammarError> {
-    if matches!(entry.carrier, Carrier::Subtree | Carrier::Features) {
-        return None;
-    }
-    let strict = Compat::parse(&entry.found).err()?;
-    let taken = Compat::parse_as(&entry.found, rule.grammar()).is_ok();
-    taken.then_some(strict)
-}
-
+/// Why `entry` can not be restored, and what its string does not have as strings are written, where `rule` takes it
+/// all the same.
 fn judge_string(
     rule: &dyn Rule,
     entry: &ManifestEntry,
     manifest: &Manifest,
     side: &Side,
+) -> (Result<(), Reason>, Option<GrammarError>) {
+    // Nearly all are as they are written, and parsed once.
+    let (compat, note) = match Compat::parse(&entry.found) {
+        Ok(compat) => (Ok(compat), None),
+        Err(strict) => match Compat::parse_as(&entry.found, rule.grammar()) {
+            Ok(compat) => (Ok(compat), Some(strict)),
+            Err(error) => (Err(Reason::NotACompatString(error)), None),
+        },
+    };
+    let judged = compat.and_then(|compat| judge_parsed(rule, entry, &compat, manifest, side));
+    (judged, note)
+}
+
+fn judge_parsed(
+    rule: &dyn Rule,
+    entry: &ManifestEntry,
+    compat: &Compat,
+    manifest: &Manifest,
+    side: &Side,
 ) -> Result<(), Reason> {
-    let compat = Compat::parse_as(&entry.found, rule.grammar());
-    let (compat, carrier) = (&compat.map_err(Reason::NotACompatString)?, entry.carrier);
+    let carrier = entry.carrier;
     let name = compat.base().name();
     match side.get(name) {
         None => Err(Reason::UnknownComponent { name: name.into() }),
@@ -194,16 +206,18 @@ fn judge_string(
                 side,
             };
             rule.check(&found)?;
+            if !side.compares_whole() || !carrier.holds_composites() {
+                return Ok(());
+            }
             // Of a list its own string is looked for.
             let in_list = |own: &Compat| {
                 let own = own.parts().is_empty().then(|| own.base());
                 compat.strings() == Strings::List && own == Some(compat.base())
             };
             let own = side.own_strings(own, carrier, Strings::Plain);
-            let whole = side.compares_whole() && carrier.holds_composites();
-            match whole && !own.unwrap_or_default().iter().any(in_list) {
-                true => found.is_own_string(Strings::Plain),
-                false => Ok(()),
+            match own.unwrap_or_default().iter().any(in_list) {
+                true => Ok(()),
+                false => found.is_own_string(Strings::Plain),
             }
         }
     }
