@@ -121,6 +121,10 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
 
 /// Where a name goes on after `-v` and digits: with another token, in the form of the first drafts.
 fn dash_form(name: &str) -> Option<usize> {
+    // Most names have none, and each is looked at when a string is parsed.
+    if !name.bytes().any(|byte| byte == b'-') {
+        return None;
+    }
     let mut versions = name.match_indices("-v");
     versions.find_map(|(at, v)| {
         let (_, rest) = name.split_at(at + v.len());
@@ -244,13 +248,19 @@ impl Compat {
         let mut at = 0;
         let mut base: Option<Token> = None;
         let mut parts: Vec<Token> = Vec::new();
-        let list = text.contains(Self::BETWEEN_STRINGS);
+        let list = text.bytes().any(|byte| byte == b',') && text.contains(Self::BETWEEN_STRINGS);
         let between = if list {
             Self::BETWEEN_STRINGS
         } else {
             COMPOSITE
         };
-        for piece in text.split(between) {
+        let mut composite = text.split(';');
+        let mut listed = list.then(|| text.split(between));
+        let pieces = core::iter::from_fn(|| match &mut listed {
+            Some(strings) => strings.next(),
+            None => composite.next(),
+        });
+        for piece in pieces {
             let token = Token::parse_at(piece, at)?;
             match &base {
                 None => base = Some(token),
