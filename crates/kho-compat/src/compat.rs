@@ -49,7 +49,7 @@ impl Token {
             return error(at, GrammarErrorKind::EmptyToken);
         }
         // The version is what follows the last "-v": names may hold one themselves.
-        let Some(split) = text.rfind("-v") else {
+        let Some(split) = before_version(text) else {
             check_name(text, at)?;
             return error(at + text.len(), GrammarErrorKind::NoVersion);
         };
@@ -117,6 +117,12 @@ fn check_name(name: &str, at: usize) -> Result<(), GrammarError> {
         }),
         None => Ok(()),
     }
+}
+
+/// Where the version of a token begins: the last `-v`.
+pub(crate) fn before_version(token: &str) -> Option<usize> {
+    let mut pairs = token.as_bytes().windows(2);
+    pairs.rposition(|pair| pair == b"-v")
 }
 
 /// Where a name goes on after `-v` and digits: with another token, in the form of the first drafts.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::compat::COMPOSITE;
+use crate::compat::before_version;
 use crate::{
     Compat, Component, Features, Grammar, GrammarError, Listing, Owned, RegistryError, Side,
     Strings, Token, Writing,
@@ -169,8 +170,11 @@ impl ManifestEntry {
             Carrier::Features | Carrier::Subtree => &self.found,
             // The base token's name, found without parsing the rest.
             _ => {
-                let base = self.found.split([';', ',']).next().unwrap_or_default();
-                base.rfind("-v")
+                let end = |byte| matches!(byte, b';' | b',');
+                let end = self.found.bytes().position(end);
+                let base = end.map_or(Some(&*self.found), |end| self.found.get(..end));
+                let base = base.unwrap_or_default();
+                before_version(base)
                     .and_then(|end| base.get(..end))
                     .unwrap_or(&self.found)
             }
