@@ -188,7 +188,7 @@ impl Admitted {
             }
             let is_restorable = finding.outcome == Outcome::Restorable;
             if entry.carrier == Carrier::Subtree && is_restorable {
-                unannounced.extend(without_string(registry.side(), &entry.found));
+                unannounced.extend(without_string(side, &entry.found));
                 continue;
             }
             let Ok(compat) = entry.compat() else { continue };
@@ -278,9 +278,8 @@ impl Admitted {
     #[must_use]
     pub fn version_for(&self, announced: &Announced, component: &str) -> Option<u32> {
         let plain = || {
-            let stands_for = self.plain.get(announced.base()?)?;
-            let found = stands_for.iter().find(|(need, _)| need == component)?;
-            self.covers(component, found.1).then_some(found.1)
+            let version = self.stands_for(announced, component)?;
+            self.covers(component, version).then_some(version)
         };
         let announced = self.announced(announced).version_of(component);
         announced
@@ -322,9 +321,7 @@ impl Admitted {
             return self.found(announced, component).map(|_| ());
         }
         // The version that the user's plain string stands for, where that is not restored here.
-        let stands_for = announced.base().and_then(|base| self.plain.get(base));
-        let mut stands_for = stands_for.into_iter().flatten();
-        let version = stands_for.find_map(|(need, of)| (need == component.name).then_some(*of));
+        let version = self.stands_for(announced, component.name);
         match version {
             Some(version) if self.unread.contains_key(&(component.name.into(), version)) => {
                 self.require(component.name, version)
@@ -405,6 +402,12 @@ impl Admitted {
         };
         let version = self.version_for(announced, base.name());
         self.require(base.name(), version.unwrap_or(base.version()))
+    }
+
+    /// The version of `component` that the plain string of whoever has `announced` stands for.
+    fn stands_for(&self, announced: &Announced, component: &str) -> Option<u32> {
+        let mut needs = self.plain.get(announced.base()?)?.iter();
+        needs.find_map(|(need, version)| (need == component).then_some(*version))
     }
 
     fn covers(&self, component: &str, version: u32) -> bool {

@@ -170,10 +170,7 @@ impl ManifestEntry {
             Carrier::Features | Carrier::Subtree => &self.found,
             // The base token's name, found without parsing the rest.
             _ => {
-                let end = |byte| matches!(byte, b';' | b',');
-                let end = self.found.bytes().position(end);
-                let base = end.map_or(Some(&*self.found), |end| self.found.get(..end));
-                let base = base.unwrap_or_default();
+                let base = self.found.split([';', ',']).next().unwrap_or_default();
                 before_version(base)
                     .and_then(|end| base.get(..end))
                     .unwrap_or(&self.found)
