@@ -7,7 +7,7 @@ use anstyle::Style;
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use kho_compat::Policy;
-use kho_lab::{History, Kind, Matrix, MeasuredCell, NoPlan, Plan, Run, heat_map, plan, report};
+use kho_lab::{History, Kind, Matrix, NoPlan, Plan, Run, heat_map, plan, report};
 use serde_json::{Value, json};
 
 use crate::error::{Failure, RED};
@@ -325,8 +325,7 @@ fn print_measured(out: &mut dyn Write, run: &Run) -> std::io::Result<()> {
     let (cells, Some(kernels)) = (run.measured(), &run.kernels) else {
         return Ok(());
     };
-    let differ = |cell: &&MeasuredCell<'_>| cell.2.is_some_and(|k| k != cell.3.happened.kind());
-    let differ: Vec<_> = cells.iter().filter(differ).collect();
+    let differ: Vec<_> = cells.iter().filter(|cell| cell.differs()).collect();
     let compared = match run.matrix(&kernels.policy) {
         Some(_) => format!("{} differ from {}", differ.len(), kernels.policy),
         None => format!("compare them with {}", kernels.policy),
@@ -336,14 +335,15 @@ fn print_measured(out: &mut dyn Write, run: &Run) -> std::io::Result<()> {
         out,
         "{DIM}{updates} measured on real kernels; {compared}{DIM:#}"
     )?;
-    for (from, to, model, measured) in differ {
-        let name = |index: &usize| run.releases.get(*index).map_or("", String::as_str);
-        let model = model.map_or("", Kind::title);
+    for cell in differ {
+        let name = |place: usize| run.releases.get(place).map_or("", String::as_str);
+        let model = cell.model.map_or("", Kind::title);
         writeln!(
             out,
-            "  {} -> {}  {model}; measured, {measured}",
-            name(from),
-            name(to)
+            "  {} -> {}  {model}; measured, {}",
+            name(cell.from),
+            name(cell.to),
+            cell.measured
         )?;
     }
     Ok(())

@@ -81,39 +81,39 @@ impl Kho {
     }
 }
 
+/// `own` and then `built_in`, each name once.
+fn each_once<T: Copy>(own: &[T], built_in: &[T], name: impl Fn(&T) -> &'static str) -> Vec<T> {
+    let mut all: Vec<T> = Vec::new();
+    for one in own.iter().chain(built_in) {
+        if all.iter().all(|known| name(known) != name(one)) {
+            all.push(*one);
+        }
+    }
+    all
+}
+
 static POLICIES: OnceLock<Vec<Named>> = OnceLock::new();
 
 /// All policies, each name once.
 pub(crate) fn policies() -> &'static [Named] {
-    POLICIES.get_or_init(|| {
-        let own = OWN.get().map_or(&[][..], |own| own.policies);
-        let mut all: Vec<Named> = Vec::new();
-        for policy in own.iter().chain(ALL) {
-            if find(&all, policy.name()).is_none() {
-                all.push(*policy);
-            }
-        }
-        all
-    })
+    let own = || OWN.get().map_or(&[][..], |own| own.policies);
+    POLICIES.get_or_init(|| each_once(own(), ALL, |policy| policy.name()))
+}
+
+/// The names of all policies, as an error lists them.
+pub(crate) fn policy_names() -> String {
+    let names: Vec<_> = policies().iter().map(|policy| policy.name()).collect();
+    names.join(", ")
 }
 
 /// The policy `name`.
 pub(crate) fn policy(name: &str) -> Result<Named, String> {
-    let all = policies();
-    find(all, name).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|policy| policy.name()).collect();
-        format!("no policy `{name}`; there are {}", names.join(", "))
-    })
+    find(policies(), name)
+        .ok_or_else(|| format!("no policy `{name}`; there are {}", policy_names()))
 }
 
 /// All histories, each name once.
 pub(crate) fn histories() -> Vec<(&'static str, &'static str)> {
     let own = OWN.get().map_or(&[][..], |own| own.histories);
-    let mut all: Vec<(&str, &str)> = Vec::new();
-    for history in own.iter().chain(BUILTIN) {
-        if all.iter().all(|known| known.0 != history.0) {
-            all.push(*history);
-        }
-    }
-    all
+    each_once(own, BUILTIN, |history| history.0)
 }

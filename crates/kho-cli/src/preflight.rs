@@ -120,14 +120,13 @@ fn policy(args: &PreflightArgs, to: &End) -> Result<Named, Failure> {
         (None, Some(own)) => own,
     };
     own::policy(own).map_err(|_| {
-        let names: Vec<_> = own::policies().iter().map(|known| known.name()).collect();
         let lines = vec![
             (
                 "error",
                 "it judges by a policy that is not known here".to_owned(),
             ),
             ("found", printable(own)),
-            ("expected", names.join(", ")),
+            ("expected", own::policy_names()),
             ("hint", "--policy NAME judges by another one".to_owned()),
         ];
         let given = format!("--to {}", args.to.display());

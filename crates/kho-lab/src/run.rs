@@ -167,8 +167,27 @@ pub struct Kernels {
     pub source: String,
 }
 
-/// A measured update: the places of the releases, what the model says, what real kernels did.
-pub type MeasuredCell<'r> = (usize, usize, Option<Kind>, &'r Measured);
+/// An update that real kernels were asked about, beside what the model says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct MeasuredCell<'r> {
+    /// The place of the release that hands over.
+    pub from: usize,
+    /// The place of the release that takes over.
+    pub to: usize,
+    /// What the model says under the policy that the kernels follow; `None` where that was not run.
+    pub model: Option<Kind>,
+    /// What real kernels did.
+    pub measured: &'r Measured,
+}
+
+impl MeasuredCell<'_> {
+    /// Whether the model says something else than what happened.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        let happened = self.measured.happened.kind();
+        self.model.is_some_and(|model| model != happened)
+    }
+}
 
 impl Run {
     /// Sends `policies` over `history`. `progress` is told pairs done and pairs in all, and says
@@ -235,9 +254,7 @@ impl Run {
         self.policies.iter().find(|matrix| matrix.policy == name)
     }
 
-    /// The updates that real kernels were asked about. The model's word is that of the policy which they
-    /// follow themselves, where it was run: it differs from what happened where it is of another
-    /// [`kind`](crate::Happened::kind).
+    /// The updates that real kernels were asked about.
     #[must_use]
     pub fn measured(&self) -> Vec<MeasuredCell<'_>> {
         let followed = self.kernels.as_ref().and_then(|k| self.matrix(&k.policy));
@@ -249,7 +266,13 @@ impl Run {
                     continue;
                 };
                 let model = followed.and_then(|matrix| matrix.cell(from, to));
-                all.push((from, to, model.map(|cell| cell.kind), measured));
+                let model = model.map(|cell| cell.kind);
+                all.push(MeasuredCell {
+                    from,
+                    to,
+                    model,
+                    measured,
+                });
             }
         }
         all

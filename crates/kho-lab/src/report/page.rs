@@ -8,8 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::map::{self, Place, key, num};
 use super::text::{NAME, WHY, bounded, code, counted, links, name, prose};
-use crate::measured::Happened;
-use crate::run::{Cell, Kind, Matrix, MeasuredCell, Run};
+use crate::run::{Cell, Kind, Matrix, Run};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -439,9 +438,7 @@ fn measured(run: &Run) -> Markup {
         return html! {};
     };
     let of = |index: usize| name(run.releases.get(index).map_or("", String::as_str), 40);
-    let differ = |kind: Kind, happened: Happened| kind != happened.kind();
-    let count = |cell: &&MeasuredCell<'_>| cell.2.is_some_and(|kind| differ(kind, cell.3.happened));
-    let differing = cells.iter().filter(count).count();
+    let differing = cells.iter().filter(|cell| cell.differs()).count();
     html! {
         section {
             h2 #measured { "Measured" }
@@ -462,18 +459,19 @@ fn measured(run: &Run) -> Markup {
                         }
                     }
                     tbody {
-                        @for (from, to, model, measured) in &cells {
+                        @for cell in &cells {
+                            @let measured = cell.measured;
                             tr {
-                                th scope="row" { (of(*from)) "\u{a0}→\u{a0}" (of(*to)) }
+                                th scope="row" { (of(cell.from)) "\u{a0}→\u{a0}" (of(cell.to)) }
                                 td { (name(&measured.kernels.0, 40)) " to " (name(&measured.kernels.1, 40)) }
                                 td {
                                     (key(measured.happened.kind(), false)) (capital(measured.happened.title()))
                                     @if !measured.text.is_empty() { ": " (code(&bounded(&measured.text, WHY))) }
                                 }
                                 td {
-                                    @if let Some(kind) = model {
-                                        (key(*kind, false)) (capital(kind.title()))
-                                        @if differ(*kind, measured.happened) { ": " strong { "differs" } }
+                                    @if let Some(kind) = cell.model {
+                                        (key(kind, false)) (capital(kind.title()))
+                                        @if cell.differs() { ": " strong { "differs" } }
                                     } @else { "not run" }
                                 }
                             }

@@ -13,12 +13,11 @@ fn each_pair_of_the_kernels_that_were_run_says_what_they_did() {
         assert_eq!(cells.filter(|cell| cell.measured.is_some()).count(), 36);
     }
     let name = |place: usize| run.releases[place].as_str();
-    let differ = measured
-        .iter()
-        .filter(|cell| cell.2.unwrap() != cell.3.happened.kind());
+    let differ = measured.iter().filter(|cell| cell.differs());
     let differ: Vec<_> = differ
-        .map(|(from, to, model, measured)| {
-            (name(*from), name(*to), model.unwrap(), measured.happened)
+        .map(|cell| {
+            let (from, to) = (name(cell.from), name(cell.to));
+            (from, to, cell.model.unwrap(), cell.measured.happened)
         })
         .collect();
     assert_eq!(
@@ -40,7 +39,7 @@ fn without_the_policy_of_the_kernels_nothing_is_compared() {
     let policies: [&dyn Policy; 1] = [&kho_compat::policy::NewestCommon];
     let run = Run::new(&history("linux"), &policies, &mut |_, _| true);
     let run = run.unwrap().unwrap();
-    assert!(run.measured().iter().all(|cell| cell.2.is_none()));
+    assert!(run.measured().iter().all(|cell| cell.model.is_none()));
     assert_eq!(run.measured().len(), 36);
 }
 
