@@ -170,7 +170,10 @@ impl ManifestEntry {
             Carrier::Features | Carrier::Subtree => &self.found,
             // The base token's name, found without parsing the rest.
             _ => {
-                let base = self.found.split([';', ',']).next().unwrap_or_default();
+                let mut bytes = self.found.bytes();
+                let end = bytes.position(|byte| matches!(byte, b';' | b','));
+                let base = end.and_then(|end| self.found.get(..end));
+                let base = base.unwrap_or(&self.found);
                 before_version(base)
                     .and_then(|end| base.get(..end))
                     .unwrap_or(&self.found)
