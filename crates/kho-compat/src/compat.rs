@@ -1,7 +1,8 @@
 //! Compat strings: tokens and composites.
 //!
 //! A token is `name-vN`. A composite is a base token, then its parts in strict alphabetical
-//! order, each once, joined by `;`, or the strings of a device tree's list, shown with `, ` between. So it is written; a reader may take other orders ([`Grammar`]).
+//! order, each once, joined by `;`, or the strings of a device tree's list, shown with `, ` between. So
+//! it is written; a reader may take other orders ([`Grammar`]).
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
