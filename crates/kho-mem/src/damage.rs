@@ -21,6 +21,8 @@ pub enum Defect {
     OutsideMemory,
     /// A range leaves the 64-bit address space.
     Wraps,
+    /// What the memory holds is not stored in the dump: no damage of the handover, which can not be read here.
+    NotStored,
     /// Memory is used that the tracker does not list as preserved.
     NotPreserved,
     /// Two structures claim the same memory.
@@ -74,6 +76,7 @@ impl Defect {
             Self::Unaligned => "unaligned",
             Self::OutsideMemory => "outside-memory",
             Self::Wraps => "wraps",
+            Self::NotStored => "not-stored",
             Self::NotPreserved => "not-preserved",
             Self::Shared => "shared",
             Self::Cycle => "cycle",
@@ -105,6 +108,7 @@ impl Defect {
             Self::Unaligned => "is not aligned",
             Self::OutsideMemory => "lies outside memory",
             Self::Wraps => "wraps around the address space",
+            Self::NotStored => "is not stored in this dump",
             Self::NotPreserved => "is not preserved",
             Self::Shared => "is shared",
             Self::Cycle => "forms a cycle",
@@ -285,6 +289,7 @@ impl MemError {
         let defect = match self.kind {
             MemErrorKind::Outside => Defect::OutsideMemory,
             MemErrorKind::Wraps => Defect::Wraps,
+            MemErrorKind::NotStored => Defect::NotStored,
         };
         Damage::new(defect, what, at)
             .found(format!("{} bytes at {}", self.len, self.addr))

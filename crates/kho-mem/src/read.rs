@@ -27,6 +27,9 @@ pub enum MemErrorKind {
     Outside,
     /// The range leaves the 64-bit address space.
     Wraps,
+    /// The memory is there, and the dump does not store what it holds: it was filtered out when the dump was
+    /// written, or the dump is cut short.
+    NotStored,
 }
 
 impl MemError {
@@ -35,6 +38,9 @@ impl MemError {
         match self.kind {
             MemErrorKind::Outside => {
                 alloc::format!("{}..{end:#x} is outside this memory", self.addr)
+            }
+            MemErrorKind::NotStored => {
+                alloc::format!("{}..{end:#x} is not stored in this dump", self.addr)
             }
             MemErrorKind::Wraps => {
                 alloc::format!(
@@ -83,11 +89,12 @@ pub trait PhysMem: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `addr` is not in this memory.
+    /// `addr` is not in this memory, or what it holds is not stored ([`MemErrorKind::NotStored`]).
     fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError>;
 
     /// The first region of memory that ends above `from`: the one that holds `from`, or the next
-    /// one. Regions do not overlap; two of them may touch.
+    /// one. Regions do not overlap; two of them may touch. Memory whose contents are not stored belongs to a
+    /// region as well.
     fn region(&self, from: PhysAddr) -> Option<PhysRange>;
 }
 
@@ -165,10 +172,7 @@ pub trait PhysMemExt: PhysMem {
         let Some(range) = PhysRange::new(addr, len as u64) else {
             return Err(outside(MemErrorKind::Wraps));
         };
-        match self
-            .chunk(addr, len)
-            .map_err(|_| outside(MemErrorKind::Outside))?
-        {
+        match self.chunk(addr, len).map_err(|error| outside(error.kind))? {
             Chunk::Bytes(bytes) if bytes.len() == len => return Ok(Cow::Borrowed(bytes)),
             Chunk::Zeros(n) if n == len => {
                 if let Some(zeros) = ZERO_PAGE.get(..len) {

@@ -418,10 +418,11 @@ fn table() -> String {
     out
 }
 
-const DEFECTS: [Defect; 25] = [
+const DEFECTS: [Defect; 26] = [
     Defect::Null,
     Defect::Unaligned,
     Defect::OutsideMemory,
+    Defect::NotStored,
     Defect::Wraps,
     Defect::NotPreserved,
     Defect::Shared,
