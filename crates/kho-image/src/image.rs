@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use kho_mem::{Chunk, FileMap, MemError, MemErrorKind, PhysAddr, PhysMem, PhysRange};
 
-use crate::{elf, unpack};
+use crate::elf;
+use crate::unpack::{self, Unpacker};
 
 /// A file that is no memory dump, or a damaged one.
 #[derive(Debug, thiserror::Error)]
@@ -155,13 +156,17 @@ impl Image {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
         }
         let map = FileMap::new(&file).map_err(io)?;
-        let compressed = unpack::is_zstd(&map);
-        let bytes = if compressed {
-            unpack::zstd(&map, options.max_unpacked, progress)?
-        } else {
-            Bytes::Map(map)
+        let (unpacker, total) = (Unpacker::open(&file).map_err(io)?, map.len() as u64);
+        let Some(unpacker) = unpacker else {
+            return Self::from_bytes(Bytes::Map(map), options, false);
         };
-        Self::from_bytes(bytes, options, compressed)
+        let limit = unpack::Limit {
+            bytes: options.max_unpacked,
+            advice: "--max-unpacked raises the limit",
+        };
+        let unpacked = unpack::to_image(unpacker, total, limit, progress)?;
+        unpacked.cut.map_or(Ok(()), Err)?;
+        Self::from_bytes(unpacked.bytes, options, true)
     }
 
     fn from_bytes(
@@ -289,17 +294,14 @@ fn raw(bytes: &Bytes, base: PhysAddr) -> Result<Vec<Segment>, ImageError> {
 
 /// Files that begin like something else than memory.
 fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
-    const UNPACK: &str = "a plain or zstd-compressed dump: decompress it first";
+    const UNPACK: &str = "a dump that is not compressed by lzop: `lzop -d` unpacks it";
     const KINDS: &[(&[u8], &str, &str)] = &[
         (
             b"KDUMP   ",
             "a kdump-compressed dump",
             "an ELF core: makedumpfile -E writes one",
         ),
-        (b"\x1f\x8b", "gzip", UNPACK),
-        (b"\xfd7zXZ\0", "xz", UNPACK),
-        (b"\x04\x22\x4d\x18", "lz4", UNPACK),
-        (b"BZh", "bzip2", UNPACK),
+        (b"\x89LZO\0\r\n\x1a\n", "lzo", UNPACK),
     ];
     KINDS
         .iter()
