@@ -32,12 +32,25 @@ pub enum ImageError {
         /// What was expected.
         expected: String,
     },
+    /// The file is something else than a dump of physical memory that is read here.
+    #[error("{found}: expected {expected}")]
+    Foreign {
+        /// What it is.
+        found: String,
+        /// What is read here, or how to get it.
+        expected: String,
+    },
     /// The caller's progress function said stop.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl ImageError {
+    pub(crate) fn foreign(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        let (found, expected) = (found.into(), expected.into());
+        Self::Foreign { found, expected }
+    }
+
     pub(crate) fn damaged(
         what: impl Into<String>,
         offset: u64,
@@ -90,12 +103,12 @@ pub enum ImageKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) range: PhysRange,
-    // The virtual address that an ELF core gives it; 0 for raw memory.
-    pub(crate) virt: u64,
     // Offset in the uncompressed file.
     pub(crate) offset: u64,
-    // Bytes that the file has; the rest of the range is zero.
+    // Bytes that the file has.
     pub(crate) stored: u64,
+    // Whether the rest of the range is zero, else it is not stored.
+    pub(crate) zeros: bool,
 }
 
 /// The (uncompressed) bytes of a dump.
@@ -131,6 +144,8 @@ pub struct Image {
     compressed: bool,
     // In order of address, not overlapping, each with at least one byte.
     segments: Vec<Segment>,
+    // Bytes that the file should have, and has not.
+    lacks: u64,
 }
 
 impl Image {
@@ -139,8 +154,8 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// The file can not be read, is no dump, or is damaged: cut short, segments that overlap,
-    /// wrap or lie outside the file. [`ImageError::Interrupted`] when `progress` says stop.
+    /// The file can not be read, is no dump, or is damaged: segments that overlap or wrap, headers
+    /// that are not in the file. [`ImageError::Interrupted`] when `progress` says stop.
     pub fn open(
         path: &Path,
         options: &ImageOptions,
@@ -171,17 +186,12 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let head = bytes.get(0..bytes.len().min(64)).unwrap_or_default();
         if let Some((found, advice)) = foreign(head) {
-            return Err(ImageError::damaged(
-                "not a memory dump that is read here",
-                0,
-                found,
-                advice,
-            ));
+            return Err(ImageError::foreign(found, advice));
         }
-        let (kind, segments) = if head.starts_with(elf::MAGIC) {
+        let (kind, (segments, lacks)) = if head.starts_with(elf::MAGIC) {
             (ImageKind::Elf, elf::segments(&bytes)?)
         } else {
-            (ImageKind::Raw, raw(&bytes, options.base)?)
+            (ImageKind::Raw, (raw(&bytes, options.base)?, 0))
         };
         tracing::debug!(
             ?kind,
@@ -195,6 +205,7 @@ impl Image {
             kind,
             compressed,
             segments,
+            lacks,
         })
     }
 
@@ -216,6 +227,23 @@ impl Image {
         self.segments
             .iter()
             .fold(0, |sum, segment| segment.range.len().saturating_add(sum))
+    }
+
+    /// Bytes of physical memory whose contents are not stored: they were filtered out when the dump was
+    /// written, or the file is cut short.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        let missing = self.segments.iter().filter(|segment| !segment.zeros);
+        missing.fold(0, |sum, segment| {
+            (segment.range.len() - segment.stored).saturating_add(sum)
+        })
+    }
+
+    /// How many bytes the file is too short for what its headers list; `None` where it is whole. Raw memory has
+    /// no headers.
+    #[must_use]
+    pub fn cut(&self) -> Option<u64> {
+        (self.lacks > 0).then_some(self.lacks)
     }
 
     /// Where the (uncompressed) file has the byte at `addr`; `None` for memory that is not there
@@ -249,7 +277,16 @@ impl PhysMem for Image {
         let from = addr.get() - segment.range.start().get();
         let room = |end: u64| usize::try_from(end - from).map_or(len, |room| room.min(len));
         if from >= segment.stored {
-            return Ok(Chunk::Zeros(room(segment.range.len())));
+            let len = room(segment.range.len());
+            return if segment.zeros {
+                Ok(Chunk::Zeros(len))
+            } else {
+                Err(MemError {
+                    len: len as u64,
+                    kind: MemErrorKind::NotStored,
+                    ..outside
+                })
+            };
         }
         let start = usize::try_from(segment.offset + from).map_err(|_| outside)?;
         let end = start + room(segment.stored);
@@ -281,9 +318,9 @@ fn raw(bytes: &Bytes, base: PhysAddr) -> Result<Vec<Segment>, ImageError> {
     };
     Ok(vec![Segment {
         range,
-        virt: 0,
         offset: 0,
         stored,
+        zeros: true,
     }])
 }
 

@@ -17,6 +17,7 @@ mod image;
 pub mod kernel;
 mod scan;
 mod scratch;
+mod segments;
 mod unpack;
 mod write;
 

@@ -1,9 +1,10 @@
 //! Finding handovers in memory.
 
-use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
+use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN, ScratchEntry};
 use kho_core::{Entry, RootFdt};
 use kho_mem::{
-    Chunk, Damage, Defect, Link, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
+    Chunk, Damage, Defect, Link, MemErrorKind, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr,
+    PhysMem, PhysMemExt,
 };
 use memchr::memmem::Finder;
 
@@ -14,6 +15,8 @@ const FDT_MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
 const STEP: u64 = 4 << 20;
 /// More than this many of a kind are of no use to a reader.
 const LIMIT: usize = 1000;
+/// Entries of a scratch table: one of each NUMA node, and two.
+const FEW: u64 = 1 << 10;
 
 /// A page that holds a handover's root FDT.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +62,8 @@ pub struct Scan {
     pub near: Vec<NearMiss>,
     /// setup_data nodes of type 10 that name a root FDT's page.
     pub setup: Vec<SetupNode>,
+    /// Those of them that name a page whose contents are not stored.
+    pub not_stored: Vec<SetupNode>,
     /// Whether the progress function stopped the scan before its end.
     pub stopped: bool,
 }
@@ -123,7 +128,13 @@ impl Scan {
     /// None or several were found: the choice is the caller's.
     pub fn entry(&self) -> Result<Entry, FindError> {
         match self.roots.as_slice() {
-            [] => Err(FindError::None(self.near.clone())),
+            [] if !self.near.is_empty() => Err(FindError::None(self.near.clone())),
+            [] => match self.not_stored.as_slice() {
+                [first, rest @ ..] if rest.iter().all(|n| n.fdt_addr == first.fdt_addr) => {
+                    self.entry_of(first.fdt_addr)
+                }
+                _ => Err(FindError::None(Vec::new())),
+            },
             [root] => self.entry_of(root.addr),
             roots => Err(FindError::Several(roots.to_vec())),
         }
@@ -188,11 +199,9 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
             let step = left.min(STEP - at.get() % STEP);
             // One byte less than a node's head more than the step: it may lie across its end.
             let want = usize::try_from(left.min(step + 7)).unwrap_or(usize::MAX);
-            let Ok(chunk) = mem.chunk(at, want) else {
-                break;
-            };
+            let chunk = mem.chunk(at, want);
             let advance = match chunk {
-                Chunk::Bytes(bytes) => {
+                Ok(Chunk::Bytes(bytes)) => {
                     let own =
                         usize::try_from(step).map_or(bytes.len(), |step| step.min(bytes.len()));
                     look_for_roots(
@@ -205,10 +214,12 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
                     look_for_nodes(mem, at, bytes, &node, &mut found);
                     own as u64
                 }
-                // Nothing stands in zeros: on to the end of them.
-                Chunk::Zeros(_) => {
+                Err(error) if error.kind != MemErrorKind::NotStored => break,
+                // Nothing stands in zeros, nor in what is not stored: on to the end of them.
+                Ok(Chunk::Zeros(_)) | Err(_) => {
                     let rest = usize::try_from(left).unwrap_or(usize::MAX);
-                    mem.chunk(at, rest).map_or(step, |chunk| chunk.len() as u64)
+                    let len = mem.chunk(at, rest).map(|chunk| chunk.len() as u64);
+                    len.unwrap_or_else(|error| error.len.clamp(1, left))
                 }
             };
             left -= advance;
@@ -316,11 +327,17 @@ fn look_for_nodes(
             scratch_size: data.scratch_size.get(),
         };
         // Its numbers are not rare in full memory: what it points to decides.
-        let points = mem
-            .bytes(setup.fdt_addr, FDT_MAGIC.len())
-            .is_ok_and(|magic| *magic == FDT_MAGIC);
+        let magic = mem.bytes(setup.fdt_addr, FDT_MAGIC.len());
+        let lost = matches!(&magic, Err(error) if error.kind == MemErrorKind::NotStored);
+        // Where that is not stored, whether they are such numbers at all.
+        let entries = setup.scratch_size / size_of::<ScratchEntry>() as u64;
+        let likely = PageSize::of(setup.fdt_size).is_some()
+            && (1..=FEW).contains(&entries)
+            && setup.scratch_addr.is_page_aligned();
+        let points = magic.is_ok_and(|magic| *magic == FDT_MAGIC) || lost && likely;
         if points && setup.fdt_addr.is_page_aligned() && found.setup.len() < LIMIT {
             found.setup.push(setup);
+            found.not_stored.extend(lost.then_some(setup));
         }
     }
 }
