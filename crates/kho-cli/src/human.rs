@@ -11,6 +11,7 @@ use kho_image::{Image, ImageKind};
 use kho_mem::PageSize;
 
 use crate::error::RED;
+use crate::lacking;
 use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -99,6 +100,9 @@ pub(crate) fn print(
         "{BOLD}{path}{BOLD:#}  {kind}{zstd}, {} of memory",
         size(image.memory())
     )?;
+    if let Some(note) = lacking::note(image) {
+        writeln!(out, "{YELLOW}note: {note}{YELLOW:#}")?;
+    }
     let mut top = Node::new("");
     if let Some(root) = &survey.root {
         let mut node = Node::new(format!(

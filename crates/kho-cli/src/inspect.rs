@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{ImageArgs, InspectArgs};
 use crate::compat::registry;
 use crate::error::Failure;
-use crate::human;
+use crate::human::{self, count};
 use crate::live;
 use crate::policy::PolicyArgs;
 use crate::progress::{self, Bar};
@@ -78,10 +78,18 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         }
     };
     let mut survey = survey(&image, given, &args.by)?;
-    if args.hash
-        && let Err(error) = survey.hash(&mut progress::survey())
-    {
-        survey.failure = Some(error);
+    let mut lacking = 0;
+    if survey.failure.is_none() && (args.hash || image.missing() > 0) {
+        let mut progress = progress::survey();
+        let looked_at = if args.hash {
+            survey.hash(&mut progress)
+        } else {
+            survey.find_not_stored(&mut progress)
+        };
+        match looked_at {
+            Ok(files) => lacking = files,
+            Err(error) => survey.failure = Some(error),
+        }
     }
     let failure = survey.failure.take();
     let failure = failure.map(|error| Failure::of_survey(error, &image));
@@ -92,7 +100,11 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
             ImageKind::Raw => "raw",
         };
         let (zstd, memory) = (image.is_compressed(), image.memory());
-        let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });
+        let of_image = json!({
+            "path": path, "kind": kind, "zstd": zstd, "memory": memory,
+            // Bytes of memory whose contents are not stored, and those that the file is too short for.
+            "not_stored": image.missing(), "cut": image.cut(),
+        });
         report.insert("image".into(), of_image);
         report.extend(survey.json(&|at| image.locate(at)));
         if let Some(failure) = &failure {
@@ -108,7 +120,15 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         (Some(failure), _) => Err(failure),
         (None, Some(Err(refused))) => Err(refused.into()),
         // What a restore would find on its way.
-        (None, Some(Ok(admitted))) => admitted.refused().map_or(Ok(()), |r| Err(r.into())),
+        (None, Some(Ok(admitted))) => match admitted.refused() {
+            Some(refused) => Err(refused.into()),
+            None if args.hash && lacking > 0 => {
+                let files = count(lacking as u64, "file");
+                let text = format!("the dump does not store all contents of {files}");
+                Err(Failure::NotStored(vec![("not stored", text)]))
+            }
+            None => Ok(()),
+        },
         (None, None) => Ok(()),
     }
 }

@@ -19,6 +19,7 @@ mod error;
 mod human;
 mod inspect;
 mod lab;
+mod lacking;
 mod live;
 mod own;
 mod pack;
