@@ -103,7 +103,7 @@ pub(crate) fn lines(lacking: &[Lacking], written: bool) -> Vec<(&'static str, St
     let mut lines = vec![("not stored", headline)];
     lines.extend(lacking.iter().take(SHOWN).map(|one| ("file", one.line())));
     if let Some(rest) = lacking.len().checked_sub(SHOWN).filter(|rest| *rest > 0) {
-        lines.push(("and", format!("{} more", count(rest as u64, "file"))));
+        lines.push(("and", count(rest as u64, "more file")));
     }
     lines.push(("hint", hint.to_owned()));
     lines
