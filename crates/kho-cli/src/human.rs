@@ -10,7 +10,7 @@ use kho_core::Position;
 use kho_image::{Image, ImageKind};
 use kho_mem::PageSize;
 
-use crate::error::RED;
+use crate::error::{Failure, NOT_STORED, RED};
 use crate::lacking;
 use kho_survey::{ScratchSource, Survey};
 
@@ -87,8 +87,13 @@ pub(crate) fn print(
     survey: &Survey<'_>,
     image: &Image,
     path: &str,
+    failure: Option<&Failure>,
     all: bool,
 ) -> io::Result<()> {
+    let why = match failure.map(Failure::code) {
+        Some(NOT_STORED) => "the dump does not store all of the handover",
+        _ => "the handover is damaged",
+    };
     let shown = if all { usize::MAX } else { SHOWN };
     let kind = match image.kind() {
         ImageKind::Elf => "ELF core",
@@ -121,10 +126,7 @@ pub(crate) fn print(
     match &survey.verdict {
         Some(Ok(admitted)) => verdict(out, admitted.verdict(), shown),
         Some(Err(refused)) => verdict(out, refused.verdict(), shown),
-        None => writeln!(
-            out,
-            "verdict: {RED}none{RED:#}, since the handover is damaged"
-        ),
+        None => writeln!(out, "verdict: {RED}none{RED:#}, since {why}"),
     }
 }
 

@@ -114,7 +114,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         writeln!(std::io::stdout().lock(), "{report:#}").map_err(Failure::Output)?;
     } else {
         let mut out = anstream::stdout().lock();
-        human::print(&mut out, &survey, &image, &path, args.all).map_err(Failure::Output)?;
+        let failure = failure.as_ref();
+        human::print(&mut out, &survey, &image, &path, failure, args.all)
+            .map_err(Failure::Output)?;
     }
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),

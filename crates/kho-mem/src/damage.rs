@@ -286,14 +286,15 @@ impl MemError {
     /// is not there.
     #[must_use]
     pub fn damage(&self, what: impl Into<Cow<'static, str>>, at: PhysAddr) -> Damage {
-        let defect = match self.kind {
-            MemErrorKind::Outside => Defect::OutsideMemory,
-            MemErrorKind::Wraps => Defect::Wraps,
-            MemErrorKind::NotStored => Defect::NotStored,
+        let inside = "a range inside this memory";
+        let (defect, expected) = match self.kind {
+            MemErrorKind::Outside => (Defect::OutsideMemory, inside),
+            MemErrorKind::Wraps => (Defect::Wraps, inside),
+            MemErrorKind::NotStored => (Defect::NotStored, "memory whose contents the dump stores"),
         };
         Damage::new(defect, what, at)
             .found(format!("{} bytes at {}", self.len, self.addr))
-            .expected("a range inside this memory")
+            .expected(expected)
     }
 }
 

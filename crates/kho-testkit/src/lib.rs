@@ -8,11 +8,14 @@
 
 mod anatomy;
 mod builder;
+mod core;
 pub mod kernel;
 mod memory;
 mod random;
 
 pub use anatomy::{Anatomy, FileAt, NodeAt, SessionAt, node, prop};
+pub use core::{Core, DIRECT_MAP};
+
 pub use builder::{Builder, Built, MemfdSpec};
 pub use memory::Memory;
 pub use random::Random;
