@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use kho_compat::{Refused, RegistryError, View};
 use kho_image::{FindError, Image, ImageError, ImageKind};
-use kho_mem::Damage;
+use kho_mem::{Damage, Defect};
 use serde_json::{Value, json};
 
 /// Why a command did not do what it was asked.
@@ -59,6 +59,11 @@ const RAW_NOTE: &str = "the image was taken as raw memory, since it does not beg
 impl Failure {
     /// Damage of a handover in `image`, with the place in the file and what else may explain it.
     pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
+        if damage.defect() == Defect::Unreadable
+            && let Some(fault) = image.take_fault()
+        {
+            return Self::Image(fault);
+        }
         let note = (image.kind() == ImageKind::Raw).then(|| RAW_NOTE.to_owned());
         let file_offset = image.locate(damage.at());
         Self::Damaged {
@@ -70,7 +75,10 @@ impl Failure {
 
     /// No handover, or several, in `image`.
     pub(crate) fn find(error: FindError, image: &Image) -> Self {
-        Self::Find(error, image.kind() == ImageKind::Raw)
+        match (&error, image.take_fault()) {
+            (FindError::None(_), Some(fault)) => Self::Image(fault),
+            _ => Self::Find(error, image.kind() == ImageKind::Raw),
+        }
     }
 
     /// What ended a survey of `image`.
@@ -137,6 +145,10 @@ impl Failure {
                 ("where", format!("file offset {offset:#x}")),
                 ("found", found.clone()),
                 ("expected", expected.clone()),
+            ],
+            Self::Image(ImageError::Foreign { found, advice }) => vec![
+                ("refused", format!("not a dump that can be read: {found}")),
+                ("hint", advice.clone()),
             ],
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]

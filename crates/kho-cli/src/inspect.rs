@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use kho_image::{Image, ImageKind, ImageOptions};
+use kho_image::{Image, ImageOptions};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,7 @@ pub(crate) fn survey<'i>(
     let options = kho_survey::SurveyOptions::default()
         .fdt(args.fdt)
         .scratch(args.scratch)
-        .page_size(args.page_size)
+        .page_size(args.page_size.or_else(|| image.page_size()))
         .policy(by.policy.0);
     let registry = registry()?;
     Ok(Survey::of(
@@ -87,13 +87,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let failure = failure.map(|error| Failure::of_survey(error, &image));
     if args.json {
         let mut report = Map::new();
-        let kind = match image.kind() {
-            ImageKind::Elf => "elf",
-            ImageKind::Raw => "raw",
-        };
-        let (zstd, memory) = (image.is_compressed(), image.memory());
-        let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });
-        report.insert("image".into(), of_image);
+        report.insert("image".into(), of_image(&image, &path));
         report.extend(survey.json(&|at| image.locate(at)));
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
@@ -111,4 +105,26 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         (None, Some(Ok(admitted))) => admitted.refused().map_or(Ok(()), |r| Err(r.into())),
         (None, None) => Ok(()),
     }
+}
+
+/// What the dump is, as JSON.
+fn of_image(image: &Image, path: &str) -> Value {
+    let vmcoreinfo = image.vmcoreinfo().map(|info| {
+        json!({
+            "release": info.release(),
+            "page_size": info.page_size(),
+            "kernel_offset": info.kernel_offset(),
+            "phys_base": info.phys_base(),
+        })
+    });
+    json!({
+        "path": path,
+        "kind": image.kind().id(),
+        "zstd": image.is_compressed(),
+        "memory": image.memory(),
+        "flattened": image.is_flattened(),
+        "dump_level": image.dump_level(),
+        "vmcoreinfo": vmcoreinfo,
+        "notes": image.notes(),
+    })
 }

@@ -5,7 +5,7 @@ use object::LittleEndian;
 use object::elf::{ELFCLASS64, ELFDATA2LSB, ET_CORE, FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::image::{Bytes, ImageError, Segment};
+use crate::image::{ImageError, Segment};
 
 /// Where x86-64 maps the kernel's text. A kdump vmcore has a segment for it, whose memory a
 /// segment of RAM holds as well.
@@ -13,11 +13,9 @@ const KERNEL_TEXT: u64 = 0xffff_ffff_8000_0000;
 
 pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 
-/// The segments of the core in `bytes`: checked, in order of address.
-pub(crate) fn segments(bytes: &Bytes) -> Result<Vec<Segment>, ImageError> {
-    let data = bytes.get(0..bytes.len()).unwrap_or_default();
-    let mut segments = program_headers(data)?;
-    let len = bytes.len() as u64;
+/// The segments of the core of `len` bytes that begins with `head`: checked, in order of address.
+pub(crate) fn segments(head: &[u8], len: u64) -> Result<Vec<Segment>, ImageError> {
+    let mut segments = program_headers(head)?;
     for (index, segment) in segments.iter().enumerate() {
         if segment
             .offset
