@@ -6,7 +6,7 @@ use alloc::vec;
 
 use zerocopy::FromBytes;
 
-use crate::{Damage, Link, Located, PAGE_SIZE, PhysAddr, PhysRange};
+use crate::{Damage, Link, Located, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysRange};
 
 /// An access to memory that is not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub trait PhysMem: Send + Sync {
     fn region(&self, from: PhysAddr) -> Option<PhysRange>;
 
     /// Shows all of memory to `look`, piece by piece in order of address, until it returns false. Returns whether
-    /// it never did. A piece does not end inside a frame of 4 KiB unless what is stored in one place does. What
+    /// it never did. A frame of 4 KiB is shown whole, but where a region begins or ends in it. What
     /// is zero, not stored or unreadable is shown as [`Chunk::Zeros`].
     ///
     /// The pieces are for looking through memory once: they need not be kept, so that memory which is unpacked
@@ -122,6 +122,7 @@ pub fn sweep<M: PhysMem + ?Sized>(
     mem: &M,
     look: &mut dyn FnMut(PhysAddr, Chunk<'_>) -> bool,
 ) -> bool {
+    let mut frame = [0; PAGE_SIZE];
     let mut next = Some(PhysAddr::NULL);
     while let Some(region) = next.and_then(|from| mem.region(from)) {
         next = u64::try_from(region.end()).ok().map(PhysAddr::new);
@@ -136,7 +137,24 @@ pub fn sweep<M: PhysMem + ?Sized>(
                     let rest = usize::try_from(left).unwrap_or(usize::MAX);
                     mem.chunk(at, rest).unwrap_or(Chunk::Zeros(rest))
                 }
-                Ok(chunk) => chunk,
+                Ok(Chunk::Bytes(bytes)) => {
+                    let over = (at.get() as usize).wrapping_add(bytes.len()) % PAGE_SIZE;
+                    if over == 0 || bytes.len() as u64 == step {
+                        Chunk::Bytes(bytes)
+                    } else if let Some(whole) = bytes.len().checked_sub(over).filter(|len| *len > 0)
+                    {
+                        Chunk::Bytes(bytes.get(..whole).unwrap_or(bytes))
+                    } else {
+                        // A frame that lies in pieces.
+                        let len = (PAGE_SIZE_U64 - at.get() % PAGE_SIZE_U64).min(left);
+                        let len = usize::try_from(len).unwrap_or(PAGE_SIZE);
+                        let copied = frame.get_mut(..len).map(|frame| mem.copy_to(at, frame));
+                        match frame.get(..len) {
+                            Some(frame) if copied == Some(Ok(())) => Chunk::Bytes(frame),
+                            _ => Chunk::Zeros(len),
+                        }
+                    }
+                }
                 Err(MemError {
                     kind: MemErrorKind::NotStored | MemErrorKind::Unreadable,
                     len,
