@@ -70,6 +70,11 @@ pub(crate) const NOT_STORED: u8 = 4;
 impl Failure {
     /// Damage of a handover in `image`, with the place in the file and what else may explain it.
     pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
+        if damage.defect() == Defect::Unreadable
+            && let Some(fault) = image.take_fault()
+        {
+            return Self::Image(fault);
+        }
         let raw = (image.kind() == ImageKind::Raw).then(|| RAW_NOTE.to_owned());
         let note = lacking::note(image).or(raw);
         let file_offset = image.locate(damage.at());
@@ -82,8 +87,9 @@ impl Failure {
 
     /// No handover, or several, in `image`.
     pub(crate) fn find(error: FindError, image: &Image) -> Self {
-        match (&error, lacking::note(image)) {
-            (FindError::None(near), Some(note)) if near.is_empty() => Self::NotFound(note),
+        match (&error, image.take_fault(), lacking::note(image)) {
+            (FindError::None(_), Some(fault), _) => Self::Image(fault),
+            (FindError::None(near), _, Some(note)) if near.is_empty() => Self::NotFound(note),
             _ => Self::Find(error, image.kind() == ImageKind::Raw),
         }
     }
@@ -158,9 +164,13 @@ impl Failure {
                 ("found", found.clone()),
                 ("expected", expected.clone()),
             ],
-            Self::Image(ImageError::Foreign { found, expected }) => {
-                vec![("refused", found.clone()), ("expected", expected.clone())]
-            }
+            Self::Image(ImageError::Foreign { found, advice }) => vec![
+                (
+                    "refused",
+                    format!("not a dump of physical memory that can be read: {found}"),
+                ),
+                ("hint", advice.clone()),
+            ],
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
@@ -297,10 +307,10 @@ impl Failure {
                 "found": found,
                 "expected": expected,
             }),
-            Self::Image(ImageError::Foreign { found, expected }) => json!({
+            Self::Image(ImageError::Foreign { found, advice }) => json!({
                 "kind": "foreign",
                 "what": found,
-                "expected": expected,
+                "hint": advice,
             }),
             Self::NotFound(note) => json!({
                 "kind": "not-stored",

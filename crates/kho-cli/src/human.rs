@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Branch, Carrier, Decision, Manifest, Outcome, Tone, Verdict, View};
 pub(crate) use kho_compat::{count, size};
 use kho_core::Position;
-use kho_image::{Image, ImageKind};
+use kho_image::Image;
 use kho_mem::PageSize;
 
 use crate::error::{Failure, NOT_STORED, RED};
@@ -81,6 +81,26 @@ pub(crate) fn line(branch: &Branch) -> String {
     branch.line.iter().map(toned).collect()
 }
 
+/// Prints what the dump says of its kernel and of itself.
+fn of_kernel(out: &mut dyn Write, image: &Image) -> io::Result<()> {
+    let info = image.vmcoreinfo();
+    let facts = [
+        info.and_then(|info| Some(format!("Linux {}", info.release()?))),
+        info.and_then(|info| Some(format!("pages of {}", size(info.page_size()?)))),
+        info.and_then(|info| Some(format!("KASLR offset {:#x}", info.kernel_offset()?))),
+        info.and_then(|info| Some(format!("phys_base {:#x}", info.phys_base()?))),
+    ];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    if !facts.is_empty() {
+        writeln!(out, "  {DIM}vmcoreinfo{DIM:#}  {}", facts.join(", "))?;
+    }
+    if let Some(level) = image.dump_level().filter(|level| *level != 0) {
+        writeln!(out, "  {DIM}filtered{DIM:#}    dump level {level}")?;
+    }
+    let mut notes = image.notes().iter();
+    notes.try_for_each(|note| writeln!(out, "  {DIM}note{DIM:#}        {note}"))
+}
+
 /// Prints all of `survey`; long lists in part, unless `all`.
 pub(crate) fn print(
     out: &mut dyn Write,
@@ -95,18 +115,15 @@ pub(crate) fn print(
         _ => "the handover is damaged",
     };
     let shown = if all { usize::MAX } else { SHOWN };
-    let kind = match image.kind() {
-        ImageKind::Elf => "ELF core",
-        ImageKind::Raw => "raw memory",
-    };
-    let zstd = if image.is_compressed() { ", zstd" } else { "" };
     writeln!(
         out,
-        "{BOLD}{path}{BOLD:#}  {kind}{zstd}, {} of memory",
+        "{BOLD}{path}{BOLD:#}  {}, {} of memory",
+        image.form(),
         size(image.memory())
     )?;
+    of_kernel(out, image)?;
     if let Some(note) = lacking::note(image) {
-        writeln!(out, "{YELLOW}note: {note}{YELLOW:#}")?;
+        writeln!(out, "  {DIM}note{DIM:#}        {YELLOW}{note}{YELLOW:#}")?;
     }
     let mut top = Node::new("");
     if let Some(root) = &survey.root {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use kho_image::{Image, ImageKind, ImageOptions};
+use kho_image::{Image, ImageOptions};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +35,7 @@ pub(crate) fn survey<'i>(
     let options = kho_survey::SurveyOptions::default()
         .fdt(args.fdt)
         .scratch(args.scratch)
-        .page_size(args.page_size)
+        .page_size(args.page_size.or_else(|| image.page_size()))
         .policy(by.policy.0);
     let registry = registry()?;
     Ok(Survey::of(
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     };
     let mut survey = survey(&image, given, &args.by)?;
     let mut lacking = 0;
-    if survey.failure.is_none() && (args.hash || image.missing() > 0) {
+    if survey.failure.is_none() && (args.hash || !image.is_complete()) {
         let mut progress = progress::survey();
         let looked_at = if args.hash {
             survey.hash(&mut progress)
@@ -95,17 +95,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     let failure = failure.map(|error| Failure::of_survey(error, &image));
     if args.json {
         let mut report = Map::new();
-        let kind = match image.kind() {
-            ImageKind::Elf => "elf",
-            ImageKind::Raw => "raw",
-        };
-        let (zstd, memory) = (image.is_compressed(), image.memory());
-        let of_image = json!({
-            "path": path, "kind": kind, "zstd": zstd, "memory": memory,
-            // Bytes of memory whose contents are not stored, and those that the file is too short for.
-            "not_stored": image.missing(), "cut": image.cut(),
-        });
-        report.insert("image".into(), of_image);
+        report.insert("image".into(), of_image(&image, &path));
         report.extend(survey.json(&|at| image.locate(at)));
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
@@ -133,4 +123,29 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         },
         (None, None) => Ok(()),
     }
+}
+
+/// What the dump is, as JSON.
+fn of_image(image: &Image, path: &str) -> Value {
+    let vmcoreinfo = image.vmcoreinfo().map(|info| {
+        json!({
+            "release": info.release(),
+            "page_size": info.page_size(),
+            "kernel_offset": info.kernel_offset(),
+            "phys_base": info.phys_base(),
+        })
+    });
+    json!({
+        "path": path,
+        "kind": image.kind().id(),
+        "zstd": image.is_compressed(),
+        "memory": image.memory(),
+        // Bytes of memory whose contents are not stored, and those that the file is too short for.
+        "not_stored": image.missing(),
+        "cut": image.cut(),
+        "flattened": image.is_flattened(),
+        "dump_level": image.dump_level(),
+        "vmcoreinfo": vmcoreinfo,
+        "notes": image.notes(),
+    })
 }

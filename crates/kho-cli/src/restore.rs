@@ -185,10 +185,10 @@ impl Output<'_, '_> {
         mut entry: Map<String, Value>,
     ) -> Result<Option<Value>, Failure> {
         let failed = |this: &Self, error| this.failed(Error::of_memory(&error));
-        let missing = if self.image.missing() > 0 {
-            Missing::of(file).map_err(|error| failed(self, error))?
-        } else {
+        let missing = if self.image.is_complete() {
             Missing::default()
+        } else {
+            Missing::of(file).map_err(|error| failed(self, error))?
         };
         let is_whole = missing.is_empty();
         if !is_whole {

@@ -3,36 +3,36 @@
 use kho_mem::{PhysAddr, PhysRange};
 use object::LittleEndian;
 use object::elf::{
-    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ET_CORE, FileHeader64, NT_AUXV, NT_FILE,
-    NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO, PT_LOAD, PT_NOTE, ProgramHeader64,
+    ELFCLASS64, ELFDATA2LSB, ET_CORE, FileHeader64, NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS,
+    NT_SIGINFO, PT_LOAD, PT_NOTE, ProgramHeader64,
 };
 use object::read::elf::{FileHeader, ProgramHeader};
 
-use crate::image::{Bytes, ImageError, Segment};
+use crate::dump::foreign;
+use crate::image::{ImageError, Segment};
 use crate::segments::{Load, memory};
 
 pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 
 const ENDIAN: LittleEndian = LittleEndian;
-const READ: &str = "a dump of physical memory: an ELF64 little-endian core, or raw memory";
+const PROCESS: &str = "a process's core";
 
 /// Who writes a note of this owner dumps a machine's memory.
 const DUMPERS: [&[u8]; 5] = [b"VMCOREINFO", b"ERASEINFO", b"QEMU", b"Xen", b"VBCORE"];
 /// More notes than this many are not looked at: a machine has a few of each CPU.
 const NOTES: usize = 1 << 16;
 
-/// The segments of the core in `bytes`, checked, in order of address; and how many bytes the file is too short for
-/// them.
-pub(crate) fn segments(bytes: &Bytes) -> Result<(Vec<Segment>, u64), ImageError> {
-    let data = bytes.get(0..bytes.len()).unwrap_or_default();
-    let headers = program_headers(data)?;
-    let notes = Notes::read(headers, data);
+/// The segments of the core of `len` bytes that begins with `head`, checked, in order of address; and how many bytes
+/// the file is too short for them.
+pub(crate) fn segments(head: &[u8], len: u64) -> Result<(Vec<Segment>, u64), ImageError> {
+    let headers = program_headers(head)?;
+    let notes = Notes::read(headers, head);
     let mut loads = loads(headers)?;
     if notes.is_process(&loads) {
-        return Err(ImageError::foreign(
-            "a process's core, not a dump of physical memory",
-            READ,
-        ));
+        return Err(ImageError::Foreign {
+            found: PROCESS.to_owned(),
+            advice: foreign::DUMP.to_owned(),
+        });
     }
     drop_virtual(&mut loads);
     if loads.is_empty() {
@@ -43,7 +43,6 @@ pub(crate) fn segments(bytes: &Bytes) -> Result<(Vec<Segment>, u64), ImageError>
             "memory",
         ));
     }
-    let len = bytes.len() as u64;
     let end = loads.iter().map(|load| load.offset + load.stored).max();
     let lacks = end.unwrap_or(0).saturating_sub(len);
     Ok((memory(&loads, len, !notes.is_filtered())?, lacks))
@@ -74,28 +73,15 @@ fn program_headers(data: &[u8]) -> Result<&[ProgramHeader64<LittleEndian>], Imag
     if let Some([class, order]) = data
         .get(4..6)
         .and_then(|ident| <[u8; 2]>::try_from(ident).ok())
+        && (class != ELFCLASS64.0 || order != ELFDATA2LSB.0)
     {
-        if class == ELFCLASS32.0 {
-            return Err(ImageError::foreign("a 32-bit ELF file", READ));
-        }
-        if class == ELFCLASS64.0 && order == ELFDATA2MSB.0 {
-            return Err(ImageError::foreign("a big-endian ELF file", READ));
-        }
-        if class != ELFCLASS64.0 || order != ELFDATA2LSB.0 {
-            return Err(damaged(format!("class {class}, byte order {order}")));
-        }
+        return Err(damaged(format!("class {class}, byte order {order}")));
     }
     let header =
         FileHeader64::<LittleEndian>::parse(data).map_err(|error| damaged(error.to_string()))?;
     let kind = header.e_type(ENDIAN);
     if kind != ET_CORE {
-        let found = match kind.0 {
-            1 => "an ELF object file, not a core".to_owned(),
-            2 => "an ELF executable, not a core".to_owned(),
-            3 => "an ELF shared object, not a core".to_owned(),
-            kind => format!("an ELF file of type {kind}, not a core"),
-        };
-        return Err(ImageError::foreign(found, READ));
+        return Err(damaged(format!("ELF type {}, not a core", kind.0)));
     }
     header.program_headers(ENDIAN, data).map_err(|error| {
         ImageError::damaged(

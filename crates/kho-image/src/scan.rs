@@ -11,8 +11,6 @@ use memchr::memmem::Finder;
 use crate::Progress;
 
 const FDT_MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
-/// Bytes that are looked at in one go.
-const STEP: u64 = 4 << 20;
 /// More than this many of a kind are of no use to a reader.
 const LIMIT: usize = 1000;
 /// Entries of a scratch table: one of each NUMA node, and two.
@@ -189,47 +187,35 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
     }
 
     let mut done = 0u64;
-    let mut next = Some(PhysAddr::NULL);
-    while let Some(region) = next.and_then(|from| mem.region(from)) {
-        next = u64::try_from(region.end()).ok().map(PhysAddr::new);
-        let mut at = region.start();
-        let mut left = region.len();
-        while left > 0 {
-            // Pieces end at multiples of the step, so that pages stay whole.
-            let step = left.min(STEP - at.get() % STEP);
-            // One byte less than a node's head more than the step: it may lie across its end.
-            let want = usize::try_from(left.min(step + 7)).unwrap_or(usize::MAX);
-            let chunk = mem.chunk(at, want);
-            let advance = match chunk {
-                Ok(Chunk::Bytes(bytes)) => {
-                    let own =
-                        usize::try_from(step).map_or(bytes.len(), |step| step.min(bytes.len()));
-                    look_for_roots(
-                        mem,
-                        at,
-                        bytes.get(..own).unwrap_or(bytes),
-                        &property,
-                        &mut found,
-                    );
-                    look_for_nodes(mem, at, bytes, &node, &mut found);
-                    own as u64
-                }
-                Err(error) if error.kind != MemErrorKind::NotStored => break,
-                // Nothing stands in zeros, nor in what is not stored: on to the end of them.
-                Ok(Chunk::Zeros(_)) | Err(_) => {
-                    let rest = usize::try_from(left).unwrap_or(usize::MAX);
-                    let len = mem.chunk(at, rest).map(|chunk| chunk.len() as u64);
-                    len.unwrap_or_else(|error| error.len.clamp(1, left))
-                }
-            };
-            left -= advance;
-            at = PhysAddr::new(at.get().wrapping_add(advance));
-            done = done.saturating_add(advance);
-            if !progress(done, Some(total)) {
-                found.stopped = true;
-                return found;
+    // The last bytes of the piece before, and where they end: a node may lie across.
+    let mut tail: (u64, Vec<u8>) = (0, Vec::new());
+    found.stopped = !mem.sweep(&mut |at, piece| {
+        if let Chunk::Bytes(bytes) = piece {
+            look_for_roots(mem, at, bytes, &property, &mut found);
+            let (end, before) = &mut tail;
+            if *end != at.get() {
+                before.clear();
             }
+            let start = at.get().wrapping_sub(before.len() as u64);
+            before.extend(bytes.iter().take(head.len() - 1));
+            look_for_nodes(mem, PhysAddr::new(start), before, &node, &mut found);
+            look_for_nodes(mem, at, bytes, &node, &mut found);
+            *end = at.get().wrapping_add(bytes.len() as u64);
+            let last = if bytes.len() < head.len() {
+                before.as_slice()
+            } else {
+                bytes
+            };
+            *before = last
+                .get(last.len().saturating_sub(head.len() - 1)..)
+                .unwrap_or_default()
+                .to_vec();
         }
+        done = done.saturating_add(piece.len() as u64);
+        progress(done, Some(total))
+    });
+    if found.stopped {
+        return found;
     }
     let roots = &found.roots;
     found

@@ -10,10 +10,10 @@ file! {
     cut_in_the_headers: ["program headers"], |b| b.truncate(200);
     cut_in_the_elf_header: ["ELF header"], |b| b.truncate(40);
     elf_magic: ["damaged", "raw memory"], |b| b[1] = b'e';
-    elf_of_32_bits: ["refused", "a 32-bit ELF file"], |b| b[4] = 1;
-    elf_big_endian: ["refused", "a big-endian ELF file"], |b| b[5] = 2;
+    elf_of_32_bits: ["refused", "32-bit"], |b| b[4] = 1;
+    elf_big_endian: ["ELF header", "byte order 2"], |b| b[5] = 2;
     elf_of_no_class: ["ELF header", "class 3"], |b| b[4] = 3;
-    elf_executable: ["not a core"], |b| b[16] = 2;
+    elf_executable: ["refused", "ELF program"], |b| b[16] = 2;
     program_headers_outside: ["program headers"], word(32, 1 << 40);
     too_many_program_headers: ["damaged"], |b| b[56..58].copy_from_slice(&60000u16.to_le_bytes());
     no_program_headers: ["no PT_LOAD"], |b| b[56..58].copy_from_slice(&0u16.to_le_bytes());
