@@ -53,6 +53,7 @@ pub(crate) fn survey_all<'i>(
     by: &PolicyArgs,
 ) -> Result<Survey<'i>, Failure> {
     let mut survey = survey(image, args, by)?;
+    image.check()?;
     match survey.failure.take() {
         Some(error) => Err(Failure::of_survey(error, image)),
         None => Ok(survey),
@@ -66,16 +67,17 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         None => return Err(Failure::Usage("no memory dump is named".to_owned())),
     };
     let path = given.image.display().to_string();
+    // Without a dump there is nothing else to show.
+    let unread = |failure: Failure| {
+        if args.json {
+            let report = json!({ "image": { "path": path }, "failure": failure.json() });
+            writeln!(std::io::stdout(), "{report:#}").map_err(Failure::Output)?;
+        }
+        Err(failure)
+    };
     let image = match open(given) {
         Ok(image) => image,
-        Err(failure) => {
-            if args.json {
-                let report =
-                    serde_json::json!({ "image": { "path": path }, "failure": failure.json() });
-                writeln!(std::io::stdout(), "{report:#}").map_err(Failure::Output)?;
-            }
-            return Err(failure);
-        }
+        Err(failure) => return unread(failure),
     };
     let mut survey = survey(&image, given, &args.by)?;
     let mut lacking = 0;
@@ -90,6 +92,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
             Ok(files) => lacking = files,
             Err(error) => survey.failure = Some(error),
         }
+    }
+    if let Err(cut) = image.check() {
+        return unread(cut.into());
     }
     let failure = survey.failure.take();
     let failure = failure.map(|error| Failure::of_survey(error, &image));

@@ -43,8 +43,10 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let luo = survey.luo().map(Surveyed::luo);
     let selected = Selected::new(args, luo, &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
-    let (manifest, lacking) =
-        write_files(args, &image, &survey, &admitted, &selected, &mut staging)?;
+    let written = write_files(args, &image, &survey, &admitted, &selected, &mut staging);
+    // What is missing of a file that was cut meanwhile was read as zeros.
+    image.check()?;
+    let (manifest, lacking) = written?;
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
     staging.commit(&earlier(&args.out))?;
     report(args, &survey, &admitted, &manifest)?;

@@ -44,6 +44,12 @@ pub enum ImageError {
         /// What to do.
         advice: String,
     },
+    /// The file got shorter, or could not be read any more, while it was mapped.
+    #[error("{}: was cut short while it was read", path.display())]
+    Shrunk {
+        /// The file.
+        path: PathBuf,
+    },
     /// The caller's progress function said stop.
     #[error("interrupted")]
     Interrupted,
@@ -181,6 +187,7 @@ enum Store {
 /// A memory dump, opened: physical memory with holes.
 #[derive(Debug)]
 pub struct Image {
+    path: PathBuf,
     store: Store,
     kind: ImageKind,
     compressed: bool,
@@ -212,13 +219,25 @@ impl Image {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
         }
         let map = FileMap::new(&file).map_err(io)?;
+        let len = map.len() as u64;
         let compressed = unpack::is_zstd(&map);
         let source = if compressed {
-            Source::new(unpack::zstd(&map, options.max_unpacked, progress)?, None)
+            let unpacked = unpack::zstd(&map, options.max_unpacked, progress);
+            if map.was_cut() {
+                let path = path.to_owned();
+                return Err(ImageError::Shrunk { path });
+            }
+            Source::new(unpacked?, None)
         } else {
             Source::new(Bytes::Map(map), Some(file))
         };
-        Self::from_source(path, source, options, compressed, progress)
+        let opened = Self::from_source(path, source, options, compressed, progress);
+        let is_shorter = || std::fs::metadata(path).is_ok_and(|now| now.len() < len);
+        if opened.is_err() && is_shorter() {
+            let path = path.to_owned();
+            return Err(ImageError::Shrunk { path });
+        }
+        opened
     }
 
     fn from_source(
@@ -282,6 +301,7 @@ impl Image {
             (ImageKind::Raw, Store::Segments(source, segments), None)
         };
         let image = Self {
+            path: path.to_owned(),
             store,
             kind,
             compressed,
@@ -291,6 +311,30 @@ impl Image {
         };
         tracing::debug!(form = image.form(), memory = image.memory(), "image opened");
         Ok(image)
+    }
+
+    /// Whether the file is as long as it was. To be asked before anything that was made of its memory is handed
+    /// out: what is missing of a mapped file reads as zeros ([`FileMap::guard`]).
+    ///
+    /// # Errors
+    ///
+    /// It is shorter, or its temporary copy could not be kept.
+    pub fn check(&self) -> Result<(), ImageError> {
+        let source = match &self.store {
+            Store::Segments(source, _) => source,
+            Store::Kdump(kdump) => kdump.source(),
+        };
+        match source.bytes() {
+            // Nobody else has the temporary file: there is no room for its pages.
+            Bytes::Map(map) if map.was_cut() && self.compressed => Err(ImageError::Io {
+                path: std::env::temp_dir(),
+                error: std::io::ErrorKind::StorageFull.into(),
+            }),
+            Bytes::Map(map) if map.was_cut() => Err(ImageError::Shrunk {
+                path: self.path.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What the dump is.

@@ -70,6 +70,7 @@ impl Preflight {
             .policy(&readable);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
         let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
+        image.check()?;
         match survey.failure.take() {
             // What lies behind the root is not read here: the root's string is judged.
             None | Some(kho_survey::Error::Unrestorable(_)) => {}
