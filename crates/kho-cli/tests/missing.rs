@@ -24,6 +24,7 @@ fn built() -> Built {
     let mut b = Builder::new();
     let files = [1, 2].map(|seed| MemfdSpec::new(contents(seed, 4 * 4096 + 5)));
     b.session_of("vm", &files);
+    b.metadata(1, "7.3.4", 1);
     b.finish()
 }
 
@@ -61,7 +62,7 @@ fn a_file_that_is_not_all_stored_is_left_out_and_the_others_are_restored() {
         &said,
         "not stored: the dump does not store all contents of 1 file: not restored",
     );
-    has(&said, "session `vm`, token 0x1: 8.0 KiB of 16.0 KiB");
+    has(&said, "session `vm`, token 0x1: 8 KiB of 16.0 KiB");
     has(&text(&done.stdout), "restored 1 file of 1 session");
     let dir = Path::new(&out).join("vm");
     assert!(!dir.join("0000000000000001.bin").exists());
@@ -144,7 +145,7 @@ fn inspect_says_how_much_of_which_file_is_not_stored() {
     let shown = kho(&["inspect", &image]);
     assert!(shown.status.success());
     has(&text(&shown.stdout), "8192 bytes not stored in this dump");
-    has(&text(&shown.stdout), "the dump does not store 8.0 KiB of");
+    has(&text(&shown.stdout), "the dump does not store 8 KiB of");
     let hashed = kho(&["inspect", &image, "--hash", "--json"]);
     assert_eq!(hashed.status.code(), Some(4));
     has(
@@ -161,35 +162,31 @@ fn inspect_says_how_much_of_which_file_is_not_stored() {
 
 #[test]
 fn who_wrote_the_core_says_what_a_segments_tail_is() {
-    type Note = fn(&mut Core);
+    type Note = fn(&mut Core) -> &mut Core;
     let notes: [(&str, Note, i32); 9] = [
-        ("none", |_| (), 0),
-        ("a linker's", |core| drop(core.note("GNU", 3, &[7; 20])), 0),
-        ("kdump's", |core| drop(core.vmcoreinfo()), 4),
+        ("none", |core| core, 0),
+        ("a linker's", |core| core.note("GNU", 3, &[7; 20]), 0),
+        ("kdump's", |core| core.vmcoreinfo(), 4),
         (
             "kdump's registers",
-            |core| drop(core.note("CORE", 1, &[0; 336])),
+            |core| core.note("CORE", 1, &[0; 336]),
             4,
         ),
         (
             "makedumpfile's",
-            |core| drop(core.note("ERASEINFO", 0, b"erase x")),
+            |core| core.note("ERASEINFO", 0, b"erase x"),
             4,
         ),
-        ("QEMU's", |core| drop(core.note("QEMU", 0, &[0; 400])), 4),
-        (
-            "Xen's",
-            |core| drop(core.note("VMCOREINFO_XEN", 0, b"X=1")),
-            4,
-        ),
+        ("QEMU's", |core| core.note("QEMU", 0, &[0; 400]), 4),
+        ("Xen's", |core| core.note("VMCOREINFO_XEN", 0, b"X=1"), 4),
         (
             "VirtualBox's",
-            |core| drop(core.note("VBCORE", 0xb00, &[0; 24])),
+            |core| core.note("VBCORE", 0xb00, &[0; 24]),
             4,
         ),
         (
             "several",
-            |core| drop(core.note("CORE", 1, &[0; 336]).vmcoreinfo()),
+            |core| core.note("CORE", 1, &[0; 336]).vmcoreinfo(),
             4,
         ),
     ];
@@ -279,7 +276,7 @@ fn a_dump_that_is_cut_short_is_read_as_far_as_it_goes() {
     let last = *pages(&built, 1).last().unwrap();
     let mut core = Core::of(&built.mem);
     core.leave_out(last, PAGE);
-    let at = core.bytes(&built.mem.read(last, PAGE));
+    let at = core.bytes(&built.mem.read(last, PAGE as usize));
     core.load(DIRECT_MAP + last, last, at, PAGE, PAGE);
     let whole = core.finish();
     for (cut, code) in [(1, 0), (PAGE as usize - 4, 4), (PAGE as usize, 4)] {
@@ -330,10 +327,10 @@ fn memory_is_listed_as_often_as_real_dumps_do() {
         0x3_ffe0_0010_0000,
     ] {
         let mut core = Core::new();
-        let at = core.bytes(&built.mem.read(start, len / 2));
+        let at = core.bytes(&built.mem.read(start, (len / 2) as usize));
         core.load(virt, start, at, len / 2, len / 2);
         for (start, len) in &runs {
-            let at = core.bytes(&built.mem.read(*start, *len));
+            let at = core.bytes(&built.mem.read(*start, *len as usize));
             core.load(DIRECT_MAP + start, *start, at, *len, *len);
         }
         core.machine = if virt >> 44 == 0xfffff { 62 } else { 183 };

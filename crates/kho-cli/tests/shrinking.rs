@@ -167,9 +167,12 @@ fn what_a_killed_restore_leaves_is_cleared_by_the_next() {
 #[test]
 fn a_restore_that_is_killed_leaves_what_the_next_one_clears() {
     let temp = Temp::new("kill-9");
-    let (path, out) = (image(&temp, 1 << 20), temp.path("out"));
+    let mut b = Builder::new();
+    b.session_of("vm", &vec![MemfdSpec::new(vec![1; 100]); 200]);
+    let path = temp.file("core", b.finish().mem.to_elf());
+    let out = temp.path("out");
     fs::create_dir(&out).unwrap();
-    // With -vvv it says that the first file is restored, and stops there: its directory is locked.
+    // With -vvv it has more to say of its files than anybody reads, and waits.
     let (mut stderr, mut writer) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
     let filled = rustix::pipe::fcntl_getpipe_size(&writer).unwrap();
@@ -181,7 +184,7 @@ fn a_restore_that_is_killed_leaves_what_the_next_one_clears() {
         .spawn()
         .unwrap();
     let since = Instant::now();
-    // Page by page, until its directory is there.
+    // Until its directory is there.
     while names(&out).is_empty() {
         assert!(since.elapsed() < Duration::from_secs(30));
         let mut some = [0; 64];
