@@ -1,0 +1,1 @@
+//! The same against the tools themselves, where they are installed.
