@@ -8,7 +8,7 @@ use std::path::Path;
 use kho_mem::FileMap;
 
 use super::survey::{elf_strings, first_word, flat_strings};
-use super::{Compression, Evidence, KernelStrings, Unified, container, elf};
+use super::{Compression, Evidence, KernelStrings, Unified, config, container, elf};
 use crate::image::{ImageError, Progress};
 
 /// Files up to this size are read, so that nobody can truncate them under a mapping.
@@ -186,6 +186,7 @@ impl KernelImage {
                 elf_strings(data, &elf)?
             }
         };
+        strings.config = config::embedded(data);
         if let Some(version) = unwrapped.version
             && strings.release.is_none()
         {

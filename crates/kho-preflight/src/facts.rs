@@ -1,0 +1,234 @@
+//! What is seen of a handover, or of the system that is to make one, beside its compat strings.
+
+use std::any::Any;
+use std::path::Path;
+
+use kho_core::{Memblock, MemblockFdt};
+use kho_survey::Survey;
+
+use crate::command_line::{CommandLine, bytes};
+use crate::config::Config;
+use crate::system::{BASE, KHO_IN, KHO_OUT, KHO_SUBTREES, ROOT_FDT, number, read, text};
+
+/// A region that `reserve_mem=` set aside.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    pub(crate) name: String,
+    pub(crate) start: Option<u64>,
+    pub(crate) size: u64,
+}
+
+/// What is seen of a handover. What is not seen is `None`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// Its regions, and what says so.
+    pub(crate) regions: Option<(Vec<Region>, String)>,
+    /// The start and bytes of its scratch areas; a start of `None` for what a command line asks for.
+    pub(crate) scratch: Option<(Vec<(Option<u64>, u64)>, String)>,
+    /// The largest order of what is preserved.
+    pub(crate) largest_order: Option<u32>,
+    /// NUMA nodes.
+    pub(crate) nodes: Option<u64>,
+    /// Of the running system.
+    pub(crate) here: Option<Here>,
+}
+
+/// What the running system says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Here {
+    /// Whether a kernel is loaded for a kexec, and one for a crash.
+    pub(crate) loaded: Option<bool>,
+    pub(crate) crash_loaded: Option<bool>,
+    /// Why no kernel can be loaded any more.
+    pub(crate) locked: Option<String>,
+    /// What says that KHO is on, and LUO.
+    pub(crate) kho: Option<String>,
+    pub(crate) luo: Option<String>,
+    /// Whether the handover is finalized, where the kernel has such a step.
+    pub(crate) finalized: Option<bool>,
+    /// Whether the kernel was booted by a handover.
+    pub(crate) booted_by_one: bool,
+    /// Whether the root FDT in debugfs is cut short, and whether it is there at all.
+    pub(crate) is_cut: bool,
+    pub(crate) shows_root: bool,
+    /// Where it would be.
+    pub(crate) root_at: String,
+    /// Whether debugfs shows the subtrees, and none of memblock.
+    pub(crate) no_memblock: bool,
+    /// The regions of its own command line.
+    pub(crate) asked_for: Vec<Region>,
+}
+
+impl Facts {
+    /// Those of the handover that `survey` found.
+    pub(crate) fn of(survey: &Survey<'_>) -> Self {
+        let contents = survey.found.iter().map(|found| &*found.contents);
+        let memblock = contents
+            .filter_map(|contents| (contents as &dyn Any).downcast_ref::<Memblock>())
+            .next();
+        let region = |region: &kho_core::Region| {
+            Some(Region {
+                name: region.name.clone(),
+                start: Some(region.range?.start().get()),
+                size: region.range?.len(),
+            })
+        };
+        let regions = memblock.map(|memblock| memblock.regions().iter().filter_map(region));
+        let regions = regions.map_or_else(Vec::new, Iterator::collect);
+        let scratch = survey.scratch.as_ref().map(|table| table.areas());
+        let orders = survey
+            .preserved
+            .as_ref()
+            .map(|preserved| preserved.by_order());
+        // Low memory, global, then one area per node.
+        let nodes = scratch.and_then(|areas| (areas.len() as u64).checked_sub(2));
+        let areas = scratch.map(|areas| {
+            let areas = areas.iter();
+            areas
+                .map(|area| (Some(area.start().get()), area.len()))
+                .collect()
+        });
+        Self {
+            regions: Some((regions, "the handover".to_owned())),
+            scratch: areas.map(|areas| (areas, "its scratch table".to_owned())),
+            largest_order: orders.map(|orders| {
+                let orders = orders.iter().filter(|(_, keys)| *keys > 0);
+                orders
+                    .map(|(order, _)| u32::from(order.get()))
+                    .max()
+                    .unwrap_or(0)
+            }),
+            nodes: nodes.filter(|nodes| *nodes > 0),
+            here: None,
+        }
+    }
+
+    /// Those of the running system below `root`.
+    pub(crate) fn running(root: &Path, line: &CommandLine, config: Option<&Config>) -> Self {
+        let flag = |path: &str| number(&root.join(path)).map(|number| number != 0);
+        let asked_for: Vec<_> = line.regions();
+        let asked_for = asked_for.iter().map(|region| Region {
+            name: region.name.clone(),
+            start: None,
+            size: region.size,
+        });
+        let asked_for: Vec<_> = asked_for.collect();
+        let (out, subtrees) = (root.join(KHO_OUT), root.join(KHO_SUBTREES));
+        let default = config.is_some_and(Config::is_on_by_default);
+        let kho = line.switch("kho", default);
+        let kho = match (out.exists(), kho.on, kho.words.last()) {
+            (true, ..) => Some(format!("{} is there", out.display())),
+            (_, true, Some(word)) => Some(format!("{word} on its command line")),
+            (_, true, None) => config.map(|c| c.says("CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT")),
+            _ => None,
+        };
+        let luo = line.switch("liveupdate", false);
+        let device = root.join("dev/liveupdate");
+        let luo = match (device.exists(), luo.on) {
+            (true, _) => Some(format!("{} is there", device.display())),
+            (_, true) => luo
+                .words
+                .last()
+                .map(|word| format!("{word} on its command line")),
+            _ => None,
+        };
+        let locks = ["kexec_load_disabled", "kexec_load_limit_reboot"]
+            .into_iter()
+            .zip([1, 0]);
+        let lock = |(name, value): (&str, u64)| {
+            let path = root.join("proc/sys/kernel").join(name);
+            (number(&path) == Some(value)).then(|| format!("{} is {value}", path.display()))
+        };
+        let here = Here {
+            loaded: flag("sys/kernel/kexec_loaded"),
+            crash_loaded: flag("sys/kernel/kexec_crash_loaded"),
+            locked: { locks }.find_map(lock),
+            kho,
+            luo,
+            finalized: flag(&format!("{KHO_OUT}/finalize")),
+            booted_by_one: root.join(KHO_IN).exists(),
+            is_cut: false,
+            shows_root: false,
+            root_at: root.join(ROOT_FDT).display().to_string(),
+            no_memblock: subtrees.is_dir() && !subtrees.join("memblock").exists(),
+            asked_for: asked_for.clone(),
+        };
+        let shown = read(&subtrees.join("memblock")).ok();
+        let shown = shown.and_then(|bytes| MemblockFdt::decode(&bytes, BASE).ok()?.regions);
+        let regions = match shown {
+            Some(regions) => {
+                let regions = regions.into_iter().filter_map(|region| {
+                    let (start, size) = region.place?;
+                    Some(Region {
+                        name: region.name,
+                        start: Some(start.get()),
+                        size,
+                    })
+                });
+                (
+                    regions.collect(),
+                    "what debugfs shows of memblock".to_owned(),
+                )
+            }
+            None => (asked_for, "its own command line".to_owned()),
+        };
+        Self {
+            regions: Some(regions),
+            scratch: scratch(root, line),
+            largest_order: None,
+            nodes: nodes(root),
+            here: Some(here),
+        }
+    }
+
+    /// A region that shares memory with a scratch area.
+    pub(crate) fn region_in_scratch(&self) -> Option<&Region> {
+        let (regions, _) = self.regions.as_ref()?;
+        let (areas, _) = self.scratch.as_ref()?;
+        regions.iter().find(|region| {
+            let Some(start) = region.start else {
+                return false;
+            };
+            let shares = |(at, len): &(Option<u64>, u64)| {
+                at.is_some_and(|at| {
+                    start < at.saturating_add(*len) && at < start.saturating_add(region.size)
+                })
+            };
+            areas.iter().any(shares)
+        })
+    }
+}
+
+/// The scratch areas that debugfs shows, or else those that the command line asks for.
+fn scratch(root: &Path, line: &CommandLine) -> Option<(Vec<(Option<u64>, u64)>, String)> {
+    let out = root.join(KHO_OUT);
+    let numbers = |name: &str| -> Option<Vec<u64>> {
+        let text = text(&out.join(name)).ok()?;
+        let hex = |line: &str| u64::from_str_radix(line.trim().trim_start_matches("0x"), 16);
+        text.lines().map(hex).collect::<Result<_, _>>().ok()
+    };
+    if let (Some(starts), Some(sizes)) = (numbers("scratch_phys"), numbers("scratch_len")) {
+        let areas = starts.into_iter().map(Some).zip(sizes);
+        return Some((areas.collect(), format!("{}/scratch_len", out.display())));
+    }
+    let asked = line.last("kho_scratch")?;
+    let sizes = asked.split(',').map(|size| match bytes(size) {
+        Some((size, "")) => Some((None, size)),
+        _ => None,
+    });
+    Some((
+        sizes.collect::<Option<_>>()?,
+        format!("kho_scratch={asked} on its command line"),
+    ))
+}
+
+/// How many NUMA nodes there are.
+fn nodes(root: &Path) -> Option<u64> {
+    let text = text(&root.join("sys/devices/system/node/online")).ok()?;
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    text.trim().split(',').map(count).sum()
+}
