@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use kho_image::{Image, ImageKind, ImageOptions};
+use kho_preflight::MetDefect;
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
 use crate::args::{ImageArgs, InspectArgs};
 use crate::compat::registry;
 use crate::error::Failure;
-use crate::human;
+use crate::human::{self, YELLOW};
 use crate::live;
 use crate::policy::PolicyArgs;
 use crate::progress::{self, Bar};
@@ -95,6 +96,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });
         report.insert("image".into(), of_image);
         report.extend(survey.json(&|at| image.locate(at)));
+        report.insert(
+            "known_defects".into(),
+            kho_preflight::known_defects(&survey)
+                .iter()
+                .map(MetDefect::json)
+                .collect(),
+        );
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
         }
@@ -103,6 +111,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
     } else {
         let mut out = anstream::stdout().lock();
         human::print(&mut out, &survey, &image, &path, args.all).map_err(Failure::Output)?;
+        for found in kho_preflight::known_defects(&survey) {
+            writeln!(out, "{YELLOW}known defect{YELLOW:#} {found}").map_err(Failure::Output)?;
+        }
     }
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),

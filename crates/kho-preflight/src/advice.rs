@@ -10,6 +10,16 @@ use crate::defect::MetDefect;
 use crate::reason::Why;
 use crate::report::MoveFinding;
 
+/// Formats that no generation here has: what announces each, its first release, and the first without it.
+const OLDER: &[(&str, &str, &str)] = &[
+    ("kho-v1", "Linux 6.16", "Linux 7.1"),
+    ("kho-v3", "Linux 7.1", "Linux 7.2"),
+    ("luo-v1", "Linux 6.19", "Linux 7.2"),
+    ("luo-session-v2", "Linux 6.19", "Linux 7.2"),
+    ("luo-flb-v1", "Linux 7.0", "Linux 7.2"),
+    ("memfd-v1", "Linux 6.19", "Linux 7.1"),
+];
+
 /// What to do next, each once: about what is rejected, then about what is not met.
 pub(crate) fn advice(
     rows: &[MoveFinding],
@@ -51,28 +61,24 @@ fn of_row(row: &MoveFinding, registry: &Registry) -> Vec<String> {
     token.iter().map(|token| takers(token, registry)).collect()
 }
 
-/// The releases that take `token`.
+/// The releases that take `token`: from the first of its generation to the one before the next.
 fn takers(token: &Token, registry: &Registry) -> String {
     let component = registry.get(token.name());
     let generations = component.map_or(&[][..], |component| component.generations);
-    let since = |version: u32| generations.iter().find(|one| one.number == version);
-    let newer = generations
-        .iter()
-        .filter(|one| one.number > token.version());
-    let newer = newer
-        .min_by_key(|one| one.number)
-        .filter(|one| !one.since.is_empty());
-    match (
-        since(token.version()).filter(|one| !one.since.is_empty()),
-        newer,
-    ) {
-        (Some(one), None) => format!("{token} is taken by {} and later", one.since),
-        (Some(one), Some(newer)) => {
-            format!(
-                "{token} is taken by {} and later, before {}",
-                one.since, newer.since
-            )
+    let released = generations.iter().filter(|one| !one.since.is_empty());
+    let since = |version: u32| released.clone().find(|one| one.number == version);
+    let newer = released.clone().filter(|one| one.number > token.version());
+    let newer = newer.min_by_key(|one| one.number).map(|one| one.since);
+    let text = token.to_string();
+    let older = || OLDER.iter().find(|(announced, ..)| *announced == text);
+    let known = since(token.version()).map(|one| (one.since, newer));
+    match known.or_else(|| older().map(|(_, first, gone)| (*first, Some(*gone)))) {
+        Some((first, None)) => {
+            format!("{token} is taken from {first} on, as far as this build knows")
         }
-        (None, _) => format!("{token} is taken by no release that this build knows"),
+        Some((first, Some(gone))) => {
+            format!("{token} is taken from {first} on, up to before {gone}")
+        }
+        None => format!("{token}: which releases take it is not known here"),
     }
 }

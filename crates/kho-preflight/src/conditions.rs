@@ -12,6 +12,9 @@ use crate::release::numbers;
 use crate::report::MoveFinding;
 use kho_compat::size;
 
+/// What makes a kernel hand sessions over.
+pub(crate) const HERE: &str = "boot the kernel that is left with kho=on liveupdate=on";
+
 /// A move whose conditions are looked at.
 pub(crate) struct Move<'e> {
     pub(crate) from: &'e End,
@@ -63,7 +66,7 @@ impl Move<'_> {
                 add(
                     ConditionKind::KhoHere,
                     Cost::Nothing,
-                    (state, evidence, boot_with("kho=on")),
+                    (state, evidence, HERE.to_owned()),
                 );
                 if let (true, Some(evidence)) = (sessions == Cost::Sessions, &here.luo) {
                     let found = (State::Met, evidence.clone(), String::new());
@@ -72,7 +75,7 @@ impl Move<'_> {
             }
             (None, EndKind::Kernel) => {
                 let evidence = "the kernel that is left is an image, not a running one".to_owned();
-                let found = (State::NotSeen, evidence, boot_with("kho=on liveupdate=on"));
+                let found = (State::NotSeen, evidence, HERE.to_owned());
                 add(ConditionKind::KhoHere, Cost::Nothing, found);
             }
             _ => {}
@@ -120,7 +123,7 @@ impl Move<'_> {
     }
 
     fn file_load(&self) -> (State, String, String) {
-        let advice = "load it with `kexec -s -l IMAGE`: kexec_load (`kexec -c`) hands nothing over";
+        let advice = "load it with `kexec -s -l IMAGE`: without -s it may be kexec_load, which hands nothing over";
         let here = self.from.facts.here.as_ref();
         let evidence = match here.map(|here| (here.loaded, &here.locked)) {
             Some((Some(false), Some(locked))) => {
@@ -376,5 +379,5 @@ fn switched(
 }
 
 fn boot_with(word: &str) -> String {
-    format!("boot it with {word}")
+    format!("boot the next kernel with {word}")
 }

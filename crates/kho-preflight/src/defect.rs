@@ -1,5 +1,7 @@
 //! Known defects of kernel releases, as data: one table.
 
+use std::fmt;
+
 use kho_compat::Decision;
 
 use crate::condition::{Cost, State};
@@ -90,10 +92,25 @@ impl MetDefect {
     pub fn measured(&self) -> String {
         let with = self.defect.measured.join(", ");
         match (self.defect.measured, self.is_measured) {
-            ([], _) => format!("not measured: {}", self.defect.source),
+            ([], _) => format!("not measured; {}", self.defect.source),
             (_, true) => format!("measured with Linux {with}"),
             (_, false) => format!("measured with Linux {with}, not with these releases"),
         }
+    }
+}
+
+/// Its name, what shows it, what happens, and how that is known.
+impl fmt::Display for MetDefect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Defect {
+            id, consequence, ..
+        } = self.defect;
+        write!(
+            f,
+            "{id}: {}; {consequence} ({})",
+            self.evidence,
+            self.measured()
+        )
     }
 }
 

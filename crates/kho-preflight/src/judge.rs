@@ -9,7 +9,7 @@ use kho_compat::{
 
 use crate::advice::advice;
 use crate::condition::Condition;
-use crate::conditions::Move;
+use crate::conditions::{HERE, Move};
 use crate::defect::MetDefect;
 use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
@@ -155,6 +155,16 @@ impl Preflight {
                 entry.carrier.title()
             )
         }));
+        let mut next_steps = advice(&rows, &conditions, &defects, self.registry);
+        if let What::Kernel(kernel) = &from.what
+            && kernel
+                .idle
+                .as_ref()
+                .or(kernel.no_sessions.as_ref())
+                .is_some()
+        {
+            next_steps.push(format!("to hand sessions over, {HERE}"));
+        }
         Ok(Report {
             from,
             to,
@@ -162,7 +172,7 @@ impl Preflight {
             when: policy.when(),
             decision,
             formats,
-            next: advice(&rows, &conditions, &defects, self.registry),
+            next: next_steps,
             conditions,
             defects,
             nothing,

@@ -96,7 +96,7 @@ impl Report<'_> {
             "consequence": gravest.map(|finding| self.consequence(finding)),
             "losses": losses_json(&self.losses),
             "conditions": self.conditions.iter().map(condition_json).collect::<Vec<_>>(),
-            "known_defects": self.defects.iter().map(defect_json).collect::<Vec<_>>(),
+            "known_defects": self.defects.iter().map(MetDefect::json).collect::<Vec<_>>(),
             "next": self.next,
             "remarks": self.remarks,
         })
@@ -205,19 +205,23 @@ fn condition_json(condition: &Condition) -> Value {
     })
 }
 
-fn defect_json(found: &MetDefect) -> Value {
-    let defect = found.defect;
-    json!({
-        "id": defect.id,
-        "state": found.state.id(),
-        "evidence": found.evidence,
-        "cost": defect.cost.id(),
-        "consequence": defect.consequence,
-        "advice": defect.advice,
-        "measured": defect.measured,
-        "is_measured": found.is_measured,
-        "source": defect.source,
-    })
+impl MetDefect {
+    /// It as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (found, defect) = (self, self.defect);
+        json!({
+            "id": defect.id,
+            "state": found.state.id(),
+            "evidence": found.evidence,
+            "cost": defect.cost.id(),
+            "consequence": defect.consequence,
+            "advice": defect.advice,
+            "measured": defect.measured,
+            "is_measured": found.is_measured,
+            "source": defect.source,
+        })
+    }
 }
 
 fn end_json(end: &End) -> Value {

@@ -32,14 +32,12 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>, verbose: bool) -> 
         writeln!(out, "\n{}", table(&report.findings))?;
     }
     writeln!(out)?;
-    let summary = own::policy(report.policy).map_or("", |policy| policy.summary());
-    writeln!(out, "{DIM}policy `{}`: {summary}{DIM:#}", report.policy)?;
-    for group in grouped(&report.findings) {
-        if in_short {
-            let found = group.first().map(|row| report.consequence(row));
-            writeln!(out, "            {}", found.unwrap_or_default())?;
-            continue;
-        }
+    if !in_short {
+        let summary = own::policy(report.policy).map_or("", |policy| policy.summary());
+        writeln!(out, "{DIM}policy `{}`: {summary}{DIM:#}", report.policy)?;
+    }
+    let notable = if in_short { &[][..] } else { &report.findings };
+    for group in grouped(notable) {
         let Some(first) = group.first() else {
             continue;
         };
@@ -124,14 +122,8 @@ fn defects(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
         .iter()
         .partition(|found| found.state == State::Met);
     for found in met {
-        let head = format!("{YELLOW}known defect{YELLOW:#} {}: ", found.defect.id);
-        let text = format!(
-            "{}; {} ({})",
-            found.evidence,
-            found.defect.consequence,
-            found.measured()
-        );
-        wrapped(out, &head, 12, &printable(&text))?;
+        let head = format!("{YELLOW}known defect{YELLOW:#} ");
+        wrapped(out, &head, 12, &printable(&found.to_string()))?;
     }
     for found in unseen {
         let (id, evidence) = (found.defect.id, &found.evidence);
