@@ -43,7 +43,7 @@ strings: they are not judged where an image is all there is, and said not to be.
 
 Between kernels an accept holds under conditions, and each is looked at: the next kernel is loaded with
 kexec_file_load (`kexec -s`), not kexec_load (`kexec -c`); it is booted with kho=on liveupdate=on, from
---cmdline, a unified kernel image, a boot entry, or by its configuration (in the image, or config-RELEASE
+--cmdline, a unified kernel image, a boot entry, or its configuration (in the image, or config-RELEASE
 beside it); reserve_mem= is repeated by name, size and alignment. A condition that is known not to be
 met decides by what it costs: reject where sessions or all state are lost, or the kernel can not be
 loaded; degrade where a region is. One that is not seen is listed, and decides nothing. Known defects

@@ -6,7 +6,7 @@ use crate::boot::Boot;
 use crate::command_line::{CommandLine, ReserveMem, short};
 use crate::condition::{Condition, ConditionKind, Cost, State};
 use crate::end::{End, EndKind, Kernel, What};
-use crate::facts::{Facts, Region};
+use crate::facts::{Facts, Region, Shown};
 use crate::item::Uses;
 use crate::release::numbers;
 use crate::report::MoveFinding;
@@ -88,7 +88,7 @@ impl Move<'_> {
                 self.live_update_there(),
             );
         }
-        for region in facts.regions.iter().flat_map(|(regions, _)| regions) {
+        for region in facts.regions.iter().flat_map(|shown| &shown.all) {
             add(ConditionKind::ReserveMem, Cost::Part, self.repeated(region));
         }
         for module in self.modules(next) {
@@ -183,13 +183,13 @@ impl Move<'_> {
             words("an initrd", &initrd)
         );
         let advice = "boot with a larger kho_scratch= here: each part must fit one area".to_owned();
-        let Some((areas, of)) = &self.from.facts.scratch else {
+        let Some(Shown { all, by }) = &self.from.facts.scratch else {
             let evidence = format!("the areas are not seen; {parts}");
             return (State::NotSeen, evidence, advice);
         };
-        let mut free: Vec<u64> = areas.iter().map(|(_, len)| *len).collect();
+        let mut free: Vec<u64> = all.iter().map(|area| area.len).collect();
         let largest = free.iter().copied().max().unwrap_or(0);
-        let evidence = format!("{parts}; the largest area has {}, says {of}", size(largest));
+        let evidence = format!("{parts}; the largest area has {}, says {by}", size(largest));
         wanted.sort_unstable_by(|one, other| other.cmp(one));
         let fits = wanted.iter().all(|bytes| {
             let place = free.iter_mut().find(|area| **area >= *bytes);

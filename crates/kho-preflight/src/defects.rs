@@ -100,7 +100,7 @@ impl Move<'_> {
                 met(format!("`{}`", row.item.entry.found))
             }
             Trigger::FreshRegion => {
-                let (regions, _) = self.from.facts.regions.as_ref()?;
+                let regions = &self.from.facts.regions.as_ref()?.all;
                 let (line, of) = self.to.boot.parameters()?;
                 let has = |name: &str| regions.iter().any(|region| region.name == name);
                 let fresh = line.regions().into_iter().find(|asked| !has(&asked.name))?;
@@ -127,7 +127,7 @@ impl Move<'_> {
 /// What `facts` say of what meets a defect.
 fn of_facts(when: Trigger, facts: &Facts) -> Option<(State, String)> {
     let here = facts.here.as_ref();
-    let regions = facts.regions.iter().flat_map(|(regions, _)| regions);
+    let regions = facts.regions.iter().flat_map(|shown| &shown.all);
     let met = |evidence: String| Some((State::Met, evidence));
     match when {
         Trigger::AcrossNodes => match facts.nodes {
@@ -179,5 +179,57 @@ fn of_facts(when: Trigger, facts: &Facts) -> Option<(State, String)> {
         | Trigger::Memfd
         | Trigger::UnknownHandler
         | Trigger::FreshRegion => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::release::Releases;
+
+    fn range(releases: Option<Releases>) -> String {
+        let number = |[major, minor, patch]: [u32; 3]| match patch {
+            0 | u32::MAX => format!("{major}.{minor}"),
+            _ => format!("{major}.{minor}.{patch}"),
+        };
+        releases.map_or_else(
+            || "any".to_owned(),
+            |of| match (number(of.first), number(of.last)) {
+                (first, last) if first == last => first,
+                (first, last) => format!("{first} to {last}"),
+            },
+        )
+    }
+
+    #[test]
+    fn the_table_in_the_documentation_is_this_one() {
+        let mut table =
+            "| id | from | to | what happens | how it is known |\n|---|---|---|---|---|\n"
+                .to_owned();
+        for defect in DEFECTS {
+            let (from, to) = (range(defect.from), range(defect.to));
+            let measured = match defect.measured {
+                [] => String::new(),
+                all => format!("measured with {}; ", all.join(", ")),
+            };
+            let Defect {
+                id,
+                consequence,
+                source,
+                ..
+            } = defect;
+            writeln!(
+                table,
+                "| `{id}` | {from} | {to} | {consequence} | {measured}{source} |"
+            )
+            .unwrap();
+        }
+        let page = include_str!("../../../docs/real-kernel.md");
+        assert!(
+            page.contains(&table),
+            "docs/real-kernel.md does not have\n{table}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::path::Path;
 
-use kho_core::{Memblock, MemblockFdt};
+use kho_core::{Memblock, MemblockFdt, PhysRange};
 use kho_survey::Survey;
 
 use crate::command_line::{CommandLine, bytes};
@@ -18,13 +18,32 @@ pub(crate) struct Region {
     pub(crate) size: u64,
 }
 
+/// A scratch area; of one that a command line asks for the start is not known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Area {
+    pub(crate) start: Option<u64>,
+    pub(crate) len: u64,
+}
+
+/// Things, and what shows them.
+#[derive(Clone, Debug)]
+pub(crate) struct Shown<T> {
+    pub(crate) all: Vec<T>,
+    pub(crate) by: String,
+}
+
+impl<T> Shown<T> {
+    fn new(all: impl IntoIterator<Item = T>, by: impl Into<String>) -> Option<Self> {
+        let (all, by) = (all.into_iter().collect(), by.into());
+        Some(Self { all, by })
+    }
+}
+
 /// What is seen of a handover. What is not seen is `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
-    /// Its regions, and what says so.
-    pub(crate) regions: Option<(Vec<Region>, String)>,
-    /// The start and bytes of its scratch areas; a start of `None` for what a command line asks for.
-    pub(crate) scratch: Option<(Vec<(Option<u64>, u64)>, String)>,
+    pub(crate) regions: Option<Shown<Region>>,
+    pub(crate) scratch: Option<Shown<Area>>,
     /// The largest order of what is preserved.
     pub(crate) largest_order: Option<u32>,
     /// NUMA nodes.
@@ -73,8 +92,8 @@ impl Facts {
                 size: region.range?.len(),
             })
         };
-        let regions = memblock.map(|memblock| memblock.regions().iter().filter_map(region));
-        let regions = regions.map_or_else(Vec::new, Iterator::collect);
+        let regions = memblock.iter().flat_map(|memblock| memblock.regions());
+        let regions = regions.filter_map(region);
         let scratch = survey.scratch.as_ref().map(|table| table.areas());
         let orders = survey
             .preserved
@@ -82,15 +101,14 @@ impl Facts {
             .map(|preserved| preserved.by_order());
         // Low memory, global, then one area per node.
         let nodes = scratch.and_then(|areas| (areas.len() as u64).checked_sub(2));
-        let areas = scratch.map(|areas| {
-            let areas = areas.iter();
-            areas
-                .map(|area| (Some(area.start().get()), area.len()))
-                .collect()
-        });
+        let area = |area: &PhysRange| Area {
+            start: Some(area.start().get()),
+            len: area.len(),
+        };
+        let areas = scratch.map(|areas| areas.iter().map(area));
         Self {
-            regions: Some((regions, "the handover".to_owned())),
-            scratch: areas.map(|areas| (areas, "its scratch table".to_owned())),
+            regions: Shown::new(regions, "the handover"),
+            scratch: areas.and_then(|areas| Shown::new(areas, "its scratch table")),
             largest_order: orders.map(|orders| {
                 let orders = orders.iter().filter(|(_, keys)| *keys > 0);
                 orders
@@ -165,15 +183,12 @@ impl Facts {
                         size,
                     })
                 });
-                (
-                    regions.collect(),
-                    "what debugfs shows of memblock".to_owned(),
-                )
+                Shown::new(regions, "what debugfs shows of memblock")
             }
-            None => (asked_for, "its own command line".to_owned()),
+            None => Shown::new(asked_for, "its own command line"),
         };
         Self {
-            regions: Some(regions),
+            regions,
             scratch: scratch(root, line),
             largest_order: None,
             nodes: nodes(root),
@@ -183,15 +198,15 @@ impl Facts {
 
     /// A region that shares memory with a scratch area.
     pub(crate) fn region_in_scratch(&self) -> Option<&Region> {
-        let (regions, _) = self.regions.as_ref()?;
-        let (areas, _) = self.scratch.as_ref()?;
-        regions.iter().find(|region| {
+        let areas = &self.scratch.as_ref()?.all;
+        self.regions.as_ref()?.all.iter().find(|region| {
             let Some(start) = region.start else {
                 return false;
             };
-            let shares = |(at, len): &(Option<u64>, u64)| {
+            let shares = |area: &Area| {
+                let Area { start: at, len } = *area;
                 at.is_some_and(|at| {
-                    start < at.saturating_add(*len) && at < start.saturating_add(region.size)
+                    start < at.saturating_add(len) && at < start.saturating_add(region.size)
                 })
             };
             areas.iter().any(shares)
@@ -200,7 +215,7 @@ impl Facts {
 }
 
 /// The scratch areas that debugfs shows, or else those that the command line asks for.
-fn scratch(root: &Path, line: &CommandLine) -> Option<(Vec<(Option<u64>, u64)>, String)> {
+fn scratch(root: &Path, line: &CommandLine) -> Option<Shown<Area>> {
     let out = root.join(KHO_OUT);
     let numbers = |name: &str| -> Option<Vec<u64>> {
         let text = text(&out.join(name)).ok()?;
@@ -208,18 +223,20 @@ fn scratch(root: &Path, line: &CommandLine) -> Option<(Vec<(Option<u64>, u64)>, 
         text.lines().map(hex).collect::<Result<_, _>>().ok()
     };
     if let (Some(starts), Some(sizes)) = (numbers("scratch_phys"), numbers("scratch_len")) {
-        let areas = starts.into_iter().map(Some).zip(sizes);
-        return Some((areas.collect(), format!("{}/scratch_len", out.display())));
+        let area = |(start, len)| Area {
+            start: Some(start),
+            len,
+        };
+        let areas = starts.into_iter().zip(sizes).map(area);
+        return Shown::new(areas, format!("{}/scratch_len", out.display()));
     }
     let asked = line.last("kho_scratch")?;
-    let sizes = asked.split(',').map(|size| match bytes(size) {
-        Some((size, "")) => Some((None, size)),
+    let areas = asked.split(',').map(|size| match bytes(size) {
+        Some((len, "")) => Some(Area { start: None, len }),
         _ => None,
     });
-    Some((
-        sizes.collect::<Option<_>>()?,
-        format!("kho_scratch={asked} on its command line"),
-    ))
+    let areas: Vec<_> = areas.collect::<Option<_>>()?;
+    Shown::new(areas, format!("kho_scratch={asked} on its command line"))
 }
 
 /// How many NUMA nodes there are.

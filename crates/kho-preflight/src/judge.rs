@@ -146,7 +146,8 @@ impl Preflight {
             Some(nothing) => remarks.push(nothing.clone()),
             None => remarks = self::remarks(from, &next, &items, &rows, &mut unjudged, policy),
         }
-        remarks.extend(unread(&rows, &manifest, &next, policy));
+        let unread = unread(&rows, &manifest, &next, policy);
+        remarks.extend(unread.values().cloned());
         let noted = verdict.findings.iter();
         let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
         remarks.extend(noted.map(|(entry, note)| {
@@ -176,6 +177,7 @@ impl Preflight {
             conditions,
             defects,
             nothing,
+            unread: unread.into_keys().collect(),
             findings: rows,
             unjudged,
             losses,

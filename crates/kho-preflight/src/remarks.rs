@@ -1,7 +1,9 @@
 //! What else there is to say of a judgement.
 
+use std::collections::BTreeMap;
+
 use kho_compat::policy::When;
-use kho_compat::{Carrier, Consequence, Manifest, Outcome, Policy};
+use kho_compat::{Carrier, Consequence, Manifest, Outcome, Policy, Token};
 
 use crate::end::{End, EndKind, Kernel, Listed, Seen, What};
 use crate::item::Item;
@@ -22,38 +24,32 @@ pub(crate) fn nothing(from: &End, items: &[Item]) -> Option<String> {
     Some(format!("nothing is handed over: {why}"))
 }
 
-/// What the policy takes and the next one lists no reader of.
+/// What the policy takes and the next one lists no reader of: the token, and what is to be said.
 pub(crate) fn unread(
     rows: &[MoveFinding],
     manifest: &Manifest,
     next: &Next<'_>,
     policy: &dyn Policy,
-) -> Vec<String> {
+) -> BTreeMap<Token, String> {
     let taken = rows.iter().filter(|row| row.outcome == Outcome::Restorable);
-    let mut remarks = Vec::new();
-    for row in taken {
-        for token in row.item.tokens() {
-            let (name, version) = (token.name(), token.version());
-            let Some(ability) = next.side.get(name) else {
-                continue;
-            };
-            let read_as = policy.reads_as(name, Some(version), manifest, &next.side);
-            if !next.side.restores(name, read_as.unwrap_or(version)) {
-                let own: Vec<_> = ability
-                    .restorable()
-                    .map(|v| format!("{name}-v{v}"))
-                    .collect();
-                remarks.push(format!(
-                    "the policy takes {token}, and the next one lists no reader of it, only of {}: \
-                     restoring it fails unless other code reads it",
-                    own.join(", ")
-                ));
-            }
+    let mut unread = BTreeMap::new();
+    for token in taken.flat_map(|row| row.item.tokens()) {
+        let (name, version) = (token.name(), token.version());
+        let Some(ability) = next.side.get(name) else {
+            continue;
+        };
+        let read_as = policy.reads_as(name, Some(version), manifest, &next.side);
+        if !next.side.restores(name, read_as.unwrap_or(version)) {
+            let own = ability.restorable().map(|v| format!("{name}-v{v}"));
+            let own = own.collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "the policy takes {token}, and the next one lists no reader of it, only of {own}: \
+                 restoring it fails unless other code reads it"
+            );
+            unread.insert(token, text);
         }
     }
-    remarks.sort();
-    remarks.dedup();
-    remarks
+    unread
 }
 
 /// What else there is to say.

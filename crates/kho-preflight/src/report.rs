@@ -1,7 +1,7 @@
 //! What there is to say of a move: data, and the same as JSON.
 
 use kho_compat::policy::When;
-use kho_compat::{Consequence, Decision, Expected, Outcome};
+use kho_compat::{Consequence, Decision, Expected, Outcome, Token};
 use serde_json::{Value, json};
 
 use crate::condition::{Condition, Cost, State};
@@ -45,6 +45,7 @@ pub struct Report<'e> {
     /// What else there is to say.
     pub remarks: Vec<String>,
     pub(crate) nothing: Option<String>,
+    pub(crate) unread: Vec<Token>,
     pub(crate) formats: Decision,
 }
 
@@ -128,8 +129,15 @@ impl Report<'_> {
                     condition.state == State::NotSeen
                         && !matches!(condition.cost, Cost::Nothing | Cost::Move)
                 });
-                let mut briefs: Vec<_> = unseen.map(|condition| condition.kind.brief()).collect();
+                let mut briefs: Vec<_> = unseen
+                    .map(|condition| condition.kind.brief().to_owned())
+                    .collect();
                 briefs.dedup();
+                briefs.extend(
+                    self.unread
+                        .iter()
+                        .map(|token| format!("a reader of {token}")),
+                );
                 return match briefs.as_slice() {
                     [] => String::new(),
                     briefs => format!(", if: {}", briefs.join("; ")),
