@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use kho_image::{Image, ImageKind, ImageOptions};
-use kho_preflight::MetDefect;
+use kho_preflight::{MetDefect, State};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
@@ -112,7 +112,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
         human::print(&mut out, &survey, &image, &path, args.all).map_err(Failure::Output)?;
         for found in kho_preflight::known_defects(&survey) {
-            writeln!(out, "{YELLOW}known defect{YELLOW:#} {found}").map_err(Failure::Output)?;
+            let may = if found.state == State::Met {
+                ""
+            } else {
+                " (may be)"
+            };
+            writeln!(out, "{YELLOW}known defect{YELLOW:#}{may} {found}")
+                .map_err(Failure::Output)?;
         }
     }
     match (failure, survey.verdict) {

@@ -6,7 +6,7 @@ use crate::boot::Boot;
 use crate::command_line::{CommandLine, ReserveMem, short};
 use crate::condition::{Condition, ConditionKind, Cost, State};
 use crate::end::{End, EndKind, Kernel, What};
-use crate::facts::{Facts, Region, Shown};
+use crate::facts::{Region, Shown};
 use crate::item::Uses;
 use crate::release::numbers;
 use crate::report::MoveFinding;
@@ -26,10 +26,12 @@ pub(crate) struct Move<'e> {
 impl Move<'_> {
     /// The conditions of it, where both ends are kernels and something is handed over.
     pub(crate) fn conditions(&self) -> Vec<Condition> {
-        let What::Kernel(next) = &self.to.what else {
-            return Vec::new();
+        let next = match &self.to.what {
+            What::Kernel(next) => Some(next),
+            What::Dump(_) => None,
+            What::Listed(_) => return Vec::new(),
         };
-        if matches!(self.from.what, What::Listed(_)) || next.kho.is_err() || self.rows.is_empty() {
+        if !self.is_between_kernels() {
             return Vec::new();
         }
         let mut all = Vec::new();
@@ -81,7 +83,8 @@ impl Move<'_> {
             _ => {}
         }
         add(ConditionKind::KhoThere, sessions, self.kho_there());
-        if sessions == Cost::Sessions && (next.luo.is_some() || next.names("luo")) {
+        let has_luo = next.is_none_or(|next| next.luo.is_some() || next.names("luo"));
+        if sessions == Cost::Sessions && has_luo {
             add(
                 ConditionKind::LiveUpdateThere,
                 sessions,
@@ -91,7 +94,7 @@ impl Move<'_> {
         for region in facts.regions.iter().flat_map(|shown| &shown.all) {
             add(ConditionKind::ReserveMem, Cost::Part, self.repeated(region));
         }
-        for module in self.modules(next) {
+        for module in next.into_iter().flat_map(|next| self.modules(next)) {
             let evidence = match self.to.boot.initrds.as_slice() {
                 [] => format!("{module}; no initrd is named"),
                 [initrd, ..] => format!("{module}; {} is not looked into", initrd.of),
@@ -114,6 +117,13 @@ impl Move<'_> {
         all
     }
 
+    /// Whether a kernel hands something over to one that may take it. A manifest file may describe a kernel's release.
+    pub(crate) fn is_between_kernels(&self) -> bool {
+        let without = |kernel: &Kernel| kernel.kho.is_err();
+        let to_none = matches!(&self.to.what, What::Kernel(kernel) if without(kernel));
+        self.from.kind != EndKind::Program && !to_none && !self.rows.is_empty()
+    }
+
     fn hands_over_sessions(&self) -> bool {
         let of_luo = |row: &MoveFinding| row.item.entry.carrier == Carrier::Luo;
         match self.uses {
@@ -133,7 +143,7 @@ impl Move<'_> {
             }
             Some((Some(true), _)) => "a kernel is loaded, and not by which call",
             Some((Some(false), _)) => "no kernel is loaded yet",
-            _ => "how it is loaded does not show in its image",
+            _ => "how it will be loaded does not show",
         };
         (State::NotSeen, evidence.to_owned(), advice.to_owned())
     }
@@ -342,9 +352,14 @@ impl Move<'_> {
 
     /// What shows that a crash would boot another kernel.
     fn crash(&self) -> Option<String> {
-        let Facts { here, .. } = &self.from.facts;
-        let loaded = here.as_ref()?.crash_loaded?;
-        loaded.then(|| "a crash kernel is loaded: sys/kernel/kexec_crash_loaded is 1".to_owned())
+        let here = self.from.facts.here.as_ref()?;
+        match (here.crash_loaded, &here.crash_memory) {
+            (Some(true), _) => {
+                Some("a crash kernel is loaded: sys/kernel/kexec_crash_loaded is 1".to_owned())
+            }
+            (_, Some(memory)) => Some(format!("crashkernel={memory} on its command line")),
+            _ => None,
+        }
     }
 }
 

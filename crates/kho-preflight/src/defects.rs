@@ -13,7 +13,7 @@ use crate::report::MoveFinding;
 /// The order of a block of 2 GiB.
 const HUGE: u32 = 19;
 
-/// Of the known defects those that the handover in memory meets, whatever kernel takes it.
+/// Of the known defects those that the handover in memory meets or may meet, whatever kernel takes it.
 #[must_use]
 pub fn of_survey(survey: &Survey<'_>) -> Vec<MetDefect> {
     let facts = Facts::of(survey);
@@ -39,16 +39,13 @@ pub fn of_survey(survey: &Survey<'_>) -> Vec<MetDefect> {
                 .any(|measured| Some(*measured) == release),
         })
     });
-    found.filter(|found| found.state == State::Met).collect()
+    found.collect()
 }
 
 impl Move<'_> {
     /// The known defects that it meets, or may meet.
     pub(crate) fn defects(&self) -> Vec<MetDefect> {
-        let What::Kernel(next) = &self.to.what else {
-            return Vec::new();
-        };
-        if matches!(self.from.what, What::Listed(_)) || next.kho.is_err() || self.rows.is_empty() {
+        if !matches!(self.to.what, What::Kernel(_)) || !self.is_between_kernels() {
             return Vec::new();
         }
         DEFECTS
@@ -131,7 +128,14 @@ fn of_facts(when: Trigger, facts: &Facts) -> Option<(State, String)> {
     let met = |evidence: String| Some((State::Met, evidence));
     match when {
         Trigger::AcrossNodes => match facts.nodes {
+            Some(nodes) if nodes > 1 && facts.across == Some(None) => None,
             Some(nodes) if nodes > 1 => {
+                if let Some(at) = facts.across.flatten() {
+                    let evidence = format!(
+                        "{nodes} nodes meet in memory that is preserved, at {at:#x} or beyond"
+                    );
+                    return Some((State::NotSeen, evidence));
+                }
                 let evidence = format!("there are {nodes} nodes; where they meet is not seen");
                 Some((State::NotSeen, evidence))
             }

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::path::Path;
 
-use kho_core::{Memblock, MemblockFdt, PhysRange};
+use kho_core::{Memblock, MemblockFdt, PageRun, PhysRange, Preserved};
+use kho_mem::PAGE_SIZE_U64;
 use kho_survey::Survey;
 
 use crate::command_line::{CommandLine, bytes};
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
     pub(crate) largest_order: Option<u32>,
     /// NUMA nodes.
     pub(crate) nodes: Option<u64>,
+    /// Where preserved memory may lie across the border of two of them; `None` where all of it is known not to.
+    pub(crate) across: Option<Option<u64>>,
     /// Of the running system.
     pub(crate) here: Option<Here>,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Here {
     /// Whether a kernel is loaded for a kexec, and one for a crash.
     pub(crate) loaded: Option<bool>,
     pub(crate) crash_loaded: Option<bool>,
+    /// What `crashkernel=` sets aside.
+    pub(crate) crash_memory: Option<String>,
     /// Why no kernel can be loaded any more.
     pub(crate) locked: Option<String>,
     /// What says that KHO is on, and LUO.
@@ -117,6 +122,11 @@ impl Facts {
                     .unwrap_or(0)
             }),
             nodes: nodes.filter(|nodes| *nodes > 0),
+            across: survey
+                .preserved
+                .as_ref()
+                .zip(scratch)
+                .and_then(|(preserved, areas)| across(preserved, areas)),
             here: None,
         }
     }
@@ -160,6 +170,7 @@ impl Facts {
         let here = Here {
             loaded: flag("sys/kernel/kexec_loaded"),
             crash_loaded: flag("sys/kernel/kexec_crash_loaded"),
+            crash_memory: line.last("crashkernel").map(str::to_owned),
             locked: { locks }.find_map(lock),
             kho,
             luo,
@@ -192,6 +203,7 @@ impl Facts {
             scratch: scratch(root, line),
             largest_order: None,
             nodes: nodes(root),
+            across: None,
             here: Some(here),
         }
     }
@@ -237,6 +249,30 @@ fn scratch(root: &Path, line: &CommandLine) -> Option<Shown<Area>> {
     });
     let areas: Vec<_> = areas.collect::<Option<_>>()?;
     Shown::new(areas, format!("kho_scratch={asked} on its command line"))
+}
+
+/// The first preserved pages that lie where two nodes meet: between the scratch areas that they have. `None` where
+/// not all of the nodes have one.
+fn across(preserved: &Preserved, areas: &[PhysRange]) -> Option<Option<u64>> {
+    let mut nodes = areas.get(2..)?.to_vec();
+    if nodes.iter().any(PhysRange::is_empty) {
+        return None;
+    }
+    nodes.sort_unstable_by_key(PhysRange::start);
+    let end = |area: &PhysRange| area.start().get() + area.len();
+    let borders = || {
+        nodes
+            .iter()
+            .map(end)
+            .zip(nodes.iter().skip(1).map(|area| area.start().get()))
+    };
+    let lies = |run: &PageRun| {
+        let start = run.addr().get();
+        let end = start.saturating_add(run.pages.saturating_mul(PAGE_SIZE_U64));
+        run.pages > 1 && borders().any(|(first, last)| start < last && end > first)
+    };
+    let found = preserved.page_runs().find(lies);
+    Some(found.map(|run| run.addr().get()))
 }
 
 /// How many NUMA nodes there are.

@@ -374,6 +374,12 @@ fn what_a_running_system_shows_of_its_move() {
     let (code, value, human) = judged("running", &next, &args);
     assert_eq!((code, condition(&value, "no-crash").0), (0, "not-seen"));
     has(&human, "kexec_crash_loaded is 1");
+    let crash = format!("{line} crashkernel=256M");
+    let (_, value, _) = judged("running", &next, &["--root", &root, "--cmdline", &crash]);
+    has(
+        condition(&value, "scratch-size").1,
+        "crashkernel=256M, which comes out of them",
+    );
     // One node has no border.
     temp.file("sys/devices/system/node/online", "0\n");
     assert_eq!(defects(&judged("running", &next, &args).1), []);
@@ -594,6 +600,45 @@ fn a_kernel_without_kho_is_said_to_be_one_in_a_sentence() {
         &human,
         "next: take a kernel that is built with CONFIG_LIVEUPDATE=y",
     );
+}
+
+#[test]
+fn preserved_memory_where_two_nodes_meet() {
+    let temp = Temp::new("nodes");
+    let next = temp.file("next", linux(&["memfd-v2"]));
+    let dump = |name: &str, areas: [(u64, u64); 2]| {
+        let mut b = Builder::new();
+        b.session_of("s", &[MemfdSpec::new(vec![1; 0x8000])]);
+        let mut built = b.finish();
+        let table = built.scratch.0;
+        built.mem.remove(table);
+        built.mem.add(table, 4096);
+        let all = [(0x4000_0000, 0), (0x4000_0000, 0), areas[0], areas[1]];
+        for (index, (start, len)) in (0..).zip(all) {
+            built.mem.set_u64(table + 16 * index, start);
+            built.mem.set_u64(table + 16 * index + 8, len);
+        }
+        (
+            temp.file(name, built.mem.to_elf()),
+            format!("{table:#x}:64"),
+        )
+    };
+    // What is built lies from 0x1000_0000 on.
+    #[rustfmt::skip]
+    let cases = [
+        ("across", [(0x800_0000, 0x40_0000), (0x4000_0000, 0x40_0000)], true),
+        ("below", [(0x3000_0000, 0x40_0000), (0x4000_0000, 0x40_0000)], false),
+        ("above", [(0x400_0000, 0x40_0000), (0x800_0000, 0x40_0000)], false),
+    ];
+    for (name, areas, expected) in cases {
+        let (path, scratch) = dump(name, areas);
+        let (code, value, human) = judged(&path, &next, &["--scratch", &scratch]);
+        assert_eq!(code, 0, "{human}");
+        let found = defects(&value).contains(&("range-across-nodes", "not-seen"));
+        assert_eq!(found, expected, "{name}: {value:#}");
+        let human = text(&kho(&["inspect", &path, "--scratch", &scratch]).stdout);
+        assert_eq!(human.contains("range-across-nodes"), expected, "{human}");
+    }
 }
 
 #[test]
