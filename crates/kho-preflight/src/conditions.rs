@@ -187,11 +187,17 @@ impl Move<'_> {
             Some(bytes) => format!("{what} of {}", size(*bytes)),
             None => format!("{what} of unknown size"),
         };
-        let parts = format!(
+        let mut parts = format!(
             "{}, {}",
             words("a kernel", image),
             words("an initrd", &initrd)
         );
+        // Nothing else can be allocated while a kernel that a handover booted sets itself up.
+        let line = self.to.boot.parameters().map(|(line, _)| line);
+        if let Some(crash) = line.as_ref().and_then(|line| line.last("crashkernel")) {
+            let taken = "which comes out of them too (not measured)";
+            parts.push_str(&format!(", and crashkernel={crash}, {taken}"));
+        }
         let advice = "boot with a larger kho_scratch= here: each part must fit one area".to_owned();
         let Some(Shown { all, by }) = &self.from.facts.scratch else {
             let evidence = format!("the areas are not seen; {parts}");
