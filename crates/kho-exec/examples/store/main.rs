@@ -82,6 +82,11 @@ fn run(args: &Args) -> Result<()> {
     let mut server = taken.serve(&host)?;
     loop {
         server.serve()?;
+        // What takes long is done while clients are served.
+        host.prepare();
+        while !host.is_prepared() {
+            server.turn(Some(Duration::from_millis(1)))?;
+        }
 
         // 5. Hand over. This returns only if it failed, and then everything is as before.
         let Err(error) = hand_over(&host, &mut server, &program);
@@ -113,8 +118,6 @@ fn hand_over(host: &Host, server: &mut Server, program: &PathBuf) -> Result<Infa
     preserve(server)?;
     store.preserve(INDEX, server.kv.index() as FileRef)?;
     store.preserve(LISTENER, Arc::clone(&server.listener) as FileRef)?;
-    // The more of the arena is mapped, the longer the exec takes.
-    host.arena().unmap()?;
     server.turn(Some(Duration::ZERO))?;
 
     // From here on nobody is served.

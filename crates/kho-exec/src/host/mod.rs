@@ -1,6 +1,7 @@
 //! A process that takes part in live updates.
 
 mod outgoing;
+mod prepare;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ use crate::store::Store;
 use crate::supervise::Client;
 use crate::ticket::{Mark, mark};
 use crate::{Config, FinishError, Program, StartError};
+
+use prepare::Preparing;
 
 /// A process that takes part in live updates: see the crate's documentation.
 pub struct Host {
@@ -42,6 +45,7 @@ pub struct Host {
     supervisor: Option<Client>,
     store: Option<Store>,
     marks: Vec<Mark>,
+    preparing: Preparing,
 }
 
 impl Host {
@@ -134,6 +138,7 @@ impl Host {
             supervisor,
             store,
             marks,
+            preparing: Preparing::default(),
             config,
         })
     }
@@ -182,6 +187,7 @@ impl Host {
             supervisor,
             store,
             marks,
+            preparing: Preparing::default(),
             config,
         })
     }

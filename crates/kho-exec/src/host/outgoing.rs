@@ -42,6 +42,8 @@ impl Host {
     /// Hands `files` over as the session `session` to the program `next`: preserves and freezes
     /// them, and executes it. Returns only if that failed: the program goes on then, with
     /// everything as before.
+    ///
+    /// [`Host::prepare`], called before, makes the pause independent of how much memory was touched.
     pub fn hand_over(
         &self,
         session: impl AsRef<[u8]>,
@@ -77,7 +79,8 @@ impl Host {
             Ok(prepared) => prepared,
             Err(error) => return HandOverError::Exec { program, error },
         };
-        // While the program still serves: the exec would take its time otherwise.
+        self.preparing.wait();
+        // What is left of it, or all where nothing was prepared: the exec would take its time otherwise.
         if let Err(error) = self.arena.unmap() {
             tracing::debug!(%error, "the arena has no advice on huge pages");
         }
