@@ -44,7 +44,7 @@ pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use program::Program;
 pub use supervise::{Event, supervise};
-pub use ticket::{Mark, TICKET, now};
+pub use ticket::{FAULTS_ENV, Mark, TICKET, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

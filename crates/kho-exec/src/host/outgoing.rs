@@ -11,7 +11,7 @@ use kho_luo::{FileRef, Frozen, Orchestrator};
 use super::Host;
 use crate::exec::Prepared;
 use crate::inherit::{HANDOVER_ENV, set_inheritable};
-use crate::ticket::{FORMAT, Mark, Ticket, for_this_process, mark};
+use crate::ticket::{FAULTS_ENV, FORMAT, Mark, Ticket, faults, for_this_process, mark};
 use crate::{HandOverError, store};
 
 impl Host {
@@ -150,7 +150,11 @@ impl Host {
                         .chain(socket)
                 };
                 let passed = pass().try_for_each(|fd| set_inheritable(fd, true));
-                let passed = passed.and_then(|()| next.set(HANDOVER_ENV, &for_this_process(&file)));
+                let passed = passed.and_then(|()| {
+                    let faults = faults().map_or_else(String::new, |faults| faults.to_string());
+                    next.set(FAULTS_ENV, faults.as_ref())?;
+                    next.set(HANDOVER_ENV, &for_this_process(&file))
+                });
                 tracing::info!(program, descriptors = outgoing.len(), "handing over");
                 let error = match passed {
                     Ok(()) => next.exec(),
