@@ -233,7 +233,7 @@ impl Desk {
                     .into_iter()
                     .next()
                     .ok_or_else(|| io::Error::other("no ticket"))?;
-                let text = read_ticket(ticket)?;
+                let (_, text) = read_ticket(ticket)?;
                 let ticket = Ticket::parse(ticket_body(&text)).map_err(io::Error::other)?;
                 if ticket.previous.is_none()
                     || ticket

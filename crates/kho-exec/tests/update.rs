@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use kho_compat::{Component, Generation, Registry};
@@ -525,25 +526,8 @@ fn a_service_managers_store_brings_the_state_back() {
 
     // The manager starts the service again and passes what it holds from descriptor 3 on.
     let names: Vec<_> = held.keys().cloned().collect();
-    let mut shell = Command::new("sh");
-    let exe = std::env::current_exe().unwrap();
-    let script = "LISTEN_PID=$$ exec \"$0\" --exact program --nocapture --test-threads 1";
-    shell.arg("-c").arg(script).arg(exe);
-    shell
-        .env(ROLE, dir.path())
-        .env(PLAN, "next next end")
-        .env("NOTIFY_SOCKET", &path);
-    shell
-        .env("LISTEN_FDS", names.len().to_string())
-        .env("LISTEN_FDNAMES", names.join(":"));
-    let mappings = held
-        .into_values()
-        .zip(3..)
-        .map(|(parent_fd, child_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        });
-    shell.fd_mappings(mappings.collect()).unwrap();
+    let mut shell = started_again(dir.path(), "next next end", &names, held.into_values());
+    shell.env("NOTIFY_SOCKET", &path);
     let output = shell.output().unwrap();
     let log = read_log(dir.path());
     assert!(output.status.success(), "{log:?} {output:?}");
@@ -558,6 +542,101 @@ fn a_service_managers_store_brings_the_state_back() {
         Vec::<String>::new(),
         "finished: the store is empty again"
     );
+}
+
+/// What waits in `socket`, without waiting for more.
+fn drain(socket: &UnixDatagram) -> Vec<(String, Vec<OwnedFd>)> {
+    let mut all = Vec::new();
+    loop {
+        let mut bytes = [0; 256];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let mut vector = [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::DONTWAIT;
+        let Ok(received) = recvmsg(socket, &mut vector, &mut beside, flags) else {
+            return all;
+        };
+        let fds = beside.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        });
+        let fds = fds.collect();
+        all.push((
+            String::from_utf8(bytes[..received.bytes].to_vec()).unwrap(),
+            fds,
+        ));
+    }
+}
+
+#[test]
+fn finishing_does_not_wait_for_a_manager_that_does_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.connect(&path).unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let room = std::iter::repeat_with(|| filler.send(b"x"))
+        .take_while(Result::is_ok)
+        .count();
+    drain(&socket);
+    // Room for one handover (arena, program, pipe, ticket), and not for a word more.
+    for _ in 4..room {
+        filler.send(b"x").unwrap();
+    }
+    let since = Instant::now();
+    let output = command(dir.path(), "next end", "")
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        since.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        since.elapsed()
+    );
+    let log = read_log(dir.path());
+    assert_eq!(log.last().unwrap(), "end of generation 1 with \"0;1;\"");
+
+    // The manager was not told, and starts the service again with what it stores: it begins afresh.
+    let mut stored = drain(&socket);
+    stored.retain(|(text, _)| text.starts_with("FDSTORE=1\n"));
+    let names: Vec<_> = stored
+        .iter()
+        .map(|(text, _)| text.rsplit('=').next().unwrap().to_owned())
+        .collect();
+    assert_eq!((names.len(), names[3].as_str()), (4, "kho-ticket"));
+    let fds = stored.into_iter().flat_map(|(_, fds)| fds);
+    let mut shell = started_again(dir.path(), "end", &names, fds);
+    let output = shell.output().unwrap();
+    let log = read_log(dir.path());
+    assert!(output.status.success(), "{log:?} {output:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 0 with \"0;\"");
+}
+
+/// The program as a service manager starts it, with what it stores from descriptor 3 on.
+fn started_again(
+    dir: &Path,
+    plan: &str,
+    names: &[String],
+    fds: impl IntoIterator<Item = OwnedFd>,
+) -> Command {
+    let mut shell = Command::new("sh");
+    let exe = std::env::current_exe().unwrap();
+    let script = "LISTEN_PID=$$ exec \"$0\" --exact program --nocapture --test-threads 1";
+    shell.arg("-c").arg(script).arg(exe);
+    shell.env(ROLE, dir).env(PLAN, plan);
+    shell.env("LISTEN_FDS", names.len().to_string());
+    shell.env("LISTEN_FDNAMES", names.join(":"));
+    let mappings = fds
+        .into_iter()
+        .zip(3..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+    shell.fd_mappings(mappings.collect()).unwrap();
+    shell
 }
 
 #[test]

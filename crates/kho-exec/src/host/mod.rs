@@ -6,6 +6,7 @@ mod prepare;
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -38,8 +39,9 @@ pub struct Host {
     returned: Option<String>,
     // Until the handover that came in is finished.
     way_back: Option<WayBack>,
-    // What the service manager stores of it, by name.
+    // What the service manager stores of it, by name; and the ticket, of which it stores a descriptor.
     stored: Vec<String>,
+    ticket: Option<File>,
     program: Program,
     exe: OwnedFd,
     supervisor: Option<Client>,
@@ -87,6 +89,7 @@ impl Host {
             }
             Err(_) => None,
         };
+        let ticket = inherited.take_ticket_file();
         let arrival = Arrival::new(inherited);
         let this = known.and(this);
         let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
@@ -133,6 +136,7 @@ impl Host {
             returned: back,
             way_back: arrival.way_back,
             stored: arrival.names,
+            ticket,
             program,
             exe,
             supervisor,
@@ -182,6 +186,7 @@ impl Host {
             returned: None,
             way_back: None,
             stored: Vec::new(),
+            ticket: None,
             program,
             exe,
             supervisor,
@@ -318,6 +323,12 @@ impl Host {
         // that this one may have changed.
         if let Some(supervisor) = &self.supervisor {
             supervisor.finished().map_err(FinishError::NotTold)?;
+        }
+        // Emptied, it is no handover for a program that the service manager starts before it reads what it is told.
+        if let Some(ticket) = self.ticket.take()
+            && let Err(error) = ticket.set_len(0)
+        {
+            tracing::warn!(%error, "the ticket stays");
         }
         if let Some(store) = &self.store {
             store.remove(std::mem::take(&mut self.stored));

@@ -3,9 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::sys::signal::{SigSet, SigmaskHow};
-
 use super::Host;
+use crate::store::quiet_thread;
 
 /// The thread that prepares, where one was started.
 #[derive(Default)]
@@ -40,20 +39,11 @@ impl Host {
                 return;
             }
             let arena = self.arena.clone();
-            // A signal that this thread noted would be noted beside the loop that waits for it.
-            let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK);
-            let started = std::thread::Builder::new()
-                .name("kho-prepare".to_owned())
-                .spawn(move || {
-                    if let Err(error) = arena.unmap_ahead() {
-                        tracing::debug!(%error, "nothing is prepared");
-                    }
-                });
-            if let Ok(before) = before
-                && let Err(error) = before.thread_set_mask()
-            {
-                tracing::error!(%error, "signals stay blocked");
-            }
+            let started = quiet_thread("kho-prepare", move || {
+                if let Err(error) = arena.unmap_ahead() {
+                    tracing::debug!(%error, "nothing is prepared");
+                }
+            });
             match started {
                 Ok(started) => *thread = Some(started),
                 Err(error) => tracing::debug!(%error, "nothing is prepared"),
