@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use kho_compat::{Component, Generation, Registry};
-use kho_exec::{Config, Event, Host, StartError, supervise};
+use kho_exec::{Config, Event, Host, StartError, supervise_within};
 use kho_fd::FdFile;
 use kho_luo::FileRef;
 use kho_mem::PhysAddr;
@@ -38,6 +38,13 @@ fn point(dir: &Path, name: &str, generation: u64) {
     let here = format!("{name}@{generation}");
     let wanted = std::env::var(DIE).unwrap_or_default();
     let marker = dir.join("died");
+    let hangs = format!("hang:{here}");
+    if wanted == hangs && !marker.exists() {
+        fs::write(&marker, &hangs).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
     if wanted == here && !marker.exists() {
         fs::write(marker, here).unwrap();
         kill_process(getpid(), Signal::KILL).unwrap();
@@ -161,6 +168,18 @@ fn program() {
             let error = host.hand_over(SESSION, files(), this());
             panic!("{error}");
         }
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(1500));
+            panic!("{}", host.hand_over(SESSION, files(), this()));
+        }
+        "unsupervised" => {
+            assert!(!host.is_supervised());
+            log(
+                &dir,
+                &format!("went on: {}", host.hand_over(SESSION, files(), this())),
+            );
+            panic!("{}", host.hand_over(SESSION, files(), this()));
+        }
         "broken" => {
             // Found, and executable as far as can be seen before the exec.
             let path = dir.join("broken");
@@ -217,9 +236,17 @@ fn run(plan: &str) -> (Vec<String>, Output) {
 }
 
 fn supervised(plan: &str, die: &str) -> (Vec<String>, Vec<Event>, ExitStatus) {
+    supervised_within(plan, die, None)
+}
+
+fn supervised_within(
+    plan: &str,
+    die: &str,
+    takeover: Option<Duration>,
+) -> (Vec<String>, Vec<Event>, ExitStatus) {
     let dir = tempfile::tempdir().unwrap();
     let events = Mutex::new(Vec::new());
-    let status = supervise(command(dir.path(), plan, die), |event| {
+    let status = supervise_within(command(dir.path(), plan, die), takeover, |event| {
         events.lock().unwrap().push(event)
     })
     .unwrap();
@@ -289,10 +316,12 @@ fn what_is_refused_under_a_supervisor_comes_back_without_it() {
             .any(|event| matches!(event, Event::BroughtBack { .. })),
         "{events:?}"
     );
-    assert_eq!(
-        events.last(),
-        Some(&Event::Finished),
-        "the one that went back to finished it"
+    let Some(Event::HandedBack { reason }) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert!(
+        reason.contains("block-v1 is not restorable here"),
+        "{reason}"
     );
 }
 
@@ -328,6 +357,11 @@ fn a_next_program_that_is_killed_brings_the_previous_one_back() {
             reason.contains("ended before it had finished: signal 9"),
             "{reason}"
         );
+        let told = [
+            events.iter().position(|event| *event == Event::WentOn),
+            events.iter().position(|event| *event == Event::Finished),
+        ];
+        assert!(told[0].is_some() && told[0] < told[1], "{at}: {events:?}");
         // Generation 0 again, with all that it had handed over; then on as planned.
         assert!(
             log[1].contains("generation 0") && log[1].contains("has \"0;\" returned: the program"),
@@ -343,6 +377,68 @@ fn a_next_program_that_is_killed_brings_the_previous_one_back() {
             "{at}"
         );
     }
+}
+
+#[test]
+fn a_next_program_that_hangs_before_it_has_finished_is_killed() {
+    for at in ["started@1", "verified@1"] {
+        let takeover = Some(Duration::from_millis(1500));
+        let (log, events, status) =
+            supervised_within("next next end", &format!("hang:{at}"), takeover);
+        assert!(status.success(), "{at}: {log:?} {events:?}");
+        let back = events.iter().find_map(|event| match event {
+            Event::BroughtBack { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        let wanted = "the program had not finished after 1.5s, and was killed";
+        assert_eq!(back, Some(wanted), "{at}: {events:?}");
+        assert!(
+            log[1].contains("generation 0") && log[1].ends_with(wanted),
+            "{at}: {log:?}"
+        );
+        assert_eq!(
+            log.last().unwrap(),
+            "end of generation 2 with \"0;1;2;\"",
+            "{at}"
+        );
+    }
+    // One that has finished may run as long as it wants.
+    let takeover = Some(Duration::from_millis(1000));
+    let (log, events, status) = supervised_within("next sleep next end", "", takeover);
+    assert!(status.success(), "{log:?} {events:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 3 with \"0;1;2;3;\"");
+}
+
+#[test]
+fn a_program_whose_supervisor_has_ended_says_so_and_goes_on_without() {
+    let dir = tempfile::tempdir().unwrap();
+    // A supervisor that ends at once: a socket whose other end is closed.
+    let (here, there) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    drop(here);
+    let mut command = command(dir.path(), "unsupervised end", "");
+    command.env("KHO_SUPERVISOR", format!("9:{}", std::process::id()));
+    let mapping = FdMapping {
+        parent_fd: there,
+        child_fd: 9,
+    };
+    command.fd_mappings(vec![mapping]).unwrap();
+    let output = command.output().unwrap();
+    let log = read_log(dir.path());
+    assert!(output.status.success(), "{log:?} {output:?}");
+    let process = process_of(&log[0]);
+    let said = format!("went on: the supervisor has ended: process {process} (");
+    assert!(
+        log[1].starts_with(&said) && log[1].contains("runs on unsupervised"),
+        "{log:?}"
+    );
+    assert!(log[1].contains("`kho run -- "), "{log:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 1 with \"0;1;\"");
 }
 
 #[test]

@@ -321,8 +321,12 @@ impl Host {
         incoming.can_finish()?;
         // First those who would bring the previous program back: from here on it would find memory
         // that this one may have changed.
-        if let Some(supervisor) = &self.supervisor {
-            supervisor.finished().map_err(FinishError::NotTold)?;
+        if let Some(supervisor) = self.supervisor() {
+            let told = supervisor.finished();
+            // One that has ended brings nobody back.
+            if !supervisor.is_gone() {
+                told.map_err(FinishError::NotTold)?;
+            }
         }
         // Emptied, it is no handover for a program that the service manager starts before it reads what it is told.
         if let Some(ticket) = self.ticket.take()
@@ -339,6 +343,19 @@ impl Host {
         self.way_back = None;
         mark(&mut self.marks, "finished");
         Ok(())
+    }
+
+    /// Whether there is a supervisor, which brings the previous program back if the next one crashes. One that ends
+    /// can not be replaced while this process runs: its next handover fails once, to say so, and happens without a
+    /// supervisor when it is tried again.
+    #[must_use]
+    pub fn is_supervised(&self) -> bool {
+        self.supervisor().is_some()
+    }
+
+    /// The supervisor, unless it has ended.
+    fn supervisor(&self) -> Option<&Client> {
+        self.supervisor.as_ref().filter(|client| !client.is_gone())
     }
 
     /// Gives up what this program came from: executes the one that handed over again, with the

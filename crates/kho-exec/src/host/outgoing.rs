@@ -11,6 +11,7 @@ use kho_luo::{FileRef, Frozen, Orchestrator};
 use super::Host;
 use crate::exec::Prepared;
 use crate::inherit::{HANDOVER_ENV, set_inheritable};
+use crate::supervise::Client;
 use crate::ticket::{FAULTS_ENV, FORMAT, Mark, Ticket, faults, for_this_process, mark};
 use crate::{HandOverError, store};
 
@@ -73,6 +74,12 @@ impl Host {
     pub fn exec(&self, orchestrator: &Orchestrator, next: Command) -> HandOverError {
         if self.incoming.is_some() {
             return HandOverError::NotFinished;
+        }
+        if self.supervisor.as_ref().is_some_and(Client::is_newly_gone) {
+            return HandOverError::Unsupervised {
+                process: std::process::id(),
+                program: self.program.path().to_owned(),
+            };
         }
         let program = next.get_program().display().to_string();
         let mut prepared = match Prepared::of(&next) {
@@ -142,7 +149,7 @@ impl Host {
         let fds: Vec<(RawFd, BorrowedFd<'_>)> = own.iter().copied().chain(files).collect();
         let error = match self.hold(&file, &fds) {
             Ok(()) => {
-                let socket = self.supervisor.as_ref().map(|client| client.socket.as_fd());
+                let socket = self.supervisor().map(|client| client.socket.as_fd());
                 let pass = || {
                     own.iter()
                         .map(|(_, fd)| *fd)
@@ -168,7 +175,7 @@ impl Host {
             }
             Err(error) => error,
         };
-        if let Some(supervisor) = &self.supervisor
+        if let Some(supervisor) = self.supervisor()
             && let Err(error) = supervisor.called_off()
         {
             tracing::error!(%error, "the supervisor was not told that the update was called off");
@@ -182,7 +189,7 @@ impl Host {
     /// Leaves a copy with those who would bring this program back.
     fn hold(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> Result<(), HandOverError> {
         let not_held = |what| move |error| HandOverError::NotHeld { what, error };
-        if let Some(supervisor) = &self.supervisor {
+        if let Some(supervisor) = self.supervisor() {
             supervisor
                 .sealed(ticket, fds)
                 .map_err(not_held("the supervisor"))?;
