@@ -130,7 +130,7 @@ fn hand_over(host: &Host, server: &mut Server, program: &PathBuf) -> Result<Infa
         .clients
         .iter()
         .map(|(token, client)| (*token, client));
-    let written = client::write_down(host.arena(), all, stopped_at)?;
+    let written = client::write_down(&host.arena().for_handover(), all, stopped_at)?;
     clients.preserve(WRITTEN_DOWN, Arc::new(written))?;
     for (token, client) in &server.clients {
         clients.preserve(*token, Arc::clone(&client.socket) as FileRef)?;

@@ -111,6 +111,7 @@ impl Host {
         };
         let Opened { incoming, handlers } = opened;
         let arena = incoming.reclaim();
+        arena.set_reserve(config.reserve(arena.range().len()));
         mark(&mut marks, "reclaimed");
         let scratch = {
             let held = incoming.held().read();
@@ -172,6 +173,7 @@ impl Host {
             arena = arena.scratch(*area);
         }
         let arena = Arena::memfd(&arena)?;
+        arena.set_reserve(config.reserve(config.size));
         mark(&mut marks, "arena");
         tracing::info!("started afresh");
         Ok(Self {
@@ -197,7 +199,9 @@ impl Host {
         })
     }
 
-    /// The arena, for files that are made here. All of it is free that no handover uses.
+    /// The arena, for files that are made here. All of it is free that no handover uses, but for what the next one
+    /// needs ([`Config::files`]): a file that is written down for it takes its pages from
+    /// [`Arena::for_handover`].
     #[must_use]
     pub const fn arena(&self) -> &Arena {
         &self.arena

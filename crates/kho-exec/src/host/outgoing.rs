@@ -32,7 +32,7 @@ impl Host {
             .side(self.config.written().map_err(KhoError::from)?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);
-        let kho = Kho::new(self.arena.clone(), &config)?;
+        let kho = Kho::new(self.arena.for_handover(), &config)?;
         Ok(Orchestrator::new(
             kho,
             self.handlers.clone(),
