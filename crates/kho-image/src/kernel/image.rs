@@ -8,7 +8,7 @@ use std::path::Path;
 use kho_mem::FileMap;
 
 use super::survey::{elf_strings, first_word, flat_strings};
-use super::{Compression, Evidence, KernelStrings, Unified, container, elf};
+use super::{Compression, Evidence, KernelStrings, Unified, config, container, elf};
 use crate::image::{ImageError, Progress};
 
 /// Files up to this size are read, so that nobody can truncate them under a mapping.
@@ -142,7 +142,12 @@ impl KernelImage {
             return Self::read(&bytes, options, progress);
         }
         let map = FileMap::new(&file).map_err(io)?;
-        Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress)
+        let read = Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress);
+        if map.was_cut() {
+            let path = path.to_owned();
+            return Err(ImageError::Shrunk { path });
+        }
+        read
     }
 
     /// Reads the image or module in `bytes`.
@@ -186,6 +191,7 @@ impl KernelImage {
                 elf_strings(data, &elf)?
             }
         };
+        strings.config = config::embedded(data);
         if let Some(version) = unwrapped.version
             && strings.release.is_none()
         {

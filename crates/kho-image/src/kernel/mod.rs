@@ -46,6 +46,7 @@
 //! # Ok::<(), kho_image::ImageError>(())
 //! ```
 
+mod config;
 mod container;
 mod elf;
 mod found;

@@ -47,7 +47,7 @@ pub(crate) fn too_long(
 }
 
 /// A failure of the temporary file, which is not the image's fault.
-fn temporary(error: io::Error) -> ImageError {
+pub(crate) fn temporary(error: io::Error) -> ImageError {
     ImageError::Io {
         path: std::env::temp_dir(),
         error,

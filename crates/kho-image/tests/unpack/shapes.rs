@@ -421,7 +421,16 @@ fn dumps_in_every_shape() {
             matches!(stopped, Err(ImageError::Interrupted)),
             "{compression}"
         );
+        // What came before the cut is there, and what is missing is said.
         fs::write(&path, &packed[..packed.len() / 2]).unwrap();
+        let image = Image::open(&path, &ImageOptions::default(), &mut |_, _| true);
+        let image = image.unwrap_or_else(|error| panic!("{compression}: {error}"));
+        let note = image.notes().last().unwrap();
+        assert!(
+            note.contains("stream is cut short"),
+            "{compression}: {note}"
+        );
+        fs::write(&path, &packed[..40]).unwrap();
         let error = Image::open(&path, &ImageOptions::default(), &mut |_, _| true)
             .err()
             .unwrap();
