@@ -420,6 +420,7 @@ fn table(rows: &[Row], pairs: &[[String; 3]], args: &Args) -> String {
             ),
         };
     }
+    text.push_str(&matrix(pairs));
     text
 }
 

@@ -10,6 +10,7 @@ mod command;
 mod cut;
 mod debian;
 mod failure;
+mod field;
 mod guest;
 mod image;
 mod inject;
@@ -67,6 +68,7 @@ enum What {
     Chain(chain::Args),
     Mismatch(mismatch::Args),
     DebianKernels(debian::Args),
+    Field(field::Args),
     Test(test::Args),
 }
 
@@ -82,6 +84,7 @@ pub fn run(args: &Args) -> ExitCode {
         What::Chain(args) => ("chain", chain::run(args)),
         What::Mismatch(args) => ("mismatch", mismatch::run(args)),
         What::DebianKernels(args) => ("debian-kernels", debian::run(args)),
+        What::Field(args) => ("field", field::run(args)),
         What::Test(args) => ("test", test::run(args)),
     };
     match done {

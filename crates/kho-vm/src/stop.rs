@@ -11,7 +11,7 @@ use kho_mem::PhysAddr;
 use crate::failure::Failure;
 use crate::image::open;
 use crate::options::Vm;
-use crate::qemu::{Event, Guest, Machine};
+use crate::qemu::{Event, Guest, Machine, Qmp};
 use crate::run::Outcome;
 
 /// Memory as the next kernel is about to find it.
@@ -39,6 +39,17 @@ impl Machine {
         what: &str,
         dir: &Path,
     ) -> Result<Stopped, Failure> {
+        self.run_to_populate_then(vm, what, dir, &mut |_| Ok(()))
+    }
+
+    /// The same, and `then` has the machine as it stands there.
+    pub(crate) fn run_to_populate_then(
+        &self,
+        vm: &Vm,
+        what: &str,
+        dir: &Path,
+        then: &mut dyn FnMut(&mut Qmp) -> Result<(), Failure>,
+    ) -> Result<Stopped, Failure> {
         let since = Instant::now();
         let mut guest = self.start(&vm.qemu, what)?;
         let (mut facts, mut populate) = (Vec::new(), None);
@@ -60,7 +71,9 @@ impl Machine {
         };
         let entry = stop(&mut guest, populate)?;
         let raw = dir.join("memory.raw");
-        guest.qmp()?.save_memory(self.memory, &raw)?;
+        let mut qmp = guest.qmp()?;
+        qmp.save_memory(self.memory, &raw)?;
+        then(&mut qmp)?;
         Ok(Stopped {
             outcome: Outcome::new(facts, &guest, since),
             entry,

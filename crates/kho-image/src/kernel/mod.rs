@@ -3,7 +3,7 @@
 //!
 //! [`KernelImage`] opens a bzImage, a vmlinux, an arm64 (or RISC-V) Image, an EFI zboot image, a
 //! unified kernel image with any of them, or a module, each compressed as well, and recognises it by its content. [`KernelStrings`] is
-//! what was found, as plain data. [`read_modules`] reads a directory of modules.
+//! what was found, as plain data. [`read_modules`] reads a directory of modules, [`read_initrd`] those of an initrd.
 //!
 //! # What a kernel says, and what it does not
 //!
@@ -51,6 +51,7 @@ mod container;
 mod elf;
 mod found;
 mod image;
+mod initrd;
 mod modules;
 mod sections;
 mod strings;
@@ -60,6 +61,7 @@ mod unified;
 
 pub use found::{Evidence, FoundFeatures, FoundString, KernelStrings, Standing, Trace};
 pub use image::{KernelImage, KernelKind, KernelOptions};
+pub use initrd::read_initrd;
 pub use modules::{ModuleError, ModuleStrings, Modules, ModulesProgress, read_modules};
 pub use unified::Unified;
 

@@ -93,22 +93,8 @@ pub fn read_modules(
         if !progress(relative, done, paths.len()) {
             return Err(ImageError::Interrupted);
         }
-        match read(path, options) {
-            Ok(strings) => {
-                modules.read += 1;
-                let empty = strings.strings.is_empty()
-                    && strings.features.is_empty()
-                    && strings.candidates.is_empty();
-                if !empty {
-                    let path = relative.to_owned();
-                    modules.found.push(ModuleStrings { path, strings });
-                }
-            }
-            Err(error) => modules.errors.push(ModuleError {
-                path: relative.to_owned(),
-                error,
-            }),
-        }
+        let strings = KernelImage::open(path, options, &mut |_, _| true).and_then(module);
+        modules.add(relative.to_owned(), strings);
     }
     modules.errors.sort_by(|one, two| one.path.cmp(&two.path));
     tracing::debug!(
@@ -120,8 +106,26 @@ pub fn read_modules(
     Ok(modules)
 }
 
-fn read(path: &Path, options: &KernelOptions) -> Result<KernelStrings, ImageError> {
-    let image = KernelImage::open(path, options, &mut |_, _| true)?;
+impl Modules {
+    /// Adds what the module at `path` holds, or what is wrong with it.
+    pub(super) fn add(&mut self, path: PathBuf, strings: Result<KernelStrings, ImageError>) {
+        match strings {
+            Ok(strings) => {
+                self.read += 1;
+                let empty = strings.strings.is_empty()
+                    && strings.features.is_empty()
+                    && strings.candidates.is_empty();
+                if !empty {
+                    self.found.push(ModuleStrings { path, strings });
+                }
+            }
+            Err(error) => self.errors.push(ModuleError { path, error }),
+        }
+    }
+}
+
+/// What the module `image` holds.
+pub(super) fn module(image: KernelImage) -> Result<KernelStrings, ImageError> {
     if image.kind() == KernelKind::Module {
         return Ok(image.into_strings());
     }
@@ -190,7 +194,7 @@ fn walk(dir: &Path, errors: &mut Vec<ModuleError>) -> Result<Vec<PathBuf>, Image
     Ok(paths)
 }
 
-fn is_module(name: &OsStr) -> bool {
+pub(super) fn is_module(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
     SUFFIXES
         .iter()

@@ -162,8 +162,8 @@ impl<'d> Lz4<'d> {
             || head.starts_with(LZ4_LEGACY)
             || skippable(head).is_some();
         let size = usize::try_from(len).unwrap_or(usize::MAX);
-        // As lz4 does: what can not be a length is the next frame, or no frame.
-        if next || (size > LEGACY_BOUND && self.done > 0) {
+        // As lz4 does: what can not be a length is the next frame, or no frame. Zeros are padding, as Linux takes it.
+        if next || ((size > LEGACY_BOUND || size == 0) && self.done > 0) {
             self.finished = true;
             return Ok(());
         }

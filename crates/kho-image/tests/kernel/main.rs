@@ -14,6 +14,7 @@ macro_rules! refused {
 }
 
 mod hostile;
+mod initrd;
 mod modules;
 mod packed;
 mod sections;

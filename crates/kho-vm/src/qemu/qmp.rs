@@ -33,6 +33,18 @@ impl Qmp {
         self.ask("pmemsave", &arguments).map(drop)
     }
 
+    /// Dumps the memory to the new file `path`; an error where QEMU has no such format.
+    pub(crate) fn dump(&mut self, format: &str, paging: bool, path: &Path) -> Result<(), Failure> {
+        std::fs::File::create_new(path).map_err(of_file(path))?;
+        let protocol = format!("file:{}", path.display());
+        let arguments = match paging {
+            // With page tables there is one format.
+            true => json!({ "paging": true, "protocol": protocol }),
+            false => json!({ "paging": false, "protocol": protocol, "format": format }),
+        };
+        self.ask("dump-guest-memory", &arguments).map(drop)
+    }
+
     fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value, Failure> {
         let line = json!({ "execute": command, "arguments": arguments });
         self.socket.send(format!("{line}\n").as_bytes())?;
