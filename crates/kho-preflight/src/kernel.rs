@@ -48,7 +48,8 @@ fn end(path: &Path, image: KernelImage) -> End {
     let evidence = image.evidence().iter().map(ToString::to_string).collect();
     let name = path.display().to_string();
     let (mut boot, notes) = unified(&name, image.unified());
-    boot.image = image_size(path);
+    let kernel = image.unified().and_then(Unified::kernel);
+    boot.image = image_size(path, kernel.map_or(0, |kernel| kernel.start));
     let strings = image.into_strings();
     let release = strings.release.clone();
     let own = strings.config.clone().map(|text| Config {

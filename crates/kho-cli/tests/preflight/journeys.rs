@@ -216,7 +216,8 @@ fn refused_with(from: &str, to: &str, more: &[&str], part: &str) {
 #[test]
 fn a_unified_kernel_image_says_what_it_is_booted_with() {
     let temp = Temp::new("uki");
-    let kernel = bzimage(&linux(&["memfd-v2"]));
+    let mut kernel = bzimage(&linux(&["memfd-v2"]));
+    kernel[0x260..0x264].copy_from_slice(&(2u32 << 20).to_le_bytes());
     let uki = |line: &[u8]| {
         let initrd = [1; 700];
         kernel::pe(&[
