@@ -31,7 +31,7 @@ pub(crate) fn is_zstd(map: &FileMap) -> bool {
 }
 
 /// A failure of the temporary file, which is not the image's fault.
-fn temporary(error: io::Error) -> ImageError {
+pub(crate) fn temporary(error: io::Error) -> ImageError {
     ImageError::Io {
         path: std::env::temp_dir(),
         error,

@@ -421,11 +421,12 @@ fn table() -> String {
     out
 }
 
-const DEFECTS: [Defect; 26] = [
+const DEFECTS: [Defect; 27] = [
     Defect::Null,
     Defect::Unaligned,
     Defect::OutsideMemory,
     Defect::NotStored,
+    Defect::Unreadable,
     Defect::Wraps,
     Defect::NotPreserved,
     Defect::Shared,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use kho_compat::RegistryError;
-use kho_image::{Image, ImageError, ImageKind as DumpKind};
-use kho_mem::PageSize;
+use kho_image::{FindError, Image, ImageError, ImageKind as DumpKind};
+use kho_mem::{Defect, PageSize};
 
 use crate::EndKind;
 
@@ -169,6 +169,14 @@ impl Error {
             kho_survey::Error::Damaged(damage) => image.locate(damage.at()),
             _ => None,
         };
+        let unread = match &error {
+            kho_survey::Error::Find(FindError::None(_)) => true,
+            kho_survey::Error::Damaged(damage) => damage.defect() == Defect::Unreadable,
+            _ => false,
+        };
+        if unread && let Some(fault) = image.take_fault() {
+            return Self::Image(fault);
+        }
         let raw = image.kind() == DumpKind::Raw;
         Self::Dump {
             error,

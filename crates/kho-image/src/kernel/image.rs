@@ -142,7 +142,12 @@ impl KernelImage {
             return Self::read(&bytes, options, progress);
         }
         let map = FileMap::new(&file).map_err(io)?;
-        Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress)
+        let read = Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress);
+        if map.was_cut() {
+            let path = path.to_owned();
+            return Err(ImageError::Shrunk { path });
+        }
+        read
     }
 
     /// Reads the image or module in `bytes`.

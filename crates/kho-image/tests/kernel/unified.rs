@@ -141,7 +141,7 @@ refused! {
     a_unified_image_in_a_boot_image:
         bzimage(&gzip(&pe(&[(".linux", &kernel())]))), ["a boot image in a boot image"];
     a_module_as_the_kernel:
-        pe(&[(".linux", &crate::modules::module(&["luo-v5"]))]), ["boot image's payload", "relocatable"];
+        pe(&[(".linux", &modules::module(&["luo-v5"]))]), ["boot image's payload", "relocatable"];
     a_command_line_of_a_megabyte:
         pe(&[(".linux", b"k"), (".cmdline", &[b'a'; 1 << 20])]), [".cmdline", "0x100000 bytes of text"];
     profiles_without_end:

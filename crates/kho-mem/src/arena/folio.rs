@@ -115,7 +115,7 @@ impl Pages {
     /// The arena they are of.
     #[must_use]
     pub fn arena(&self) -> super::Arena {
-        super::Arena(Arc::clone(&self.inner))
+        super::Arena(Arc::clone(&self.inner), super::Purpose::Contents)
     }
 
     /// Their first byte in this process. Valid for reads and writes of `count` pages, which are

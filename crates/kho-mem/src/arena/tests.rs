@@ -215,6 +215,8 @@ fn an_arena_that_is_mapped_anew_has_the_same_bytes() {
     let mut folio = arena.alloc_zeroed(Order::MAX_FOLIO).unwrap();
     folio[7] = 7;
     let view = &folio[..];
+    arena.unmap_ahead().unwrap();
+    assert_eq!(view[7], 7);
     arena.unmap().unwrap();
     assert_eq!(view[7], 7);
     folio[8] = 8;
@@ -343,4 +345,22 @@ fn words_of_a_memfd_stay_when_it_is_mapped_anew() {
     arena.unmap().unwrap();
     assert_eq!(word.fetch_add(1, Relaxed), 9);
     assert_eq!(word.load(Relaxed), 10);
+}
+
+#[test]
+fn the_reserve_is_left_to_a_handover() {
+    let arena = Arena::heap(&config(8 << 20)).unwrap();
+    arena.set_reserve(100);
+    let owned: Vec<_> = core::iter::from_fn(|| arena.alloc(Order::ZERO).ok()).collect();
+    assert_eq!((owned.len(), arena.free_pages()), (1948, 100));
+    assert!(arena.alloc_pages(1).is_err() && arena.clone().alloc(Order::ZERO).is_err());
+    let handover = arena.for_handover();
+    let last: Vec<_> = core::iter::from_fn(|| handover.alloc(Order::ZERO).ok()).collect();
+    assert_eq!((last.len(), arena.free_pages()), (100, 0));
+    // What is freed fills the reserve first.
+    drop(last);
+    assert!(arena.alloc(Order::ZERO).is_err());
+    drop(owned);
+    let large = Order::new(4).unwrap();
+    assert!(arena.alloc(large).is_ok() && arena.is(&handover) && handover.reserve() == 100);
 }
