@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::command_line::CommandLine;
 use crate::config::Config;
+use crate::initrd::Initrd;
 use crate::{EndOptions, Error};
 
 /// What the next kernel is booted with, as far as it is known.
@@ -17,13 +18,6 @@ pub(crate) struct Boot {
     pub(crate) config: Option<Config>,
     /// Bytes of memory that the image takes while it unpacks.
     pub(crate) image: Option<u64>,
-}
-
-/// An initrd.
-#[derive(Clone, Debug)]
-pub(crate) struct Initrd {
-    pub(crate) of: String,
-    pub(crate) bytes: u64,
 }
 
 impl Boot {
@@ -56,11 +50,13 @@ impl Initrd {
     /// Those of the files `paths`.
     pub(crate) fn all(paths: &[PathBuf]) -> Result<Vec<Self>, Error> {
         let of = |path: &PathBuf| {
-            let meta = fs::metadata(path).map_err(Error::io(path))?;
-            Ok(Self {
-                of: path.display().to_string(),
-                bytes: meta.len(),
-            })
+            let io = Error::io(path);
+            let meta = fs::metadata(path).map_err(&io)?;
+            // Opening a pipe waits for a writer.
+            if !meta.is_file() {
+                return Err(io(std::io::Error::other("not a regular file")));
+            }
+            Self::part(path, 0..meta.len(), path.display().to_string()).map_err(&io)
         };
         paths.iter().map(of).collect()
     }

@@ -126,7 +126,7 @@ impl Report<'_> {
         match (self.decision, notable) {
             (Decision::Accept, _) => {
                 let unseen = self.conditions.iter().filter(|condition| {
-                    condition.state == State::NotSeen
+                    condition.state != State::Met
                         && !matches!(condition.cost, Cost::Nothing | Cost::Move)
                 });
                 let mut briefs: Vec<_> = unseen

@@ -454,6 +454,38 @@ fn modules_of_handlers_are_needed_early() {
     );
     let headline = "accept, if: kexec -s; handler modules loaded";
     assert_eq!(value["headline"], headline);
+    // An archive with the module, one without it, and what is none.
+    let archive = |name: &str| {
+        let header = |name: &str| {
+            format!(
+                "070701{:048}{:040}{:08x}{:08}{name}\0",
+                0,
+                0,
+                name.len() + 1,
+                0
+            )
+        };
+        let padded = |name: &str| {
+            let mut bytes = header(name).into_bytes();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let bytes = [padded(name), padded("TRAILER!!!")].concat();
+        temp.file(&name.replace('/', "-"), bytes)
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (archive("usr/lib/modules/7.3.4/memfd.ko.xz"), "met", "accept, if: kexec -s"),
+        (archive("usr/lib/modules/7.3.4/other.ko"), "not-met", headline),
+        (temp.file("none", "no archive"), "not-seen", headline),
+    ];
+    for (initrd, state, headline) in cases {
+        let args = [&args[..], &["--initrd", &initrd]].concat();
+        let (code, value, _) = judged(&capture("small"), &next, &args);
+        assert_eq!((code, condition(&value, "handler-modules").0), (0, state));
+        assert_eq!(value["headline"], headline);
+        assert_eq!(value["losses"]["sessions"], 0);
+    }
 }
 
 #[test]
