@@ -59,17 +59,13 @@ impl Move<'_> {
         add(ConditionKind::ScratchSize, Cost::Move, self.scratch_size());
         match (&facts.here, self.from.kind) {
             (Some(here), _) => {
-                let evidence = here.kho.clone().unwrap_or_default();
-                let state = if here.kho.is_some() {
-                    State::Met
-                } else {
-                    State::NotSeen
+                const UNSEEN: &str =
+                    "kho=on is not on its command line, and its configuration is not seen";
+                let found = match &here.kho {
+                    Some(evidence) => (State::Met, evidence.clone(), String::new()),
+                    None => (State::NotSeen, UNSEEN.to_owned(), HERE.to_owned()),
                 };
-                add(
-                    ConditionKind::KhoHere,
-                    Cost::Nothing,
-                    (state, evidence, HERE.to_owned()),
-                );
+                add(ConditionKind::KhoHere, Cost::Nothing, found);
                 if let (true, Some(evidence)) = (sessions == Cost::Sessions, &here.luo) {
                     let found = (State::Met, evidence.clone(), String::new());
                     add(ConditionKind::LiveUpdateHere, Cost::Nothing, found);

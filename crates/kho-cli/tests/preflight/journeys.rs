@@ -318,6 +318,17 @@ fn nothing_is_handed_over_where_kho_is_not_switched_on() {
         );
         assert_eq!(value["conditions"], json!([]));
     }
+    // Nothing says whether it is on by default, but the image does.
+    let (root, next) = system(&temp, "quiet");
+    std::fs::remove_file(temp.path("boot/config-7.3.4")).unwrap();
+    let (_, value, _) = judged("running", &next, &["--root", &root]);
+    assert_eq!(condition(&value, "kho-on-here").0, "not-seen");
+    let config = b"CONFIG_KEXEC_HANDOVER=y\nCONFIG_LIVEUPDATE=y\n";
+    let embedded = [&b"IKCFG_ST"[..], &gzip(config), b"IKCFG_ED"].concat();
+    let own = with_section(CORE, &["memfd-v2"], &[section(".config", embedded)]);
+    temp.file("boot/vmlinuz-7.3.4", bzimage(&own));
+    let (_, value, _) = judged("running", &next, &["--root", &root]);
+    has(value["headline"].as_str().unwrap(), off);
     // By default, or as the system shows: it is on.
     let (root, next) = system(&temp, "quiet");
     let config = "CONFIG_KEXEC_HANDOVER=y\nCONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT=y\n";
@@ -533,7 +544,7 @@ fn what_6_19_does_with_files() {
     let (code, value, _) = judged(&one, &one, &["--cmdline", BOTH]);
     assert_eq!(code, 0);
     assert!(
-        defects(&value).contains(&("memfd-sealed", "met")),
+        defects(&value).contains(&("memfd-sealed", "not-seen")),
         "{value:#}"
     );
     let (code, value, human) = judged(&one, &other, &["--cmdline", BOTH]);
@@ -632,6 +643,12 @@ fn a_kernel_without_kho_is_said_to_be_one_in_a_sentence() {
     has(
         &human,
         "next: take a kernel that is built with CONFIG_LIVEUPDATE=y",
+    );
+    temp.file("config-7.3.4", "CONFIG_KEXEC_HANDOVER=y\n");
+    let (_, value, _) = judged(&capture("small"), &luoless, &[]);
+    has(
+        value["headline"].as_str().unwrap(),
+        "no LUO: CONFIG_LIVEUPDATE is not set in ",
     );
 }
 
