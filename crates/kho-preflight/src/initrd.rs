@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
+use kho_image::Unpacker;
+
 /// No initrd unpacks to more.
 const UNPACKED_MAX: u64 = 4 << 30;
 /// The kernel's own limit of a path.
@@ -60,34 +62,32 @@ fn damaged(what: &str) -> io::Error {
 
 /// Adds the modules of the archives in `input`.
 fn list(input: &mut dyn BufRead, modules: &mut Vec<String>, packed: bool) -> io::Result<()> {
+    let mut listed = false;
     loop {
         // Zeros stand between archives.
-        let rest = input.fill_buf()?;
+        let rest = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Padding of less than a block's header, which lz4 has no word for.
+            Err(error) if listed && error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            rest => rest?,
+        };
         let Some(&first) = rest.first() else {
             return Ok(());
         };
         let zeros = rest.iter().take_while(|byte| **byte == 0).count();
         if zeros > 0 {
             input.consume(zeros);
-            continue;
-        }
-        match first {
-            b'0' => archive(input, modules)?,
-            0x1f if packed => {
-                let unpacked = flate2::bufread::MultiGzDecoder::new(input);
-                return list(&mut limited(unpacked), modules, false);
-            }
-            0x28 if packed => {
-                let unpacked = zstd::stream::read::Decoder::with_buffer(input)?;
-                return list(&mut limited(unpacked), modules, false);
-            }
-            _ => return Err(damaged("neither a cpio archive nor gzip or zstd")),
+        } else if first == b'0' {
+            archive(input, modules)?;
+            listed = true;
+        } else {
+            let unpacker = Unpacker::open(input)?.filter(|_| packed);
+            let unpacker =
+                unpacker.ok_or_else(|| damaged("neither a cpio archive nor compressed"))?;
+            let unpacked = unpacker.lenient().take(UNPACKED_MAX);
+            return list(&mut BufReader::new(unpacked), modules, false);
         }
     }
-}
-
-fn limited(unpacked: impl Read) -> impl BufRead {
-    BufReader::new(unpacked.take(UNPACKED_MAX))
 }
 
 /// Adds the modules of one archive, up to its trailer.
