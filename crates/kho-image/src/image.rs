@@ -505,6 +505,13 @@ impl PhysMem for Image {
         piece.ok_or(outside)
     }
 
+    fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        match &self.store {
+            Store::Segments(..) => self.chunk(addr, len).map(|chunk| chunk.len()),
+            Store::Kdump(kdump) => kdump.extent(addr, len),
+        }
+    }
+
     fn region(&self, from: PhysAddr) -> Option<PhysRange> {
         let segments = match &self.store {
             Store::Segments(_, segments) => segments,
