@@ -130,7 +130,7 @@ fn memory_that_goes_across_counts_and_windows_reads_as_it_is() {
     }
     let spec = Kdump {
         excluded: excluded.clone(),
-        packed: Packed::Lzo,
+        packed: Packed::Snappy,
         ..Kdump::default()
     };
     let image = open(&spec.write(&memory).bytes);

@@ -100,6 +100,10 @@ impl Header {
             .map_err(|_| cut(block, "kdump sub header"))?;
 
         let since = |since: u32| version >= since;
+        if since(2) && u32_at(&sub, 12) != 0 {
+            let own = if since(6) { 80 } else { 16 };
+            return Err(split(u64_at(&sub, own)..u64_at(&sub, own + 8)));
+        }
         let (pages, pages_at) = match u64_at(&sub, 96) {
             pages if since(6) && pages > 0 => (pages, block + 96),
             _ => (u64::from(u32_at(&main, 440)), 440),
@@ -130,10 +134,6 @@ impl Header {
         } else {
             first
         };
-        if since(2) && u32_at(&sub, 12) != 0 {
-            let own = if since(6) { 80 } else { 16 };
-            return Err(split(u64_at(&sub, own)..u64_at(&sub, own + 8)));
-        }
         let (at, len) = (u64_at(&sub, 32), u64_at(&sub, 40));
         Ok(Self {
             page_size,
