@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -267,12 +268,32 @@ pub(crate) struct RunArgs {
     /// variable KHO_POLICY.
     #[arg(long, value_name = "NAME", value_parser = ByName)]
     pub(crate) policy: Option<PolicyArg>,
+    /// How long the next program may take until it has finished what it takes over: `5s`, `500ms`, `2m`. One that takes
+    /// longer is killed, and the previous program is brought back. Without it the next program is waited for.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) takeover_timeout: Option<Duration>,
     /// Say nothing of what happens.
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// A time, with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected =
+        "invalid duration: expected a number above 0 and its unit, for instance 500ms, 5s or 2m";
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| expected)?;
+    let millis = match text.get(digits.len()..) {
+        Some("ms") => Some(number),
+        Some("s") => number.checked_mul(1000),
+        Some("m") => number.checked_mul(60_000),
+        _ => None,
+    };
+    let millis = millis.filter(|millis| *millis > 0).ok_or(expected)?;
+    Ok(Duration::from_millis(millis))
 }
 
 /// A component and a version of it.

@@ -451,7 +451,7 @@ impl From<kho_preflight::Error> for Failure {
                 Self::Of(path.display().to_string(), Box::new(failure))
             }
             Error::Interrupted => Self::Interrupted,
-            Error::Modules(_) => Self::Usage(error.to_string()),
+            Error::Modules(_) | Error::Booted(_) => Self::Usage(error.to_string()),
             Error::Registry(error) => Self::Registry(error),
             Error::Unread(_) => Self::Unrestorable(error.to_string()),
             error => {

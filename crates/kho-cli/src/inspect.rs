@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use kho_image::{Image, ImageOptions};
+use kho_preflight::{MetDefect, State};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
 use crate::args::{ImageArgs, InspectArgs};
 use crate::compat::registry;
 use crate::error::Failure;
-use crate::human::{self, count};
+use crate::human::{self, YELLOW, count};
 use crate::live;
 use crate::policy::PolicyArgs;
 use crate::progress::{self, Bar};
@@ -102,6 +103,13 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let mut report = Map::new();
         report.insert("image".into(), of_image(&image, &path));
         report.extend(survey.json(&|at| image.locate(at)));
+        report.insert(
+            "known_defects".into(),
+            kho_preflight::known_defects(&survey)
+                .iter()
+                .map(MetDefect::json)
+                .collect(),
+        );
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
         }
@@ -112,6 +120,15 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let failure = failure.as_ref();
         human::print(&mut out, &survey, &image, &path, failure, args.all)
             .map_err(Failure::Output)?;
+        for found in kho_preflight::known_defects(&survey) {
+            let may = if found.state == State::Met {
+                ""
+            } else {
+                " (may be)"
+            };
+            writeln!(out, "{YELLOW}known defect{YELLOW:#}{may} {found}")
+                .map_err(Failure::Output)?;
+        }
     }
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),

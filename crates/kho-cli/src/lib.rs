@@ -76,7 +76,7 @@ fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Pack(args) => pack::run(args),
-        Command::Preflight(args) => preflight::run(args),
+        Command::Preflight(args) => preflight::run(args, cli.verbose > 0),
         Command::Compat(args) => compat::run(args),
         Command::Lab(command) => lab::run(command),
         Command::Demo(args) => demo::run(args),

@@ -140,7 +140,7 @@ impl FileHandler for MemfdHandler {
         for folio in &state.held {
             let Some(addr) = folio.addr else { continue };
             let run = PageRun {
-                pfn: addr.pfn().get(),
+                pfn: addr.pfn(),
                 pages: folio.order.pages(),
             };
             if !attached.handed().contains(run) {

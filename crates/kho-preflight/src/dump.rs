@@ -9,7 +9,9 @@ use kho_image::{FindError, Image};
 use kho_mem::{PageSize, PhysAddr};
 use kho_survey::Survey;
 
+use crate::boot::Boot;
 use crate::end::{Dump, End, EndKind, What};
+use crate::facts::Facts;
 use crate::item::{Item, Spot, Uses};
 use crate::words::printable;
 use crate::{EndOptions, Error, Preflight, Progress, Step};
@@ -153,6 +155,8 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
             uses,
             unread: unread.map(|what| printable(&what)),
         }),
+        boot: Boot::default(),
+        facts: Facts::of(survey),
     }
 }
 
