@@ -94,6 +94,7 @@ pub(crate) fn note(image: &Image) -> Option<String> {
     let missing = image.missing();
     let why = match image.cut() {
         Some(lacks) => format!("the file is cut short, by {}", size(lacks)),
+        None if image.is_cut_short() => "the file is cut short".to_owned(),
         None if missing == 0 => return None,
         None => "filtered out when it was written".to_owned(),
     };

@@ -461,3 +461,30 @@ fn a_folio_that_nobody_used_is_restored_as_zeros() {
     assert!(hashes[0].is_string());
     assert_eq!(hashes[0], hashes[1]);
 }
+
+#[test]
+fn a_compressed_dump_that_is_cut_short_is_read_as_far_as_it_goes() {
+    let temp = Temp::new("cut-stream");
+    let whole = std::fs::read(kho_testkit::capture_path("small.core.zst")).unwrap();
+    let mut codes = Vec::new();
+    for parts in 1..16 {
+        let image = temp.file("core.zst", &whole[..whole.len() * parts / 16]);
+        let out = temp.path("out");
+        let done = kho(&["restore", &image, "--out", &out, "--force"]);
+        let said = text(&done.stderr) + &text(&done.stdout);
+        has(&said, "cut short");
+        assert!(
+            !said.contains("damaged: kho") && !said.contains("panicked"),
+            "{said}"
+        );
+        codes.push(done.status.code().unwrap());
+        let shown = kho(&["inspect", &image]);
+        has(&(text(&shown.stderr) + &text(&shown.stdout)), "cut short");
+    }
+    // Nothing was unpacked; part of it.
+    assert!(
+        codes.iter().all(|code| matches!(code, 0 | 1 | 4)),
+        "{codes:?}"
+    );
+    assert!(codes.contains(&4), "{codes:?}");
+}

@@ -195,6 +195,8 @@ pub struct Image {
     notes: Vec<String>,
     // Bytes that the file should have, and has not.
     lacks: u64,
+    // Whether the compressed file is cut short.
+    is_cut: bool,
 }
 
 impl Image {
@@ -221,13 +223,16 @@ impl Image {
         let map = FileMap::new(&file).map_err(io)?;
         let len = map.len() as u64;
         let compressed = unpack::is_zstd(&map);
+        let mut cut = None;
         let source = if compressed {
             let unpacked = unpack::zstd(&map, options.max_unpacked, progress);
             if map.was_cut() {
                 let path = path.to_owned();
                 return Err(ImageError::Shrunk { path });
             }
-            Source::new(unpacked?, None)
+            let unpacked = unpacked?;
+            cut = unpacked.cut;
+            Source::new(unpacked.bytes, None)
         } else {
             Source::new(Bytes::Map(map), Some(file))
         };
@@ -237,7 +242,16 @@ impl Image {
             let path = path.to_owned();
             return Err(ImageError::Shrunk { path });
         }
-        opened
+        match (opened, cut) {
+            // What is there is read.
+            (Ok(mut image), Some(cut)) => {
+                image.notes.push(cut.to_string());
+                image.is_cut = true;
+                Ok(image)
+            }
+            (Err(ImageError::Damaged { .. }), Some(cut)) => Err(cut),
+            (opened, _) => opened,
+        }
     }
 
     fn from_source(
@@ -308,6 +322,7 @@ impl Image {
             vmcoreinfo,
             notes,
             lacks,
+            is_cut: false,
         };
         tracing::debug!(form = image.form(), memory = image.memory(), "image opened");
         Ok(image)
@@ -439,11 +454,17 @@ impl Image {
     /// Whether the contents of all of its memory are known to be stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let cut = match &self.store {
-            Store::Segments(..) => false,
+        !self.is_cut_short() && self.missing() == 0
+    }
+
+    /// Whether the end of the file is missing, where that can be seen.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        let is_cut = match &self.store {
+            Store::Segments(..) => self.lacks > 0,
             Store::Kdump(kdump) => kdump.is_cut_short(),
         };
-        !cut && self.missing() == 0
+        is_cut || self.is_cut
     }
 
     /// How many bytes the file is too short for what its headers list; `None` where it is whole. Raw memory has

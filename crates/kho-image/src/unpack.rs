@@ -71,11 +71,18 @@ impl Read for Counted<'_> {
     }
 }
 
+/// What a stream unpacks to.
+pub(crate) struct Unpacked {
+    pub(crate) bytes: Bytes,
+    /// What is wrong with a stream that is cut short; the bytes are those before that.
+    pub(crate) cut: Option<ImageError>,
+}
+
 pub(crate) fn zstd(
     map: &FileMap,
     limit: u64,
     progress: &mut Progress<'_>,
-) -> Result<Bytes, ImageError> {
+) -> Result<Unpacked, ImageError> {
     let total = map.len() as u64;
     let source = Counted { map, at: 0 };
     let mut decoder = zstd::Decoder::new(source).map_err(temporary)?;
@@ -83,14 +90,18 @@ pub(crate) fn zstd(
     let mut spilled: Option<File> = None;
     let mut buf = vec![0; STEP];
     let mut done = 0u64;
-    let mut needed = None;
-    loop {
+    let (mut needed, mut cut) = (None, None);
+    while cut.is_none() {
         let mut len = 0;
         while let Some(rest) = buf.get_mut(len..).filter(|rest| !rest.is_empty()) {
             match decoder.read(rest) {
                 Ok(0) => break,
                 Ok(n) => len += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    cut = Some(broken(&error, done + len as u64));
+                    break;
+                }
                 Err(error) => return Err(broken(&error, done + len as u64)),
             }
         }
@@ -131,14 +142,15 @@ pub(crate) fn zstd(
             break;
         }
     }
-    match spilled {
-        None => Ok(Bytes::Vec(memory)),
+    let bytes = match spilled {
+        None => Bytes::Vec(memory),
         Some(file) => {
             // A hole at the end has no byte yet.
             file.set_len(done).map_err(temporary)?;
-            FileMap::new(&file).map(Bytes::Map).map_err(temporary)
+            FileMap::new(&file).map(Bytes::Map).map_err(temporary)?
         }
-    }
+    };
+    Ok(Unpacked { bytes, cut })
 }
 
 /// Writes `bytes` at the file's position, pages of zero as holes.
