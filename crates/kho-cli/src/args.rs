@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -23,7 +24,8 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the image is damaged, or what it holds is refused (the reason is on
-standard error: what, where, what was found, what was expected); 2 usage; 130 interrupted.
+standard error: what, where, what was found, what was expected); 2 usage; 4 the dump does not
+store what was asked for (of restore: what it stores was restored); 130 interrupted.
 preflight: 0 accept, 3 degrade, 1 reject (nothing is on standard error then).";
 
 #[derive(Subcommand, Debug)]
@@ -109,7 +111,8 @@ pub(crate) struct InspectArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compute the sha256 of each file's contents. Reads everything.
+    /// Compute the sha256 of each file's contents. Reads everything. A file whose contents the dump
+    /// does not store has none, and the exit code is 4.
     #[arg(long)]
     pub(crate) hash: bool,
     /// List every session, file and range, however many there are.
@@ -123,6 +126,12 @@ Writes DIR/<session>/<token as 16 hex digits>.bin for each file, with holes wher
 DIR/manifest.json with what a file can not hold: position, size, seals, flags. A session name that
 is no safe file name is percent-encoded. Everything is checked before anything is written, and
 DIR changes at the very end: a refused or damaged image leaves it as it was.
+
+A dump may not store all memory: makedumpfile filters pages out (from dump level 2 on those of
+memfds), or the file is cut short. A file whose contents are not all stored is not restored, the
+others are. The manifest lists it in `missing`, with the offset and bytes of each range that it
+lacks in `not_stored`, and the exit code is 4. With --allow-missing it is written, with holes there,
+and its entry in the manifest has `not_stored`.
 
 Examples:
   kho restore tests/captures/small.core.zst --out restored
@@ -150,6 +159,10 @@ pub(crate) struct RestoreArgs {
     /// Compute the sha256 of each file's contents and note it in the manifest.
     #[arg(long)]
     pub(crate) hash: bool,
+    /// Restore files whose contents the dump does not store, too: with holes in place of what is
+    /// missing. The exit code is 4 all the same.
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
     /// Print what was restored as JSON: the manifest.
     #[arg(long)]
     pub(crate) json: bool,
@@ -255,12 +268,32 @@ pub(crate) struct RunArgs {
     /// variable KHO_POLICY.
     #[arg(long, value_name = "NAME", value_parser = ByName)]
     pub(crate) policy: Option<PolicyArg>,
+    /// How long the next program may take until it has finished what it takes over: `5s`, `500ms`, `2m`. One that takes
+    /// longer is killed, and the previous program is brought back. Without it the next program is waited for.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) takeover_timeout: Option<Duration>,
     /// Say nothing of what happens.
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub(crate) command: Vec<std::ffi::OsString>,
+}
+
+/// A time, with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let expected =
+        "invalid duration: expected a number above 0 and its unit, for instance 500ms, 5s or 2m";
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| expected)?;
+    let millis = match text.get(digits.len()..) {
+        Some("ms") => Some(number),
+        Some("s") => number.checked_mul(1000),
+        Some("m") => number.checked_mul(60_000),
+        _ => None,
+    };
+    let millis = millis.filter(|millis| *millis > 0).ok_or(expected)?;
+    Ok(Duration::from_millis(millis))
 }
 
 /// A component and a version of it.

@@ -10,7 +10,8 @@ use kho_core::Position;
 use kho_image::Image;
 use kho_mem::PageSize;
 
-use crate::error::RED;
+use crate::error::{Failure, NOT_STORED, RED};
+use crate::lacking;
 use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -106,8 +107,13 @@ pub(crate) fn print(
     survey: &Survey<'_>,
     image: &Image,
     path: &str,
+    failure: Option<&Failure>,
     all: bool,
 ) -> io::Result<()> {
+    let why = match failure.map(Failure::code) {
+        Some(NOT_STORED) => "the dump does not store all of the handover",
+        _ => "the handover is damaged",
+    };
     let shown = if all { usize::MAX } else { SHOWN };
     writeln!(
         out,
@@ -116,6 +122,9 @@ pub(crate) fn print(
         size(image.memory())
     )?;
     of_kernel(out, image)?;
+    if let Some(note) = lacking::note(image) {
+        writeln!(out, "  {DIM}note{DIM:#}        {YELLOW}{note}{YELLOW:#}")?;
+    }
     let mut top = Node::new("");
     if let Some(root) = &survey.root {
         let mut node = Node::new(format!(
@@ -134,10 +143,7 @@ pub(crate) fn print(
     match &survey.verdict {
         Some(Ok(admitted)) => verdict(out, admitted.verdict(), shown),
         Some(Err(refused)) => verdict(out, refused.verdict(), shown),
-        None => writeln!(
-            out,
-            "verdict: {RED}none{RED:#}, since the handover is damaged"
-        ),
+        None => writeln!(out, "verdict: {RED}none{RED:#}, since {why}"),
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     }
     let quiet = args.quiet;
     let mut lost = false;
-    let status = kho_exec::supervise(command, |event| {
+    let status = kho_exec::supervise_within(command, args.takeover_timeout, |event| {
         lost |= event == Event::GivenUp;
         if !quiet {
             say(&event);
@@ -52,7 +52,11 @@ fn say(event: &Event) {
         Event::Started(process) => format!("process {process} started"),
         Event::Sealed => "a handover is sealed, and held here".to_owned(),
         Event::CalledOff => "the handover was called off; the program goes on".to_owned(),
-        Event::Finished => "the handover is finished".to_owned(),
+        Event::Finished => "the next program has taken over: the handover is finished".to_owned(),
+        Event::HandedBack { reason } => {
+            format!("refused and handed back, the previous program goes on: {reason}")
+        }
+        Event::WentOn => "the program that was brought back goes on".to_owned(),
         Event::BroughtBack { program, reason } => format!("{reason}; {program} is brought back"),
         Event::NotStarted(error) => format!("it could not be started again: {error}"),
         Event::Refused(error) => format!("the program sent what can not be held: {error}"),

@@ -126,7 +126,8 @@ pub trait RestoredFile {
     /// How many there are.
     fn size(&self) -> u64;
 
-    /// The bytes in order. An error is the last item.
+    /// The bytes in order. An error is the last item, unless it is
+    /// [`NotStored`](kho_mem::MemErrorKind::NotStored): the bytes go on behind its `len`.
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_>;
 }
 

@@ -17,7 +17,7 @@ use crate::config::POLICY_ENV;
 use crate::exec::RETURNED_ENV;
 use crate::inherit::{HANDOVER_ENV, Inherited, set_inheritable};
 use crate::supervise::Client;
-use crate::ticket::{Mark, Ticket, file_of, for_this_process, mark};
+use crate::ticket::{FAULTS_ENV, Mark, Ticket, file_of, for_this_process, mark};
 use crate::{Config, Program, StartError, store};
 
 /// A handover that can go back: the ticket, and everything that came with it.
@@ -143,6 +143,11 @@ impl Arrival {
             .as_ref()
             .map_err(|error| StartError::Ticket(error.clone()))?;
         let mut all = ticket.marks.clone();
+        if let Some(last) = all.last_mut() {
+            last.faults = std::env::var(FAULTS_ENV)
+                .ok()
+                .and_then(|text| text.parse().ok());
+        }
         all.append(marks);
         *marks = all;
         let missing = || {

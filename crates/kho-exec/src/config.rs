@@ -8,7 +8,7 @@ use kho_compat::file::{Answer, ManifestFile};
 use kho_compat::{Carrier, Policy, Registry, RegistryError, Side, Writing, policy};
 use kho_fd::FdTable;
 use kho_luo::{FileHandler, FlbHandler, Handlers};
-use kho_mem::{HugePages, PhysAddr};
+use kho_mem::{HugePages, PAGE_SIZE_U64, PhysAddr};
 
 use crate::StartError;
 use crate::arrival::handlers;
@@ -32,7 +32,21 @@ pub struct Config {
     policy: Option<&'static (dyn Policy + Sync)>,
     pub(crate) handlers: Handlers,
     pub(crate) hand_back: bool,
+    files: Option<u64>,
 }
+
+/// Pages that a handover takes for a file, beside its list of folios: its state, the list's area, its share of a block.
+const PER_FILE: u64 = 4;
+/// Folios that a page of a list names.
+const PER_PAGE: u64 = 256;
+/// Pages of the arena that a page of the tracker has a bit for.
+const PER_LEAF: u64 = 32768;
+/// Pages of a handover that does not grow: its root, what it announces, the upper levels of the tracker and a leaf of
+/// each order.
+const BASE: u64 = 64;
+/// Files that there is room for, where nothing is said: one for so many pages of the arena, and at most so many.
+const PAGES_OF_A_FILE: u64 = 128;
+const FILES: u64 = 1 << 14;
 
 impl Default for Config {
     fn default() -> Self {
@@ -58,6 +72,7 @@ impl Config {
             policy: None,
             handlers: Handlers::new(),
             hand_back: true,
+            files: None,
         }
     }
 
@@ -69,6 +84,25 @@ impl Config {
         self.base = base;
         self.size = size;
         self
+    }
+
+    /// How many files and descriptors a handover is to find room for, however full the arena is: that many pages are
+    /// kept free for it, and what is written runs out of memory before. Without it, one for each 512 KiB of the arena,
+    /// and 16384 at most.
+    #[must_use]
+    pub const fn files(mut self, files: u64) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    /// Pages that are kept for a handover of an arena of `size` bytes: a bound, that all of it is in the smallest
+    /// folios.
+    pub(crate) fn reserve(&self, size: u64) -> u64 {
+        let pages = size / PAGE_SIZE_U64;
+        let files = self.files.unwrap_or((pages / PAGES_OF_A_FILE).min(FILES));
+        // The leaves of all orders together are twice those of single pages.
+        let whole = pages / PER_PAGE + 2 * pages / PER_LEAF + BASE;
+        whole.saturating_add(files.saturating_mul(PER_FILE))
     }
 
     /// Whether that arena asks for huge pages.

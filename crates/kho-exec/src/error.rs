@@ -94,6 +94,18 @@ pub enum HandOverError {
     /// The handover's core failed.
     #[error(transparent)]
     Kho(#[from] KhoError),
+    /// The supervisor has ended: nobody would bring this program back. It is said once; the next attempt hands over
+    /// without a supervisor.
+    #[error(
+        "the supervisor has ended: process {process} ({program}) runs on unsupervised, and nobody would bring it back; \
+         the next attempt hands over all the same, and `kho run -- {program}` supervises a program that is started anew"
+    )]
+    Unsupervised {
+        /// This process.
+        process: u32,
+        /// This program.
+        program: String,
+    },
     /// The next program could not be executed.
     #[error("executing {program}: {error}")]
     Exec {

@@ -43,6 +43,7 @@ pub(crate) struct Inherited {
     // Of stored ones: the name that the service manager knows.
     names: Vec<(String, RawFd)>,
     ticket: Option<Vec<u8>>,
+    ticket_file: Option<File>,
     stored: bool,
     supervisor: Option<OwnedFd>,
     // The format of its messages.
@@ -77,7 +78,8 @@ impl Inherited {
         if let Some(number) = ticket_number()
             && let Some(fd) = this.own(number)
         {
-            let text = read_ticket(fd)?;
+            let (file, text) = read_ticket(fd)?;
+            this.ticket_file = Some(file);
             for number in first_line(&text) {
                 if let Some(fd) = this.own(number) {
                     this.fds.insert(number, fd);
@@ -91,12 +93,23 @@ impl Inherited {
             for (name, number) in listed {
                 let Some(fd) = this.own(number) else { continue };
                 if name == STORED_TICKET {
-                    this.ticket = Some(read_ticket(fd)?);
+                    let (file, text) = read_ticket(fd)?;
+                    this.ticket_file = Some(file);
+                    this.ticket = Some(text);
                     this.stored = true;
                 } else {
                     this.fds.insert(number, fd);
                     this.names.push((name, number));
                 }
+            }
+            // Of a handover that was finished, which the service manager was not told of: see `finished`.
+            if this.ticket.as_ref().is_some_and(Vec::is_empty) {
+                tracing::warn!(
+                    "what is stored is of a handover that was finished: it is not taken over"
+                );
+                let supervisor = (this.supervisor.take(), this.messages.take());
+                this = Self::default();
+                (this.supervisor, this.messages) = supervisor;
             }
         }
         Ok(this)
@@ -164,6 +177,11 @@ impl Inherited {
     /// The supervisor's socket, taken out.
     pub(crate) const fn take_supervisor(&mut self) -> Option<OwnedFd> {
         self.supervisor.take()
+    }
+
+    /// The ticket's file, taken out.
+    pub(crate) const fn take_ticket_file(&mut self) -> Option<File> {
+        self.ticket_file.take()
     }
 
     /// The whole ticket, its first line included.
@@ -259,7 +277,7 @@ pub(crate) fn ticket_body(ticket: &[u8]) -> &[u8] {
 /// # Errors
 ///
 /// It can not be read, or is longer than any that is written.
-pub(crate) fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
+pub(crate) fn read_ticket(fd: OwnedFd) -> io::Result<(File, Vec<u8>)> {
     let file = File::from(fd);
     let len = file.metadata()?.len();
     if len > TICKET_MAX {
@@ -269,7 +287,7 @@ pub(crate) fn read_ticket(fd: OwnedFd) -> io::Result<Vec<u8>> {
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
+    Ok((file, bytes))
 }
 
 fn first_line(text: &[u8]) -> impl Iterator<Item = RawFd> {

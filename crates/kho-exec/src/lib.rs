@@ -43,8 +43,8 @@ pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use program::Program;
-pub use supervise::{Event, supervise};
-pub use ticket::{Mark, TICKET, now};
+pub use supervise::{Event, supervise, supervise_within};
+pub use ticket::{FAULTS_ENV, Mark, TICKET, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -8,10 +8,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::inherit::{HANDOVER_ENV, SUPERVISOR_ENV, read_ticket, set_inheritable, ticket_body};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, socketpair};
@@ -40,6 +40,13 @@ pub enum Event {
     CalledOff,
     /// The next program has finished: there is nothing to go back to any more.
     Finished,
+    /// The next program refused the handover, and handed it back: the previous one goes on.
+    HandedBack {
+        /// Why it was refused.
+        reason: String,
+    },
+    /// The program that was brought back goes on.
+    WentOn,
     /// The program ended before it had finished. The one that handed over is started again.
     BroughtBack {
         /// What is started again.
@@ -66,12 +73,17 @@ struct Held {
     // By the numbers that they had in the program.
     fds: BTreeMap<RawFd, OwnedFd>,
     tries: u32,
+    since: Instant,
+    // The program that runs is the one that made it, started again.
+    is_back: bool,
 }
 
 /// The program's side: a supervisor that it tells what happens.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) socket: OwnedFd,
+    // Whether somebody was told that the supervisor is gone.
+    is_missed: AtomicBool,
 }
 
 impl Client {
@@ -79,7 +91,21 @@ impl Client {
         if let Err(error) = set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)) {
             tracing::debug!(%error, "a supervisor that does not answer is waited for without end");
         }
-        Self { socket }
+        let is_missed = AtomicBool::new(false);
+        Self { socket, is_missed }
+    }
+
+    /// Whether the supervisor has ended, and nobody was told so by this yet.
+    pub(crate) fn is_newly_gone(&self) -> bool {
+        self.is_gone() && !self.is_missed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the supervisor has ended: its end of the socket is closed, and all that it held.
+    pub(crate) fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let polled = retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())));
+        let [socket] = fds;
+        polled.is_ok() && socket.revents().contains(PollFlags::HUP)
     }
 
     pub(crate) fn sealed(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> io::Result<()> {
@@ -127,7 +153,21 @@ impl Client {
 /// # Errors
 ///
 /// The program can not be started, or the system refuses what supervising needs.
-pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Result<ExitStatus> {
+pub fn supervise(command: Command, tell: impl FnMut(Event)) -> io::Result<ExitStatus> {
+    supervise_within(command, None, tell)
+}
+
+/// As [`supervise`]; and a next program that has not finished within `takeover` of the handover is killed, and the
+/// one before is started again. Without a time it may take as long as it wants.
+///
+/// # Errors
+///
+/// As [`supervise`].
+pub fn supervise_within(
+    mut command: Command,
+    takeover: Option<Duration>,
+    mut tell: impl FnMut(Event),
+) -> io::Result<ExitStatus> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
@@ -140,21 +180,37 @@ pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Resul
     let (mut child, mut socket) = running.start(&mut command, &[])?;
     tell(Event::Started(child.id()));
     loop {
-        let ended = wait(&socket, &child)?;
-        desk.serve(&socket, &mut tell);
-        if !ended {
-            continue;
-        }
+        let held = desk.held.as_ref().filter(|held| !held.is_back);
+        let until = takeover.and_then(|takeover| held?.since.checked_add(takeover));
+        let late = match wait(&socket, &child, until)? {
+            Woken::Late => {
+                // What it says from here on is not answered: it has not finished, and will not have.
+                running.send(Signal::KILL);
+                takeover
+            }
+            woken => {
+                desk.serve(&socket, child.id(), &mut tell);
+                if woken == Woken::Message {
+                    continue;
+                }
+                None
+            }
+        };
         let status = child.wait()?;
         running.process.store(0, Ordering::Release);
         desk.arrived.clear();
         let Some(waiting) = desk.held.as_mut().filter(|_| !running.is_ending()) else {
             return Ok(status);
         };
-        let reason = format!(
-            "the program ended before it had finished: {}",
-            describe(status)
-        );
+        let reason = match late {
+            Some(takeover) => {
+                format!("the program had not finished after {takeover:?}, and was killed")
+            }
+            None => format!(
+                "the program ended before it had finished: {}",
+                describe(status)
+            ),
+        };
         let mut started = None;
         while started.is_none() {
             if waiting.tries == TRIES || running.is_ending() {
@@ -162,6 +218,7 @@ pub fn supervise(mut command: Command, mut tell: impl FnMut(Event)) -> io::Resul
                 return Ok(status);
             }
             waiting.tries += 1;
+            waiting.is_back = true;
             started = match running.bring_back(waiting, &reason) {
                 Ok(started) => Some(started),
                 Err(error) => {
@@ -190,11 +247,11 @@ struct Desk {
 
 impl Desk {
     /// Takes and answers all messages there are.
-    fn serve(&mut self, socket: &OwnedFd, tell: &mut impl FnMut(Event)) {
+    fn serve(&mut self, socket: &OwnedFd, process: u32, tell: &mut impl FnMut(Event)) {
         loop {
             let answer = match channel::receive(socket) {
                 Ok(None) => return,
-                Ok(Some((message, fds))) => match self.take(message, fds) {
+                Ok(Some((message, fds))) => match self.take(message, fds, process) {
                     Ok(event) => {
                         event.into_iter().for_each(&mut *tell);
                         channel::DONE
@@ -217,7 +274,12 @@ impl Desk {
         }
     }
 
-    fn take(&mut self, message: Message, fds: Vec<OwnedFd>) -> io::Result<Option<Event>> {
+    fn take(
+        &mut self,
+        message: Message,
+        fds: Vec<OwnedFd>,
+        process: u32,
+    ) -> io::Result<Option<Event>> {
         match message {
             Message::Descriptors(numbers) => {
                 if numbers.len() != fds.len() || self.arrived.len() > DESCRIPTORS {
@@ -233,7 +295,7 @@ impl Desk {
                     .into_iter()
                     .next()
                     .ok_or_else(|| io::Error::other("no ticket"))?;
-                let text = read_ticket(ticket)?;
+                let (_, text) = read_ticket(ticket)?;
                 let ticket = Ticket::parse(ticket_body(&text)).map_err(io::Error::other)?;
                 if ticket.previous.is_none()
                     || ticket
@@ -251,6 +313,8 @@ impl Desk {
                     ticket,
                     fds: arrived,
                     tries,
+                    since: Instant::now(),
+                    is_back: false,
                 });
                 Ok(Some(Event::Sealed))
             }
@@ -260,11 +324,27 @@ impl Desk {
                 Ok(Some(Event::CalledOff))
             }
             Message::Finished => {
-                self.held = None;
-                Ok(Some(Event::Finished))
+                let is_back = self.held.take().is_some_and(|held| held.is_back);
+                Ok(Some(match returned(process) {
+                    _ if is_back => Event::WentOn,
+                    Some(reason) => Event::HandedBack { reason },
+                    None => Event::Finished,
+                }))
             }
         }
     }
+}
+
+/// Why a handover came back to the program `process`, where it did: what the one that refused it says in the
+/// environment. The message that it is finished is the same.
+fn returned(process: u32) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{process}/environ")).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    let reason = variables.find_map(|variable| {
+        let rest = variable.strip_prefix(RETURNED_ENV.as_bytes())?;
+        rest.strip_prefix(b"=")
+    })?;
+    Some(String::from_utf8_lossy(reason).into_owned())
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -363,8 +443,16 @@ impl Running {
     }
 }
 
-/// Waits for a message or the child's end; returns whether it has ended.
-fn wait(socket: &OwnedFd, child: &Child) -> io::Result<bool> {
+/// What a supervisor waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    Message,
+    Ended,
+    Late,
+}
+
+/// Waits for a message or the child's end, until `until` at most.
+fn wait(socket: &OwnedFd, child: &Child, until: Option<Instant>) -> io::Result<Woken> {
     let gone = || io::Error::other("the child has no process number");
     let pid = i32::try_from(child.id())
         .ok()
@@ -376,13 +464,19 @@ fn wait(socket: &OwnedFd, child: &Child) -> io::Result<bool> {
             PollFd::new(socket, PollFlags::IN),
             PollFd::new(&process, PollFlags::IN),
         ];
-        match poll(&mut fds, None) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(0) => return Ok(Woken::Late),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
         let [_, process] = fds;
-        return Ok(process.revents().contains(PollFlags::IN));
+        return Ok(match process.revents().contains(PollFlags::IN) {
+            true => Woken::Ended,
+            false => Woken::Message,
+        });
     }
 }
 
@@ -401,7 +495,7 @@ mod tests {
         let (here, there) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
         channel::send_bytes(&there, text.as_bytes(), fds, SendFlags::empty()).unwrap();
         let (mut events, mut answer) = (Vec::new(), [9; 1]);
-        Desk::default().serve(&here, &mut |event| events.push(event));
+        Desk::default().serve(&here, 0, &mut |event| events.push(event));
         recv(&there, &mut answer, RecvFlags::empty()).unwrap();
         (events, answer[0])
     }

@@ -219,5 +219,8 @@ fn a_supervisor_of_another_version_is_refused_and_the_handover_goes_back() {
     );
     // Who comes back speaks with the supervisor as before.
     let events = events.into_inner().unwrap();
-    assert_eq!(events[1..], [Event::Sealed, Event::Finished]);
+    let back = Event::HandedBack {
+        reason: refused.to_owned(),
+    };
+    assert_eq!(events[1..], [Event::Sealed, back]);
 }

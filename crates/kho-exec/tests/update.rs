@@ -13,10 +13,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use kho_compat::{Component, Generation, Registry};
-use kho_exec::{Config, Event, Host, StartError, supervise};
+use kho_exec::{Config, Event, Host, StartError, supervise_within};
 use kho_fd::FdFile;
 use kho_luo::FileRef;
 use kho_mem::PhysAddr;
@@ -37,6 +38,13 @@ fn point(dir: &Path, name: &str, generation: u64) {
     let here = format!("{name}@{generation}");
     let wanted = std::env::var(DIE).unwrap_or_default();
     let marker = dir.join("died");
+    let hangs = format!("hang:{here}");
+    if wanted == hangs && !marker.exists() {
+        fs::write(&marker, &hangs).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
     if wanted == here && !marker.exists() {
         fs::write(marker, here).unwrap();
         kill_process(getpid(), Signal::KILL).unwrap();
@@ -160,6 +168,18 @@ fn program() {
             let error = host.hand_over(SESSION, files(), this());
             panic!("{error}");
         }
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(1500));
+            panic!("{}", host.hand_over(SESSION, files(), this()));
+        }
+        "unsupervised" => {
+            assert!(!host.is_supervised());
+            log(
+                &dir,
+                &format!("went on: {}", host.hand_over(SESSION, files(), this())),
+            );
+            panic!("{}", host.hand_over(SESSION, files(), this()));
+        }
         "broken" => {
             // Found, and executable as far as can be seen before the exec.
             let path = dir.join("broken");
@@ -216,9 +236,17 @@ fn run(plan: &str) -> (Vec<String>, Output) {
 }
 
 fn supervised(plan: &str, die: &str) -> (Vec<String>, Vec<Event>, ExitStatus) {
+    supervised_within(plan, die, None)
+}
+
+fn supervised_within(
+    plan: &str,
+    die: &str,
+    takeover: Option<Duration>,
+) -> (Vec<String>, Vec<Event>, ExitStatus) {
     let dir = tempfile::tempdir().unwrap();
     let events = Mutex::new(Vec::new());
-    let status = supervise(command(dir.path(), plan, die), |event| {
+    let status = supervise_within(command(dir.path(), plan, die), takeover, |event| {
         events.lock().unwrap().push(event)
     })
     .unwrap();
@@ -288,10 +316,12 @@ fn what_is_refused_under_a_supervisor_comes_back_without_it() {
             .any(|event| matches!(event, Event::BroughtBack { .. })),
         "{events:?}"
     );
-    assert_eq!(
-        events.last(),
-        Some(&Event::Finished),
-        "the one that went back to finished it"
+    let Some(Event::HandedBack { reason }) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert!(
+        reason.contains("block-v1 is not restorable here"),
+        "{reason}"
     );
 }
 
@@ -327,6 +357,11 @@ fn a_next_program_that_is_killed_brings_the_previous_one_back() {
             reason.contains("ended before it had finished: signal 9"),
             "{reason}"
         );
+        let told = [
+            events.iter().position(|event| *event == Event::WentOn),
+            events.iter().position(|event| *event == Event::Finished),
+        ];
+        assert!(told[0].is_some() && told[0] < told[1], "{at}: {events:?}");
         // Generation 0 again, with all that it had handed over; then on as planned.
         assert!(
             log[1].contains("generation 0") && log[1].contains("has \"0;\" returned: the program"),
@@ -342,6 +377,68 @@ fn a_next_program_that_is_killed_brings_the_previous_one_back() {
             "{at}"
         );
     }
+}
+
+#[test]
+fn a_next_program_that_hangs_before_it_has_finished_is_killed() {
+    for at in ["started@1", "verified@1"] {
+        let takeover = Some(Duration::from_millis(1500));
+        let (log, events, status) =
+            supervised_within("next next end", &format!("hang:{at}"), takeover);
+        assert!(status.success(), "{at}: {log:?} {events:?}");
+        let back = events.iter().find_map(|event| match event {
+            Event::BroughtBack { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        let wanted = "the program had not finished after 1.5s, and was killed";
+        assert_eq!(back, Some(wanted), "{at}: {events:?}");
+        assert!(
+            log[1].contains("generation 0") && log[1].ends_with(wanted),
+            "{at}: {log:?}"
+        );
+        assert_eq!(
+            log.last().unwrap(),
+            "end of generation 2 with \"0;1;2;\"",
+            "{at}"
+        );
+    }
+    // One that has finished may run as long as it wants.
+    let takeover = Some(Duration::from_millis(1000));
+    let (log, events, status) = supervised_within("next sleep next end", "", takeover);
+    assert!(status.success(), "{log:?} {events:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 3 with \"0;1;2;3;\"");
+}
+
+#[test]
+fn a_program_whose_supervisor_has_ended_says_so_and_goes_on_without() {
+    let dir = tempfile::tempdir().unwrap();
+    // A supervisor that ends at once: a socket whose other end is closed.
+    let (here, there) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    drop(here);
+    let mut command = command(dir.path(), "unsupervised end", "");
+    command.env("KHO_SUPERVISOR", format!("9:{}", std::process::id()));
+    let mapping = FdMapping {
+        parent_fd: there,
+        child_fd: 9,
+    };
+    command.fd_mappings(vec![mapping]).unwrap();
+    let output = command.output().unwrap();
+    let log = read_log(dir.path());
+    assert!(output.status.success(), "{log:?} {output:?}");
+    let process = process_of(&log[0]);
+    let said = format!("went on: the supervisor has ended: process {process} (");
+    assert!(
+        log[1].starts_with(&said) && log[1].contains("runs on unsupervised"),
+        "{log:?}"
+    );
+    assert!(log[1].contains("`kho run -- "), "{log:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 1 with \"0;1;\"");
 }
 
 #[test]
@@ -525,25 +622,8 @@ fn a_service_managers_store_brings_the_state_back() {
 
     // The manager starts the service again and passes what it holds from descriptor 3 on.
     let names: Vec<_> = held.keys().cloned().collect();
-    let mut shell = Command::new("sh");
-    let exe = std::env::current_exe().unwrap();
-    let script = "LISTEN_PID=$$ exec \"$0\" --exact program --nocapture --test-threads 1";
-    shell.arg("-c").arg(script).arg(exe);
-    shell
-        .env(ROLE, dir.path())
-        .env(PLAN, "next next end")
-        .env("NOTIFY_SOCKET", &path);
-    shell
-        .env("LISTEN_FDS", names.len().to_string())
-        .env("LISTEN_FDNAMES", names.join(":"));
-    let mappings = held
-        .into_values()
-        .zip(3..)
-        .map(|(parent_fd, child_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        });
-    shell.fd_mappings(mappings.collect()).unwrap();
+    let mut shell = started_again(dir.path(), "next next end", &names, held.into_values());
+    shell.env("NOTIFY_SOCKET", &path);
     let output = shell.output().unwrap();
     let log = read_log(dir.path());
     assert!(output.status.success(), "{log:?} {output:?}");
@@ -558,6 +638,101 @@ fn a_service_managers_store_brings_the_state_back() {
         Vec::<String>::new(),
         "finished: the store is empty again"
     );
+}
+
+/// What waits in `socket`, without waiting for more.
+fn drain(socket: &UnixDatagram) -> Vec<(String, Vec<OwnedFd>)> {
+    let mut all = Vec::new();
+    loop {
+        let mut bytes = [0; 256];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let mut vector = [IoSliceMut::new(&mut bytes)];
+        let flags = RecvFlags::DONTWAIT;
+        let Ok(received) = recvmsg(socket, &mut vector, &mut beside, flags) else {
+            return all;
+        };
+        let fds = beside.drain().flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
+            _ => Vec::new(),
+        });
+        let fds = fds.collect();
+        all.push((
+            String::from_utf8(bytes[..received.bytes].to_vec()).unwrap(),
+            fds,
+        ));
+    }
+}
+
+#[test]
+fn finishing_does_not_wait_for_a_manager_that_does_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.connect(&path).unwrap();
+    filler.set_nonblocking(true).unwrap();
+    let room = std::iter::repeat_with(|| filler.send(b"x"))
+        .take_while(Result::is_ok)
+        .count();
+    drain(&socket);
+    // Room for one handover (arena, program, pipe, ticket), and not for a word more.
+    for _ in 4..room {
+        filler.send(b"x").unwrap();
+    }
+    let since = Instant::now();
+    let output = command(dir.path(), "next end", "")
+        .env("NOTIFY_SOCKET", &path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        since.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        since.elapsed()
+    );
+    let log = read_log(dir.path());
+    assert_eq!(log.last().unwrap(), "end of generation 1 with \"0;1;\"");
+
+    // The manager was not told, and starts the service again with what it stores: it begins afresh.
+    let mut stored = drain(&socket);
+    stored.retain(|(text, _)| text.starts_with("FDSTORE=1\n"));
+    let names: Vec<_> = stored
+        .iter()
+        .map(|(text, _)| text.rsplit('=').next().unwrap().to_owned())
+        .collect();
+    assert_eq!((names.len(), names[3].as_str()), (4, "kho-ticket"));
+    let fds = stored.into_iter().flat_map(|(_, fds)| fds);
+    let mut shell = started_again(dir.path(), "end", &names, fds);
+    let output = shell.output().unwrap();
+    let log = read_log(dir.path());
+    assert!(output.status.success(), "{log:?} {output:?}");
+    assert_eq!(log.last().unwrap(), "end of generation 0 with \"0;\"");
+}
+
+/// The program as a service manager starts it, with what it stores from descriptor 3 on.
+fn started_again(
+    dir: &Path,
+    plan: &str,
+    names: &[String],
+    fds: impl IntoIterator<Item = OwnedFd>,
+) -> Command {
+    let mut shell = Command::new("sh");
+    let exe = std::env::current_exe().unwrap();
+    let script = "LISTEN_PID=$$ exec \"$0\" --exact program --nocapture --test-threads 1";
+    shell.arg("-c").arg(script).arg(exe);
+    shell.env(ROLE, dir).env(PLAN, plan);
+    shell.env("LISTEN_FDS", names.len().to_string());
+    shell.env("LISTEN_FDNAMES", names.join(":"));
+    let mappings = fds
+        .into_iter()
+        .zip(3..)
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
+    shell.fd_mappings(mappings.collect()).unwrap();
+    shell
 }
 
 #[test]

@@ -44,6 +44,12 @@ pub enum ImageError {
         /// What to do.
         advice: String,
     },
+    /// The file got shorter, or could not be read any more, while it was mapped.
+    #[error("{}: was cut short while it was read", path.display())]
+    Shrunk {
+        /// The file.
+        path: PathBuf,
+    },
     /// The caller's progress function said stop.
     #[error("interrupted")]
     Interrupted,
@@ -131,12 +137,12 @@ impl ImageKind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) range: PhysRange,
-    // The virtual address that an ELF core gives it; 0 for raw memory.
-    pub(crate) virt: u64,
     // Offset in the uncompressed file.
     pub(crate) offset: u64,
-    // Bytes that the file has; the rest of the range is zero.
+    // Bytes that the file has.
     pub(crate) stored: u64,
+    // Whether the rest of the range is zero, else it is not stored.
+    pub(crate) zeros: bool,
 }
 
 /// The (uncompressed) bytes of a dump.
@@ -181,11 +187,14 @@ enum Store {
 /// A memory dump, opened: physical memory with holes.
 #[derive(Debug)]
 pub struct Image {
+    path: PathBuf,
     store: Store,
     kind: ImageKind,
     compressed: bool,
     vmcoreinfo: Option<VmcoreInfo>,
     notes: Vec<String>,
+    // Bytes that the file should have, and has not.
+    lacks: u64,
 }
 
 impl Image {
@@ -194,8 +203,8 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// The file can not be read, is no dump, or is damaged: cut short, segments that overlap,
-    /// wrap or lie outside the file. [`ImageError::Interrupted`] when `progress` says stop.
+    /// The file can not be read, is no dump, or is damaged: segments that overlap or wrap, headers
+    /// that are not in the file. [`ImageError::Interrupted`] when `progress` says stop.
     pub fn open(
         path: &Path,
         options: &ImageOptions,
@@ -210,13 +219,25 @@ impl Image {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
         }
         let map = FileMap::new(&file).map_err(io)?;
+        let len = map.len() as u64;
         let compressed = unpack::is_zstd(&map);
         let source = if compressed {
-            Source::new(unpack::zstd(&map, options.max_unpacked, progress)?, None)
+            let unpacked = unpack::zstd(&map, options.max_unpacked, progress);
+            if map.was_cut() {
+                let path = path.to_owned();
+                return Err(ImageError::Shrunk { path });
+            }
+            Source::new(unpacked?, None)
         } else {
             Source::new(Bytes::Map(map), Some(file))
         };
-        Self::from_source(path, source, options, compressed, progress)
+        let opened = Self::from_source(path, source, options, compressed, progress);
+        let is_shorter = || std::fs::metadata(path).is_ok_and(|now| now.len() < len);
+        if opened.is_err() && is_shorter() {
+            let path = path.to_owned();
+            return Err(ImageError::Shrunk { path });
+        }
+        opened
     }
 
     fn from_source(
@@ -248,6 +269,7 @@ impl Image {
                 advice: advice.to_owned(),
             });
         }
+        let mut lacks = 0;
         let (kind, store, vmcoreinfo) = if head.starts_with(kdump::MAGIC) {
             let kdump = Kdump::open(path, source, options, progress)?;
             if kdump.is_cut_short() {
@@ -257,7 +279,8 @@ impl Image {
             (ImageKind::Kdump, Store::Kdump(Box::new(kdump)), info)
         } else if head.starts_with(elf::MAGIC) {
             let bytes = source.head();
-            let segments = elf::segments(&bytes, source.len())?;
+            let segments;
+            (segments, lacks) = elf::segments(&bytes, source.len())?;
             let info = vmcoreinfo::of_elf(&bytes);
             drop(bytes);
             (ImageKind::Elf, Store::Segments(source, segments), info)
@@ -278,14 +301,40 @@ impl Image {
             (ImageKind::Raw, Store::Segments(source, segments), None)
         };
         let image = Self {
+            path: path.to_owned(),
             store,
             kind,
             compressed,
             vmcoreinfo,
             notes,
+            lacks,
         };
         tracing::debug!(form = image.form(), memory = image.memory(), "image opened");
         Ok(image)
+    }
+
+    /// Whether the file is as long as it was. To be asked before anything that was made of its memory is handed
+    /// out: what is missing of a mapped file reads as zeros ([`FileMap::guard`]).
+    ///
+    /// # Errors
+    ///
+    /// It is shorter, or its temporary copy could not be kept.
+    pub fn check(&self) -> Result<(), ImageError> {
+        let source = match &self.store {
+            Store::Segments(source, _) => source,
+            Store::Kdump(kdump) => kdump.source(),
+        };
+        match source.bytes() {
+            // Nobody else has the temporary file: there is no room for its pages.
+            Bytes::Map(map) if map.was_cut() && self.compressed => Err(ImageError::Io {
+                path: std::env::temp_dir(),
+                error: std::io::ErrorKind::StorageFull.into(),
+            }),
+            Bytes::Map(map) if map.was_cut() => Err(ImageError::Shrunk {
+                path: self.path.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What the dump is.
@@ -372,6 +421,38 @@ impl Image {
         }
     }
 
+    /// Bytes of physical memory whose contents are not stored: they were filtered out when the dump was
+    /// written, or the file is cut short.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        match &self.store {
+            Store::Segments(_, segments) => {
+                let missing = segments.iter().filter(|segment| !segment.zeros);
+                missing.fold(0, |sum, segment| {
+                    (segment.range.len() - segment.stored).saturating_add(sum)
+                })
+            }
+            Store::Kdump(kdump) => kdump.missing(),
+        }
+    }
+
+    /// Whether the contents of all of its memory are known to be stored.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let cut = match &self.store {
+            Store::Segments(..) => false,
+            Store::Kdump(kdump) => kdump.is_cut_short(),
+        };
+        !cut && self.missing() == 0
+    }
+
+    /// How many bytes the file is too short for what its headers list; `None` where it is whole. Raw memory has
+    /// no headers.
+    #[must_use]
+    pub fn cut(&self) -> Option<u64> {
+        (self.lacks > 0).then_some(self.lacks)
+    }
+
     /// Where the (uncompressed) file has the byte at `addr`; `None` for memory that is not there
     /// or that no file byte stands for.
     #[must_use]
@@ -409,7 +490,16 @@ impl PhysMem for Image {
         let from = addr.get() - segment.range.start().get();
         let room = |end: u64| usize::try_from(end - from).map_or(len, |room| room.min(len));
         if from >= segment.stored {
-            return Ok(Chunk::Zeros(room(segment.range.len())));
+            let len = room(segment.range.len());
+            return if segment.zeros {
+                Ok(Chunk::Zeros(len))
+            } else {
+                Err(MemError {
+                    len: len as u64,
+                    kind: MemErrorKind::NotStored,
+                    ..outside
+                })
+            };
         }
         let piece = source.piece(segment.offset + from, room(segment.stored));
         piece.ok_or(outside)
@@ -448,8 +538,8 @@ fn raw(stored: u64, base: PhysAddr) -> Result<Vec<Segment>, ImageError> {
     };
     Ok(vec![Segment {
         range,
-        virt: 0,
         offset: 0,
         stored,
+        zeros: true,
     }])
 }

@@ -18,6 +18,7 @@ mod image;
 pub mod kernel;
 mod scan;
 mod scratch;
+mod segments;
 mod unpack;
 mod write;
 

@@ -1,9 +1,10 @@
 //! Finding handovers in memory.
 
-use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
+use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN, ScratchEntry};
 use kho_core::{Entry, RootFdt};
 use kho_mem::{
-    Chunk, Damage, Defect, Link, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
+    Chunk, Damage, Defect, Link, MemErrorKind, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr,
+    PhysMem, PhysMemExt,
 };
 use memchr::memmem::Finder;
 
@@ -12,6 +13,8 @@ use crate::Progress;
 const FDT_MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
 /// More than this many of a kind are of no use to a reader.
 const LIMIT: usize = 1000;
+/// Entries of a scratch table: one of each NUMA node, and two.
+const FEW: u64 = 1 << 10;
 
 /// A page that holds a handover's root FDT.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +60,8 @@ pub struct Scan {
     pub near: Vec<NearMiss>,
     /// setup_data nodes of type 10 that name a root FDT's page.
     pub setup: Vec<SetupNode>,
+    /// Those of them that name a page whose contents are not stored.
+    pub not_stored: Vec<SetupNode>,
     /// Whether the progress function stopped the scan before its end.
     pub stopped: bool,
 }
@@ -121,7 +126,13 @@ impl Scan {
     /// None or several were found: the choice is the caller's.
     pub fn entry(&self) -> Result<Entry, FindError> {
         match self.roots.as_slice() {
-            [] => Err(FindError::None(self.near.clone())),
+            [] if !self.near.is_empty() => Err(FindError::None(self.near.clone())),
+            [] => match self.not_stored.as_slice() {
+                [first, rest @ ..] if rest.iter().all(|n| n.fdt_addr == first.fdt_addr) => {
+                    self.entry_of(first.fdt_addr)
+                }
+                _ => Err(FindError::None(Vec::new())),
+            },
             [root] => self.entry_of(root.addr),
             roots => Err(FindError::Several(roots.to_vec())),
         }
@@ -302,11 +313,17 @@ fn look_for_nodes(
             scratch_size: data.scratch_size.get(),
         };
         // Its numbers are not rare in full memory: what it points to decides.
-        let points = mem
-            .bytes(setup.fdt_addr, FDT_MAGIC.len())
-            .is_ok_and(|magic| *magic == FDT_MAGIC);
+        let magic = mem.bytes(setup.fdt_addr, FDT_MAGIC.len());
+        let lost = matches!(&magic, Err(error) if error.kind == MemErrorKind::NotStored);
+        // Where that is not stored, whether they are such numbers at all.
+        let entries = setup.scratch_size / size_of::<ScratchEntry>() as u64;
+        let likely = PageSize::of(setup.fdt_size).is_some()
+            && (1..=FEW).contains(&entries)
+            && setup.scratch_addr.is_page_aligned();
+        let points = magic.is_ok_and(|magic| *magic == FDT_MAGIC) || lost && likely;
         if points && setup.fdt_addr.is_page_aligned() && found.setup.len() < LIMIT {
             found.setup.push(setup);
+            found.not_stored.extend(lost.then_some(setup));
         }
     }
 }

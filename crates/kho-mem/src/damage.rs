@@ -290,15 +290,16 @@ impl MemError {
     /// is not there.
     #[must_use]
     pub fn damage(&self, what: impl Into<Cow<'static, str>>, at: PhysAddr) -> Damage {
-        let defect = match self.kind {
-            MemErrorKind::Outside => Defect::OutsideMemory,
-            MemErrorKind::Wraps => Defect::Wraps,
-            MemErrorKind::NotStored => Defect::NotStored,
-            MemErrorKind::Unreadable => Defect::Unreadable,
+        let inside = "a range inside this memory";
+        let (defect, expected) = match self.kind {
+            MemErrorKind::Outside => (Defect::OutsideMemory, inside),
+            MemErrorKind::Wraps => (Defect::Wraps, inside),
+            MemErrorKind::NotStored => (Defect::NotStored, "memory whose contents the dump stores"),
+            MemErrorKind::Unreadable => (Defect::Unreadable, inside),
         };
         Damage::new(defect, what, at)
             .found(format!("{} bytes at {}", self.len, self.addr))
-            .expected("a range inside this memory")
+            .expected(expected)
     }
 }
 

@@ -95,7 +95,8 @@ pub trait PhysMem: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `addr` is not in this memory, or what it holds is not stored ([`MemErrorKind::NotStored`]).
+    /// `addr` is not in this memory, or what it holds is not stored ([`MemErrorKind::NotStored`]). The error's
+    /// `len` is then how many bytes from `addr` on are not stored: at least 1, at most `len`.
     fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError>;
 
     /// The first region of memory that ends above `from`: the one that holds `from`, or the next
@@ -196,7 +197,8 @@ pub struct Pieces<'m> {
     left: u64,
 }
 
-/// The bytes of `range` in order: views, not copies. An error is the last item.
+/// The bytes of `range` in order: views, not copies. An error is the last item, unless it is
+/// [`MemErrorKind::NotStored`]: after that follows what is stored behind its `len` bytes.
 #[must_use]
 pub fn pieces(mem: &dyn PhysMem, range: PhysRange) -> Pieces<'_> {
     Pieces {
@@ -219,6 +221,11 @@ impl<'m> Iterator for Pieces<'m> {
             Ok(chunk) => {
                 let len = chunk.len() as u64;
                 // The last piece may end at the top of the address space.
+                self.next = PhysAddr::new(self.next.get().wrapping_add(len));
+                self.left -= len;
+            }
+            Err(error) if error.kind == MemErrorKind::NotStored => {
+                let len = error.len.clamp(1, self.left);
                 self.next = PhysAddr::new(self.next.get().wrapping_add(len));
                 self.left -= len;
             }

@@ -98,7 +98,10 @@ fn table() -> String {
     let broken = Broken::new("entries", 1, 2);
     let registry = || RegistryError::Empty;
     let order = Order::ZERO;
-    let run = PageRun { pfn: 1, pages: 1 };
+    let run = PageRun {
+        pfn: PhysAddr::new(0x1000).pfn(),
+        pages: 1,
+    };
     let text = String::new;
     let memory = Errno::ENOMEM;
 

@@ -9,7 +9,9 @@ use kho_image::{FindError, Image};
 use kho_mem::{PageSize, PhysAddr};
 use kho_survey::Survey;
 
+use crate::boot::Boot;
 use crate::end::{Dump, End, EndKind, What};
+use crate::facts::Facts;
 use crate::item::{Item, Spot, Uses};
 use crate::words::printable;
 use crate::{EndOptions, Error, Preflight, Progress, Step};
@@ -70,6 +72,7 @@ impl Preflight {
             .policy(&readable);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
         let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
+        image.check()?;
         match survey.failure.take() {
             // What lies behind the root is not read here: the root's string is judged.
             None | Some(kho_survey::Error::Unrestorable(_)) => {}
@@ -152,6 +155,8 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
             uses,
             unread: unread.map(|what| printable(&what)),
         }),
+        boot: Boot::default(),
+        facts: Facts::of(survey),
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 /// The files of a system that runs Linux 7.3.4, below `temp`.
 fn system(temp: &Temp, config: Option<&str>, kernel: Option<&[u8]>) -> String {
     temp.file("proc/sys/kernel/osrelease", "7.3.4\n");
-    temp.file("proc/cmdline", "root=/dev/vda kho=on\n");
+    temp.file("proc/cmdline", "root=/dev/vda kho=on liveupdate=on\n");
     if let Some(config) = config {
         temp.file("proc/config.gz", gzip(config.as_bytes()));
     }

@@ -1,6 +1,8 @@
 //! A client's connection, and how it is written down for an upgrade.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use kho_fd::FdFile;
@@ -11,9 +13,10 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::commands::{Then, execute};
-use super::kv::Kv;
-use super::resp::{Answer, Parser};
+use super::answer::{Answers, Protocol};
+use super::commands::{Store, Then, execute};
+use super::connection::{Connection, NAMES};
+use super::resp::Parser;
 
 /// Bytes that are read at once.
 const READ: usize = 64 << 10;
@@ -22,10 +25,11 @@ const UNREAD: usize = 16 << 20;
 /// Buffers that are empty keep no more memory than this.
 const KEPT: usize = 1 << 20;
 
-/// What is preserved of a client is what it sent and nobody answered yet, and what was answered and
-/// not sent yet. How far its next request was read is not: it is read again.
+/// What is preserved of a client is what it is known by, what it sent and nobody answered yet, and what was
+/// answered and not sent yet. How far its next request was read is not: it is read again.
 pub(crate) struct Client {
     pub(crate) socket: Arc<FdFile>,
+    pub(crate) connection: Rc<Connection>,
     input: Vec<u8>,
     // How much of the input is done with.
     done: usize,
@@ -41,9 +45,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Arc<FdFile>) -> Self {
+    pub(crate) fn new(id: u64, socket: Arc<FdFile>) -> Self {
+        let connection = Connection {
+            id,
+            address: address(&socket),
+            ..Connection::default()
+        };
         Self {
             socket,
+            connection: Rc::new(connection),
             input: Vec::new(),
             done: 0,
             parser: Parser::default(),
@@ -90,11 +100,11 @@ impl Client {
 
     /// Answers every request that is there, and sends what can be sent. Returns whether the client
     /// asked for an upgrade; `None` when the connection is at its end.
-    pub(crate) fn advance(&mut self, kv: &mut Kv, upgrades: u64) -> Result<Option<bool>, Errno> {
+    pub(crate) fn advance(&mut self, store: &mut Store<'_>) -> Result<Option<bool>, Errno> {
         let mut upgrade = false;
         loop {
             let waited = !self.has_room();
-            let answered = self.answer(kv, upgrades, &mut upgrade);
+            let answered = self.answer(store, &mut upgrade);
             self.send()?;
             // Again for as long as there may be a request that was not looked at.
             if !(answered || waited) || !self.has_room() {
@@ -110,14 +120,19 @@ impl Client {
     }
 
     /// Answers what there is room for. Returns whether something was answered.
-    fn answer(&mut self, kv: &mut Kv, upgrades: u64, upgrade: &mut bool) -> bool {
+    fn answer(&mut self, store: &mut Store<'_>, upgrade: &mut bool) -> bool {
         let before = self.done;
         while !self.closing && self.has_room() {
             let rest = self.input.get(self.done..).unwrap_or_default();
+            let own = &self.connection;
+            let mut answers = Answers {
+                out: &mut self.output,
+                protocol: own.protocol.get(),
+            };
             match self.parser.parse(rest) {
                 Ok(None) => break,
                 Ok(Some(len)) => {
-                    match execute(self.parser.args(rest), kv, upgrades, &mut self.output) {
+                    match execute(self.parser.args(rest), store, own, &mut answers) {
                         Then::GoOn => {}
                         Then::Quit => self.closing = true,
                         Then::Upgrade => {
@@ -129,7 +144,7 @@ impl Client {
                     self.done += len;
                 }
                 Err(error) => {
-                    self.output.failure(&error.to_string());
+                    answers.failure(&error.to_string());
                     self.closing = true;
                 }
             }
@@ -141,10 +156,14 @@ impl Client {
 
     /// Answers the request for an upgrade, which is over.
     pub(crate) fn upgraded(&mut self, outcome: &Result<(), String>) {
+        let mut answers = Answers {
+            out: &mut self.output,
+            protocol: self.connection.protocol.get(),
+        };
         if std::mem::take(&mut self.waiting) {
             match outcome {
-                Ok(()) => self.output.simple("OK"),
-                Err(reason) => self.output.failure(&format!("not upgraded: {reason}")),
+                Ok(()) => answers.simple("OK"),
+                Err(reason) => answers.failure(&format!("not upgraded: {reason}")),
             }
         }
     }
@@ -163,6 +182,13 @@ impl Client {
     }
 }
 
+/// The address of the other side; empty where it has none.
+fn address(socket: &FdFile) -> String {
+    let peer = rustix::net::getpeername(socket).ok().flatten();
+    let peer = peer.and_then(|peer| std::net::SocketAddr::try_from(peer).ok());
+    peer.map_or_else(String::new, |peer| peer.to_string())
+}
+
 /// Takes the first `done` bytes out of `buffer`, where that is worth it.
 fn forget(buffer: &mut Vec<u8>, done: &mut usize) {
     if *done == buffer.len() {
@@ -175,15 +201,19 @@ fn forget(buffer: &mut Vec<u8>, done: &mut usize) {
     }
 }
 
-// Writing down. A head, and for each client its head and its bytes:
+// Writing down. A head, and for each client its head and its strings:
 //
-//     magic clients stopped_at | token flags input output, the input, the output | ...
+//     magic clients stopped_at | token flags lengths, the strings | ...
 //
-// Numbers are little-endian, of 8 bytes.
+// Numbers are little-endian, of 8 bytes. The strings are the input, the output, and since version 2 the names that
+// the connection is known by. Version 1, whose clients all speak version 2 of the protocol, is read as well.
 
-const MAGIC: u64 = u64::from_le_bytes(*b"kvclnt-1");
+const MAGIC: u64 = u64::from_le_bytes(*b"kvclnt-2");
+const MAGIC_1: u64 = u64::from_le_bytes(*b"kvclnt-1");
+const STRINGS: usize = 2 + NAMES;
 const CLOSING: u64 = 1;
 const WAITING: u64 = 2;
+const PROTOCOL_3: u64 = 4;
 
 /// Writes `clients` down in a new file of `arena`, with the time at which the last request was
 /// served.
@@ -211,9 +241,18 @@ pub(crate) fn write_down<'c>(
         if client.waiting {
             flags |= WAITING;
         }
-        let head = [token, flags, input.len() as u64, output.len() as u64];
-        numbers(&mut small, &head);
-        for bytes in [input, output] {
+        if client.connection.protocol.get() == Protocol::Three {
+            flags |= PROTOCOL_3;
+        }
+        let names = client.connection.names.borrow();
+        let strings = || {
+            [input, output]
+                .into_iter()
+                .chain(names.iter().map(Vec::as_slice))
+        };
+        numbers(&mut small, &[token, flags]);
+        strings().for_each(|bytes| numbers(&mut small, &[bytes.len() as u64]));
+        for bytes in strings() {
             if small.len() + bytes.len() <= KEPT {
                 small.extend_from_slice(bytes);
             } else {
@@ -261,27 +300,52 @@ pub(crate) fn read_back<E: From<ClientsError>>(
     let mut at = 0;
     let [magic, count, stopped_at] = numbers(file, &mut at)?;
     let damaged = |what, at| E::from(ClientsError::Damaged { what, at });
-    if magic != MAGIC {
-        return Err(damaged("the magic number", 0));
-    }
+    let strings = match magic {
+        MAGIC => STRINGS,
+        MAGIC_1 => 2,
+        _ => return Err(damaged("the magic number", 0)),
+    };
     let (mut clients, mut tokens) = (Vec::new(), HashSet::new());
     for _ in 0..count {
         let head = at;
-        let [token, flags, input, output] = numbers(file, &mut at)?;
+        let [token, flags] = numbers(file, &mut at)?;
+        if flags & !(CLOSING | WAITING | PROTOCOL_3) != 0 {
+            return Err(damaged("unknown flags", head));
+        }
         if !tokens.insert(token) {
             return Err(damaged("a client twice", head));
         }
         let Some(socket) = socket(token)? else {
             return Err(damaged("a client without a connection", head));
         };
+        let mut lengths = [0; STRINGS];
+        for len in lengths.iter_mut().take(strings) {
+            [*len] = numbers(file, &mut at)?;
+        }
+        let mut next = lengths.iter().map(|len| bytes(file, &mut at, *len));
+        let mut string = || next.next().unwrap_or(Ok(Vec::new()));
+        let (input, output) = (string()?, string()?);
+        let names = [string()?, string()?, string()?];
+        let client = Client::new(token, socket);
+        let connection = Connection {
+            id: token,
+            address: client.connection.address.clone(),
+            protocol: Cell::new(if flags & PROTOCOL_3 == 0 {
+                Protocol::Two
+            } else {
+                Protocol::Three
+            }),
+            names: RefCell::new(names),
+        };
         clients.push((
             token,
             Client {
-                input: bytes(file, &mut at, input)?,
-                output: bytes(file, &mut at, output)?,
+                connection: Rc::new(connection),
+                input,
+                output,
                 closing: flags & CLOSING != 0,
                 waiting: flags & WAITING != 0,
-                ..Client::new(socket)
+                ..client
             },
         ));
     }
@@ -330,14 +394,19 @@ mod tests {
 
     use super::*;
 
-    fn client(input: &[u8], output: &[u8], closing: bool, waiting: bool) -> Client {
+    fn client(id: u64, input: &[u8], output: &[u8], closing: bool, waiting: bool) -> Client {
         let socket = Arc::new(FdFile::from(UnixStream::pair().unwrap().0));
+        let client = Client::new(id, socket);
+        if id == 4 {
+            client.connection.protocol.set(Protocol::Three);
+            *client.connection.names.borrow_mut() = ["me", "lib", "8.1"].map(|name| name.into());
+        }
         Client {
             input: input.to_vec(),
             output: output.to_vec(),
             closing,
             waiting,
-            ..Client::new(socket)
+            ..client
         }
     }
 
@@ -346,9 +415,9 @@ mod tests {
         let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(1 << 30), 16 << 20)).unwrap();
         let large = vec![7; 3 << 20];
         let clients: Vec<(u64, Client)> = vec![
-            (3, client(b"*1\r\n$4\r\nPI", b"", false, false)),
-            (4, client(b"", &large, true, false)),
-            (9, client(b"GET a\r\n", b"+OK\r\n", false, true)),
+            (3, client(3, b"*1\r\n$4\r\nPI", b"", false, false)),
+            (4, client(4, b"", &large, true, false)),
+            (9, client(9, b"GET a\r\n", b"+OK\r\n", false, true)),
         ];
         let refs = clients.iter().map(|(token, client)| (*token, client));
         let file = write_down(&arena, refs.collect::<Vec<_>>().into_iter(), 77).unwrap();
@@ -366,10 +435,13 @@ mod tests {
                 (client.closing, client.waiting),
                 (wanted.closing, wanted.waiting)
             );
+            let (found, wanted) = (&client.connection, &wanted.connection);
+            assert_eq!(found.protocol, wanted.protocol);
+            assert_eq!(found.names, wanted.names);
         }
         assert_eq!(back.clients.len(), 3);
-        // The magic number, the count, a token and two lengths.
-        for at in [0, 8, 24, 40, 48] {
+        // The magic number, the count, a token and lengths.
+        for at in [0, 8, 24, 40, 48, 56] {
             let mut word = [0; 8];
             file.read_at(at, &mut word).unwrap();
             for wrong in [u64::MAX, u64::from_le_bytes(word) + 1, 1 << 40] {
@@ -380,5 +452,19 @@ mod tests {
         }
         file.truncate(file.size() - 1).unwrap();
         assert!(read_back(&file, socket).is_err());
+        // What version 1 wrote: two lengths.
+        let words = [MAGIC_1, 1, 77, 3, WAITING, 4, 2].map(u64::to_le_bytes);
+        file.truncate(0).unwrap();
+        file.write_at(0, &[words.as_flattened(), b"PING+O"].concat())
+            .unwrap();
+        let back = read_back(&file, socket).unwrap();
+        let [(3, client)] = back.clients.as_slice() else {
+            panic!("another client")
+        };
+        assert_eq!(
+            (client.input.as_slice(), client.output.as_slice()),
+            (&b"PING"[..], &b"+O"[..])
+        );
+        assert!(client.waiting && client.connection.protocol.get() == Protocol::Two);
     }
 }

@@ -1,7 +1,9 @@
 //! What the store can do.
 
+use super::answer::Answers;
+use super::connection::{self, Connection, Roster};
 use super::kv::{Kv, KvError};
-use super::resp::{Answer, Args, number};
+use super::resp::{Args, number};
 
 /// An answer of many values is no longer than this.
 const MAX_ANSWER: usize = 1 << 30;
@@ -17,92 +19,178 @@ pub(crate) enum Then {
     Upgrade,
 }
 
-/// Does what `args` say and appends the answer to `out`.
-pub(crate) fn execute(args: Args<'_>, kv: &mut Kv, upgrades: u64, out: &mut Vec<u8>) -> Then {
+/// What a command works on.
+pub(crate) struct Store<'s> {
+    pub(crate) kv: &'s mut Kv,
+    pub(crate) upgrades: u64,
+    pub(crate) clients: &'s Roster,
+}
+
+/// A command, as `COMMAND` tells of it.
+struct Command {
+    name: &'static str,
+    /// Its words, the name included; at least as many if it is negative.
+    arity: i64,
+    flags: &'static [&'static str],
+    /// The first key's place, the last one's (from the end if negative), and how far apart they are.
+    keys: (i64, i64, i64),
+    summary: &'static str,
+}
+
+const fn command(
+    name: &'static str,
+    arity: i64,
+    flags: &'static [&'static str],
+    keys: (i64, i64, i64),
+    summary: &'static str,
+) -> Command {
+    Command {
+        name,
+        arity,
+        flags,
+        keys,
+        summary,
+    }
+}
+
+const NONE: (i64, i64, i64) = (0, 0, 0);
+const ONE: (i64, i64, i64) = (1, 1, 1);
+const ALL: (i64, i64, i64) = (1, -1, 1);
+const FAST: &[&str] = &["fast"];
+const READ: &[&str] = &["readonly", "fast"];
+const WRITE: &[&str] = &["write", "denyoom"];
+
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    command("auth", -2, FAST, NONE, "Checks a user and his password."),
+    command("client", -2, &[], NONE, "Says and sets what a connection is known by."),
+    command("command", -1, &[], NONE, "Lists the commands."),
+    command("config", -2, &["admin"], NONE, "Says how the server is configured."),
+    command("dbsize", 1, READ, NONE, "Counts the keys."),
+    command("del", -2, &["write"], ALL, "Deletes keys."),
+    command("echo", 2, FAST, NONE, "Returns its argument."),
+    command("exists", -2, READ, ALL, "Counts which of the keys there are."),
+    command("get", 2, READ, ONE, "Returns the value of a key."),
+    command("hello", -1, FAST, NONE, "Chooses the protocol's version."),
+    command("incr", 2, WRITE, ONE, "Adds one to the number that is the value of a key."),
+    command("incrby", 3, WRITE, ONE, "Adds to the number that is the value of a key."),
+    command("info", -1, &[], NONE, "Says what the server is and does."),
+    command("mget", -2, READ, ALL, "Returns the values of keys."),
+    command("mset", -3, WRITE, (1, -1, 2), "Sets the values of keys."),
+    command("ping", -1, FAST, NONE, "Returns PONG, or its argument."),
+    command("quit", -1, FAST, NONE, "Closes the connection."),
+    command("reset", 1, FAST, NONE, "Makes the connection as a new one."),
+    command("select", 2, FAST, NONE, "Chooses the database: there is one, 0."),
+    command("set", 3, WRITE, ONE, "Sets the value of a key."),
+    command("upgrade", 1, &["admin"], NONE, "Executes the program anew, with everything that it holds."),
+    command("upgrades", 1, FAST, NONE, "Says how often that was done."),
+];
+
+/// What `CONFIG GET` knows, most of all for redis-benchmark.
+const CONFIG: [(&str, &str); 3] = [("save", ""), ("appendonly", "no"), ("databases", "1")];
+
+impl Command {
+    fn named(name: &[u8]) -> Option<&'static Self> {
+        let is = |known: &&Self| name.eq_ignore_ascii_case(known.name.as_bytes());
+        COMMANDS.iter().find(is)
+    }
+
+    fn takes(&self, words: usize) -> bool {
+        let words = i64::try_from(words).unwrap_or(i64::MAX);
+        words == self.arity || self.arity < 0 && words >= -self.arity
+    }
+
+    fn tell(&self, answers: &mut Answers<'_>) {
+        answers.array(10);
+        answers.text(self.name);
+        answers.integer(self.arity);
+        answers.set(self.flags.len());
+        self.flags.iter().for_each(|flag| answers.simple(flag));
+        let (first, last, step) = self.keys;
+        for number in [first, last, step] {
+            answers.integer(number);
+        }
+        // No categories, tips, key specifications and subcommands.
+        answers.set(0);
+        answers.set(0);
+        answers.set(0);
+        answers.array(0);
+    }
+}
+
+/// Does what `args` say and appends the answer.
+pub(crate) fn execute(
+    args: Args<'_>,
+    store: &mut Store<'_>,
+    own: &Connection,
+    answers: &mut Answers<'_>,
+) -> Then {
     let Some(name) = args.get(0) else {
         // A line or an array of nothing is answered with nothing.
         return Then::GoOn;
     };
-    let mut upper = [0; 8];
-    let command = match upper.get_mut(..name.len()) {
-        Some(upper) => {
-            upper.copy_from_slice(name);
-            upper.make_ascii_uppercase();
-            &*upper
-        }
-        None => name,
+    let Some(command) = Command::named(name) else {
+        let name = name.get(..128).unwrap_or(name).escape_ascii();
+        answers.failure(&format!("unknown command '{name}'"));
+        return Then::GoOn;
     };
-    let start = out.len();
-    let done = match (command, args.len()) {
-        (b"GET", 2) => args.get(1).map_or(Ok(()), |key| get(kv, key, out)),
-        (b"MGET", 2..) => {
-            out.array(args.len() - 1);
+    let pairs = command.name != "mset" || args.len() % 2 == 1;
+    let most = command.name != "ping" || args.len() <= 2;
+    if !(command.takes(args.len()) && pairs && most) {
+        let name = command.name;
+        answers.failure(&format!("wrong number of arguments for '{name}' command"));
+        return Then::GoOn;
+    }
+    let start = answers.out.len();
+    let first = args.get(1).unwrap_or_default();
+    let kv = &mut *store.kv;
+    let done = match command.name {
+        "get" => get(kv, first, answers),
+        "mget" => {
+            answers.array(args.len() - 1);
             let mut keys = args.rest();
-            keys.try_for_each(|key| get(kv, key, out)).map(|()| {
-                if out.len() - start > MAX_ANSWER {
-                    out.truncate(start);
-                    out.failure("the values are longer than 1 GiB together");
+            keys.try_for_each(|key| get(kv, key, answers)).map(|()| {
+                if answers.out.len() - start > MAX_ANSWER {
+                    answers.out.truncate(start);
+                    answers.failure("the values are longer than 1 GiB together");
                 }
             })
         }
-        (b"SET", 3) | (b"MSET", 3..) if args.len() % 2 == 1 => {
-            set(kv, args).map(|()| out.simple("OK"))
-        }
-        (b"DEL", 2..) => count(args, |key| kv.remove(key)).map(|count| out.integer(count)),
-        (b"EXISTS", 2..) => {
+        "set" | "mset" => set(kv, args).map(|()| answers.simple("OK")),
+        "del" => count(args, |key| kv.remove(key)).map(|count| answers.integer(count)),
+        "exists" => {
             let there = |key: &[u8]| kv.get(key).map(|value| value.is_some());
-            count(args, there).map(|count| out.integer(count))
+            count(args, there).map(|count| answers.integer(count))
         }
-        (b"INCR", 2) => args.get(1).map_or(Ok(()), |key| increment(kv, key, out)),
-        (b"DBSIZE", 1) => {
-            out.integer(i64::try_from(kv.len()).unwrap_or(i64::MAX));
-            Ok(())
-        }
-        (b"PING", 1) => {
-            out.simple("PONG");
-            Ok(())
-        }
-        (b"PING" | b"ECHO", 2) => {
-            let text = args.get(1).unwrap_or_default();
-            out.bulk(text.len() as u64);
-            out.extend_from_slice(text);
-            out.end();
-            Ok(())
-        }
-        (b"UPGRADES", 1) => {
-            out.integer(i64::try_from(upgrades).unwrap_or(i64::MAX));
-            Ok(())
-        }
-        (b"UPGRADE", 1) => return Then::Upgrade,
-        (b"QUIT", _) => {
-            out.simple("OK");
-            return Then::Quit;
-        }
-        // What redis-benchmark and redis-cli ask when they start.
-        (b"CONFIG", _)
-            if args
-                .get(1)
-                .is_some_and(|sub| sub.eq_ignore_ascii_case(b"GET")) =>
-        {
-            out.array(0);
-            Ok(())
-        }
-        (b"COMMAND", _) => {
-            out.array(0);
-            Ok(())
-        }
-        (
-            b"GET" | b"MGET" | b"SET" | b"MSET" | b"DEL" | b"EXISTS" | b"INCR" | b"DBSIZE"
-            | b"PING" | b"ECHO" | b"UPGRADE" | b"UPGRADES",
-            _,
-        ) => {
-            let name = command.escape_ascii().to_string().to_lowercase();
-            out.failure(&format!("wrong number of arguments for '{name}' command"));
-            Ok(())
-        }
+        "incr" => increment(kv, first, b"1", answers),
+        "incrby" => increment(kv, first, args.get(2).unwrap_or_default(), answers),
         _ => {
-            let name = name.get(..128).unwrap_or(name).escape_ascii();
-            out.failure(&format!("unknown command '{name}'"));
+            match command.name {
+                "upgrade" => return Then::Upgrade,
+                "quit" => {
+                    answers.simple("OK");
+                    return Then::Quit;
+                }
+                "dbsize" => answers.integer(i64::try_from(kv.len()).unwrap_or(i64::MAX)),
+                "ping" if args.len() == 1 => answers.simple("PONG"),
+                "ping" | "echo" => answers.text(first),
+                "upgrades" => answers.integer(i64::try_from(store.upgrades).unwrap_or(i64::MAX)),
+                "hello" => connection::hello(args, own, answers),
+                "auth" => connection::auth(args, answers),
+                "client" => connection::client(args, own, store.clients, answers),
+                "reset" => {
+                    own.reset();
+                    answers.simple("RESET");
+                }
+                "select" => match number(first) {
+                    Some(0) => answers.simple("OK"),
+                    Some(_) => answers.failure("DB index is out of range"),
+                    None => answers.failure("value is not an integer or out of range"),
+                },
+                "config" => config(args, answers),
+                "info" => answers.verbatim(&info(store)),
+                _ => commands(args, answers),
+            }
             Ok(())
         }
     };
@@ -110,23 +198,103 @@ pub(crate) fn execute(args: Args<'_>, kv: &mut Kv, upgrades: u64, out: &mut Vec<
         if let KvError::Damaged { .. } = error {
             super::say(format_args!("{error}"));
         }
-        out.truncate(start);
-        out.failure(&error.to_string());
+        answers.out.truncate(start);
+        answers.failure(&error.to_string());
     }
     Then::GoOn
 }
 
-fn get(kv: &Kv, key: &[u8], out: &mut Vec<u8>) -> Result<(), KvError> {
-    if out.len() > MAX_ANSWER {
+/// `CONFIG GET name...`.
+fn config(args: Args<'_>, answers: &mut Answers<'_>) {
+    let wanted = || (2..args.len()).filter_map(|at| args.get(at));
+    if !args
+        .get(1)
+        .is_some_and(|sub| sub.eq_ignore_ascii_case(b"GET"))
+        || args.len() < 3
+    {
+        return connection::unknown(args, answers);
+    }
+    let is = |name: &str, word: &[u8]| word == b"*" || word.eq_ignore_ascii_case(name.as_bytes());
+    let found: Vec<_> = CONFIG
+        .iter()
+        .filter(|(name, _)| wanted().any(|word| is(name, word)))
+        .collect();
+    answers.map(found.len());
+    for (name, value) in found {
+        answers.text(name);
+        answers.text(value);
+    }
+}
+
+fn info(store: &Store<'_>) -> String {
+    let (server, version) = (connection::SERVER, connection::VERSION);
+    format!(
+        "# Server\r\nserver_name:{server}\r\nredis_version:{version}\r\nredis_mode:standalone\r\n\
+         process_id:{}\r\nupgrades:{}\r\n\r\n# Clients\r\nconnected_clients:{}\r\n\r\n\
+         # Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n\
+         # Keyspace\r\ndb0:keys={},expires=0,avg_ttl=0\r\n",
+        std::process::id(),
+        store.upgrades,
+        store.clients.len(),
+        store.kv.len(),
+    )
+}
+
+/// `COMMAND`, `COMMAND COUNT`, `COMMAND LIST`, `COMMAND INFO` and `COMMAND DOCS`.
+fn commands(args: Args<'_>, answers: &mut Answers<'_>) {
+    let sub = args.get(1).unwrap_or(b"INFO").to_ascii_uppercase();
+    let named = || {
+        (2..args.len())
+            .filter_map(|at| args.get(at))
+            .map(Command::named)
+    };
+    match (sub.as_slice(), args.len()) {
+        (b"COUNT", 2) => answers.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX)),
+        (b"LIST", 2) => {
+            answers.array(COMMANDS.len());
+            COMMANDS
+                .iter()
+                .for_each(|command| answers.text(command.name));
+        }
+        (b"INFO", ..=2) => {
+            answers.array(COMMANDS.len());
+            COMMANDS.iter().for_each(|command| command.tell(answers));
+        }
+        (b"INFO", _) => {
+            answers.array(args.len() - 2);
+            named().for_each(|command| match command {
+                Some(command) => command.tell(answers),
+                None => answers.null_array(),
+            });
+        }
+        (b"DOCS", len) => {
+            let told: Vec<&Command> = match len {
+                2 => COMMANDS.iter().collect(),
+                _ => named().flatten().collect(),
+            };
+            answers.map(told.len());
+            for command in told {
+                answers.text(command.name);
+                answers.map(1);
+                answers.text("summary");
+                answers.text(command.summary);
+            }
+        }
+        _ => connection::unknown(args, answers),
+    }
+}
+
+fn get(kv: &Kv, key: &[u8], answers: &mut Answers<'_>) -> Result<(), KvError> {
+    if answers.out.len() > MAX_ANSWER {
         return Ok(());
     }
     match kv.get(key)? {
         Some(value) => {
-            out.bulk(value.len());
-            value.append_to(out)?;
-            out.end();
+            answers.bulk(value.len());
+            value.append_to(answers.out)?;
+            answers.end();
         }
-        None => out.null(),
+        None => answers.null(),
     }
     Ok(())
 }
@@ -151,7 +319,7 @@ fn count(
     Ok(count)
 }
 
-fn increment(kv: &mut Kv, key: &[u8], out: &mut Vec<u8>) -> Result<(), KvError> {
+fn increment(kv: &mut Kv, key: &[u8], by: &[u8], answers: &mut Answers<'_>) -> Result<(), KvError> {
     let mut text = Vec::new();
     let found = match kv.get(key)? {
         None => Some(0),
@@ -162,15 +330,15 @@ fn increment(kv: &mut Kv, key: &[u8], out: &mut Vec<u8>) -> Result<(), KvError> 
             number(&text)
         }
     };
-    let Some(found) = found else {
-        out.failure("value is not an integer or out of range");
+    let (Some(found), Some(by)) = (found, number(by)) else {
+        answers.failure("value is not an integer or out of range");
         return Ok(());
     };
-    let Some(next) = found.checked_add(1) else {
-        out.failure("increment or decrement would overflow");
+    let Some(next) = found.checked_add(by) else {
+        answers.failure("increment or decrement would overflow");
         return Ok(());
     };
     kv.set(key, next.to_string().as_bytes())?;
-    out.integer(next);
+    answers.integer(next);
     Ok(())
 }

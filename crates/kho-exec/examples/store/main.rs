@@ -1,6 +1,6 @@
 //! A key-value store that is upgraded under its clients: `cargo run --release --example store`.
 //!
-//! It speaks enough of the Redis protocol for `redis-cli` and `redis-benchmark`. On SIGHUP, or when
+//! It speaks enough of the Redis protocol, RESP2 and RESP3, for redis-cli, redis-benchmark and the usual clients. On SIGHUP, or when
 //! a client says `UPGRADE`, it executes the program at the path that it was started from, and hands
 //! over its keys, its listening socket and its connections with every byte that was read or not yet
 //! sent. Clients notice nothing but a pause of a few milliseconds.
@@ -8,8 +8,10 @@
 //! What it takes to be upgraded is in this file: look for the numbers 1 to 5. The rest is a store as
 //! it would be anyway, but for one thing: its data lies in files of an arena (`kv`).
 
+mod answer;
 mod client;
 mod commands;
+mod connection;
 mod kv;
 mod resp;
 mod server;
@@ -82,6 +84,11 @@ fn run(args: &Args) -> Result<()> {
     let mut server = taken.serve(&host)?;
     loop {
         server.serve()?;
+        // What takes long is done while clients are served.
+        host.prepare();
+        while !host.is_prepared() {
+            server.turn(Some(Duration::from_millis(1)))?;
+        }
 
         // 5. Hand over. This returns only if it failed, and then everything is as before.
         let Err(error) = hand_over(&host, &mut server, &program);
@@ -113,8 +120,6 @@ fn hand_over(host: &Host, server: &mut Server, program: &PathBuf) -> Result<Infa
     preserve(server)?;
     store.preserve(INDEX, server.kv.index() as FileRef)?;
     store.preserve(LISTENER, Arc::clone(&server.listener) as FileRef)?;
-    // The more of the arena is mapped, the longer the exec takes.
-    host.arena().unmap()?;
     server.turn(Some(Duration::ZERO))?;
 
     // From here on nobody is served.
@@ -125,7 +130,7 @@ fn hand_over(host: &Host, server: &mut Server, program: &PathBuf) -> Result<Infa
         .clients
         .iter()
         .map(|(token, client)| (*token, client));
-    let written = client::write_down(host.arena(), all, stopped_at)?;
+    let written = client::write_down(&host.arena().for_handover(), all, stopped_at)?;
     clients.preserve(WRITTEN_DOWN, Arc::new(written))?;
     for (token, client) in &server.clients {
         clients.preserve(*token, Arc::clone(&client.socket) as FileRef)?;
@@ -215,20 +220,20 @@ impl Taken {
 }
 
 /// How long nobody was served, and on what that was spent: `Host::marks` notes when each step was
-/// done, from the freeze in the program before on.
+/// done, from the freeze in the program before on, and after how many page faults.
 struct Pause {
-    steps: Vec<(String, u64)>,
+    steps: Vec<(String, u64, Option<u64>)>,
     all: u64,
 }
 
 impl Pause {
     fn until_now(host: &Host, stopped_at: u64) -> Self {
         let now = kho_exec::now();
-        let (mut steps, mut last) = (Vec::new(), stopped_at);
-        let marks = host.marks().iter().map(|mark| (mark.what.clone(), mark.at));
-        for (what, at) in marks.chain([("serving".to_owned(), now)]) {
-            steps.push((what, at.saturating_sub(last)));
-            last = at;
+        let (mut steps, mut last, mut before) = (Vec::new(), stopped_at, None);
+        for mark in host.marks() {
+            let faults = mark.faults.zip(before).map(|(now, before)| now - before);
+            steps.push((mark.what.clone(), mark.at.saturating_sub(last), faults));
+            (last, before) = (mark.at, mark.faults);
         }
         Self {
             steps,
@@ -240,9 +245,12 @@ impl Pause {
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pause {} us (until", self.all / 1000)?;
-        for (number, (what, nanos)) in self.steps.iter().enumerate() {
+        for (number, (what, nanos, faults)) in self.steps.iter().enumerate() {
             let comma = if number == 0 { "" } else { "," };
             write!(f, "{comma} {what} {}", nanos / 1000)?;
+            if let Some(faults) = faults.filter(|faults| *faults > 0) {
+                write!(f, " of {faults} faults")?;
+            }
         }
         write!(f, ")")
     }
@@ -273,7 +281,8 @@ Usage: store [--port N] [--memory MIB]
                 Memory is taken as it is used.
   --help        print this
 
-It answers GET, SET, MGET, MSET, DEL, INCR, EXISTS, DBSIZE, PING, ECHO and QUIT as Redis does.
+It answers GET, SET, MGET, MSET, DEL, INCR, INCRBY, EXISTS, DBSIZE, PING, ECHO and QUIT as Redis does, and what clients
+ask when they connect, in RESP2 and RESP3: HELLO, CLIENT, COMMAND, INFO, CONFIG GET, AUTH, SELECT, RESET.
 UPGRADE, or the signal SIGHUP, executes the program at the path that this one was started from:
 it goes on with the same keys and the same connections. UPGRADES says how often that was done.
 

@@ -1,4 +1,4 @@
-//! The Redis protocol, version 2: requests are read, answers written.
+//! Requests of the Redis protocol, which are the same in version 2 and 3.
 //!
 //! A request is an array of bulk strings (`*2\r\n$3\r\nGET\r\n$1\r\na\r\n`), or a line of words
 //! (`GET a\r\n`; quotes are nothing special here).
@@ -192,62 +192,6 @@ pub(crate) fn number(text: &[u8]) -> Option<i64> {
             .is_some_and(|first| matches!(first, b'1'..=b'9'));
     let text = std::str::from_utf8(text).ok().filter(|_| canonical)?;
     text.parse().ok()
-}
-
-/// Answers, appended to what is to be sent.
-pub(crate) trait Answer {
-    fn simple(&mut self, text: &str);
-    fn failure(&mut self, text: &str);
-    fn integer(&mut self, number: i64);
-    fn null(&mut self);
-    fn array(&mut self, len: usize);
-    /// A bulk string's head: its bytes and [`Answer::end`] follow.
-    fn bulk(&mut self, len: u64);
-    fn end(&mut self);
-}
-
-impl Answer for Vec<u8> {
-    fn simple(&mut self, text: &str) {
-        self.push(b'+');
-        self.extend_from_slice(text.as_bytes());
-        self.end();
-    }
-
-    fn failure(&mut self, text: &str) {
-        self.extend_from_slice(b"-ERR ");
-        // One line, whatever the text is.
-        let line = text
-            .bytes()
-            .map(|byte| if byte < b' ' { b' ' } else { byte });
-        self.extend(line);
-        self.end();
-    }
-
-    fn integer(&mut self, number: i64) {
-        self.push(b':');
-        self.extend_from_slice(number.to_string().as_bytes());
-        self.end();
-    }
-
-    fn null(&mut self) {
-        self.extend_from_slice(b"$-1\r\n");
-    }
-
-    fn array(&mut self, len: usize) {
-        self.push(b'*');
-        self.extend_from_slice(len.to_string().as_bytes());
-        self.end();
-    }
-
-    fn bulk(&mut self, len: u64) {
-        self.push(b'$');
-        self.extend_from_slice(len.to_string().as_bytes());
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.extend_from_slice(b"\r\n");
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use rustix::net::SocketFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::client::Client;
+use super::commands::Store;
+use super::connection::Roster;
 use super::kv::Kv;
 use super::say;
 
@@ -34,6 +37,7 @@ pub(crate) struct Server {
     pub(crate) kv: Kv,
     pub(crate) listener: Arc<FdFile>,
     pub(crate) clients: HashMap<u64, Client>,
+    roster: Roster,
     next_token: u64,
     most_clients: usize,
     upgrades: u64,
@@ -101,6 +105,10 @@ impl Server {
         Ok(Self {
             kv,
             listener,
+            roster: clients
+                .iter()
+                .map(|(token, client)| (*token, Rc::clone(&client.connection)))
+                .collect(),
             clients: clients.into_iter().collect(),
             next_token: last.map_or(1, |last| last.saturating_add(1)),
             most_clients: most_clients(),
@@ -172,7 +180,12 @@ impl Server {
             true => client.read(),
             false => Ok(()),
         };
-        match read.and_then(|()| client.advance(&mut self.kv, self.upgrades)) {
+        let mut store = Store {
+            kv: &mut self.kv,
+            upgrades: self.upgrades,
+            clients: &self.roster,
+        };
+        match read.and_then(|()| client.advance(&mut store)) {
             Ok(Some(upgrade)) => {
                 self.upgrade |= upgrade;
                 let interest = client.interest();
@@ -192,6 +205,7 @@ impl Server {
 
     fn remove(&mut self, token: u64) -> io::Result<()> {
         if let Some(client) = self.clients.remove(&token) {
+            self.roster.remove(&token);
             epoll::delete(&self.epoll, &client.socket)?;
         }
         self.accept_or_not(true)
@@ -233,9 +247,10 @@ impl Server {
             // A matter of speed.
             let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
             let token = self.next_token;
-            let client = Client::new(Arc::new(FdFile::new(socket)));
+            let client = Client::new(token, Arc::new(FdFile::new(socket)));
             let data = EventData::new_u64(token);
             epoll::add(&self.epoll, &client.socket, data, client.interest())?;
+            self.roster.insert(token, Rc::clone(&client.connection));
             self.clients.insert(token, client);
             self.next_token += 1;
         }

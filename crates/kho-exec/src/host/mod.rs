@@ -1,10 +1,12 @@
 //! A process that takes part in live updates.
 
 mod outgoing;
+mod prepare;
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::supervise::Client;
 use crate::ticket::{Mark, mark};
 use crate::{Config, FinishError, Program, StartError};
 
+use prepare::Preparing;
+
 /// A process that takes part in live updates: see the crate's documentation.
 pub struct Host {
     arena: Arena,
@@ -35,13 +39,15 @@ pub struct Host {
     returned: Option<String>,
     // Until the handover that came in is finished.
     way_back: Option<WayBack>,
-    // What the service manager stores of it, by name.
+    // What the service manager stores of it, by name; and the ticket, of which it stores a descriptor.
     stored: Vec<String>,
+    ticket: Option<File>,
     program: Program,
     exe: OwnedFd,
     supervisor: Option<Client>,
     store: Option<Store>,
     marks: Vec<Mark>,
+    preparing: Preparing,
 }
 
 impl Host {
@@ -83,6 +89,7 @@ impl Host {
             }
             Err(_) => None,
         };
+        let ticket = inherited.take_ticket_file();
         let arrival = Arrival::new(inherited);
         let this = known.and(this);
         let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
@@ -104,6 +111,7 @@ impl Host {
         };
         let Opened { incoming, handlers } = opened;
         let arena = incoming.reclaim();
+        arena.set_reserve(config.reserve(arena.range().len()));
         mark(&mut marks, "reclaimed");
         let scratch = {
             let held = incoming.held().read();
@@ -129,11 +137,13 @@ impl Host {
             returned: back,
             way_back: arrival.way_back,
             stored: arrival.names,
+            ticket,
             program,
             exe,
             supervisor,
             store,
             marks,
+            preparing: Preparing::default(),
             config,
         })
     }
@@ -163,6 +173,7 @@ impl Host {
             arena = arena.scratch(*area);
         }
         let arena = Arena::memfd(&arena)?;
+        arena.set_reserve(config.reserve(config.size));
         mark(&mut marks, "arena");
         tracing::info!("started afresh");
         Ok(Self {
@@ -177,16 +188,20 @@ impl Host {
             returned: None,
             way_back: None,
             stored: Vec::new(),
+            ticket: None,
             program,
             exe,
             supervisor,
             store,
             marks,
+            preparing: Preparing::default(),
             config,
         })
     }
 
-    /// The arena, for files that are made here. All of it is free that no handover uses.
+    /// The arena, for files that are made here. All of it is free that no handover uses, but for what the next one
+    /// needs ([`Config::files`]): a file that is written down for it takes its pages from
+    /// [`Arena::for_handover`].
     #[must_use]
     pub const fn arena(&self) -> &Arena {
         &self.arena
@@ -310,8 +325,18 @@ impl Host {
         incoming.can_finish()?;
         // First those who would bring the previous program back: from here on it would find memory
         // that this one may have changed.
-        if let Some(supervisor) = &self.supervisor {
-            supervisor.finished().map_err(FinishError::NotTold)?;
+        if let Some(supervisor) = self.supervisor() {
+            let told = supervisor.finished();
+            // One that has ended brings nobody back.
+            if !supervisor.is_gone() {
+                told.map_err(FinishError::NotTold)?;
+            }
+        }
+        // Emptied, it is no handover for a program that the service manager starts before it reads what it is told.
+        if let Some(ticket) = self.ticket.take()
+            && let Err(error) = ticket.set_len(0)
+        {
+            tracing::warn!(%error, "the ticket stays");
         }
         if let Some(store) = &self.store {
             store.remove(std::mem::take(&mut self.stored));
@@ -322,6 +347,19 @@ impl Host {
         self.way_back = None;
         mark(&mut self.marks, "finished");
         Ok(())
+    }
+
+    /// Whether there is a supervisor, which brings the previous program back if the next one crashes. One that ends
+    /// can not be replaced while this process runs: its next handover fails once, to say so, and happens without a
+    /// supervisor when it is tried again.
+    #[must_use]
+    pub fn is_supervised(&self) -> bool {
+        self.supervisor().is_some()
+    }
+
+    /// The supervisor, unless it has ended.
+    fn supervisor(&self) -> Option<&Client> {
+        self.supervisor.as_ref().filter(|client| !client.is_gone())
     }
 
     /// Gives up what this program came from: executes the one that handed over again, with the

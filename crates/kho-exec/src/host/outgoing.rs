@@ -11,7 +11,8 @@ use kho_luo::{FileRef, Frozen, Orchestrator};
 use super::Host;
 use crate::exec::Prepared;
 use crate::inherit::{HANDOVER_ENV, set_inheritable};
-use crate::ticket::{FORMAT, Mark, Ticket, for_this_process, mark};
+use crate::supervise::Client;
+use crate::ticket::{FAULTS_ENV, FORMAT, Mark, Ticket, faults, for_this_process, mark};
 use crate::{HandOverError, store};
 
 impl Host {
@@ -31,7 +32,7 @@ impl Host {
             .side(self.config.written().map_err(KhoError::from)?)
             .scratch(self.scratch.iter().copied())
             .metadata(self.config.release.clone(), self.kexecs);
-        let kho = Kho::new(self.arena.clone(), &config)?;
+        let kho = Kho::new(self.arena.for_handover(), &config)?;
         Ok(Orchestrator::new(
             kho,
             self.handlers.clone(),
@@ -42,6 +43,8 @@ impl Host {
     /// Hands `files` over as the session `session` to the program `next`: preserves and freezes
     /// them, and executes it. Returns only if that failed: the program goes on then, with
     /// everything as before.
+    ///
+    /// [`Host::prepare`], called before, makes the pause independent of how much memory was touched.
     pub fn hand_over(
         &self,
         session: impl AsRef<[u8]>,
@@ -72,12 +75,19 @@ impl Host {
         if self.incoming.is_some() {
             return HandOverError::NotFinished;
         }
+        if self.supervisor.as_ref().is_some_and(Client::is_newly_gone) {
+            return HandOverError::Unsupervised {
+                process: std::process::id(),
+                program: self.program.path().to_owned(),
+            };
+        }
         let program = next.get_program().display().to_string();
         let mut prepared = match Prepared::of(&next) {
             Ok(prepared) => prepared,
             Err(error) => return HandOverError::Exec { program, error },
         };
-        // While the program still serves: the exec would take its time otherwise.
+        self.preparing.wait();
+        // What is left of it, or all where nothing was prepared: the exec would take its time otherwise.
         if let Err(error) = self.arena.unmap() {
             tracing::debug!(%error, "the arena has no advice on huge pages");
         }
@@ -139,7 +149,7 @@ impl Host {
         let fds: Vec<(RawFd, BorrowedFd<'_>)> = own.iter().copied().chain(files).collect();
         let error = match self.hold(&file, &fds) {
             Ok(()) => {
-                let socket = self.supervisor.as_ref().map(|client| client.socket.as_fd());
+                let socket = self.supervisor().map(|client| client.socket.as_fd());
                 let pass = || {
                     own.iter()
                         .map(|(_, fd)| *fd)
@@ -147,7 +157,11 @@ impl Host {
                         .chain(socket)
                 };
                 let passed = pass().try_for_each(|fd| set_inheritable(fd, true));
-                let passed = passed.and_then(|()| next.set(HANDOVER_ENV, &for_this_process(&file)));
+                let passed = passed.and_then(|()| {
+                    let faults = faults().map_or_else(String::new, |faults| faults.to_string());
+                    next.set(FAULTS_ENV, faults.as_ref())?;
+                    next.set(HANDOVER_ENV, &for_this_process(&file))
+                });
                 tracing::info!(program, descriptors = outgoing.len(), "handing over");
                 let error = match passed {
                     Ok(()) => next.exec(),
@@ -161,7 +175,7 @@ impl Host {
             }
             Err(error) => error,
         };
-        if let Some(supervisor) = &self.supervisor
+        if let Some(supervisor) = self.supervisor()
             && let Err(error) = supervisor.called_off()
         {
             tracing::error!(%error, "the supervisor was not told that the update was called off");
@@ -175,7 +189,7 @@ impl Host {
     /// Leaves a copy with those who would bring this program back.
     fn hold(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> Result<(), HandOverError> {
         let not_held = |what| move |error| HandOverError::NotHeld { what, error };
-        if let Some(supervisor) = &self.supervisor {
+        if let Some(supervisor) = self.supervisor() {
             supervisor
                 .sealed(ticket, fds)
                 .map_err(not_held("the supervisor"))?;

@@ -66,6 +66,10 @@ pub(crate) enum Reply {
     Bulk(Vec<u8>),
     Null,
     Array(Vec<Reply>),
+    Set(Vec<Reply>),
+    /// Keys and values, one after the other.
+    Map(Vec<Reply>),
+    Verbatim(String),
 }
 
 pub(crate) fn bulk(text: impl AsRef<[u8]>) -> Reply {
@@ -111,17 +115,34 @@ impl Client {
             "+" => Reply::Simple(rest.to_owned()),
             "-" => Reply::Error(rest.to_owned()),
             ":" => Reply::Integer(rest.parse().unwrap()),
-            "$" if rest == "-1" => Reply::Null,
-            "$" => {
-                let mut bytes = vec![0; rest.parse::<usize>().unwrap() + 2];
-                self.input.read_exact(&mut bytes).unwrap();
-                assert!(bytes.ends_with(b"\r\n"));
-                bytes.truncate(bytes.len() - 2);
-                Reply::Bulk(bytes)
+            "$" | "*" if rest == "-1" => Reply::Null,
+            "_" => Reply::Null,
+            "=" => {
+                let Reply::Bulk(bytes) = self.bulk(rest) else {
+                    panic!("{line}")
+                };
+                let text = String::from_utf8(bytes).unwrap();
+                Reply::Verbatim(text.strip_prefix("txt:").unwrap().to_owned())
             }
-            "*" => Reply::Array((0..rest.parse().unwrap()).map(|_| self.reply()).collect()),
+            "$" => self.bulk(rest),
+            "*" => Reply::Array(self.replies(rest, 1)),
+            "~" => Reply::Set(self.replies(rest, 1)),
+            "%" => Reply::Map(self.replies(rest, 2)),
             _ => panic!("{line}"),
         }
+    }
+
+    fn replies(&mut self, count: &str, each: usize) -> Vec<Reply> {
+        let count = each * count.parse::<usize>().unwrap();
+        (0..count).map(|_| self.reply()).collect()
+    }
+
+    fn bulk(&mut self, len: &str) -> Reply {
+        let mut bytes = vec![0; len.parse::<usize>().unwrap() + 2];
+        self.input.read_exact(&mut bytes).unwrap();
+        assert!(bytes.ends_with(b"\r\n"));
+        bytes.truncate(bytes.len() - 2);
+        Reply::Bulk(bytes)
     }
 
     pub(crate) fn ask(&mut self, text: &str) -> Reply {

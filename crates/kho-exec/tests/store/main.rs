@@ -7,6 +7,7 @@
 
 // The example's own tests: `cargo test` runs none of an example's.
 mod client;
+mod protocol;
 #[allow(dead_code)]
 #[path = "../../examples/store/main.rs"]
 mod store;
@@ -86,6 +87,8 @@ fn requests_are_answered_as_redis_does() {
         ("set a 9", ok()),
         ("INCR a", Reply::Integer(10)),
         ("INCR b", Reply::Integer(1)),
+        ("INCRBY b -3", Reply::Integer(-2)),
+        ("INCRBY b x", error("value is not an integer or out of range")),
         ("MSET b x c y", ok()),
         ("INCR b", error("value is not an integer or out of range")),
         ("SET b 9223372036854775807", ok()),
@@ -102,8 +105,9 @@ fn requests_are_answered_as_redis_does() {
         ("SET a b EX 10", arguments("set")),
         ("DBSIZE now", arguments("dbsize")),
         ("FLUSHALL", error("unknown command 'FLUSHALL'")),
-        ("CONFIG GET save", Reply::Array(vec![])),
-        ("COMMAND DOCS", Reply::Array(vec![])),
+        ("CONFIG GET save", Reply::Array(vec![bulk("save"), bulk("")])),
+        ("COMMAND DOCS nothing", Reply::Array(vec![])),
+        ("PING a b", arguments("ping")),
         ("UPGRADES", Reply::Integer(0)),
     ];
     for (text, wanted) in &cases {

@@ -10,7 +10,7 @@ type Kind = (usize, &'static [u8], &'static str, &'static str);
 
 const DECOMPRESS: &str = "decompress it first";
 const UNPACK: &str = "unpack it first";
-const DUMP: &str = "dump the memory of the machine: kdump, `virsh dump --memory-only`, or `dump-guest-memory` in \
+pub(crate) const DUMP: &str = "dump the memory of the machine: kdump, `virsh dump --memory-only`, or `dump-guest-memory` in \
                     QEMU's monitor";
 const LIBVIRT: &str =
     "let the guest run with `virsh restore`, and dump it with `virsh dump --memory-only`";

@@ -46,9 +46,9 @@ pub(crate) fn segments(source: &Source) -> Result<Vec<Segment>, ImageError> {
         }
         segments.push(Segment {
             range,
-            virt: 0,
             offset,
             stored: range.len(),
+            zeros: true,
         });
         at = offset + range.len();
     }

@@ -7,7 +7,7 @@ refused! {
     nothing: b""[..], ["not a kernel image", "found nothing", "a bzImage, a vmlinux"];
     a_byte: b"x"[..], ["found 1 bytes"];
     a_script: b"#!/bin/sh\necho\n"[..], ["bytes 23 21 2f 62 69 6e 2f 73"];
-    a_windows_program: b"MZ and a Windows program"[..], ["a PE file", "unified kernel image"];
+    a_windows_program: b"MZ and a Windows program"[..], ["a PE file", "unified kernel image", ".linux"];
     lzo: b"\x89LZO\0\r\n\x1a\n"[..], ["found lzo"];
     an_lz4_frame: b"\x04\x22\x4d\x18"[..], ["an LZ4 frame", "a legacy LZ4 frame"];
     a_memory_dump: b"KDUMP   "[..], ["a memory dump"];

@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Arena, Folio, Inner, Pages};
+use super::{Arena, Folio, Inner, Pages, Purpose};
 use crate::{
     Chunk, MemError, MemErrorKind, Order, PAGE_SIZE, PageRun, PhysAddr, PhysMem, PhysRange,
 };
@@ -118,7 +118,7 @@ impl Handed {
             self.runs.extend(parts.filter(|(start, end)| start < end));
         }
         drop(buddy);
-        Arena(Arc::clone(&self.inner))
+        Arena(Arc::clone(&self.inner), Purpose::Contents)
     }
 
     /// Makes `run` the caller's own.
@@ -141,7 +141,7 @@ impl Handed {
     /// or of an order above [`Order::MAX_FOLIO`].
     pub fn adopt(&mut self, addr: PhysAddr, order: Order) -> Result<Folio, NotHanded> {
         let run = PageRun {
-            pfn: addr.pfn().get(),
+            pfn: addr.pfn(),
             pages: order.pages(),
         };
         let aligned = order <= Order::MAX_FOLIO

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use memmap2::MmapOptions;
+use memmap2::{MmapOptions, UncheckedAdvice};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
@@ -44,6 +44,9 @@ fn system(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> ArenaError {
         error: error.into(),
     }
 }
+
+/// Bytes that [`Arena::unmap_ahead`] takes out at once: what a thread that maps memory meanwhile waits for.
+const AHEAD: usize = 16 << 20;
 
 /// The memfds that are mapped in this process, by device and inode: each once.
 static MAPPED: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -140,6 +143,30 @@ impl Arena {
             .map_err(system("sealing the arena's size"))?;
         let backing = map(file, len, config.huge)?;
         Ok(Self::fresh(backing, config))
+    }
+
+    /// Takes what is mapped of the arena out of this process's page tables, piece by piece, so that little is left
+    /// to [`Arena::unmap`]. For a thread of its own, while others use the arena: a page that is touched again costs a
+    /// fault. No memory is given back and no byte changes.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses. Nothing is lost by that: [`Arena::unmap`] does all of it.
+    #[allow(unsafe_code)]
+    pub fn unmap_ahead(&self) -> io::Result<()> {
+        let Backing::Mapped { map, .. } = &self.0.backing else {
+            return Ok(());
+        };
+        for from in (0..map.len()).step_by(AHEAD) {
+            let len = AHEAD.min(map.len() - from);
+            // SAFETY:
+            // - The piece lies in a mapping that `self` owns and keeps alive.
+            // - The mapping is shared, of a file: the advice drops this process's entries for its pages, and the next
+            //   access finds the same page in the file. So the bytes under every view stay what they are, on every
+            //   thread.
+            unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, len)? };
+        }
+        Ok(())
     }
 
     /// Maps the arena anew, at the same place: its page tables are freed, and filled again as

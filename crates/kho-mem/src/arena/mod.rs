@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sync::Mutex;
 use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, PhysAddr, PhysRange};
@@ -151,6 +152,8 @@ struct Inner {
     backing: Backing,
     base: PhysAddr,
     buddy: Mutex<Buddy>,
+    // Free pages that only handles of the reserve are given.
+    reserve: AtomicUsize,
     #[cfg(feature = "fault-injection")]
     faults: Mutex<Option<u64>>,
 }
@@ -170,6 +173,7 @@ impl Inner {
             backing,
             base,
             buddy: Mutex::new(Buddy::new(pages)),
+            reserve: AtomicUsize::new(0),
             #[cfg(feature = "fault-injection")]
             faults: Mutex::new(None),
         }
@@ -186,7 +190,7 @@ impl Inner {
     /// The pages of `run` from the base on, first to one past the last; `None` where they leave
     /// the arena.
     fn pages_of(&self, run: PageRun) -> Option<(usize, usize)> {
-        let from = run.pfn.checked_sub(self.base.get() >> PAGE_SHIFT)?;
+        let from = run.pfn.get().checked_sub(self.base.get() >> PAGE_SHIFT)?;
         let to = from.checked_add(run.pages)?;
         let pages = (self.backing.len() / PAGE_SIZE) as u64;
         if to > pages {
@@ -201,11 +205,10 @@ impl Inner {
         let start = range.start().max(all.start());
         let end = range.end().min(all.end());
         let len = u64::try_from(end.checked_sub(u128::from(start.get()))?).ok()?;
-        let first = start.get() >> PAGE_SHIFT;
         let last = start.get().checked_add(len.checked_sub(1)?)? >> PAGE_SHIFT;
         self.pages_of(PageRun {
-            pfn: first,
-            pages: last - first + 1,
+            pfn: start.pfn(),
+            pages: last - start.pfn().get() + 1,
         })
     }
 
@@ -245,7 +248,15 @@ impl Inner {
 /// Cheap to clone; the clones are one arena. It lives as long as the last of them, or of the
 /// folios allocated from it.
 #[derive(Clone)]
-pub struct Arena(Arc<Inner>);
+pub struct Arena(Arc<Inner>, Purpose);
+
+/// What a handle of an arena allocates for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Contents,
+    /// What a handover needs: the reserve is there for it.
+    Handover,
+}
 
 impl Arena {
     /// An arena in memory of this process alone: for tests, for building images, and where there is no
@@ -287,12 +298,43 @@ impl Arena {
         self.0.buddy.lock().free_pages() as u64
     }
 
+    /// Keeps `pages` free pages for a handover: [`Arena::for_handover`] gives them, and every other handle is out of
+    /// memory before they are touched. Where fewer are free, no other handle is given any.
+    pub fn set_reserve(&self, pages: u64) {
+        let pages = usize::try_from(pages).unwrap_or(usize::MAX);
+        self.0.reserve.store(pages, Ordering::Relaxed);
+    }
+
+    /// The pages that are kept for a handover.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.0.reserve.load(Ordering::Relaxed) as u64
+    }
+
+    /// A handle of this arena that is given the pages of the reserve as well.
+    #[must_use]
+    pub fn for_handover(&self) -> Self {
+        Self(Arc::clone(&self.0), Purpose::Handover)
+    }
+
+    /// Takes pages by `take`, which takes `pages` of them, if that leaves the reserve alone.
+    fn take(&self, pages: usize, take: impl FnOnce(&mut Buddy) -> Option<usize>) -> Option<usize> {
+        let mut buddy = self.0.buddy.lock();
+        if self.1 == Purpose::Contents {
+            let left = buddy.free_pages().checked_sub(pages)?;
+            if left < self.0.reserve.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        take(&mut buddy)
+    }
+
     /// Allocates a folio of 2^order pages, naturally aligned. What its bytes are is unspecified.
     /// O(log arena).
     ///
     /// # Errors
     ///
-    /// No free block is that large, or `order` is above [`Order::MAX_FOLIO`].
+    /// No free block is that large, the rest is kept for a handover, or `order` is above [`Order::MAX_FOLIO`].
     pub fn alloc(&self, order: Order) -> Result<Folio, OutOfMemory> {
         let none = OutOfMemory {
             pages: order.pages(),
@@ -300,7 +342,8 @@ impl Arena {
         if self.0.fault() {
             return Err(none);
         }
-        let page = self.0.buddy.lock().alloc(order).ok_or(none)?;
+        let pages = usize::try_from(none.pages).map_err(|_| none)?;
+        let page = self.take(pages, |buddy| buddy.alloc(order)).ok_or(none)?;
         // SAFETY: the allocator just took these pages out of its free blocks: they lie in the
         // arena, are aligned to their order, and nobody owns them.
         Ok(unsafe { Folio::new(Arc::clone(&self.0), page, order) })
@@ -331,7 +374,9 @@ impl Arena {
         if count == 0 || count > total || self.0.fault() {
             return Err(none);
         }
-        let page = self.0.buddy.lock().alloc_run(count).ok_or(none)?;
+        let page = self
+            .take(count, |buddy| buddy.alloc_run(count))
+            .ok_or(none)?;
         // SAFETY: as in `alloc`.
         Ok(unsafe { Pages::new(Arc::clone(&self.0), page, count) })
     }
@@ -354,7 +399,8 @@ impl Arena {
     ///
     /// Somebody still owns pages of it, or has a clone: the arena, unchanged.
     pub fn into_handed(self) -> Result<Handed, Self> {
-        let Inner { backing, base, .. } = Arc::try_unwrap(self.0).map_err(Self)?;
+        let Inner { backing, base, .. } =
+            Arc::try_unwrap(self.0).map_err(|inner| Self(inner, self.1))?;
         // No owner is left, since each keeps the count up; and so is no view.
         Ok(Handed::new(Arc::new(Inner::new(backing, base))))
     }

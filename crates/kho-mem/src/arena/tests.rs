@@ -1,7 +1,11 @@
 use std::vec::Vec;
 
 use super::*;
-use crate::{PhysMem, PhysMemExt};
+use crate::{Pfn, PhysMem, PhysMemExt};
+
+fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 const BASE: u64 = 0x1000_0000;
 
@@ -124,15 +128,18 @@ fn what_is_handed_over_is_found_and_adopted_once() {
 fn the_rest_is_freed_and_nothing_twice() {
     let arena = Arena::heap(&config(4 << 20)).unwrap();
     let keep = PageRun {
-        pfn: (BASE >> 12) + 3,
+        pfn: frame((BASE >> 12) + 3),
         pages: 10,
     };
-    let outside = PageRun { pfn: 1, pages: 1 };
+    let outside = PageRun {
+        pfn: frame(1),
+        pages: 1,
+    };
     let mut handed = arena.into_handed().unwrap();
     let arena = handed.reclaim([keep, outside, keep], &[]);
     assert_eq!(arena.free_pages(), 1024 - 10);
     let run = PageRun {
-        pfn: keep.pfn + 2,
+        pfn: frame(keep.pfn.get() + 2),
         pages: 3,
     };
     assert!(handed.contains(run));
@@ -148,7 +155,7 @@ fn the_rest_is_freed_and_nothing_twice() {
 fn what_is_somebodys_is_not_kept_a_second_time() {
     let arena = Arena::heap(&config(4 << 20)).unwrap();
     let run = PageRun {
-        pfn: BASE >> 12,
+        pfn: frame(BASE >> 12),
         pages: 4,
     };
     let mut handed = arena.into_handed().unwrap();
@@ -208,6 +215,8 @@ fn an_arena_that_is_mapped_anew_has_the_same_bytes() {
     let mut folio = arena.alloc_zeroed(Order::MAX_FOLIO).unwrap();
     folio[7] = 7;
     let view = &folio[..];
+    arena.unmap_ahead().unwrap();
+    assert_eq!(view[7], 7);
     arena.unmap().unwrap();
     assert_eq!(view[7], 7);
     folio[8] = 8;
@@ -266,7 +275,8 @@ fn pages_are_split_and_each_part_comes_back() {
     assert_eq!(pages.run(), run);
     let mut rest = pages.split_off(3).unwrap();
     let last = rest.split_off(6).unwrap();
-    let parts = [&pages, &rest, &last].map(|part| (part.run().pfn - run.pfn, part.run().pages));
+    let parts =
+        [&pages, &rest, &last].map(|part| (part.run().pfn.get() - run.pfn.get(), part.run().pages));
     assert_eq!(parts, [(0, 3), (3, 6), (9, 1)]);
     pages.fill(1);
     rest.fill(2);
@@ -335,4 +345,22 @@ fn words_of_a_memfd_stay_when_it_is_mapped_anew() {
     arena.unmap().unwrap();
     assert_eq!(word.fetch_add(1, Relaxed), 9);
     assert_eq!(word.load(Relaxed), 10);
+}
+
+#[test]
+fn the_reserve_is_left_to_a_handover() {
+    let arena = Arena::heap(&config(8 << 20)).unwrap();
+    arena.set_reserve(100);
+    let owned: Vec<_> = core::iter::from_fn(|| arena.alloc(Order::ZERO).ok()).collect();
+    assert_eq!((owned.len(), arena.free_pages()), (1948, 100));
+    assert!(arena.alloc_pages(1).is_err() && arena.clone().alloc(Order::ZERO).is_err());
+    let handover = arena.for_handover();
+    let last: Vec<_> = core::iter::from_fn(|| handover.alloc(Order::ZERO).ok()).collect();
+    assert_eq!((last.len(), arena.free_pages()), (100, 0));
+    // What is freed fills the reserve first.
+    drop(last);
+    assert!(arena.alloc(Order::ZERO).is_err());
+    drop(owned);
+    let large = Order::new(4).unwrap();
+    assert!(arena.alloc(large).is_ok() && arena.is(&handover) && handover.reserve() == 100);
 }

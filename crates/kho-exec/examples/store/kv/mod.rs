@@ -106,7 +106,7 @@ pub(crate) struct Kv {
 impl Kv {
     /// An empty table, whose files take their pages from `arena`.
     pub(crate) fn new(arena: &Arena) -> Result<Self> {
-        let size = (arena.range().len() / 64).clamp(1 << 20, 16 << 20);
+        let size = (arena.range().len() / 64).clamp(1 << 20, 128 << 20);
         Self::with_segments_of(arena, 1 << size.ilog2())
     }
 

@@ -118,7 +118,7 @@ impl Kv {
     /// Pages that requests leave alone, since vacating and an upgrade need some.
     pub(super) fn reserved(&self) -> u64 {
         let pages = self.arena.range().len() / PAGE_SIZE_U64;
-        pages / 64 + 2 * self.segment_size / PAGE_SIZE_U64
+        self.arena.reserve() + pages / 64 + 2 * self.segment_size / PAGE_SIZE_U64
     }
 
     /// Makes `file` at least `end` bytes large, with pages for all of them, so that it can be

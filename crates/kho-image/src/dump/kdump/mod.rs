@@ -155,6 +155,15 @@ impl Kdump {
         pages * self.page()
     }
 
+    /// Bytes of memory that were left out, where they may be anything.
+    pub(crate) fn missing(&self) -> u64 {
+        if self.header.level == Some(ZERO_PAGES) {
+            return 0;
+        }
+        let stored = self.bitmaps.stored().saturating_mul(self.page());
+        self.memory().saturating_sub(stored)
+    }
+
     /// What was wrong with the page that could not be read.
     pub(crate) fn take_fault(&self) -> Option<ImageError> {
         lock(&self.fault).take()
