@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
+use kho_image::Unpacker;
+
 /// No initrd unpacks to more.
 const UNPACKED_MAX: u64 = 4 << 30;
 /// The kernel's own limit of a path.
@@ -62,7 +64,10 @@ fn damaged(what: &str) -> io::Error {
 fn list(input: &mut dyn BufRead, modules: &mut Vec<String>, packed: bool) -> io::Result<()> {
     loop {
         // Zeros stand between archives.
-        let rest = input.fill_buf()?;
+        let rest = match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            rest => rest?,
+        };
         let Some(&first) = rest.first() else {
             return Ok(());
         };
@@ -73,15 +78,11 @@ fn list(input: &mut dyn BufRead, modules: &mut Vec<String>, packed: bool) -> io:
         }
         match first {
             b'0' => archive(input, modules)?,
-            0x1f if packed => {
-                let unpacked = flate2::bufread::MultiGzDecoder::new(input);
-                return list(&mut limited(unpacked), modules, false);
-            }
-            0x28 if packed => {
-                let unpacked = zstd::stream::read::Decoder::with_buffer(input)?;
-                return list(&mut limited(unpacked), modules, false);
-            }
-            _ => return Err(damaged("neither a cpio archive nor gzip or zstd")),
+            _ if packed => match Unpacker::open(input)? {
+                Some(unpacker) => return list(&mut limited(unpacker), modules, false),
+                None => return Err(damaged("neither a cpio archive nor a compressed one")),
+            },
+            _ => return Err(damaged("not a cpio archive")),
         }
     }
 }
@@ -190,7 +191,7 @@ mod tests {
         let two = [&of("c.ko")[..], &zeros, &of("d.ko")].concat();
         assert_eq!(modules(&two), Ok(vec!["c".to_owned(), "d".to_owned()]));
         assert_eq!(modules(&[]), Ok(Vec::new()));
-        for other in [&b"BZh9"[..], b"070707", b"0707"] {
+        for other in [&b"BZh9"[..], b"070707", b"0707", b"text"] {
             assert!(modules(other).is_err());
         }
         let mut long = main;
