@@ -156,7 +156,7 @@ impl Preflight {
                 entry.carrier.title()
             )
         }));
-        let mut next_steps = advice(&rows, &conditions, &defects, self.registry);
+        let mut next_steps = advice(&rows, formats, &conditions, &defects, self.registry);
         if let What::Kernel(kernel) = &from.what
             && kernel.kho.is_ok()
             && (kernel.idle.is_some() || kernel.no_sessions.is_some())
