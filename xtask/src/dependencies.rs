@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use crate::{cargo, root};
+use serde_json::Value;
+
+use crate::{cargo, metadata, root};
 
 /// The table, from the root.
 const TABLE: &str = "docs/dependencies.md";
 
-/// Crates that users depend on one by one.
-const CRATES: &str =
-    "kho-mem kho-compat kho-radix kho-vmalloc kho-block kho-core kho-luo kho-memfd kho-fd";
-
-/// Check docs/dependencies.md: which crates each component crate pulls in.
+/// Check docs/dependencies.md: which crates each published crate pulls in.
 ///
 /// Exit codes: 0 the table is current or was written, 1 it is not, or cargo fails.
 #[derive(clap::Args)]
@@ -63,12 +61,15 @@ pub fn check() -> Result<(), String> {
 fn table() -> Result<String, String> {
     let mut text = String::from(
         "# Dependencies\n\n\
-         The crates that each component crate pulls in with its default features, on Linux on x86-64: \
+         The crates that each published crate pulls in with its default features, on Linux on x86-64: \
          `cargo tree -e normal`.\nWritten by `cargo xtask dependencies --bless`.\n\n\
          | crate | pulls | of this family | others |\n|---|---|---|---|\n",
     );
-    for name in CRATES.split(' ') {
-        let all = pulled(name)?;
+    let published = published(&metadata()?);
+    let pulled = published.into_iter().map(|name| Ok((pulled(&name)?, name)));
+    let mut rows = pulled.collect::<Result<Vec<_>, String>>()?;
+    rows.sort_by_key(|(all, name)| (all.len(), name.clone()));
+    for (all, name) in rows {
         let (ours, others): (Vec<&str>, Vec<&str>) = all
             .iter()
             .map(String::as_str)
@@ -77,6 +78,14 @@ fn table() -> Result<String, String> {
         let _ = writeln!(text, "| {name} | {count} | {ours} | {others} |");
     }
     Ok(text)
+}
+
+/// The crates of the workspace that are published.
+fn published(metadata: &Value) -> Vec<String> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let published = packages.filter(|package| package["publish"].is_null());
+    let names = published.filter_map(|package| package["name"].as_str());
+    names.map(str::to_owned).collect()
 }
 
 /// The names of the crates that `name` pulls in, itself left out.

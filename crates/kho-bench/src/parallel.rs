@@ -16,7 +16,10 @@ pub fn threads() -> usize {
 
 /// An empty tracker for the keys of order 0 of the first `pages` pages, which `threads` threads fill.
 fn tracker(pages: u64, threads: usize) -> Result<SharedTracker> {
-    let run = PageRun { pfn: 0, pages };
+    let run = PageRun {
+        pfn: PhysAddr::NULL.pfn(),
+        pages,
+    };
     let nodes = SharedTracker::nodes_for(run, Order::ZERO) + threads;
     let arena = radix::arena(nodes as u64, u64::MAX)?;
     Ok(SharedTracker::new(&arena, nodes)?)

@@ -98,7 +98,7 @@ pub fn add_pages(tracker: &mut Tracker, pages: &[u64]) -> u64 {
 /// The one run of `count` keys of one order from page 0 on.
 #[must_use]
 pub const fn run(count: u64, order: Order) -> KeyRun {
-    let (pfn, keys) = (0, count);
+    let (pfn, keys) = (PhysAddr::NULL.pfn(), count);
     KeyRun { pfn, keys, order }
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the image is damaged, or what it holds is refused (the reason is on
-standard error: what, where, what was found, what was expected); 2 usage; 130 interrupted.
+standard error: what, where, what was found, what was expected); 2 usage; 4 the dump does not
+store what was asked for (of restore: what it stores was restored); 130 interrupted.
 preflight: 0 accept, 3 degrade, 1 reject (nothing is on standard error then).";
 
 #[derive(Subcommand, Debug)]
@@ -110,7 +111,8 @@ pub(crate) struct InspectArgs {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Compute the sha256 of each file's contents. Reads everything.
+    /// Compute the sha256 of each file's contents. Reads everything. A file whose contents the dump
+    /// does not store has none, and the exit code is 4.
     #[arg(long)]
     pub(crate) hash: bool,
     /// List every session, file and range, however many there are.
@@ -124,6 +126,12 @@ Writes DIR/<session>/<token as 16 hex digits>.bin for each file, with holes wher
 DIR/manifest.json with what a file can not hold: position, size, seals, flags. A session name that
 is no safe file name is percent-encoded. Everything is checked before anything is written, and
 DIR changes at the very end: a refused or damaged image leaves it as it was.
+
+A dump may not store all memory: makedumpfile filters pages out (from dump level 2 on those of
+memfds), or the file is cut short. A file whose contents are not all stored is not restored, the
+others are. The manifest lists it in `missing`, with the offset and bytes of each range that it
+lacks in `not_stored`, and the exit code is 4. With --allow-missing it is written, with holes there,
+and its entry in the manifest has `not_stored`.
 
 Examples:
   kho restore tests/captures/small.core.zst --out restored
@@ -151,6 +159,10 @@ pub(crate) struct RestoreArgs {
     /// Compute the sha256 of each file's contents and note it in the manifest.
     #[arg(long)]
     pub(crate) hash: bool,
+    /// Restore files whose contents the dump does not store, too: with holes in place of what is
+    /// missing. The exit code is 4 all the same.
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
     /// Print what was restored as JSON: the manifest.
     #[arg(long)]
     pub(crate) json: bool,

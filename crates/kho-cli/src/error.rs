@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use anstyle::{AnsiColor, Style};
 use kho_compat::{Refused, RegistryError, View};
 use kho_image::{FindError, Image, ImageError, ImageKind};
-use kho_mem::Damage;
+use kho_mem::{Damage, Defect};
 use serde_json::{Value, json};
+
+use crate::lacking;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
@@ -16,6 +18,10 @@ pub(crate) enum Failure {
     Image(ImageError),
     /// The dump holds no handover, or several; and whether it was taken as raw memory.
     Find(FindError, bool),
+    /// What the dump stores holds no handover; and what it does not store.
+    NotFound(String),
+    /// The dump does not store all that was asked for: a word and a text per line.
+    NotStored(Vec<(&'static str, String)>),
     /// What was handed over is damaged.
     Damaged {
         damage: Damage,
@@ -56,10 +62,21 @@ const DIM: Style = Style::new().dimmed();
 const RAW_NOTE: &str = "the image was taken as raw memory, since it does not begin with the ELF magic; \
                         --base says where raw memory begins";
 
+const FDT_HINT: &str = "--fdt names its address where it can not be found";
+
+/// The exit code where a dump does not store what was asked for.
+pub(crate) const NOT_STORED: u8 = 4;
+
 impl Failure {
     /// Damage of a handover in `image`, with the place in the file and what else may explain it.
     pub(crate) fn damaged(damage: Damage, image: &Image) -> Self {
-        let note = (image.kind() == ImageKind::Raw).then(|| RAW_NOTE.to_owned());
+        if damage.defect() == Defect::Unreadable
+            && let Some(fault) = image.take_fault()
+        {
+            return Self::Image(fault);
+        }
+        let raw = (image.kind() == ImageKind::Raw).then(|| RAW_NOTE.to_owned());
+        let note = lacking::note(image).or(raw);
         let file_offset = image.locate(damage.at());
         Self::Damaged {
             damage,
@@ -70,7 +87,11 @@ impl Failure {
 
     /// No handover, or several, in `image`.
     pub(crate) fn find(error: FindError, image: &Image) -> Self {
-        Self::Find(error, image.kind() == ImageKind::Raw)
+        match (&error, image.take_fault(), lacking::note(image)) {
+            (FindError::None(_), Some(fault), _) => Self::Image(fault),
+            (FindError::None(near), _, Some(note)) if near.is_empty() => Self::NotFound(note),
+            _ => Self::Find(error, image.kind() == ImageKind::Raw),
+        }
     }
 
     /// What ended a survey of `image`.
@@ -93,6 +114,8 @@ impl Failure {
             Self::Image(ImageError::Io { .. }) | Self::Usage(_) => 2,
             Self::Interrupted | Self::Image(ImageError::Interrupted) => 130,
             Self::Ended(code) | Self::NotRun(_, _, code) => *code,
+            Self::NotStored(_) | Self::NotFound(_) => NOT_STORED,
+            Self::Damaged { damage, .. } if damage.defect() == Defect::NotStored => NOT_STORED,
             Self::Of(_, failure) => failure.code(),
             _ => 1,
         }
@@ -102,7 +125,10 @@ impl Failure {
     /// has been said already, and one of standard output itself, is not printed.
     pub(crate) fn told(json: bool, result: Result<(), Self>) -> Result<(), Self> {
         if let (true, Err(failure)) = (json, &result)
-            && !matches!(failure, Self::Ended(_) | Self::Output(_))
+            && !matches!(
+                failure,
+                Self::Ended(_) | Self::Output(_) | Self::NotStored(_)
+            )
         {
             let value = json!({ "failure": failure.json() });
             writeln!(io::stdout(), "{value:#}").map_err(Self::Output)?;
@@ -138,6 +164,13 @@ impl Failure {
                 ("found", found.clone()),
                 ("expected", expected.clone()),
             ],
+            Self::Image(ImageError::Foreign { found, advice }) => vec![
+                (
+                    "refused",
+                    format!("not a dump of physical memory that can be read: {found}"),
+                ),
+                ("hint", advice.clone()),
+            ],
             Self::Image(ImageError::Interrupted) | Self::Interrupted => {
                 vec![("interrupted", "nothing was changed".to_owned())]
             }
@@ -148,7 +181,15 @@ impl Failure {
                 lines
             }
             Self::NotRun(program, error, _) => vec![("error", format!("{program}: {error}"))],
-            Self::Input(lines) => lines.clone(),
+            Self::Input(lines) | Self::NotStored(lines) => lines.clone(),
+            Self::NotFound(note) => vec![
+                (
+                    "not stored",
+                    "no handover found in what the dump stores".to_owned(),
+                ),
+                ("note", note.clone()),
+                ("hint", FDT_HINT.to_owned()),
+            ],
             Self::Image(error) => vec![("error", error.to_string())],
             Self::Find(error, raw) => {
                 let mut lines = find_lines(error);
@@ -164,7 +205,11 @@ impl Failure {
                     Some(offset) => format!("{} (file offset {offset:#x})", damage.at()),
                     None => damage.at().to_string(),
                 };
-                let mut lines = vec![("damaged", damage.headline()), ("where", place)];
+                let word = match damage.defect() {
+                    Defect::NotStored => "not stored",
+                    _ => "damaged",
+                };
+                let mut lines = vec![(word, damage.headline()), ("where", place)];
                 if !damage.found_text().is_empty() {
                     lines.push(("found", damage.found_text().to_owned()));
                 }
@@ -238,7 +283,10 @@ impl Failure {
                 note,
             } => json!({
                 "note": note,
-                "kind": "damaged",
+                "kind": match damage.defect() {
+                    Defect::NotStored => "not-stored",
+                    _ => "damaged",
+                },
                 "defect": damage.defect().id(),
                 "what": damage.headline(),
                 "subject": damage.subject(),
@@ -258,6 +306,16 @@ impl Failure {
                 "file_offset": offset,
                 "found": found,
                 "expected": expected,
+            }),
+            Self::Image(ImageError::Foreign { found, advice }) => json!({
+                "kind": "foreign",
+                "what": found,
+                "hint": advice,
+            }),
+            Self::NotFound(note) => json!({
+                "kind": "not-stored",
+                "what": "no handover found in what the dump stores",
+                "note": note,
             }),
             Self::Of(name, failure) => {
                 let mut value = failure.json();
@@ -310,10 +368,7 @@ fn find_lines(error: &FindError) -> Vec<(&'static str, String)> {
                 "expected",
                 "a root FDT with a `preserved-memory-map`".to_owned(),
             ),
-            (
-                "hint",
-                "--fdt names its address where it can not be found".to_owned(),
-            ),
+            ("hint", FDT_HINT.to_owned()),
         ],
         FindError::None(near) => {
             let mut lines = vec![(
@@ -396,7 +451,7 @@ impl From<kho_preflight::Error> for Failure {
                 Self::Of(path.display().to_string(), Box::new(failure))
             }
             Error::Interrupted => Self::Interrupted,
-            Error::Modules(_) => Self::Usage(error.to_string()),
+            Error::Modules(_) | Error::Booted(_) => Self::Usage(error.to_string()),
             Error::Registry(error) => Self::Registry(error),
             Error::Unread(_) => Self::Unrestorable(error.to_string()),
             error => {

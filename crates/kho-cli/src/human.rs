@@ -7,10 +7,11 @@ use comfy_table::{ContentArrangement, Table, presets};
 use kho_compat::{Branch, Carrier, Decision, Manifest, Outcome, Tone, Verdict, View};
 pub(crate) use kho_compat::{count, size};
 use kho_core::Position;
-use kho_image::{Image, ImageKind};
+use kho_image::Image;
 use kho_mem::PageSize;
 
-use crate::error::RED;
+use crate::error::{Failure, NOT_STORED, RED};
+use crate::lacking;
 use kho_survey::{ScratchSource, Survey};
 
 pub(crate) const BOLD: Style = Style::new().bold();
@@ -80,25 +81,64 @@ pub(crate) fn line(branch: &Branch) -> String {
     branch.line.iter().map(toned).collect()
 }
 
+/// What a dump's writer left out, by the bits of its dump level.
+const LEVELS: &[(u32, &str)] = &[
+    (1, "zero pages"),
+    (6, "page cache (memfds with it)"),
+    (8, "user data"),
+    (16, "free pages"),
+];
+
+/// Prints what the dump says of its kernel and of itself.
+fn of_kernel(out: &mut dyn Write, image: &Image) -> io::Result<()> {
+    let info = image.vmcoreinfo();
+    let facts = [
+        info.and_then(|info| Some(format!("Linux {}", info.release()?))),
+        info.and_then(|info| Some(format!("pages of {}", size(info.page_size()?)))),
+        info.and_then(|info| Some(format!("KASLR offset {:#x}", info.kernel_offset()?))),
+        info.and_then(|info| Some(format!("phys_base {:#x}", info.phys_base()?))),
+    ];
+    let facts: Vec<_> = facts.into_iter().flatten().collect();
+    if !facts.is_empty() {
+        writeln!(out, "  {DIM}vmcoreinfo{DIM:#}  {}", facts.join(", "))?;
+    }
+    if let Some(level) = image.dump_level().filter(|level| *level != 0) {
+        let parts = LEVELS.iter().filter(|(bits, _)| level & bits != 0);
+        let parts: Vec<_> = parts.map(|(_, what)| *what).collect();
+        writeln!(
+            out,
+            "  {DIM}filtered{DIM:#}    dump level {level}: without {}",
+            parts.join(", ")
+        )?;
+    }
+    let mut notes = image.notes().iter();
+    notes.try_for_each(|note| writeln!(out, "  {DIM}note{DIM:#}        {note}"))
+}
+
 /// Prints all of `survey`; long lists in part, unless `all`.
 pub(crate) fn print(
     out: &mut dyn Write,
     survey: &Survey<'_>,
     image: &Image,
     path: &str,
+    failure: Option<&Failure>,
     all: bool,
 ) -> io::Result<()> {
-    let shown = if all { usize::MAX } else { SHOWN };
-    let kind = match image.kind() {
-        ImageKind::Elf => "ELF core",
-        ImageKind::Raw => "raw memory",
+    let why = match failure.map(Failure::code) {
+        Some(NOT_STORED) => "the dump does not store all of the handover",
+        _ => "the handover is damaged",
     };
-    let zstd = if image.is_compressed() { ", zstd" } else { "" };
+    let shown = if all { usize::MAX } else { SHOWN };
     writeln!(
         out,
-        "{BOLD}{path}{BOLD:#}  {kind}{zstd}, {} of memory",
+        "{BOLD}{path}{BOLD:#}  {}, {} of memory",
+        image.form(),
         size(image.memory())
     )?;
+    of_kernel(out, image)?;
+    if let Some(note) = lacking::note(image) {
+        writeln!(out, "  {DIM}note{DIM:#}        {YELLOW}{note}{YELLOW:#}")?;
+    }
     let mut top = Node::new("");
     if let Some(root) = &survey.root {
         let mut node = Node::new(format!(
@@ -117,10 +157,7 @@ pub(crate) fn print(
     match &survey.verdict {
         Some(Ok(admitted)) => verdict(out, admitted.verdict(), shown),
         Some(Err(refused)) => verdict(out, refused.verdict(), shown),
-        None => writeln!(
-            out,
-            "verdict: {RED}none{RED:#}, since the handover is damaged"
-        ),
+        None => writeln!(out, "verdict: {RED}none{RED:#}, since {why}"),
     }
 }
 

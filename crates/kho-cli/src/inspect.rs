@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use kho_image::{Image, ImageKind, ImageOptions};
+use kho_image::{Image, ImageOptions};
+use kho_preflight::{MetDefect, State};
 use kho_survey::Survey;
 use serde_json::{Map, Value, json};
 
 use crate::args::{ImageArgs, InspectArgs};
 use crate::compat::registry;
 use crate::error::Failure;
-use crate::human;
+use crate::human::{self, YELLOW, count};
 use crate::live;
 use crate::policy::PolicyArgs;
 use crate::progress::{self, Bar};
@@ -35,7 +36,7 @@ pub(crate) fn survey<'i>(
     let options = kho_survey::SurveyOptions::default()
         .fdt(args.fdt)
         .scratch(args.scratch)
-        .page_size(args.page_size)
+        .page_size(args.page_size.or_else(|| image.page_size()))
         .policy(by.policy.0);
     let registry = registry()?;
     Ok(Survey::of(
@@ -53,6 +54,7 @@ pub(crate) fn survey_all<'i>(
     by: &PolicyArgs,
 ) -> Result<Survey<'i>, Failure> {
     let mut survey = survey(image, args, by)?;
+    image.check()?;
     match survey.failure.take() {
         Some(error) => Err(Failure::of_survey(error, image)),
         None => Ok(survey),
@@ -66,35 +68,48 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         None => return Err(Failure::Usage("no memory dump is named".to_owned())),
     };
     let path = given.image.display().to_string();
+    // Without a dump there is nothing else to show.
+    let unread = |failure: Failure| {
+        if args.json {
+            let report = json!({ "image": { "path": path }, "failure": failure.json() });
+            writeln!(std::io::stdout(), "{report:#}").map_err(Failure::Output)?;
+        }
+        Err(failure)
+    };
     let image = match open(given) {
         Ok(image) => image,
-        Err(failure) => {
-            if args.json {
-                let report =
-                    serde_json::json!({ "image": { "path": path }, "failure": failure.json() });
-                writeln!(std::io::stdout(), "{report:#}").map_err(Failure::Output)?;
-            }
-            return Err(failure);
-        }
+        Err(failure) => return unread(failure),
     };
     let mut survey = survey(&image, given, &args.by)?;
-    if args.hash
-        && let Err(error) = survey.hash(&mut progress::survey())
-    {
-        survey.failure = Some(error);
+    let mut lacking = 0;
+    if survey.failure.is_none() && (args.hash || !image.is_complete()) {
+        let mut progress = progress::survey();
+        let looked_at = if args.hash {
+            survey.hash(&mut progress)
+        } else {
+            survey.find_not_stored(&mut progress)
+        };
+        match looked_at {
+            Ok(files) => lacking = files,
+            Err(error) => survey.failure = Some(error),
+        }
+    }
+    if let Err(cut) = image.check() {
+        return unread(cut.into());
     }
     let failure = survey.failure.take();
     let failure = failure.map(|error| Failure::of_survey(error, &image));
     if args.json {
         let mut report = Map::new();
-        let kind = match image.kind() {
-            ImageKind::Elf => "elf",
-            ImageKind::Raw => "raw",
-        };
-        let (zstd, memory) = (image.is_compressed(), image.memory());
-        let of_image = json!({ "path": path, "kind": kind, "zstd": zstd, "memory": memory });
-        report.insert("image".into(), of_image);
+        report.insert("image".into(), of_image(&image, &path));
         report.extend(survey.json(&|at| image.locate(at)));
+        report.insert(
+            "known_defects".into(),
+            kho_preflight::known_defects(&survey)
+                .iter()
+                .map(MetDefect::json)
+                .collect(),
+        );
         if let Some(failure) = &failure {
             report.insert("failure".into(), failure.json());
         }
@@ -102,13 +117,57 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
         writeln!(std::io::stdout().lock(), "{report:#}").map_err(Failure::Output)?;
     } else {
         let mut out = anstream::stdout().lock();
-        human::print(&mut out, &survey, &image, &path, args.all).map_err(Failure::Output)?;
+        let failure = failure.as_ref();
+        human::print(&mut out, &survey, &image, &path, failure, args.all)
+            .map_err(Failure::Output)?;
+        for found in kho_preflight::known_defects(&survey) {
+            let may = if found.state == State::Met {
+                ""
+            } else {
+                " (may be)"
+            };
+            writeln!(out, "{YELLOW}known defect{YELLOW:#}{may} {found}")
+                .map_err(Failure::Output)?;
+        }
     }
     match (failure, survey.verdict) {
         (Some(failure), _) => Err(failure),
         (None, Some(Err(refused))) => Err(refused.into()),
         // What a restore would find on its way.
-        (None, Some(Ok(admitted))) => admitted.refused().map_or(Ok(()), |r| Err(r.into())),
+        (None, Some(Ok(admitted))) => match admitted.refused() {
+            Some(refused) => Err(refused.into()),
+            None if args.hash && lacking > 0 => {
+                let files = count(lacking as u64, "file");
+                let text = format!("the dump does not store all contents of {files}");
+                Err(Failure::NotStored(vec![("not stored", text)]))
+            }
+            None => Ok(()),
+        },
         (None, None) => Ok(()),
     }
+}
+
+/// What the dump is, as JSON.
+fn of_image(image: &Image, path: &str) -> Value {
+    let vmcoreinfo = image.vmcoreinfo().map(|info| {
+        json!({
+            "release": info.release(),
+            "page_size": info.page_size(),
+            "kernel_offset": info.kernel_offset(),
+            "phys_base": info.phys_base(),
+        })
+    });
+    json!({
+        "path": path,
+        "kind": image.kind().id(),
+        "zstd": image.is_compressed(),
+        "memory": image.memory(),
+        // Bytes of memory whose contents are not stored, and those that the file is too short for.
+        "not_stored": image.missing(),
+        "cut": image.cut(),
+        "flattened": image.is_flattened(),
+        "dump_level": image.dump_level(),
+        "vmcoreinfo": vmcoreinfo,
+        "notes": image.notes(),
+    })
 }

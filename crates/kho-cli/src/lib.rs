@@ -19,6 +19,7 @@ mod error;
 mod human;
 mod inspect;
 mod lab;
+mod lacking;
 mod live;
 mod own;
 mod pack;
@@ -63,6 +64,10 @@ fn run() -> ExitCode {
         .with_writer(std::io::stderr)
         .without_time()
         .init();
+    // Without it a dump that is cut short meanwhile ends the command without a word.
+    if let Err(error) = kho_mem::FileMap::guard() {
+        tracing::debug!(%error, "SIGBUS is not handled");
+    }
     // What runs under the supervisor is interrupted itself.
     if !matches!(cli.command, Command::Run(_)) {
         progress::stop_on_interrupt();
@@ -71,7 +76,7 @@ fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Pack(args) => pack::run(args),
-        Command::Preflight(args) => preflight::run(args),
+        Command::Preflight(args) => preflight::run(args, cli.verbose > 0),
         Command::Compat(args) => compat::run(args),
         Command::Lab(command) => lab::run(command),
         Command::Demo(args) => demo::run(args),

@@ -12,6 +12,7 @@ use kho_compat::{Carrier, Fact, Manifest, Place};
 use kho_core::v4::{KhoData, SETUP_KHO, ScratchEntry};
 use kho_core::{CutFdt, FdtFile, Owners, RootFdt, ScratchTable, Subtree};
 use kho_mem::{Damage, Defect, PAGE_SIZE_U64, PhysRange, SliceMem, is_printable};
+use kho_preflight::command_line::CommandLine;
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::blob::{BLOB_MAX, Blob};
@@ -133,9 +134,10 @@ pub(crate) fn announced(root: &Path) -> Result<Manifest, Failure> {
 impl Live {
     fn of(root: &Path) -> Result<Self, Failure> {
         let command_line = system::text(&root.join("proc/cmdline")).unwrap_or_default();
+        let command_line = CommandLine::parse(&command_line);
         let parameters = ["kho", "liveupdate"].into_iter();
         let parameters = parameters.filter_map(|name| {
-            let value = system::parameter(&command_line, name)?;
+            let value = command_line.last(name)?;
             Some((name, value.escape_debug().to_string()))
         });
         let mut live = Self {

@@ -75,6 +75,10 @@ pub(crate) struct PackArgs {
     /// Print JSON: what IMAGE.json holds.
     #[arg(long)]
     json: bool,
+    /// Pack what a restore left incomplete, since the dump did not store all of it: files that are
+    /// missing are left out, what is missing of a file is zeros.
+    #[arg(long)]
+    allow_missing: bool,
     /// Replace IMAGE and IMAGE.json.
     #[arg(long)]
     force: bool,
@@ -124,7 +128,7 @@ fn pack(args: &PackArgs) -> Result<(), Failure> {
         );
         return Err(Failure::Usage(text));
     }
-    let source = Source::read(&args.dir)?;
+    let source = Source::read(&args.dir, args.allow_missing)?;
     let writing = args.dialect.map_or(source.writing, |given| given.0);
     let used = build::measure(&source, writing, args.base)?;
     let memory = memory(args, used)?;

@@ -61,6 +61,7 @@ pub(crate) fn preflight() -> impl FnMut(Step, u64, Option<u64>) -> bool {
             Step::Modules => "modules",
             Step::Survey(kho_survey::SurveyStep::Scan) => "scanning",
             Step::Survey(kho_survey::SurveyStep::Hash) => "hashing",
+            Step::Survey(kho_survey::SurveyStep::Contents) => "looking at contents",
             _ => {
                 bar = None;
                 return !interrupted();

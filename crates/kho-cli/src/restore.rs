@@ -10,6 +10,8 @@ use kho_compat::{Admitted, Carrier, Token, View};
 use kho_core::{RestoreError, RestoredFile};
 use kho_image::Image;
 use kho_luo::{AdmittedFile, AdmittedSession, File, Luo, Reading, Surveyed};
+use kho_mem::MemErrorKind;
+use kho_memfd::Piece;
 use kho_survey::{Error, Found, Hasher, Survey, members_json};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +20,7 @@ use crate::compat::registry;
 use crate::error::Failure;
 use crate::human::{count, size};
 use crate::inspect::{open, survey_all};
+use crate::lacking::{self, Lacking, Missing};
 use crate::progress::Bar;
 use crate::write::{SparseFile, Staging};
 
@@ -40,10 +43,23 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     let luo = survey.luo().map(Surveyed::luo);
     let selected = Selected::new(args, luo, &admitted)?;
     let mut staging = Staging::new(&args.out, args.force)?;
-    let manifest = write_files(args, &image, &survey, &admitted, &selected, &mut staging)?;
+    let written = write_files(args, &image, &survey, &admitted, &selected, &mut staging);
+    // What is missing of a file that was cut meanwhile was read as zeros.
+    image.check()?;
+    let (manifest, lacking) = written?;
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
     staging.commit(&earlier(&args.out))?;
-    report(args, &survey, &admitted, &manifest, selected.bytes(&survey))
+    report(args, &survey, &admitted, &manifest)?;
+    if let Some(note) = lacking::note(&image).filter(|_| image.is_cut_short() && !args.json) {
+        writeln!(anstream::stdout(), "note: {note}").map_err(Failure::Output)?;
+    }
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotStored(lacking::lines(
+        &lacking,
+        args.allow_missing,
+    )))
 }
 
 /// What an earlier restore left in `out`: the directories that its manifest lists, and the
@@ -131,6 +147,9 @@ struct Output<'o, 'i> {
     reading: Reading<'i>,
     staging: &'o mut Staging,
     hash: bool,
+    // Files whose contents are not stored are written, with holes.
+    allow_missing: bool,
+    lacking: Vec<Lacking>,
     bar: Bar,
     // Bytes, also of all sessions' files.
     done: u64,
@@ -158,12 +177,43 @@ impl Output<'_, '_> {
         judged.map_err(|error| self.failed(RestoreError::from(error)))
     }
 
-    /// Writes a file at `path`. Returns its checksum, where that is asked for.
-    fn file(&mut self, path: &str, file: &dyn RestoredFile) -> Result<Option<String>, Failure> {
-        let mut out = SparseFile::create(self.staging, Path::new(path))?;
-        let mut hash = self.hash.then(Hasher::default);
+    /// Writes a file at `path`, which `entry` describes, and notes its checksum there where that is asked for.
+    /// Returns the entry; `None` where the file is not written since the dump does not store all of it.
+    fn file(
+        &mut self,
+        path: String,
+        file: &dyn RestoredFile,
+        of: &Map<String, Value>,
+        mut entry: Map<String, Value>,
+    ) -> Result<Option<Value>, Failure> {
+        let failed = |this: &Self, error| this.failed(Error::of_memory(&error));
+        let missing = if self.image.is_complete() {
+            Missing::default()
+        } else {
+            Missing::of(file).map_err(|error| failed(self, error))?
+        };
+        let is_whole = missing.is_empty();
+        if !is_whole {
+            let mut named = of.clone();
+            named.extend(entry.clone());
+            if self.allow_missing {
+                entry.insert("not_stored".into(), missing.json());
+            }
+            self.lacking.push(Lacking {
+                file: named,
+                missing,
+            });
+            if !self.allow_missing {
+                return Ok(None);
+            }
+        }
+        let mut out = SparseFile::create(self.staging, Path::new(&path))?;
+        let mut hash = (self.hash && is_whole).then(Hasher::default);
         for piece in file.pieces() {
-            let piece = piece.map_err(|error| self.failed(Error::of_memory(&error)))?;
+            let piece = match piece {
+                Err(error) if error.kind == MemErrorKind::NotStored => Piece::Hole(error.len),
+                piece => piece.map_err(|error| failed(self, error))?,
+            };
             out.piece(piece)?;
             if let Some(hash) = &mut hash {
                 hash.update(piece);
@@ -175,7 +225,9 @@ impl Output<'_, '_> {
         }
         out.finish(file.size())?;
         tracing::trace!(path, size = file.size(), "file restored");
-        Ok(hash.map(Hasher::finish))
+        entry.insert("path".into(), path.into());
+        entry.extend(hash.map(|hash| ("sha256".to_owned(), hash.finish().into())));
+        Ok(Some(entry.into()))
     }
 
     /// Writes the files of a session that are `chosen` by their indices. Returns its part of the manifest.
@@ -188,6 +240,10 @@ impl Output<'_, '_> {
     ) -> Result<Value, Failure> {
         let dir = file_name(session.name().as_bytes());
         self.staging.create_dir(Path::new(&dir))?;
+        let mut value = members_json(session.name().facts());
+        let of = value.iter();
+        let of = of.map(|(key, value)| (key.replace("name", "session"), value.clone()));
+        let of: Map<_, _> = of.collect();
         let chosen: HashSet<usize> = chosen.iter().copied().collect();
         let mut entries = Vec::new();
         let files = session.files().enumerate();
@@ -201,18 +257,14 @@ impl Output<'_, '_> {
             let Some(restored) = restored.map_err(|error| self.failed(error))? else {
                 return Err(unrestorable(&file));
             };
-            let sum = self.file(&path, &*restored)?;
             let mut entry = Map::new();
             entry.insert("token".into(), file.token().get().into());
-            entry.insert("path".into(), path.into());
             entry.insert("compatible".into(), file.compatible().into());
             if let Some(contents) = luo.file(index, at) {
                 entry.extend(members_json(contents.noted()));
             }
-            entry.extend(sum.map(|sum| ("sha256".to_owned(), sum.into())));
-            entries.push(Value::from(entry));
+            entries.extend(self.file(path, &*restored, &of, entry)?);
         }
-        let mut value = members_json(session.name().facts());
         value.insert("dir".into(), dir.into());
         value.insert("files".into(), entries.into());
         Ok(value.into())
@@ -235,13 +287,12 @@ impl Output<'_, '_> {
         let mut entries = Vec::new();
         for (name, file) in &restored {
             let path = format!("{dir}/{}", file_name(name.as_bytes()));
-            let sum = self.file(&path, &**file)?;
+            let mut of = Map::new();
+            of.insert("component".into(), component.into());
             let mut entry = Map::new();
             entry.insert("name".into(), name.as_str().into());
-            entry.insert("path".into(), path.into());
             entry.insert("size".into(), file.size().into());
-            entry.extend(sum.map(|sum| ("sha256".to_owned(), sum.into())));
-            entries.push(Value::from(entry));
+            entries.extend(self.file(path, &**file, &of, entry)?);
         }
         Ok(Some(
             json!({ "component": component, "dir": dir, "files": entries }),
@@ -256,9 +307,9 @@ fn write_files(
     admitted: &Admitted,
     selected: &Selected,
     staging: &mut Staging,
-) -> Result<Value, Failure> {
+) -> Result<(Value, Vec<Lacking>), Failure> {
     let _span = tracing::info_span!("restore").entered();
-    let (mut sessions, mut subtrees) = (Vec::new(), Vec::new());
+    let (mut sessions, mut subtrees, mut lacking) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(handover) = &survey.handover {
         let judged = handover.require(admitted);
         judged.map_err(|error| Failure::Unrestorable(error.to_string()))?;
@@ -269,6 +320,8 @@ fn write_files(
             reading: reading.map_err(|damage| Failure::damaged(damage, image))?,
             staging,
             hash: args.hash,
+            allow_missing: args.allow_missing,
+            lacking: Vec::new(),
             bar: Bar::new("restoring"),
             done: 0,
             total: selected.bytes(survey),
@@ -288,8 +341,12 @@ fn write_files(
             subtrees.extend(output.subtree(found)?);
         }
         tracing::info!(sessions = sessions.len(), bytes = output.done, "restored");
+        lacking = output.lacking;
     }
-    Ok(manifest(args, survey, sessions, subtrees))
+    let missing = lacking.iter().filter(|_| !args.allow_missing);
+    let missing = missing.map(Lacking::json).collect();
+    let manifest = manifest(args, survey, sessions, subtrees, missing);
+    Ok((manifest, lacking))
 }
 
 /// Whether all that was handed over is to be restored.
@@ -312,6 +369,7 @@ fn manifest(
     survey: &Survey<'_>,
     sessions: Vec<Value>,
     subtrees: Vec<Value>,
+    missing: Vec<Value>,
 ) -> Value {
     let mut out = Map::new();
     out.insert("format".into(), FORMAT.into());
@@ -320,7 +378,8 @@ fn manifest(
         args.image.image.display().to_string().into(),
     );
     // Whether these are all the files that were handed over.
-    out.insert("complete".into(), is_complete(args).into());
+    let complete = is_complete(args) && missing.is_empty();
+    out.insert("complete".into(), complete.into());
     if let Some(root) = &survey.root {
         out.insert("compatible".into(), root.compatible().into());
         out.insert("dialect".into(), survey.manifest.writing().id().into());
@@ -332,6 +391,9 @@ fn manifest(
     if !subtrees.is_empty() {
         out.insert("subtrees".into(), subtrees.into());
     }
+    if !missing.is_empty() {
+        out.insert("missing".into(), missing.into());
+    }
     out.into()
 }
 
@@ -340,7 +402,6 @@ fn report(
     survey: &Survey<'_>,
     admitted: &Admitted,
     manifest: &Value,
-    bytes: u64,
 ) -> Result<(), Failure> {
     if args.json {
         return writeln!(std::io::stdout(), "{manifest:#}").map_err(Failure::Output);
@@ -350,12 +411,14 @@ fn report(
         list.cloned().unwrap_or_default()
     };
     let sessions = list(manifest, "sessions");
-    let files: usize = sessions.iter().map(|one| list(one, "files").len()).sum();
+    let files: Vec<_> = sessions.iter().flat_map(|one| list(one, "files")).collect();
+    let sizes = files.iter().filter_map(|file| file.get("size")?.as_u64());
+    let bytes = sizes.fold(0, u64::saturating_add);
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
         "restored {} of {}, {}, to {}",
-        count(files as u64, "file"),
+        count(files.len() as u64, "file"),
         count(sessions.len() as u64, "session"),
         size(bytes),
         args.out.display()

@@ -58,6 +58,10 @@ memfds, named after them, at position 0 and not sealed.
 The kernel fills the holes of what is preserved, and can not swap it out: all of its size is
 memory. More than is available is refused.
 
+The next kernel is handed the session where it is loaded with kexec_file_load (`kexec -s -l IMAGE`), not
+with kexec_load, and booted with kho=on liveupdate=on on its command line. Otherwise all is lost, and
+nobody is told: `kho preflight --from running --to IMAGE --cmdline TEXT` looks at that before.
+
 Examples:
   kho session hold vm7 --file state.bin --file config.json=0x10
   kho session hold vm7 --fd 9=1 9<>/proc/1234/fd/7

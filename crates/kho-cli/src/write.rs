@@ -1,12 +1,14 @@
 //! Writing beside, and renaming at the end.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use kho_mem::PAGE_SIZE;
 use kho_memfd::Piece;
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::error::Failure;
@@ -18,6 +20,8 @@ pub(crate) struct Staging {
     force: bool,
     // Holds `root`, and what --force replaces until the commit is through.
     temp: TempDir,
+    // Behind it: as long as the directory is there it is known to be in use.
+    _lock: File,
     root: PathBuf,
     // The entries of `root`, in the order they were made.
     entries: Vec<PathBuf>,
@@ -42,10 +46,8 @@ impl Staging {
             path: place.to_owned(),
             error,
         };
-        let temp = tempfile::Builder::new()
-            .prefix(".kho-writing-")
-            .tempdir_in(place)
-            .map_err(at)?;
+        clear_leavings(place);
+        let (temp, lock) = make(place).map_err(at)?;
         // The temporary directory is private; what becomes of `root` is the user's, by umask.
         let root = temp.path().join("new");
         fs::create_dir(&root).map_err(at)?;
@@ -54,6 +56,7 @@ impl Staging {
             out: out.to_owned(),
             force,
             temp,
+            _lock: lock,
             root,
             entries: Vec::new(),
         })
@@ -146,6 +149,74 @@ impl Staging {
     }
 }
 
+/// How the directories begin that are renamed at the end.
+const PREFIX: &str = ".kho-writing-";
+
+/// Makes a directory in `place` and locks it, so that others leave it alone.
+fn make(place: &Path) -> io::Result<(TempDir, File)> {
+    loop {
+        let temp = tempfile::Builder::new().prefix(PREFIX).tempdir_in(place)?;
+        match File::open(temp.path()) {
+            // Somebody who clears leavings may have come before the lock, and has taken it for one.
+            Ok(dir) if lock(&dir) && temp.path().exists() => return Ok((temp, dir)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether nobody else has the lock of `dir`. Where locks are not to be had, it is left alone.
+fn lock(dir: &File) -> bool {
+    match flock(dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => true,
+        Err(rustix::io::Errno::WOULDBLOCK) => false,
+        Err(error) => {
+            tracing::debug!(%error, "directories can not be locked there");
+            true
+        }
+    }
+}
+
+/// Removes what killed commands left in `place`: directories of ours that nobody has locked. One that holds what
+/// was to be replaced stays: the command was killed while it renamed.
+fn clear_leavings(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_ours {
+            continue;
+        }
+        let Ok(dir) = File::open(&path) else { continue };
+        if !matches!(
+            flock(&dir, FlockOperation::NonBlockingLockExclusive),
+            Ok(())
+        ) {
+            continue;
+        }
+        let known = |entry: &fs::DirEntry| {
+            ["new", "old"]
+                .map(OsStr::new)
+                .contains(&&*entry.file_name())
+        };
+        let inside = fs::read_dir(&path).map(|all| all.flatten().all(|entry| known(&entry)));
+        let replaced = fs::read_dir(path.join("old")).is_ok_and(|mut old| old.next().is_some());
+        let path = path.display();
+        if replaced {
+            let note =
+                format!("{path} holds what an interrupted restore was to replace: it is kept");
+            drop(writeln!(anstream::stderr(), "note: {note}"));
+        } else if inside.unwrap_or(false) {
+            let removed = fs::remove_dir_all(entry.path());
+            tracing::info!(%path, ?removed, "leavings of a killed command");
+        }
+    }
+}
+
 /// The ancestors of `path` that do not exist, innermost first.
 fn missing_parents(path: &Path) -> Vec<PathBuf> {
     let ancestors = path.ancestors().skip(1);
@@ -177,8 +248,9 @@ static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 impl<'m> SparseFile<'m> {
     pub(crate) fn create(staging: &Staging, name: &Path) -> Result<Self, Failure> {
-        let path = staging.root.join(name);
-        match File::create_new(&path) {
+        // It is written beside; what goes wrong is named by where it is to be.
+        let path = staging.out.join(name);
+        match File::create_new(staging.root.join(name)) {
             Ok(file) => Ok(Self {
                 path,
                 file,

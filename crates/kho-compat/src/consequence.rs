@@ -109,22 +109,46 @@ impl Consequence {
         })
     }
 
-    /// The consequence in words, at a kernel of `release`.
+    /// The releases with which it was measured: their own builds, and no distribution's.
+    const fn with(self) -> &'static [&'static str] {
+        match self {
+            Self::ColdBoot => &["6.17.8", "6.18.15", "6.19.10", "7.1.13", "7.2.6", MEASURED],
+            Self::Panic => &["6.19.10", "7.1.13", "7.2.6", MEASURED],
+            Self::SessionsLost | Self::Warns => &["7.1.13", "7.2.6", MEASURED],
+            _ => &[MEASURED],
+        }
+    }
+
+    /// The consequence in words, at a kernel of `release`, where that is known: another release is taken to do what
+    /// the measured one does, and that is said.
     ///
     /// ```
     /// use kho_compat::Consequence;
     ///
-    /// let words = Consequence::Warns.of_release("7.5.1");
-    /// assert_eq!(words, "Linux 7.5.1 warns and restores everything else, if it does as Linux 7.3.4");
-    /// assert_eq!(Consequence::Warns.of_release("7.3.4-rt"), Consequence::Warns.to_string());
+    /// let words = |release| Consequence::Warns.of_release(release);
+    /// assert_eq!(words(Some("7.2.6")), "Linux 7.2.6 warns and restores everything else");
+    /// let other = "Linux 7.3.4-rt warns and restores everything else (measured with Linux 7.3.4)";
+    /// assert_eq!(words(Some("7.3.4-rt")), other);
+    /// assert!(words(None).starts_with("the next kernel warns"));
     /// ```
     #[must_use]
-    pub fn of_release(self, release: &str) -> String {
-        match self.measured() {
-            Some(words) if release.split('-').next() != Some(MEASURED) => {
-                format!("Linux {release} {words}, if it does as Linux {MEASURED}")
+    pub fn of_release(self, release: Option<&str>) -> String {
+        let Some(words) = self.measured() else {
+            return format!("{self}");
+        };
+        match release {
+            Some(release) if self == Self::SessionsLost && release.starts_with("6.19.") => {
+                const CUT: &str = "drops the file and the later ones of its session without a word";
+                let measured = if release == "6.19.10" {
+                    ""
+                } else {
+                    " (measured with Linux 6.19.10)"
+                };
+                format!("Linux {release} {CUT}{measured}")
             }
-            _ => format!("{self}"),
+            Some(release) if self.with().contains(&release) => format!("Linux {release} {words}"),
+            Some(release) => format!("Linux {release} {words} (measured with Linux {MEASURED})"),
+            None => format!("the next kernel {words} (measured with Linux {MEASURED})"),
         }
     }
 }

@@ -307,13 +307,13 @@ impl<'m> Handover<'m> {
     pub(crate) fn reached(&self) -> impl Iterator<Item = PageRun> + '_ {
         let frames = self.page_size().frames();
         let page = move |at: PhysAddr| PageRun {
-            pfn: at.pfn().get(),
+            pfn: at.pfn(),
             pages: frames,
         };
         let (entry, preserved) = (self.entry(), self.preserved());
         let nodes = preserved.nodes().iter().map(move |at| page(*at));
         let table = entry.scratch.map(|(at, size)| PageRun {
-            pfn: at.pfn().get(),
+            pfn: at.pfn(),
             pages: (at.get() % PAGE_SIZE_U64 + size).div_ceil(PAGE_SIZE_U64),
         });
         let root = [page(entry.fdt_addr)];
@@ -325,7 +325,7 @@ impl<'m> Handover<'m> {
     #[must_use]
     pub fn page_runs(&self) -> Vec<PageRun> {
         let mut all: Vec<_> = self.reached().collect();
-        all.sort_unstable_by_key(|run| run.pfn);
+        all.sort_unstable_by_key(|run| run.pfn.get());
         all.into_iter().fold(Vec::new(), joined)
     }
 
@@ -442,8 +442,8 @@ fn announced(root: &RootFdt, listed: &[Listed]) -> Announced {
 fn joined(mut runs: Vec<PageRun>, run: PageRun) -> Vec<PageRun> {
     match runs.last_mut() {
         // What is preserved may be the root FDT or the table as well.
-        Some(last) if run.pfn <= last.end() => {
-            last.pages = last.pages.max(run.end().saturating_sub(last.pfn));
+        Some(last) if run.pfn.get() <= last.end() => {
+            last.pages = last.pages.max(run.end().saturating_sub(last.pfn.get()));
         }
         _ => runs.push(run),
     }
@@ -456,7 +456,10 @@ mod tests {
 
     #[test]
     fn runs_that_touch_are_one() {
-        let run = |pfn, pages| PageRun { pfn, pages };
+        let run = |pfn: u64, pages| PageRun {
+            pfn: PhysAddr::new(pfn << kho_mem::PAGE_SHIFT).pfn(),
+            pages,
+        };
         let runs = [run(1, 2), run(2, 1), run(3, 4), run(9, 1)];
         let joined = runs.into_iter().fold(Vec::new(), joined);
         assert_eq!(joined, [run(1, 6), run(9, 1)]);

@@ -244,7 +244,7 @@ impl Dump {
     pub(crate) fn preserved(&mut self, root: PhysAddr) -> Result<(), Failure> {
         let (mut named, mut others) = (Vec::new(), 0u64);
         for key in self.keys(root)? {
-            let pfn = key.pfn();
+            let pfn = key.pfn().get();
             match self.names.named.iter().position(|page| *page == pfn) {
                 Some(index) => named.push((index, key)),
                 None => others += 1,

@@ -30,7 +30,7 @@ pub(crate) fn written() -> Result<Text, Failure> {
     let keys = handed.dump.keys(handed.tracker)?;
     let inside = keys
         .iter()
-        .filter(|key| (run.pfn..run.end()).contains(&key.pfn()));
+        .filter(|key| (run.pfn.get()..run.end()).contains(&key.pfn().get()));
     let pages: u64 = inside.map(|key| Order::pages(key.order())).sum();
     handed.dump.line(format!("{pages} pages preserved"));
     Ok(handed.dump.finish().into())

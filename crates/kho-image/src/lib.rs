@@ -1,7 +1,7 @@
 //! Memory dumps with a Kexec HandOver (KHO) in them.
 //!
-//! [`Image`] is a dump as physical memory: an ELF64 core or a raw image, either of them
-//! zstd-compressed. [`scan`] finds handovers in any memory by their root FDT, and the scratch
+//! [`Image`] is a dump as physical memory: an ELF64 core, a kdump-compressed dump, a LiME dump or raw
+//! memory, as it is, flattened, or zstd-compressed. [`scan`] finds handovers in any memory by their root FDT, and the scratch
 //! table by the setup_data node that points there; [`scratch_by_elimination`] finds the table in
 //! a dump that was cut down to what its handover reaches.
 //!
@@ -12,18 +12,22 @@
 //!
 //! The README has a complete example.
 
+mod dump;
 mod elf;
 mod image;
 pub mod kernel;
 mod scan;
 mod scratch;
+mod segments;
 mod unpack;
 mod write;
 
+pub use dump::vmcoreinfo::VmcoreInfo;
 pub use image::{Image, ImageError, ImageKind, ImageOptions, Progress};
 pub use kernel::{KernelImage, KernelStrings};
 pub use scan::{FindError, NearMiss, RootPage, Scan, SetupNode, page_size, scan};
 pub use scratch::scratch_by_elimination;
+pub use unpack::{Compression, Unpacker};
 pub use write::{WriteError, Written, write_elf, write_raw};
 
 #[cfg(doctest)]

@@ -1,19 +1,20 @@
 //! Finding handovers in memory.
 
-use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN};
+use kho_core::v4::{KhoData, PROP_TRACKER, SETUP_KHO, SETUP_KHO_LEN, ScratchEntry};
 use kho_core::{Entry, RootFdt};
 use kho_mem::{
-    Chunk, Damage, Defect, Link, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr, PhysMem, PhysMemExt,
+    Chunk, Damage, Defect, Link, MemErrorKind, PAGE_SIZE, PAGE_SIZE_U64, PageSize, PhysAddr,
+    PhysMem, PhysMemExt,
 };
 use memchr::memmem::Finder;
 
 use crate::Progress;
 
 const FDT_MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
-/// Bytes that are looked at in one go.
-const STEP: u64 = 4 << 20;
 /// More than this many of a kind are of no use to a reader.
 const LIMIT: usize = 1000;
+/// Entries of a scratch table: one of each NUMA node, and two.
+const FEW: u64 = 1 << 10;
 
 /// A page that holds a handover's root FDT.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +60,8 @@ pub struct Scan {
     pub near: Vec<NearMiss>,
     /// setup_data nodes of type 10 that name a root FDT's page.
     pub setup: Vec<SetupNode>,
+    /// Those of them that name a page whose contents are not stored.
+    pub not_stored: Vec<SetupNode>,
     /// Whether the progress function stopped the scan before its end.
     pub stopped: bool,
 }
@@ -123,7 +126,13 @@ impl Scan {
     /// None or several were found: the choice is the caller's.
     pub fn entry(&self) -> Result<Entry, FindError> {
         match self.roots.as_slice() {
-            [] => Err(FindError::None(self.near.clone())),
+            [] if !self.near.is_empty() => Err(FindError::None(self.near.clone())),
+            [] => match self.not_stored.as_slice() {
+                [first, rest @ ..] if rest.iter().all(|n| n.fdt_addr == first.fdt_addr) => {
+                    self.entry_of(first.fdt_addr)
+                }
+                _ => Err(FindError::None(Vec::new())),
+            },
             [root] => self.entry_of(root.addr),
             roots => Err(FindError::Several(roots.to_vec())),
         }
@@ -178,47 +187,35 @@ pub fn scan(mem: &dyn PhysMem, progress: &mut Progress<'_>) -> Scan {
     }
 
     let mut done = 0u64;
-    let mut next = Some(PhysAddr::NULL);
-    while let Some(region) = next.and_then(|from| mem.region(from)) {
-        next = u64::try_from(region.end()).ok().map(PhysAddr::new);
-        let mut at = region.start();
-        let mut left = region.len();
-        while left > 0 {
-            // Pieces end at multiples of the step, so that pages stay whole.
-            let step = left.min(STEP - at.get() % STEP);
-            // One byte less than a node's head more than the step: it may lie across its end.
-            let want = usize::try_from(left.min(step + 7)).unwrap_or(usize::MAX);
-            let Ok(chunk) = mem.chunk(at, want) else {
-                break;
-            };
-            let advance = match chunk {
-                Chunk::Bytes(bytes) => {
-                    let own =
-                        usize::try_from(step).map_or(bytes.len(), |step| step.min(bytes.len()));
-                    look_for_roots(
-                        mem,
-                        at,
-                        bytes.get(..own).unwrap_or(bytes),
-                        &property,
-                        &mut found,
-                    );
-                    look_for_nodes(mem, at, bytes, &node, &mut found);
-                    own as u64
-                }
-                // Nothing stands in zeros: on to the end of them.
-                Chunk::Zeros(_) => {
-                    let rest = usize::try_from(left).unwrap_or(usize::MAX);
-                    mem.chunk(at, rest).map_or(step, |chunk| chunk.len() as u64)
-                }
-            };
-            left -= advance;
-            at = PhysAddr::new(at.get().wrapping_add(advance));
-            done = done.saturating_add(advance);
-            if !progress(done, Some(total)) {
-                found.stopped = true;
-                return found;
+    // The last bytes of the piece before, and where they end: a node may lie across.
+    let mut tail: (u64, Vec<u8>) = (0, Vec::new());
+    found.stopped = !mem.sweep(&mut |at, piece| {
+        if let Chunk::Bytes(bytes) = piece {
+            look_for_roots(mem, at, bytes, &property, &mut found);
+            let (end, before) = &mut tail;
+            if *end != at.get() {
+                before.clear();
             }
+            let start = at.get().wrapping_sub(before.len() as u64);
+            before.extend(bytes.iter().take(head.len() - 1));
+            look_for_nodes(mem, PhysAddr::new(start), before, &node, &mut found);
+            look_for_nodes(mem, at, bytes, &node, &mut found);
+            *end = at.get().wrapping_add(bytes.len() as u64);
+            let last = if bytes.len() < head.len() {
+                before.as_slice()
+            } else {
+                bytes
+            };
+            *before = last
+                .get(last.len().saturating_sub(head.len() - 1)..)
+                .unwrap_or_default()
+                .to_vec();
         }
+        done = done.saturating_add(piece.len() as u64);
+        progress(done, Some(total))
+    });
+    if found.stopped {
+        return found;
     }
     let roots = &found.roots;
     found
@@ -316,11 +313,17 @@ fn look_for_nodes(
             scratch_size: data.scratch_size.get(),
         };
         // Its numbers are not rare in full memory: what it points to decides.
-        let points = mem
-            .bytes(setup.fdt_addr, FDT_MAGIC.len())
-            .is_ok_and(|magic| *magic == FDT_MAGIC);
+        let magic = mem.bytes(setup.fdt_addr, FDT_MAGIC.len());
+        let lost = matches!(&magic, Err(error) if error.kind == MemErrorKind::NotStored);
+        // Where that is not stored, whether they are such numbers at all.
+        let entries = setup.scratch_size / size_of::<ScratchEntry>() as u64;
+        let likely = PageSize::of(setup.fdt_size).is_some()
+            && (1..=FEW).contains(&entries)
+            && setup.scratch_addr.is_page_aligned();
+        let points = magic.is_ok_and(|magic| *magic == FDT_MAGIC) || lost && likely;
         if points && setup.fdt_addr.is_page_aligned() && found.setup.len() < LIMIT {
             found.setup.push(setup);
+            found.not_stored.extend(lost.then_some(setup));
         }
     }
 }

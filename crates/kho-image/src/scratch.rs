@@ -36,7 +36,7 @@ pub fn scratch_by_elimination(
             // A folio at a time where memory is preserved, a page at a time where it is not: the
             // second page of the latter kind ends the search.
             let step = if let Some(folio) = preserved.lookup(addr) {
-                let into = addr.pfn().get() - folio.pfn;
+                let into = addr.pfn().get() - folio.pfn.get();
                 (folio.order.pages() - into).checked_mul(PAGE_SIZE_U64)?
             } else {
                 if !known(addr) && left_over.replace(addr).is_some() {

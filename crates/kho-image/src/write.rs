@@ -75,7 +75,7 @@ pub struct Written {
 /// let path = dir.path().join("core");
 /// let bytes = vec![7; 8192];
 /// let mem = SliceMem::new(PhysAddr::new(0x2000_0000), &bytes);
-/// let runs = [PageRun { pfn: 0x20000, pages: 2 }];
+/// let runs = [PageRun { pfn: PhysAddr::new(0x2000_0000).pfn(), pages: 2 }];
 /// let written = write_elf(&path, &mem, &runs, &mut |_, _| true)?;
 /// assert_eq!(written.memory, 8192);
 ///
@@ -192,14 +192,13 @@ fn checked(runs: &[PageRun]) -> Result<Vec<PageRun>, WriteError> {
     let bad = |found: String, expected| Err(WriteError::Runs { found, expected });
     let mut out: Vec<PageRun> = Vec::new();
     for run in runs {
-        let end = run.pfn.checked_add(run.pages);
-        if run.pages == 0 || end.is_none_or(|end| end > kho_mem::Pfn::LIMIT) {
-            let found = format!("{} pages from page {:#x} on", run.pages, run.pfn);
+        if run.pages == 0 || run.end() > kho_mem::Pfn::LIMIT {
+            let found = format!("{} pages from {} on", run.pages, run.addr());
             return bad(found, "pages of the address space");
         }
         match out.last_mut() {
-            Some(last) if last.end() == run.pfn => last.pages += run.pages,
-            Some(last) if last.end() > run.pfn => {
+            Some(last) if last.end() == run.pfn.get() => last.pages += run.pages,
+            Some(last) if last.end() > run.pfn.get() => {
                 return bad(
                     format!("{run} after {last}"),
                     "runs in order of address, apart",

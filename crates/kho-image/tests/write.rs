@@ -6,8 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use kho_image::{Image, ImageKind, ImageOptions, WriteError, Written, write_elf, write_raw};
-use kho_mem::{Chunk, MemError, PAGE_SIZE, PageRun, PhysAddr, PhysMem, PhysMemExt, PhysRange};
+use kho_mem::{Chunk, MemError, PAGE_SIZE, PageRun, Pfn, PhysAddr, PhysMem, PhysMemExt, PhysRange};
 use kho_testkit::Memory;
+
+fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 const BASE: u64 = 0x2000_0000;
 
@@ -24,7 +28,7 @@ fn memory(pages: &[u64]) -> Memory {
 fn runs(mem: &Memory) -> Vec<PageRun> {
     let runs = mem.runs().into_iter();
     runs.map(|(pa, size)| PageRun {
-        pfn: pa >> 12,
+        pfn: frame(pa >> 12),
         pages: size >> 12,
     })
     .collect()
@@ -154,7 +158,7 @@ fn zeros_take_no_room() {
         range: PhysRange::new(PhysAddr::new(BASE), size).unwrap(),
     };
     let all = [PageRun {
-        pfn: BASE >> 12,
+        pfn: frame(BASE >> 12),
         pages: size >> 12,
     }];
     for (name, len) in [("elf", 4096 + (1 << 32) + 4 * 4096), ("raw", size)] {
@@ -190,7 +194,7 @@ fn more_segments_than_the_header_counts() {
         };
         let runs: Vec<_> = (0..count)
             .map(|index| PageRun {
-                pfn: (BASE >> 12) + 2 * index,
+                pfn: frame((BASE >> 12) + 2 * index),
                 pages: 1,
             })
             .collect();
@@ -208,7 +212,7 @@ fn runs_that_touch_are_one() {
     let path = dir.path().join("core");
     let mem = memory(&[1, 2, 3]);
     let run = |page, pages| PageRun {
-        pfn: (BASE >> 12) + page,
+        pfn: frame((BASE >> 12) + page),
         pages,
     };
     elf(&path, &mem, &[run(1, 1), run(2, 2)]).unwrap();
@@ -221,7 +225,10 @@ fn what_is_no_dump_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("core");
     let mem = memory(&[1, 2, 3]);
-    let run = |pfn, pages| PageRun { pfn, pages };
+    let run = |pfn, pages| PageRun {
+        pfn: frame(pfn),
+        pages,
+    };
     let base = BASE >> 12;
     let cases: &[&[PageRun]] = &[
         &[],
@@ -229,7 +236,7 @@ fn what_is_no_dump_is_refused() {
         &[run(base + 2, 1), run(base + 1, 1)],
         &[run(base + 1, 2), run(base + 2, 1)],
         &[run((1 << 52) - 1, 2)],
-        &[run(u64::MAX, 1)],
+        &[run((1 << 52) - 1, u64::MAX)],
     ];
     for runs in cases {
         for written in [elf(&path, &mem, runs), raw(&path, &mem, runs)] {

@@ -37,6 +37,8 @@ struct FileFound {
     owner: &'static FileOwner,
     contents: Box<dyn FileContents>,
     sha256: Option<String>,
+    // Bytes that the dump does not store.
+    not_stored: u64,
 }
 
 fn survey(
@@ -113,6 +115,21 @@ impl Surveyed {
         }
     }
 
+    /// How many bytes of a file's contents the dump is known not to store.
+    #[must_use]
+    pub fn not_stored(&self, session: usize, file: usize) -> u64 {
+        self.found(session, file)
+            .map_or(0, |found| found.not_stored)
+    }
+
+    /// Notes how many bytes of a file's contents the dump does not store.
+    pub fn set_not_stored(&mut self, session: usize, file: usize, bytes: u64) {
+        let of_session = self.files.get_mut(session);
+        if let Some(Some(found)) = of_session.and_then(|files| files.get_mut(file)) {
+            found.not_stored = bytes;
+        }
+    }
+
     /// Bytes of all files that were read.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -132,6 +149,9 @@ impl Surveyed {
                 facts.extend(found.contents.facts());
                 let sum = found.sha256.as_ref();
                 facts.extend(sum.map(|sum| ("sha256".to_string(), sum.into())));
+                if found.not_stored > 0 {
+                    facts.push(("not_stored".to_string(), found.not_stored.into()));
+                }
             }
             Fact::Map(facts)
         };
@@ -162,9 +182,13 @@ impl Surveyed {
         let rows = shown.map(|(at, file)| Row {
             token: format!("{:#x}", file.token),
             compatible: body.compatible_of(file),
-            columns: found.and_then(|found| {
+            shown: found.and_then(|found| {
                 let found = found.get(at)?.as_ref();
-                Some(found.map(|found| (found.contents.columns(), found.sha256.as_deref())))
+                Some(found.map(|found| Shown {
+                    columns: found.contents.columns(),
+                    sum: found.sha256.as_deref(),
+                    not_stored: found.not_stored,
+                }))
             }),
         });
         let rows: Vec<_> = rows.collect();
@@ -187,19 +211,26 @@ fn bytes(files: &[Option<FileFound>]) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// A file's line. Without columns nothing was looked for; with none in them it was not read.
+/// A file's line. Without anything shown nothing was looked for; with none in it it was not read.
 struct Row<'r> {
     token: String,
     compatible: &'r str,
-    columns: Option<Option<(Vec<Column>, Option<&'r str>)>>,
+    shown: Option<Option<Shown<'r>>>,
+}
+
+/// What is shown of a file that was read.
+struct Shown<'r> {
+    columns: Vec<Column>,
+    sum: Option<&'r str>,
+    not_stored: u64,
 }
 
 /// The width of the value of each column that is aligned.
 fn widths(rows: &[Row<'_>]) -> Vec<usize> {
     let mut widths = Vec::new();
-    for (columns, _) in rows.iter().filter_map(|row| row.columns.as_ref()?.as_ref()) {
-        widths.resize(widths.len().max(columns.len()), 0);
-        for (width, column) in widths.iter_mut().zip(columns) {
+    for shown in rows.iter().filter_map(|row| row.shown.as_ref()?.as_ref()) {
+        widths.resize(widths.len().max(shown.columns.len()), 0);
+        for (width, column) in widths.iter_mut().zip(&shown.columns) {
             if column.is_aligned() {
                 *width = (*width).max(column.value.len());
             }
@@ -211,15 +242,15 @@ fn widths(rows: &[Row<'_>]) -> Vec<usize> {
 impl Row<'_> {
     fn branch(&self, token: usize, widths: &[usize]) -> Branch {
         let mut text = format!("{:<token$}  {}", self.token, self.compatible);
-        let (columns, sum) = match &self.columns {
+        let shown = match &self.shown {
             None => return Branch::new(text),
             Some(None) => {
                 text.push_str("  ");
                 return Branch::new(text).warning("contents not read");
             }
-            Some(Some((columns, sum))) => (columns, sum),
+            Some(Some(shown)) => shown,
         };
-        for (column, width) in columns.iter().zip(widths) {
+        for (column, width) in shown.columns.iter().zip(widths) {
             let Column {
                 before,
                 value,
@@ -228,7 +259,15 @@ impl Row<'_> {
             text.push_str(&format!("  {before}{value:>width$}{after}"));
         }
         let mut branch = Branch::new(text);
-        let sum = sum.map(|sum| Branch::default().dim(format!("sha256 {sum}")));
+        if shown.not_stored > 0 {
+            let bytes = count(shown.not_stored, "byte");
+            branch = branch
+                .plain("  ")
+                .warning(format!("{bytes} not stored in this dump"));
+        }
+        let sum = shown
+            .sum
+            .map(|sum| Branch::default().dim(format!("sha256 {sum}")));
         branch.children.extend(sum);
         branch
     }
@@ -302,6 +341,7 @@ impl Contents for Surveyed {
                     owner,
                     contents,
                     sha256: None,
+                    not_stored: 0,
                 }));
             }
             found.push(files);

@@ -262,8 +262,8 @@ impl fmt::Display for PhysRange {
 /// A run of whole pages.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PageRun {
-    /// The first frame's number.
-    pub pfn: u64,
+    /// The first frame.
+    pub pfn: Pfn,
     /// How many frames.
     pub pages: u64,
 }
@@ -273,21 +273,21 @@ impl PageRun {
     #[must_use]
     #[inline]
     pub const fn addr(&self) -> PhysAddr {
-        PhysAddr(self.pfn << PAGE_SHIFT)
+        self.pfn.addr()
     }
 
-    /// One past the last frame's number.
+    /// One past the last frame's number: at most [`Pfn::LIMIT`] for pages of the address space.
     #[must_use]
     #[inline]
     pub const fn end(&self) -> u64 {
-        self.pfn + self.pages
+        self.pfn.get().saturating_add(self.pages)
     }
 }
 
 impl fmt::Display for PageRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = (u128::from(self.pfn) + u128::from(self.pages)) << PAGE_SHIFT;
-        write!(f, "{:#x}..{end:#x}", self.pfn << PAGE_SHIFT)
+        let end = (u128::from(self.pfn.get()) + u128::from(self.pages)) << PAGE_SHIFT;
+        write!(f, "{:#x}..{end:#x}", self.addr())
     }
 }
 

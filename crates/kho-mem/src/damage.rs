@@ -23,6 +23,8 @@ pub enum Defect {
     Wraps,
     /// What the memory holds is not stored in the dump: no damage of the handover, which can not be read here.
     NotStored,
+    /// The dump is damaged where the memory is stored: no damage of the handover, which can not be read here.
+    Unreadable,
     /// Memory is used that the tracker does not list as preserved.
     NotPreserved,
     /// Two structures claim the same memory.
@@ -77,6 +79,7 @@ impl Defect {
             Self::OutsideMemory => "outside-memory",
             Self::Wraps => "wraps",
             Self::NotStored => "not-stored",
+            Self::Unreadable => "unreadable",
             Self::NotPreserved => "not-preserved",
             Self::Shared => "shared",
             Self::Cycle => "cycle",
@@ -109,6 +112,7 @@ impl Defect {
             Self::OutsideMemory => "lies outside memory",
             Self::Wraps => "wraps around the address space",
             Self::NotStored => "is not stored in this dump",
+            Self::Unreadable => "can not be read from this dump",
             Self::NotPreserved => "is not preserved",
             Self::Shared => "is shared",
             Self::Cycle => "forms a cycle",
@@ -286,14 +290,16 @@ impl MemError {
     /// is not there.
     #[must_use]
     pub fn damage(&self, what: impl Into<Cow<'static, str>>, at: PhysAddr) -> Damage {
-        let defect = match self.kind {
-            MemErrorKind::Outside => Defect::OutsideMemory,
-            MemErrorKind::Wraps => Defect::Wraps,
-            MemErrorKind::NotStored => Defect::NotStored,
+        let inside = "a range inside this memory";
+        let (defect, expected) = match self.kind {
+            MemErrorKind::Outside => (Defect::OutsideMemory, inside),
+            MemErrorKind::Wraps => (Defect::Wraps, inside),
+            MemErrorKind::NotStored => (Defect::NotStored, "memory whose contents the dump stores"),
+            MemErrorKind::Unreadable => (Defect::Unreadable, inside),
         };
         Damage::new(defect, what, at)
             .found(format!("{} bytes at {}", self.len, self.addr))
-            .expected("a range inside this memory")
+            .expected(expected)
     }
 }
 

@@ -67,9 +67,11 @@ impl Damage {
     #[must_use]
     pub fn errno(&self) -> Errno {
         match self.defect() {
-            Defect::NotPreserved | Defect::Shared | Defect::OutsideMemory | Defect::NotStored => {
-                Errno::EIO
-            }
+            Defect::NotPreserved
+            | Defect::Shared
+            | Defect::OutsideMemory
+            | Defect::NotStored
+            | Defect::Unreadable => Errno::EIO,
             Defect::UnknownFlags => Errno::EOPNOTSUPP,
             Defect::Missing => Errno::ENOENT,
             _ => Errno::EINVAL,

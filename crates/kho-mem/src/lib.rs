@@ -65,7 +65,10 @@ pub use link::{Link, Located};
 pub use map::FileMap;
 pub use page_size::PageSize;
 pub use piece::Piece;
-pub use read::{Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces};
+pub use read::{
+    Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, not_stored, pieces,
+    sweep,
+};
 pub use slice::SliceMem;
 pub use text::is_printable;
 pub use write::{Broken, fill, put};

@@ -3,10 +3,11 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use zerocopy::FromBytes;
 
-use crate::{Damage, Link, Located, PAGE_SIZE, PhysAddr, PhysRange};
+use crate::{Damage, Link, Located, PAGE_SIZE, PAGE_SIZE_U64, PhysAddr, PhysRange};
 
 /// An access to memory that is not there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum MemErrorKind {
     /// The memory is there, and the dump does not store what it holds: it was filtered out when the dump was
     /// written, or the dump is cut short.
     NotStored,
+    /// What stores the memory is itself damaged or can not be read: the memory knows more of it than fits here
+    /// (`kho_image::Image::take_fault`).
+    Unreadable,
 }
 
 impl MemError {
@@ -41,6 +45,9 @@ impl MemError {
             }
             MemErrorKind::NotStored => {
                 alloc::format!("{}..{end:#x} is not stored in this dump", self.addr)
+            }
+            MemErrorKind::Unreadable => {
+                alloc::format!("{}..{end:#x} can not be read from this dump", self.addr)
             }
             MemErrorKind::Wraps => {
                 alloc::format!(
@@ -89,13 +96,93 @@ pub trait PhysMem: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `addr` is not in this memory, or what it holds is not stored ([`MemErrorKind::NotStored`]).
+    /// `addr` is not in this memory, or what it holds is not stored ([`MemErrorKind::NotStored`]). The error's
+    /// `len` is then how many bytes from `addr` on are not stored: at least 1, at most `len`.
     fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError>;
+
+    /// How many bytes from `addr` on are stored, of at most `len`: as [`PhysMem::chunk`], for whoever does not look at
+    /// them. Memory that is packed is not unpacked for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PhysMem::chunk`].
+    fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        self.chunk(addr, len).map(|chunk| chunk.len())
+    }
 
     /// The first region of memory that ends above `from`: the one that holds `from`, or the next
     /// one. Regions do not overlap; two of them may touch. Memory whose contents are not stored belongs to a
     /// region as well.
     fn region(&self, from: PhysAddr) -> Option<PhysRange>;
+
+    /// Shows all of memory to `look`, piece by piece in order of address, until it returns false. Returns whether
+    /// it never did. A frame of 4 KiB is shown whole, but where a region begins or ends in it. What
+    /// is zero, not stored or unreadable is shown as [`Chunk::Zeros`].
+    ///
+    /// The pieces are for looking through memory once: they need not be kept, so that memory which is unpacked
+    /// as it is read does so into one bounded buffer.
+    fn sweep(&self, look: &mut dyn FnMut(PhysAddr, Chunk<'_>) -> bool) -> bool {
+        sweep(self, look)
+    }
+}
+
+/// Bytes that are looked at in one go.
+const SWEEP: u64 = 4 << 20;
+
+/// [`PhysMem::sweep`] for memory whose pieces are views anyway.
+pub fn sweep<M: PhysMem + ?Sized>(
+    mem: &M,
+    look: &mut dyn FnMut(PhysAddr, Chunk<'_>) -> bool,
+) -> bool {
+    let mut frame = [0; PAGE_SIZE];
+    let mut next = Some(PhysAddr::NULL);
+    while let Some(region) = next.and_then(|from| mem.region(from)) {
+        next = u64::try_from(region.end()).ok().map(PhysAddr::new);
+        let mut at = region.start();
+        let mut left = region.len();
+        while left > 0 {
+            // Pieces end at multiples of the step, so that frames stay whole.
+            let step = left.min(SWEEP - at.get() % SWEEP);
+            let chunk = match mem.chunk(at, usize::try_from(step).unwrap_or(usize::MAX)) {
+                // Nothing stands in zeros: on to the end of them.
+                Ok(Chunk::Zeros(_)) => {
+                    let rest = usize::try_from(left).unwrap_or(usize::MAX);
+                    mem.chunk(at, rest).unwrap_or(Chunk::Zeros(rest))
+                }
+                Ok(Chunk::Bytes(bytes)) => {
+                    let over = at.get().wrapping_add(bytes.len() as u64) % PAGE_SIZE_U64;
+                    let over = usize::try_from(over).unwrap_or(0);
+                    if over == 0 || bytes.len() as u64 == step {
+                        Chunk::Bytes(bytes)
+                    } else if let Some(whole) = bytes.len().checked_sub(over).filter(|len| *len > 0)
+                    {
+                        Chunk::Bytes(bytes.get(..whole).unwrap_or(bytes))
+                    } else {
+                        // A frame that lies in pieces.
+                        let len = (PAGE_SIZE_U64 - at.get() % PAGE_SIZE_U64).min(left);
+                        let len = usize::try_from(len).unwrap_or(PAGE_SIZE);
+                        let copied = frame.get_mut(..len).map(|frame| mem.copy_to(at, frame));
+                        match frame.get(..len) {
+                            Some(frame) if copied == Some(Ok(())) => Chunk::Bytes(frame),
+                            _ => Chunk::Zeros(len),
+                        }
+                    }
+                }
+                Err(MemError {
+                    kind: MemErrorKind::NotStored | MemErrorKind::Unreadable,
+                    len,
+                    ..
+                }) => Chunk::Zeros(usize::try_from(len.clamp(1, left)).unwrap_or(usize::MAX)),
+                Err(_) => break,
+            };
+            if !look(at, chunk) {
+                return false;
+            }
+            left -= chunk.len() as u64;
+            at = PhysAddr::new(at.get().wrapping_add(chunk.len() as u64));
+        }
+    }
+    true
 }
 
 /// Whether all of `range` is in `mem`. O(regions in the range).
@@ -114,6 +201,32 @@ pub fn is_backed(mem: &(impl PhysMem + ?Sized), range: PhysRange) -> bool {
     true
 }
 
+/// What `mem` does not store of `range`: offset in the range and bytes of each part, in order, apart. No contents are
+/// read.
+///
+/// # Errors
+///
+/// A part of the range is not in `mem`.
+pub fn not_stored(mem: &dyn PhysMem, range: PhysRange) -> Result<Vec<(u64, u64)>, MemError> {
+    let (mut out, mut offset): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
+    while let Some(left) = range.len().checked_sub(offset).filter(|left| *left > 0) {
+        let addr = PhysAddr::new(range.start().get() + offset);
+        match mem.extent(addr, usize::try_from(left).unwrap_or(usize::MAX)) {
+            Ok(len) => offset += (len as u64).max(1),
+            Err(error) if error.kind == MemErrorKind::NotStored => {
+                let len = error.len.clamp(1, left);
+                match out.last_mut() {
+                    Some((start, before)) if *start + *before == offset => *before += len,
+                    _ => out.push((offset, len)),
+                }
+                offset += len;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(out)
+}
+
 /// The bytes of a range in order, in the pieces they are stored in: see [`pieces`].
 #[derive(Clone)]
 pub struct Pieces<'m> {
@@ -122,7 +235,8 @@ pub struct Pieces<'m> {
     left: u64,
 }
 
-/// The bytes of `range` in order: views, not copies. An error is the last item.
+/// The bytes of `range` in order: views, not copies. An error is the last item, unless it is
+/// [`MemErrorKind::NotStored`]: after that follows what is stored behind its `len` bytes.
 #[must_use]
 pub fn pieces(mem: &dyn PhysMem, range: PhysRange) -> Pieces<'_> {
     Pieces {
@@ -145,6 +259,11 @@ impl<'m> Iterator for Pieces<'m> {
             Ok(chunk) => {
                 let len = chunk.len() as u64;
                 // The last piece may end at the top of the address space.
+                self.next = PhysAddr::new(self.next.get().wrapping_add(len));
+                self.left -= len;
+            }
+            Err(error) if error.kind == MemErrorKind::NotStored => {
+                let len = error.len.clamp(1, self.left);
                 self.next = PhysAddr::new(self.next.get().wrapping_add(len));
                 self.left -= len;
             }

@@ -1,10 +1,11 @@
 //! A memfd's contents: pieces in file order.
 
-use kho_mem::{MemError, PhysMem, PhysRange, Piece};
+use kho_mem::{MemError, MemErrorKind, PhysMem, PhysRange, Piece};
 
 use crate::{FolioEntry, Memfd};
 
-/// Iterator over a memfd's contents in file order.
+/// Iterator over a memfd's contents in file order. An error is the last item, unless it is
+/// [`MemErrorKind::NotStored`]: the contents go on behind its `len` bytes.
 #[derive(Clone)]
 pub struct MemfdPieces<'r> {
     mem: &'r dyn PhysMem,
@@ -33,6 +34,10 @@ impl<'r> Iterator for MemfdPieces<'r> {
             if let Some(chunk) = self.current.next() {
                 let piece = match chunk {
                     Ok(chunk) => Piece::from(chunk),
+                    Err(error) if error.kind == MemErrorKind::NotStored => {
+                        self.offset += error.len;
+                        return Some(Err(error));
+                    }
                     Err(error) => {
                         // Nothing after an error.
                         self.offset = self.size;
@@ -53,7 +58,7 @@ impl<'r> Iterator for MemfdPieces<'r> {
                 return Some(Ok(Piece::Hole(left)));
             };
             let len = left.min(folio.order.bytes().unwrap_or(left));
-            let range = folio.addr.and_then(|addr| PhysRange::new(addr, len));
+            let range = folio.contents().and_then(|addr| PhysRange::new(addr, len));
             match range {
                 Some(range) => self.current = kho_mem::pieces(self.mem, range),
                 None => {

@@ -247,10 +247,8 @@ impl MemFile {
             let (from, to) = (index(at - start), index(until - start));
             match run {
                 Run::Hole(_) => look(FilePiece::Hole(until - at)),
-                Run::Slot(_, slot) => {
-                    look(FilePiece::Data(
-                        slot.bytes().get(from..to).unwrap_or_default(),
-                    ));
+                Run::Slot(_, bytes) => {
+                    look(FilePiece::Data(bytes.get(from..to).unwrap_or_default()));
                 }
                 Run::Held(_, addr) => {
                     let held = held.as_ref().ok_or(FileError::Gone)?;
@@ -413,7 +411,7 @@ impl MemFile {
             state.clear(size, end)?;
             state.size = end;
         }
-        state.slots.insert(index, Slot::Own(folio));
+        state.slots.insert(index, Slot::own(folio));
         Ok(())
     }
 }

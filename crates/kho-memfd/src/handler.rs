@@ -140,7 +140,7 @@ impl FileHandler for MemfdHandler {
         for folio in &state.held {
             let Some(addr) = folio.addr else { continue };
             let run = PageRun {
-                pfn: addr.pfn().get(),
+                pfn: addr.pfn(),
                 pages: folio.order.pages(),
             };
             if !attached.handed().contains(run) {
@@ -157,7 +157,9 @@ impl FileHandler for MemfdHandler {
         // Asked before: each is there, since each was claimed once.
         let slots = take(&mut state.held).into_iter().filter_map(|folio| {
             let adopted = attached.handed_mut().adopt(folio.addr?, folio.order);
-            Some((folio.index, Slot::Own(adopted.ok()?)))
+            let used = folio.contents().is_some();
+            let folio_of = |folio| Slot::Own { folio, used };
+            Some((folio.index, adopted.ok().map(folio_of)?))
         });
         state.slots = slots.collect();
         state.phase = Phase::Own;

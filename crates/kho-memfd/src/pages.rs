@@ -29,22 +29,31 @@ pub(crate) enum Phase {
 /// The contents of a run of pages of the file.
 #[derive(Debug)]
 pub(crate) enum Slot {
-    Own(Folio),
+    /// One that is not `used` is zeros, whatever lies in it.
+    Own {
+        folio: Folio,
+        used: bool,
+    },
     Preserved(PreservedFolio),
 }
 
 impl Slot {
+    pub(crate) const fn own(folio: Folio) -> Self {
+        Self::Own { folio, used: true }
+    }
+
     pub(crate) fn order(&self) -> Order {
         match self {
-            Self::Own(folio) => folio.order(),
+            Self::Own { folio, .. } => folio.order(),
             Self::Preserved(folio) => folio.order(),
         }
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Its contents; `None` where they are zeros that lie nowhere.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Own(folio) => folio,
-            Self::Preserved(folio) => folio,
+            Self::Own { folio, used } => used.then_some(folio),
+            Self::Preserved(folio) => Some(folio),
         }
     }
 
@@ -52,9 +61,15 @@ impl Slot {
         matches!(self, Self::Preserved(_))
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    /// Its bytes, which are its contents from here on.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Self::Own(folio) => folio,
+            Self::Own { folio, used } => {
+                if !core::mem::replace(used, true) {
+                    folio.fill(0);
+                }
+                folio
+            }
             Self::Preserved(folio) => folio,
         }
     }
@@ -76,7 +91,7 @@ pub(crate) struct State {
 /// What holds a page of a file, with its first page.
 pub(crate) enum Run<'s> {
     Hole(u64),
-    Slot(u64, &'s Slot),
+    Slot(u64, &'s [u8]),
     Held(u64, PhysAddr),
 }
 
@@ -141,18 +156,19 @@ impl State {
     /// What holds page `page`, and one past its last page.
     pub(crate) fn run_at(&self, page: u64) -> (Run<'_>, u64) {
         if let Some((first, slot)) = self.covering(page) {
-            return (Run::Slot(first, slot), first + slot.order().pages());
+            let run = slot
+                .bytes()
+                .map_or(Run::Hole(page), |bytes| Run::Slot(first, bytes));
+            return (run, first + slot.order().pages());
         }
         // Folios that are held list every page of the file, one after the other.
         let behind = self.held.partition_point(|folio| folio.index <= page);
         let held = behind.checked_sub(1).and_then(|at| self.held.get(at));
         match held.filter(|folio| page < folio.end()) {
-            Some(FolioEntry {
-                index,
-                addr: Some(addr),
-                ..
-            }) => (Run::Held(*index, *addr), held.map_or(page, FolioEntry::end)),
-            Some(folio) => (Run::Hole(page), folio.end()),
+            Some(folio) => {
+                let held = folio.contents().map(|addr| Run::Held(folio.index, addr));
+                (held.unwrap_or(Run::Hole(page)), folio.end())
+            }
             None => (Run::Hole(page), self.next_slot(page).unwrap_or(u64::MAX)),
         }
     }
@@ -222,7 +238,7 @@ impl State {
         let (_, tail) = rest.split_at_mut(now.len());
         head.fill(0);
         tail.fill(0);
-        self.slots.insert(page, Slot::Own(folio));
+        self.slots.insert(page, Slot::own(folio));
         Ok(now.len())
     }
 

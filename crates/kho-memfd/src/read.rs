@@ -9,7 +9,7 @@ use kho_mem::{Damage, Defect, Link, Located, Order, PAGE_SIZE_U64, PhysAddr, Phy
 use kho_radix::Reading;
 use kho_vmalloc::Area;
 
-use crate::v2::{FOLIO_FLAGS, FolioSer};
+use crate::v2::{FOLIO_FLAGS, FOLIO_UPTODATE, FolioSer};
 use crate::{Format, NAME, Seals};
 
 /// A memfd as it was handed over, checked as a whole.
@@ -28,7 +28,7 @@ pub struct Memfd {
 pub struct FolioEntry {
     /// Offset in the file in frames of 4 KiB, aligned to the folio's: the end of the folio before it.
     pub index: u64,
-    /// Where its contents lie; `None` for a hole of one page.
+    /// Where it lies; `None` for a hole of one page.
     pub addr: Option<PhysAddr>,
     /// log2 of its frames.
     pub order: Order,
@@ -41,6 +41,17 @@ impl FolioEntry {
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.index.saturating_add(self.order.pages())
+    }
+
+    /// Where its contents lie; `None` where they are zeros that lie nowhere. A folio that is not up to date was
+    /// allocated and never used: Linux zeroes it before anybody sees it, and until then it holds somebody
+    /// else's old bytes.
+    #[must_use]
+    pub const fn contents(&self) -> Option<PhysAddr> {
+        if self.flags as u64 & FOLIO_UPTODATE == 0 {
+            return None;
+        }
+        self.addr
     }
 }
 

@@ -54,15 +54,21 @@ pub(crate) fn preserve_slots(state: &mut State, kho: &Kho) -> Result<(), Handler
     // Moved through a new map, since preserving moves the folio.
     state.slots = take(&mut state.slots)
         .into_iter()
-        .map(|(index, slot)| match slot {
-            Slot::Own(folio) if failure.is_none() => match preserver.preserve_folio(folio) {
-                Ok(folio) => (index, Slot::Preserved(folio)),
-                Err(failed) => {
-                    failure = Some(failed.error);
-                    (index, Slot::Own(failed.returned))
+        .map(|(index, mut slot)| {
+            // As Linux does since 6.19.10: what is handed over is up to date.
+            slot.bytes_mut();
+            match slot {
+                Slot::Own { folio, .. } if failure.is_none() => {
+                    match preserver.preserve_folio(folio) {
+                        Ok(folio) => (index, Slot::Preserved(folio)),
+                        Err(failed) => {
+                            failure = Some(failed.error);
+                            (index, Slot::own(failed.returned))
+                        }
+                    }
                 }
-            },
-            other => (index, other),
+                other => (index, other),
+            }
         })
         .collect::<BTreeMap<_, _>>();
     match failure {
@@ -78,7 +84,7 @@ pub(crate) fn unpreserve_slots(state: &mut State) {
     state.slots = take(&mut state.slots)
         .into_iter()
         .map(|(index, slot)| match slot {
-            Slot::Preserved(folio) => (index, Slot::Own(folio.unpreserve())),
+            Slot::Preserved(folio) => (index, Slot::own(folio.unpreserve())),
             other => (index, other),
         })
         .collect();

@@ -98,7 +98,10 @@ fn table() -> String {
     let broken = Broken::new("entries", 1, 2);
     let registry = || RegistryError::Empty;
     let order = Order::ZERO;
-    let run = PageRun { pfn: 1, pages: 1 };
+    let run = PageRun {
+        pfn: PhysAddr::new(0x1000).pfn(),
+        pages: 1,
+    };
     let text = String::new;
     let memory = Errno::ENOMEM;
 
@@ -418,11 +421,12 @@ fn table() -> String {
     out
 }
 
-const DEFECTS: [Defect; 26] = [
+const DEFECTS: [Defect; 27] = [
     Defect::Null,
     Defect::Unaligned,
     Defect::OutsideMemory,
     Defect::NotStored,
+    Defect::Unreadable,
     Defect::Wraps,
     Defect::NotPreserved,
     Defect::Shared,

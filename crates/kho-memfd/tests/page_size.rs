@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::cast_possible_truncation)]
 
+use std::io::Read;
+
 use kho_compat::{Manifest, Registry, policy};
 use kho_core::{Entry, Handover, Memblock};
 use kho_luo::Luo;
@@ -169,6 +171,49 @@ fn a_restored_memfd_has_its_contents_under_each_page_size() {
             assert!(bytes == spec.contents, "{size}");
         }
         assert_eq!(reading.claims().unclaimed(), (0, 0));
+    }
+}
+
+#[test]
+fn a_folio_that_nobody_used_is_zeros_under_each_page_size() {
+    for size in PageSize::ALL {
+        let page = size.bytes() as usize;
+        let mut b = Builder::with_page(size.bytes());
+        let spec = MemfdSpec {
+            order: 1,
+            unused: vec![0, 4],
+            ..MemfdSpec::new(vec![0x5a; 5 * page + 3])
+        };
+        let mut expected = spec.contents.clone();
+        expected[..2 * page].fill(0);
+        expected[4 * page..].fill(0);
+        b.session_of("memfds", &[spec]);
+        let built = b.finish();
+        let handover = Handover::open(&built.mem, entry(&built)).unwrap();
+        let mut reading = handover.reading().unwrap();
+        let luo = Luo::read(&handover, &mut reading, Registry::linked().unwrap())
+            .unwrap()
+            .unwrap();
+        let mut manifest = Manifest::new();
+        handover.add_to(&mut manifest);
+        luo.add_to(&mut manifest);
+        let registry = Registry::linked().unwrap();
+        let admitted = registry.admit(&policy::SemverRange, manifest).unwrap();
+        let sessions = luo.restore(&admitted).unwrap();
+        let session = sessions.get(b"memfds").unwrap();
+        let file = session.files().next().unwrap();
+        let memfd = Memfd::restore(&mut reading.admitted(&admitted), &file).unwrap();
+        let mut read = Vec::new();
+        for piece in memfd.pieces() {
+            match piece.unwrap() {
+                Piece::Data(data) => read.extend_from_slice(data),
+                Piece::Hole(len) => read.resize(read.len() + len as usize, 0),
+            }
+        }
+        assert!(read == expected, "{size}");
+        let mut streamed = Vec::new();
+        memfd.reader().read_to_end(&mut streamed).unwrap();
+        assert!(streamed == expected, "{size}");
     }
 }
 

@@ -5,11 +5,13 @@ use std::path::Path;
 use kho_compat::policy::SemverRange;
 use kho_compat::{Decision, Manifest, Place, Policy, Side, Verdict};
 use kho_core::Handover;
-use kho_image::{FindError, Image, ImageKind as DumpKind};
+use kho_image::{FindError, Image};
 use kho_mem::{PageSize, PhysAddr};
 use kho_survey::Survey;
 
+use crate::boot::Boot;
 use crate::end::{Dump, End, EndKind, What};
+use crate::facts::Facts;
 use crate::item::{Item, Spot, Uses};
 use crate::words::printable;
 use crate::{EndOptions, Error, Preflight, Progress, Step};
@@ -66,9 +68,11 @@ impl Preflight {
         let of_survey = kho_survey::SurveyOptions::default()
             .fdt(options.fdt)
             .scratch(options.scratch)
+            .page_size(image.page_size())
             .policy(&readable);
         let mut watch = |step, done, total| progress(Step::Survey(step), done, total);
         let mut survey = Survey::of(&image, self.registry, &of_survey, &mut watch);
+        image.check()?;
         match survey.failure.take() {
             // What lies behind the root is not read here: the root's string is judged.
             None | Some(kho_survey::Error::Unrestorable(_)) => {}
@@ -128,11 +132,6 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
     let unread = survey.unread();
     let uses = unread.is_none().then(|| uses(survey));
     let release = survey.release().map(str::to_owned);
-    let form = match image.kind() {
-        DumpKind::Elf => "ELF core",
-        DumpKind::Raw => "raw memory",
-    };
-    let zstd = if image.is_compressed() { ", zstd" } else { "" };
     End {
         name: path.display().to_string(),
         kind: EndKind::Dump,
@@ -140,7 +139,7 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
             Some(release) => format!("handover of Linux {release}"),
             None => "handover".to_owned(),
         },
-        form: format!("{form}{zstd}"),
+        form: image.form(),
         release,
         arch: None,
         evidence: vec![match &uses {
@@ -156,6 +155,8 @@ fn end(path: &Path, image: &Image, survey: &Survey<'_>) -> End {
             uses,
             unread: unread.map(|what| printable(&what)),
         }),
+        boot: Boot::default(),
+        facts: Facts::of(survey),
     }
 }
 

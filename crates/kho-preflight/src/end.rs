@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use kho_compat::{Carrier, Compat, Features, Side};
 
+use crate::boot::Boot;
+use crate::facts::Facts;
 use crate::item::{Item, Spot, Uses};
 
 /// One end of a move, read: what is left, or what takes over.
@@ -27,6 +29,10 @@ pub struct End {
     /// What a person should know besides.
     pub notes: Vec<String>,
     pub(crate) what: What,
+    /// What it is booted with, where it takes over.
+    pub(crate) boot: Boot,
+    /// What is seen of what it hands over.
+    pub(crate) facts: Facts,
 }
 
 /// What an end is.
@@ -102,10 +108,13 @@ pub(crate) struct Kernel {
     pub(crate) candidates: Vec<Seen>,
     /// Its feature masks.
     pub(crate) masks: Vec<Masks>,
-    /// Whether its modules were read.
+    /// Whether its modules were read, and those that have strings.
     pub(crate) with_modules: bool,
+    pub(crate) modules: Vec<String>,
     /// Why it hands nothing over although it could.
     pub(crate) idle: Option<String>,
+    /// Why it hands no sessions over although it could.
+    pub(crate) no_sessions: Option<String>,
     /// What the running kernel says of what it will hand over.
     pub(crate) root: Option<Root>,
 }
@@ -120,7 +129,9 @@ impl Kernel {
             candidates: Vec::new(),
             masks: Vec::new(),
             with_modules: false,
+            modules: Vec::new(),
             idle: None,
+            no_sessions: None,
             root: None,
         }
     }

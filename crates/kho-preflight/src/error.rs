@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use kho_compat::RegistryError;
-use kho_image::{Image, ImageError, ImageKind as DumpKind};
-use kho_mem::PageSize;
+use kho_image::{FindError, Image, ImageError, ImageKind as DumpKind};
+use kho_mem::{Defect, PageSize};
 
 use crate::EndKind;
 
@@ -85,6 +85,17 @@ pub enum Error {
     /// Modules were given with something other than a kernel image.
     #[error("modules belong to a kernel image, not to {}", .0.title())]
     Modules(EndKind),
+    /// A command line or an initrd was given with something other than a kernel.
+    #[error("a command line and an initrd belong to a kernel, not to {}", .0.title())]
+    Booted(EndKind),
+    /// A file that a boot loader's entry names was not found.
+    #[error("{named} of the boot loader's entry was not found")]
+    NoFile {
+        /// What the entry says.
+        named: String,
+        /// Where it was looked for.
+        looked: Vec<String>,
+    },
     /// The end that is left holds what this build does not read: what could be lost is not known.
     #[error("{0} is not read by this build: nothing says that it is restored")]
     Unread(String),
@@ -104,8 +115,8 @@ pub enum Error {
     },
 }
 
-const JUDGED: &str = "a kernel image, a handover in a memory dump, a manifest file, a program built \
-                      on these crates, or `running`";
+const JUDGED: &str = "a kernel image, a boot loader's entry, a handover in a memory dump, a manifest \
+                      file, a program built on these crates, or `running`";
 const ANSWERS: &str =
     "a program built on these crates, whose main begins with `kho_compat::answer_manifest!();`";
 
@@ -133,7 +144,7 @@ impl Error {
             Self::Manifest { found } => both(found, "JSON as a program answers KHO_MANIFEST=1"),
             Self::Contradiction { found, .. } => vec![("found", found.clone())],
             Self::Strings(error) => vec![("found", error.to_string())],
-            Self::NoImage { looked, .. } => {
+            Self::NoImage { looked, .. } | Self::NoFile { looked, .. } => {
                 let looked = looked.iter().cloned();
                 looked.map(|path| ("looked for", path)).collect()
             }
@@ -158,6 +169,14 @@ impl Error {
             kho_survey::Error::Damaged(damage) => image.locate(damage.at()),
             _ => None,
         };
+        let unread = match &error {
+            kho_survey::Error::Find(FindError::None(_)) => true,
+            kho_survey::Error::Damaged(damage) => damage.defect() == Defect::Unreadable,
+            _ => false,
+        };
+        if unread && let Some(fault) = image.take_fault() {
+            return Self::Image(fault);
+        }
         let raw = image.kind() == DumpKind::Raw;
         Self::Dump {
             error,

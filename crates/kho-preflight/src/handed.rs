@@ -9,6 +9,9 @@ use crate::end::{End, Kernel, Listed, What};
 use crate::item::{Item, Spot};
 use crate::next::Next;
 
+/// LUO's subtree.
+const LUO: &str = "LUO";
+
 /// What `from` hands over.
 pub(crate) fn handed_over(
     from: &End,
@@ -95,6 +98,9 @@ fn of_kernel(kernel: &Kernel, next: &Next<'_>) -> Vec<Item> {
     };
     let has_subtree = |name: &str| {
         let root = kernel.root.as_ref();
+        if root.is_none() && name == LUO && kernel.no_sessions.is_some() {
+            return false;
+        }
         root.is_none_or(|root| root.subtrees.iter().any(|subtree| subtree == name))
     };
     let mut items = Vec::new();

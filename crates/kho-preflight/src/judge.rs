@@ -7,13 +7,17 @@ use kho_compat::{
     Receiver,
 };
 
+use crate::advice::advice;
+use crate::condition::Condition;
+use crate::conditions::{HERE, Move};
+use crate::defect::MetDefect;
 use crate::end::{End, EndKind, What};
 use crate::handed::handed_over;
 use crate::item::{Item, Spot};
 use crate::losses::MoveLosses;
 use crate::next::Next;
 use crate::reason::{Unjudged, Why};
-use crate::remarks::remarks;
+use crate::remarks::{nothing, remarks, unread};
 use crate::scope::{Judged, judged, other_strings};
 use crate::wanted::Wanted;
 use crate::{Error, MoveFinding, Preflight, Report};
@@ -109,24 +113,41 @@ impl Preflight {
                 .and_then(|uses| uses.handlers.get(&item.entry.found).copied());
             rows.push(row);
         }
-        let mut decision = Decision::of(rows.iter().map(|row| row.outcome));
+        let mut formats = Decision::of(rows.iter().map(|row| row.outcome));
         if let What::Listed(listed) = &to.what
             && listed.whole
             && verdict.losses().of_sessions(&next.side).next().is_some()
         {
-            decision = Decision::Reject;
+            formats = Decision::Reject;
         }
         if let What::Dump(dump) = &from.what
             && let Some(unread) = &dump.unread
-            && decision != Decision::Reject
+            && formats != Decision::Reject
         {
             // What could be lost is not known.
             return Err(Error::Unread(unread.clone()));
         }
+        let journey = Move {
+            from,
+            to,
+            rows: &rows,
+            uses,
+        };
+        let (conditions, defects) = (journey.conditions(), journey.defects());
+        let costs = conditions.iter().map(Condition::decision);
+        let costs = costs.chain(defects.iter().map(MetDefect::decision));
+        let decision = costs.fold(formats, Decision::max);
         let findings = rows.len();
         tracing::info!(decision = decision.id(), findings, "judged");
-        let losses = MoveLosses::of(&rows, uses, &next);
-        let mut remarks = remarks(from, &next, &items, &rows, &mut unjudged, policy);
+        let losses = MoveLosses::of(&rows, &conditions, &defects, uses, &next);
+        let mut remarks = Vec::new();
+        let nothing = nothing(from, &items);
+        match &nothing {
+            Some(nothing) => remarks.push(nothing.clone()),
+            None => remarks = self::remarks(from, &next, &items, &rows, &mut unjudged, policy),
+        }
+        let unread = unread(&rows, &manifest, &next, policy);
+        remarks.extend(unread.values().cloned());
         let noted = verdict.findings.iter();
         let noted = noted.filter_map(|finding| Some((&finding.entry, finding.note.as_ref()?)));
         remarks.extend(noted.map(|(entry, note)| {
@@ -135,12 +156,25 @@ impl Preflight {
                 entry.carrier.title()
             )
         }));
+        let mut next_steps = advice(&rows, &conditions, &defects, self.registry);
+        if let What::Kernel(kernel) = &from.what
+            && kernel.kho.is_ok()
+            && (kernel.idle.is_some() || kernel.no_sessions.is_some())
+        {
+            next_steps.push(format!("to hand sessions over, {HERE}"));
+        }
         Ok(Report {
             from,
             to,
             policy: policy.name(),
             when: policy.when(),
             decision,
+            formats,
+            next: next_steps,
+            conditions,
+            defects,
+            nothing,
+            unread: unread.into_keys().collect(),
             findings: rows,
             unjudged,
             losses,

@@ -6,10 +6,15 @@ use std::path::Path;
 use kho_compat::{Compat, Features};
 use kho_image::kernel::{
     Evidence, FoundFeatures, FoundString, KernelImage, KernelKind, KernelOptions, KernelStrings,
-    Trace, read_modules,
+    Trace, Unified, read_modules,
 };
 
+use crate::boot::{Boot, image_size};
+use crate::command_line::CommandLine;
+use crate::config::{Config, KHO};
 use crate::end::{End, EndKind, Kernel, Masks, Seen, What};
+use crate::facts::Facts;
+use crate::initrd::Initrd;
 use crate::item::Spot;
 use crate::words::shown;
 use crate::{Error, Progress, Step};
@@ -30,22 +35,35 @@ impl End {
         if image.kind() == KernelKind::Module {
             return Err(Error::Module);
         }
-        Ok(end(path.display().to_string(), image))
+        Ok(end(path, image))
     }
 }
 
-/// `image`, which was given as `name`.
-fn end(name: String, image: KernelImage) -> End {
+/// `image`, which is the file `path`.
+fn end(path: &Path, image: KernelImage) -> End {
     let compressions: Vec<_> = image.compressions().iter().map(|c| c.name()).collect();
     let mut form = image.kind().to_string();
     if !compressions.is_empty() {
         form.push_str(&format!(", {}", compressions.join(" and ")));
     }
     let evidence = image.evidence().iter().map(ToString::to_string).collect();
+    let name = path.display().to_string();
+    let (mut boot, notes) = unified(path, image.unified());
+    let kernel = image.unified().and_then(Unified::kernel);
+    boot.image = image_size(path, kernel.map_or(0, |kernel| kernel.start));
     let strings = image.into_strings();
     let release = strings.release.clone();
-    let kho = shows(strings.kho.as_ref());
-    let kho = kho.ok_or_else(|| "nothing in its image shows KHO".to_owned());
+    let own = strings.config.clone().map(|text| Config {
+        text,
+        of: format!("the configuration in {name}"),
+    });
+    boot.config = own.or_else(|| Config::beside(path, release.as_deref()?));
+    let kho = shows(strings.kho.as_ref()).ok_or(boot.config.as_ref());
+    let kho = kho.or_else(|config| match config {
+        Some(config) if config.has(KHO) => Ok(config.says(KHO)),
+        Some(config) => Err(config.says(KHO)),
+        None => Err(format!("nothing in its image shows {KHO}")),
+    });
     let mut kernel = Kernel::new(kho, shows(strings.luo.as_ref()));
     let arch = strings.arch.clone();
     take(&mut kernel, strings, None);
@@ -59,9 +77,37 @@ fn end(name: String, image: KernelImage) -> End {
         release,
         arch,
         evidence,
-        notes: Vec::new(),
+        notes,
         what: What::Kernel(kernel),
+        boot,
+        facts: Facts::default(),
     }
+}
+
+/// What the unified kernel image `path` boots its kernel with, and what to note of it.
+fn unified(path: &Path, unified: Option<&Unified>) -> (Boot, Vec<String>) {
+    let mut boot = Boot::default();
+    let Some(unified) = unified else {
+        return (boot, Vec::new());
+    };
+    let of = |section: &str| format!("{section} of {}", path.display());
+    let line = unified.cmdline.as_deref().map(CommandLine::parse);
+    boot.command_line = line.map(|line| (line, of(".cmdline")));
+    // Of an image in a compressed file it lies elsewhere.
+    let initrd = unified.initrd.iter().map(|range| {
+        let part = Initrd::part(path, range.clone(), of(".initrd"));
+        part.unwrap_or_else(|error| Initrd {
+            of: of(".initrd"),
+            bytes: range.end.saturating_sub(range.start),
+            modules: Err(error.to_string()),
+        })
+    });
+    boot.initrds = initrd.collect();
+    let notes = match unified.others.len() as u64 {
+        0 => Vec::new(),
+        others => vec![format!("{} not looked at", count(others, "other profile"))],
+    };
+    (boot, notes)
 }
 
 fn shows(trace: Option<&Trace>) -> Option<String> {
@@ -165,6 +211,7 @@ pub(crate) fn add_modules(
     let mut with = Vec::new();
     for module in modules.found {
         if is_loaded(&module.path) {
+            kernel.modules.push(module.path.display().to_string());
             with.push(module.path.display().to_string());
             take(kernel, module.strings, Some(&module.path));
         }

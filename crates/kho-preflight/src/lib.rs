@@ -57,11 +57,22 @@
 //! Nothing is printed and nothing is kept: a report says what it is made of. Of what is given a program
 //! alone is run, and only one with the mark of those that answer for their manifest.
 
+mod advice;
+mod boot;
+pub mod command_line;
+mod condition;
+mod conditions;
+mod config;
 mod content;
+mod defect;
+mod defects;
 mod dump;
 mod end;
+mod entry;
 mod error;
+mod facts;
 mod handed;
+mod initrd;
 mod item;
 mod judge;
 mod kernel;
@@ -71,6 +82,7 @@ mod next;
 mod open;
 mod program;
 mod reason;
+mod release;
 mod remarks;
 mod report;
 mod running;
@@ -81,6 +93,9 @@ pub mod words;
 
 use kho_compat::Registry;
 
+pub use condition::{Condition, ConditionKind, Cost, State};
+pub use defect::{DEFECTS, Defect, MetDefect, Trigger};
+pub use defects::of_survey as known_defects;
 pub use end::{End, EndKind};
 pub use error::Error;
 pub use item::{Amount, Item, Spot};
@@ -88,6 +103,7 @@ pub use losses::MoveLosses;
 pub use open::{EndOptions, EndRole, Progress, Step};
 pub use program::ask;
 pub use reason::{Part, Unjudged, Why};
+pub use release::Releases;
 pub use report::{MoveFinding, Report};
 
 /// Opens ends and judges moves, with what this build knows of the components.

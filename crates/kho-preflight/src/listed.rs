@@ -7,7 +7,9 @@ use std::path::Path;
 use kho_compat::Carrier;
 use kho_compat::file::{ManifestFile, ManifestFileError};
 
+use crate::boot::Boot;
 use crate::end::{End, EndKind, Listed, What};
+use crate::facts::Facts;
 use crate::item::{Amount, Item, Spot, Uses};
 use crate::words::printable;
 use crate::{Error, Progress};
@@ -135,5 +137,7 @@ fn listed(name: String, kind: EndKind, file: &ManifestFile) -> Result<End, Error
             whole,
             unhandled: unhandled.map(|(name, _)| name.clone()).collect(),
         }),
+        boot: Boot::default(),
+        facts: Facts::default(),
     })
 }

@@ -1,7 +1,9 @@
 //! What is lost if one leaves all the same.
 
-use kho_compat::{Carrier, Consequence, Outcome};
+use kho_compat::{Carrier, Consequence, Decision, Outcome};
 
+use crate::condition::{Condition, Cost, State};
+use crate::defect::MetDefect;
 use crate::end::EndKind;
 use crate::item::{Amount, Uses};
 use crate::next::Next;
@@ -27,10 +29,28 @@ pub struct MoveLosses {
 }
 
 impl MoveLosses {
-    pub(crate) fn of(rows: &[MoveFinding], uses: Option<&Uses>, next: &Next<'_>) -> Self {
+    pub(crate) fn of(
+        rows: &[MoveFinding],
+        conditions: &[Condition],
+        defects: &[MetDefect],
+        uses: Option<&Uses>,
+        next: &Next<'_>,
+    ) -> Self {
         let mut losses = Self::default();
         for row in rows.iter().filter(|row| row.outcome == Outcome::Rejected) {
             losses.reject(row, next);
+        }
+        let unmet = conditions
+            .iter()
+            .filter(|one| one.decision() != Decision::Accept);
+        let met = defects.iter().filter(|one| one.state == State::Met);
+        let costs = unmet
+            .map(|one| one.cost)
+            .chain(met.map(|one| one.defect.cost));
+        for cost in costs {
+            losses.machine |= cost == Cost::Machine;
+            losses.everything |= cost >= Cost::Everything;
+            losses.all_sessions |= cost >= Cost::Sessions;
         }
         let handlers = rows.iter().filter(|row| {
             row.item.entry.carrier == Carrier::FileHandler

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kho_compat::file::MARKER;
 use kho_compat::{Policy, policy};
@@ -11,7 +11,8 @@ use kho_mem::{FileMap, PhysAddr};
 use memchr::memmem;
 
 use crate::content::{Content, Elf, HEAD, content};
-use crate::end::End;
+use crate::end::{End, What};
+use crate::entry::BootEntry;
 use crate::{Error, Preflight, dump, kernel, listed, running};
 
 /// Which of the two ends.
@@ -32,6 +33,11 @@ pub struct EndOptions<'a> {
     pub role: EndRole,
     /// A directory with the kernel's modules: their strings count as the kernel's.
     pub modules: Option<&'a Path>,
+    /// The command line that a kernel is booted with, and what says so. It goes before what a unified kernel image
+    /// or a boot loader's entry says.
+    pub command_line: Option<(&'a str, &'a str)>,
+    /// The initrds that a kernel is booted with.
+    pub initrds: &'a [PathBuf],
     /// In a dump, the address of the root FDT. Without it the dump is searched for one.
     pub fdt: Option<PhysAddr>,
     /// In a dump, the address and bytes of the scratch table.
@@ -54,6 +60,8 @@ impl EndOptions<'_> {
         Self {
             role,
             modules: None,
+            command_line: None,
+            initrds: &[],
             fdt: None,
             scratch: None,
             base: PhysAddr::new(0),
@@ -104,6 +112,12 @@ impl Preflight {
         if let Some(dir) = options.modules {
             kernel::add_modules(&mut end, dir, None, progress)?;
         }
+        if options.command_line.is_some() || !options.initrds.is_empty() {
+            if !matches!(end.what, What::Kernel(_)) {
+                return Err(Error::Booted(end.kind));
+            }
+            end.boot.given(options)?;
+        }
         Ok(end)
     }
 
@@ -137,10 +151,36 @@ impl Preflight {
             Content::Manifest => listed::read(path, &file),
             Content::Empty => unrecognised("an empty file"),
             Content::Script => unrecognised("a script, which is never run"),
-            Content::Text => unrecognised("text"),
+            Content::Text => entry(path, options, progress),
             Content::Unknown => dump::memory(self, path, options, &head, progress),
         }
     }
+}
+
+/// The kernel of a boot loader's entry.
+fn entry(path: &Path, options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Result<End, Error> {
+    let text = crate::system::text(path).map_err(Error::io(path))?;
+    let Some(entry) = BootEntry::parse(&text) else {
+        return Err(Error::Unrecognised {
+            found: "text".to_owned(),
+        });
+    };
+    let image = entry.find(path, options)?;
+    let end = End::kernel(&image, progress);
+    let mut end = end.map_err(|error| error.within(&image))?;
+    end.form = format!("{}, {}", image.display(), end.form);
+    end.name = path.display().to_string();
+    let own = std::mem::take(&mut end.boot);
+    let boot = entry.boot(path, options)?;
+    // Of a unified kernel image what it has itself counts, where the entry does not say another one.
+    end.boot.command_line = boot.command_line.or(own.command_line);
+    end.boot.initrds = if boot.initrds.is_empty() {
+        own.initrds
+    } else {
+        boot.initrds
+    };
+    (end.boot.config, end.boot.image) = (own.config, own.image);
+    Ok(end)
 }
 
 /// A vmlinux, or a program.

@@ -1,7 +1,9 @@
 //! What else there is to say of a judgement.
 
+use std::collections::BTreeMap;
+
 use kho_compat::policy::When;
-use kho_compat::{Carrier, Consequence, Outcome, Policy};
+use kho_compat::{Carrier, Consequence, Manifest, Outcome, Policy, Token};
 
 use crate::end::{End, EndKind, Kernel, Listed, Seen, What};
 use crate::item::Item;
@@ -10,6 +12,45 @@ use crate::reason::Unjudged;
 use crate::report::MoveFinding;
 use crate::words::shown;
 use kho_compat::count;
+
+/// That nothing is handed over, and why.
+pub(crate) fn nothing(from: &End, items: &[Item]) -> Option<String> {
+    let why = match &from.what {
+        What::Kernel(Kernel { kho: Err(why), .. }) => format!("{} has no KHO ({why})", from.title),
+        What::Kernel(Kernel { idle, .. }) => idle.clone()?,
+        _ if items.is_empty() => "nothing is in use".to_owned(),
+        _ => return None,
+    };
+    Some(format!("nothing is handed over: {why}"))
+}
+
+/// What the policy takes and the next one lists no reader of: the token, and what is to be said.
+pub(crate) fn unread(
+    rows: &[MoveFinding],
+    manifest: &Manifest,
+    next: &Next<'_>,
+    policy: &dyn Policy,
+) -> BTreeMap<Token, String> {
+    let taken = rows.iter().filter(|row| row.outcome == Outcome::Restorable);
+    let mut unread = BTreeMap::new();
+    for token in taken.flat_map(|row| row.item.tokens()) {
+        let (name, version) = (token.name(), token.version());
+        let Some(ability) = next.side.get(name) else {
+            continue;
+        };
+        let read_as = policy.reads_as(name, Some(version), manifest, &next.side);
+        if !next.side.restores(name, read_as.unwrap_or(version)) {
+            let own = ability.restorable().map(|v| format!("{name}-v{v}"));
+            let own = own.collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "the policy takes {token}, and the next one lists no reader of it, only of {own}: \
+                 restoring it fails unless other code reads it"
+            );
+            unread.insert(token, text);
+        }
+    }
+    unread
+}
 
 /// What else there is to say.
 pub(crate) fn remarks(
@@ -22,25 +63,15 @@ pub(crate) fn remarks(
 ) -> Vec<String> {
     let mut remarks = Vec::new();
     if let What::Kernel(kernel) = &from.what {
-        match (&kernel.kho, &kernel.idle) {
-            (Err(reason), _) => {
-                remarks.push(format!(
-                    "nothing is handed over: {} has no KHO ({reason})",
-                    from.title
-                ));
-                return remarks;
-            }
-            (_, Some(reason)) => {
-                remarks.push(format!("nothing is handed over: {reason}"));
-                return remarks;
-            }
-            (Ok(trace), None) => {
-                if !items.iter().any(|item| item.entry.carrier == Carrier::Root) {
-                    let what = "the root FDT's version".to_owned();
-                    let evidence = trace.clone();
-                    unjudged.push((what, Unjudged::NoRootString { evidence }));
-                }
-            }
+        if let Ok(trace) = &kernel.kho
+            && !items.iter().any(|item| item.entry.carrier == Carrier::Root)
+        {
+            let what = "the root FDT's version".to_owned();
+            let evidence = trace.clone();
+            unjudged.push((what, Unjudged::NoRootString { evidence }));
+        }
+        if let Some(reason) = &kernel.no_sessions {
+            remarks.push(format!("no sessions are handed over: {reason}"));
         }
         let subtrees = if kernel.root.is_some() {
             ""
@@ -67,9 +98,6 @@ pub(crate) fn remarks(
         if !missing.is_empty() {
             unjudged.push((shown(&missing), Unjudged::UnknownCarrier));
         }
-    } else if items.is_empty() {
-        remarks.push("nothing is handed over: nothing is in use".to_owned());
-        return remarks;
     }
     if matches!(
         &from.what,

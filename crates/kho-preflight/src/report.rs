@@ -1,9 +1,12 @@
 //! What there is to say of a move: data, and the same as JSON.
 
 use kho_compat::policy::When;
-use kho_compat::{Consequence, Decision, Expected, Outcome};
+use kho_compat::{Consequence, Decision, Expected, Outcome, Token};
 use serde_json::{Value, json};
 
+use crate::condition::{Condition, Cost, State};
+use crate::config::LUO;
+use crate::defect::MetDefect;
 use crate::end::{End, What};
 use crate::item::{Amount, Item, Spot};
 use crate::losses::MoveLosses;
@@ -24,7 +27,8 @@ pub struct Report<'e> {
     pub policy: &'static str,
     /// When the policy finds a mismatch.
     pub when: When,
-    /// The decision.
+    /// The decision: the gravest of what the formats, the conditions and the known defects say. A condition that is
+    /// known not to be met decides by what it costs, and one that is not seen does not.
     pub decision: Decision,
     /// What was judged, one per string.
     pub findings: Vec<MoveFinding>,
@@ -32,8 +36,17 @@ pub struct Report<'e> {
     pub unjudged: Vec<(String, Unjudged)>,
     /// What is lost if one leaves all the same.
     pub losses: MoveLosses,
+    /// The conditions under which it goes so: empty where not both ends are kernels, or nothing is handed over.
+    pub conditions: Vec<Condition>,
+    /// The known defects of the kernels that it meets, or may meet.
+    pub defects: Vec<MetDefect>,
+    /// What to do next, where it is not accepted.
+    pub next: Vec<String>,
     /// What else there is to say.
     pub remarks: Vec<String>,
+    pub(crate) nothing: Option<String>,
+    pub(crate) unread: Vec<Token>,
+    pub(crate) formats: Decision,
 }
 
 /// What becomes of one string, and where its two sides stand.
@@ -71,28 +84,103 @@ impl Report<'_> {
         json!({
             "format": FORMAT,
             "decision": self.decision.id(),
+            "headline": self.headline(),
             "from": end_json(self.from),
             "to": end_json(self.to),
             "verdict": {
                 "policy": self.policy,
-                "decision": self.decision.id(),
+                "decision": self.formats.id(),
                 "when": self.when.id(),
                 "findings": self.findings.iter().map(|finding| self.finding_json(finding)).collect::<Vec<_>>(),
                 "not_judged": unjudged,
             },
             "consequence": gravest.map(|finding| self.consequence(finding)),
             "losses": losses_json(&self.losses),
+            "conditions": self.conditions.iter().map(condition_json).collect::<Vec<_>>(),
+            "known_defects": self.defects.iter().map(MetDefect::json).collect::<Vec<_>>(),
+            "next": self.next,
             "remarks": self.remarks,
         })
+    }
+
+    /// The decision and why, in one line.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let decision = self.decision.id();
+        let why = self.why();
+        if why.is_empty() {
+            decision.to_owned()
+        } else {
+            format!("{decision}{why}")
+        }
+    }
+
+    fn why(&self) -> String {
+        if let Some(nothing) = &self.nothing {
+            return format!(": {nothing}");
+        }
+        let is_decisive = |outcome: Outcome| Decision::of([outcome]) == self.decision;
+        let mut notable = self.findings.iter();
+        let notable =
+            notable.find(|row| row.outcome != Outcome::Restorable && is_decisive(row.outcome));
+        match (self.decision, notable) {
+            (Decision::Accept, _) => {
+                let unseen = self.conditions.iter().filter(|condition| {
+                    condition.state != State::Met
+                        && !matches!(condition.cost, Cost::Nothing | Cost::Move)
+                });
+                let mut briefs: Vec<_> = unseen
+                    .map(|condition| condition.kind.brief().to_owned())
+                    .collect();
+                briefs.dedup();
+                briefs.extend(
+                    self.unread
+                        .iter()
+                        .map(|token| format!("a reader of {token}")),
+                );
+                return match briefs.as_slice() {
+                    [] => String::new(),
+                    briefs => format!(", if: {}", briefs.join("; ")),
+                };
+            }
+            (_, Some(row)) => {
+                return match &row.why {
+                    Some(Why::NoKho { evidence }) => {
+                        format!(": {} has no KHO: {evidence}", self.to.title)
+                    }
+                    Some(Why::NoLuo) => {
+                        let evidence = match &self.to.boot.config {
+                            Some(config) if !config.has(LUO) => config.says(LUO),
+                            _ => format!("nothing in its image shows {LUO}"),
+                        };
+                        format!(": {} has KHO and no LUO: {evidence}", self.to.title)
+                    }
+                    why => {
+                        let (title, entry) = (row.item.entry.carrier.title(), &row.item.entry);
+                        let why = why.as_ref().map(ToString::to_string).unwrap_or_default();
+                        format!(": {title} `{entry}`: {why}")
+                    }
+                };
+            }
+            _ => {}
+        }
+        let defects = self.defects.iter();
+        let mut defects = defects.filter(|found| found.decision() == self.decision);
+        let conditions = self.conditions.iter();
+        let mut conditions = conditions.filter(|found| found.decision() == self.decision);
+        match (defects.next(), conditions.next()) {
+            (Some(found), _) => format!(": {}: {}", found.defect.id, found.defect.cost),
+            (None, Some(found)) => format!(": {}: {}", found.evidence, found.cost),
+            (None, None) => {
+                ": what is optional would be lost, and the next one refuses that".to_owned()
+            }
+        }
     }
 
     /// The consequence of `finding` in words, at the one that takes over.
     #[must_use]
     pub fn consequence(&self, finding: &MoveFinding) -> String {
-        match &self.to.release {
-            Some(release) => finding.consequence.of_release(release),
-            None => finding.consequence.to_string(),
-        }
+        finding.consequence.of_release(self.to.release.as_deref())
     }
 
     fn finding_json(&self, finding: &MoveFinding) -> Value {
@@ -113,6 +201,36 @@ impl Report<'_> {
                 "files_of_unknown_size": amount.unsized_files,
             })),
             "consequence": self.consequence(finding),
+        })
+    }
+}
+
+fn condition_json(condition: &Condition) -> Value {
+    json!({
+        "id": condition.kind.id(),
+        "what": condition.kind.title(),
+        "state": condition.state.id(),
+        "evidence": condition.evidence,
+        "cost": condition.cost.id(),
+        "advice": condition.advice,
+    })
+}
+
+impl MetDefect {
+    /// It as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (found, defect) = (self, self.defect);
+        json!({
+            "id": defect.id,
+            "state": found.state.id(),
+            "evidence": found.evidence,
+            "cost": defect.cost.id(),
+            "consequence": defect.consequence,
+            "advice": defect.advice,
+            "measured": defect.measured,
+            "is_measured": found.is_measured,
+            "source": defect.source,
         })
     }
 }

@@ -2,17 +2,20 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use kho_core::{FdtFile, RootFdt};
 use kho_mem::Damage;
 
+use crate::boot::Boot;
+use crate::command_line::CommandLine;
+use crate::config::{CONFIGS, Config, KHO};
 use crate::end::{End, EndKind, Kernel, Root, What};
+use crate::facts::Facts;
 use crate::item::Spot;
-use crate::system::{
-    BASE, DEBUGFS, FILE_MAX, ROOT_FDT, SUBTREES, is_off, parameter, read, release, text,
-};
+use crate::release::numbers;
+use crate::system::{BASE, DEBUGFS, KHO_SUBTREES, ROOT_FDT, read, release, text};
 use crate::words::shown;
 use crate::{EndOptions, EndRole, Error, Progress, kernel};
 
@@ -31,51 +34,20 @@ const IMAGES: &[&str] = &[
 ];
 /// More subtrees than a root FDT has room for.
 const SUBTREES_MAX: usize = 256;
-const CONFIGS: &[&str] = &[
-    "boot/config-*",
-    "lib/modules/*/config",
-    "usr/lib/modules/*/config",
-];
-
-/// The running kernel's configuration, and where it stands.
-fn config(root: &Path, release: &str) -> Option<(PathBuf, String)> {
-    let packed = root.join("proc/config.gz");
-    if let Ok(bytes) = read(&packed) {
-        let mut text = String::new();
-        let decoder = flate2::read::MultiGzDecoder::new(&bytes[..]);
-        if decoder.take(FILE_MAX).read_to_string(&mut text).is_ok() {
-            return Some((packed, text));
-        }
-    }
-    CONFIGS.iter().find_map(|path| {
-        let path = root.join(path.replace('*', release));
-        let text = text(&path).ok()?;
-        Some((path, text))
-    })
-}
-
 /// The running kernel.
 pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Result<End, Error> {
     let root = options.root;
     let release = release(root)?;
-    let config = config(root, &release);
-    let has = |config: &str, option: &str| {
-        let line = format!("{option}=y");
-        config.lines().any(|found| found.trim_end() == line)
-    };
+    let config = Config::running(root, &release);
     let mut evidence = Vec::new();
     let mut notes = Vec::new();
     let (mut with, mut without) = (None, None);
-    if let Some((path, config)) = &config {
-        let path = path.display();
-        if has(config, "CONFIG_KEXEC_HANDOVER") {
-            let text = format!("CONFIG_KEXEC_HANDOVER=y in {path}");
-            evidence.push(text.clone());
-            with = Some(text);
-        } else {
-            let text = format!("CONFIG_KEXEC_HANDOVER is not set in {path}");
-            evidence.push(text.clone());
-            without = Some(text);
+    if let Some(config) = &config {
+        let text = config.says(KHO);
+        evidence.push(text.clone());
+        match config.has(KHO) {
+            true => with = Some(text),
+            false => without = Some(text),
         }
     }
 
@@ -123,6 +95,8 @@ pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Resu
             evidence: Vec::new(),
             notes: Vec::new(),
             what: What::Kernel(Kernel::new(Err(String::new()), None)),
+            boot: Boot::default(),
+            facts: Facts::default(),
         },
         None => {
             if config.is_none() {
@@ -138,6 +112,7 @@ pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Resu
     end.release = Some(release.clone());
     end.evidence.append(&mut evidence);
     end.notes.append(&mut notes);
+    end.boot.config = config.or(end.boot.config);
     if options.role == EndRole::From {
         hands_over(&mut end, root);
     }
@@ -164,25 +139,46 @@ pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Resu
 
 /// What the running kernel says of what it will hand over.
 fn hands_over(end: &mut End, root: &Path) {
+    let release = end.release.as_deref().and_then(numbers);
     let End {
         what,
         evidence,
         notes,
+        facts,
+        boot,
         ..
     } = end;
     let What::Kernel(kernel) = what else { return };
-    let command_line = text(&root.join("proc/cmdline")).unwrap_or_default();
+    let config = boot.config.as_ref();
+    let line = text(&root.join("proc/cmdline")).ok();
+    let is_known = line.is_some();
+    let line = CommandLine::parse(&line.unwrap_or_default());
     for name in ["kho", "liveupdate"] {
-        if let Some(value) = parameter(&command_line, name) {
+        for value in line.values(name).flatten() {
             evidence.push(format!("{name}={value} on its command line"));
-            if name == "kho" && is_off(&value) {
-                kernel.idle = Some(format!("KHO is switched off: kho={value}"));
-            }
         }
     }
+    *facts = Facts::running(root, &line, config);
+    let here = facts.here.get_or_insert_default();
+    // Without its configuration its default is not known; before 6.19 there is none.
+    let default_known = config.is_some() || release.is_some_and(|release| release < [6, 19, 0]);
+    let off = |name: &str, title: &str| match line.switch(name, false).words.last() {
+        Some(word) => Some(format!("{title} is switched off: {word}")),
+        None if name == "kho" && !default_known => None,
+        None => Some(format!(
+            "{title} is not switched on, {name}=on is not on the command line"
+        )),
+    };
+    if is_known && here.kho.is_none() {
+        kernel.idle = off("kho", "KHO");
+    }
+    if is_known && here.luo.is_none() {
+        kernel.no_sessions = off("liveupdate", "LUO");
+    }
     let path = root.join(ROOT_FDT);
-    match root_fdt(&path, &root.join(SUBTREES)) {
-        Ok(Some(found)) => {
+    match root_fdt(&path, &root.join(KHO_SUBTREES)) {
+        Ok(Some((found, is_cut))) => {
+            (here.shows_root, here.is_cut) = (true, is_cut);
             let what = match found.subtrees.as_slice() {
                 [] => "no subtrees".to_owned(),
                 subtrees => shown(subtrees),
@@ -203,19 +199,21 @@ fn hands_over(end: &mut End, root: &Path) {
 }
 
 /// The root FDT in debugfs; `None` where there is none.
-fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
+fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<(Root, bool)>, String> {
     let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
     let whole = |root: &RootFdt| Ok((root.compatible().to_owned(), root.subtrees()?));
+    let mut is_cut = false;
     let read = match FdtFile::decode(&bytes, BASE) {
         Ok(FdtFile::Whole(root)) => whole(&root).map(|(compatible, subtrees)| {
             let subtrees = subtrees.into_iter().map(|subtree| subtree.name);
             (compatible, subtrees.collect())
         }),
         Ok(FdtFile::Cut(cut)) => {
+            is_cut = true;
             let (shown, total) = (cut.shown, cut.total);
             let compatible = cut.compatible.ok_or_else(|| {
                 format!("its first {shown} of {total} bytes alone are there, without its version")
@@ -231,11 +229,12 @@ fn root_fdt(path: &Path, subtrees_at: &Path) -> Result<Option<Root>, String> {
         Err(damage) => Err(damage),
     };
     let (compatible, subtrees) = read.map_err(|damage: Damage| damage.headline())?;
-    Ok(Some(Root {
+    let root = Root {
         compatible,
         subtrees,
         spot: Spot::new(path.display().to_string()),
-    }))
+    };
+    Ok(Some((root, is_cut)))
 }
 
 /// The running kernel's modules: of what it hands over, those that are loaded.

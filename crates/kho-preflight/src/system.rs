@@ -13,11 +13,14 @@ pub const FILE_MAX: u64 = 4 << 20;
 
 /// Where a kernel shows its handovers.
 pub const DEBUGFS: &str = "sys/kernel/debug/kho";
+/// The handover that a kernel was given.
+pub const KHO_IN: &str = "sys/kernel/debug/kho/in";
+/// The handover to the next kernel.
+pub const KHO_OUT: &str = "sys/kernel/debug/kho/out";
 /// The root FDT of the handover to the next kernel.
 pub const ROOT_FDT: &str = "sys/kernel/debug/kho/out/fdt";
-
 /// The blobs of its subtrees, by their names.
-pub const SUBTREES: &str = "sys/kernel/debug/kho/out/sub_fdts";
+pub const KHO_SUBTREES: &str = "sys/kernel/debug/kho/out/sub_fdts";
 
 /// Where the bytes of a file are said to lie: what a file was made of it does not say.
 pub const BASE: PhysAddr = PhysAddr::new(PAGE_SIZE_U64);
@@ -65,16 +68,8 @@ pub fn release(root: &Path) -> Result<String, Error> {
     Ok(release)
 }
 
-/// What a parameter of the kernel's command line says, the last one where there are several.
-pub fn parameter(command_line: &str, name: &str) -> Option<String> {
-    let mut values = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-    values.next_back().map(str::to_owned)
-}
-
-/// As the kernel reads a switch.
-pub fn is_off(value: &str) -> bool {
-    let value = value.to_ascii_lowercase();
-    value.starts_with(['n', '0', 'f']) || value.starts_with("of")
+/// The number that the file `path` holds.
+#[must_use]
+pub fn number(path: &Path) -> Option<u64> {
+    text(path).ok()?.trim().parse().ok()
 }

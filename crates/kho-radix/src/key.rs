@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use kho_mem::{Order, PAGE_SHIFT, PageRun, PhysAddr};
+use kho_mem::{Order, PAGE_SHIFT, PageRun, Pfn, PhysAddr};
 
 use crate::v1::{KEY_BITS, LEAF_BITS, MARKER_SHIFT, TABLE_BITS};
 
@@ -65,18 +65,19 @@ impl Key {
         }
     }
 
-    /// The number of the range's first page.
+    /// The range's first frame.
     #[must_use]
     #[inline]
-    pub const fn pfn(self) -> u64 {
-        (self.0 ^ (1 << self.0.ilog2())) << self.order().get()
+    pub const fn pfn(self) -> Pfn {
+        self.addr().pfn()
     }
 
     /// The range's first byte.
     #[must_use]
     #[inline]
     pub const fn addr(self) -> PhysAddr {
-        PhysAddr::new(self.pfn() << PAGE_SHIFT)
+        let pages = (self.0 ^ (1 << self.0.ilog2())) << self.order().get();
+        PhysAddr::new(pages << PAGE_SHIFT)
     }
 
     /// The range.

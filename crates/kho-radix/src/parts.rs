@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use kho_mem::{PAGE_SHIFT, PageRun, PhysAddr};
+use kho_mem::{PageRun, Pfn, PhysAddr};
 
 use crate::key::bit;
 use crate::v1::LEAF_BITS;
@@ -10,15 +10,15 @@ use crate::{Key, KeyRun, TrackerError};
 
 /// The address of the key `index` of `run`.
 pub(crate) fn nth(run: KeyRun, index: u64) -> PhysAddr {
-    PhysAddr::new((run.pfn + (index << run.order.get())) << PAGE_SHIFT)
+    run.nth(index).addr()
 }
 
 /// The first key of `run`, all of whose keys are keys.
 pub(crate) fn first_key(run: KeyRun) -> Result<Key, TrackerError> {
     let pages = run.keys.checked_mul(run.order.pages());
     let fits = pages
-        .and_then(|pages| run.pfn.checked_add(pages))
-        .is_some_and(|end| end <= kho_mem::Pfn::LIMIT);
+        .and_then(|pages| run.pfn.get().checked_add(pages))
+        .is_some_and(|end| end <= Pfn::LIMIT);
     let no_key = TrackerError::NoKey {
         run: PageRun {
             pfn: run.pfn,

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use kho_mem::{
-    Damage, Defect, Link, Order, PAGE_SIZE_U64, PageRun, PageSize, PhysAddr, PhysMem, PhysRange,
+    Damage, Defect, Link, Order, PAGE_SHIFT, PAGE_SIZE_U64, PageRun, PageSize, Pfn, PhysAddr,
+    PhysMem, PhysRange,
 };
 
 use crate::Root;
@@ -14,8 +15,8 @@ use crate::walk::walk;
 /// Consecutive keys of one order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeyRun {
-    /// The first page's number.
-    pub pfn: u64,
+    /// The first frame.
+    pub pfn: Pfn,
     /// How many keys.
     pub keys: u64,
     /// The order of each.
@@ -26,7 +27,7 @@ impl KeyRun {
     /// The first byte's address.
     #[must_use]
     pub const fn addr(&self) -> PhysAddr {
-        PhysAddr::new(self.pfn << kho_mem::PAGE_SHIFT)
+        self.pfn.addr()
     }
 
     /// Pages in all.
@@ -42,15 +43,20 @@ impl KeyRun {
     }
 
     const fn end(&self) -> u64 {
-        self.pfn + self.pages()
+        self.pfn.get() + self.pages()
+    }
+
+    /// The first frame of the key `index`, which is one of the run.
+    pub(crate) const fn nth(&self, index: u64) -> Pfn {
+        PhysAddr::new((self.pfn.get() + (index << self.order.get())) << PAGE_SHIFT).pfn()
     }
 }
 
 /// One preserved range as it stands in the tree: a folio, or a part of a run of pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PreservedRange {
-    /// The first page's number.
-    pub pfn: u64,
+    /// The first frame.
+    pub pfn: Pfn,
     /// log2 of its pages.
     pub order: Order,
     // The key's number in order of address, for Claims.
@@ -61,7 +67,7 @@ impl PreservedRange {
     /// The first byte's address.
     #[must_use]
     pub const fn addr(&self) -> PhysAddr {
-        PhysAddr::new(self.pfn << kho_mem::PAGE_SHIFT)
+        self.pfn.addr()
     }
 
     /// Its pages.
@@ -112,7 +118,7 @@ impl Preserved {
         let (mut runs, nodes) = walk(mem, root)?;
         runs.sort_unstable_by_key(|run| run.pfn);
         for (run, next) in runs.iter().zip(runs.iter().skip(1)) {
-            if run.end() > next.pfn {
+            if run.end() > next.pfn.get() {
                 // The tree says nothing of where in itself a key stands.
                 return Err(Damage::new(Defect::Overlap, "preserved range", next.addr())
                     .found(format!(
@@ -162,19 +168,19 @@ impl Preserved {
         let pfn = addr.pfn().get();
         let index = self
             .runs
-            .partition_point(|run| run.pfn <= pfn)
+            .partition_point(|run| run.pfn.get() <= pfn)
             .checked_sub(1)?;
         let run = self.runs.get(index)?;
         if pfn >= run.end() {
             return None;
         }
-        let key = (pfn - run.pfn) >> run.order.get();
+        let key = (pfn - run.pfn.get()) >> run.order.get();
         let ordinal = self
             .before
             .get(index)?
             .checked_add(usize::try_from(key).ok()?)?;
         Some(PreservedRange {
-            pfn: run.pfn + (key << run.order.get()),
+            pfn: run.nth(key),
             order: run.order,
             ordinal,
         })
@@ -188,13 +194,13 @@ impl Preserved {
         };
         let last = PhysAddr::new(range.start().get() + last).pfn().get();
         let mut pfn = range.start().pfn().get();
-        let mut index = self.runs.partition_point(|run| run.pfn <= pfn);
+        let mut index = self.runs.partition_point(|run| run.pfn.get() <= pfn);
         let Some(first) = index.checked_sub(1) else {
             return false;
         };
         index = first;
         while let Some(run) = self.runs.get(index) {
-            if !(run.pfn..run.end()).contains(&pfn) {
+            if !(run.pfn.get()..run.end()).contains(&pfn) {
                 return false;
             }
             if last < run.end() {
@@ -217,8 +223,8 @@ impl Preserved {
             let from = range.start().pfn().get();
             let next = self
                 .runs
-                .get(self.runs.partition_point(|run| run.pfn <= from))?;
-            (next.pfn <= PhysAddr::new(last).pfn().get())
+                .get(self.runs.partition_point(|run| run.pfn.get() <= from))?;
+            (next.pfn <= PhysAddr::new(last).pfn())
                 .then(|| self.lookup(next.addr()))
                 .flatten()
         })
@@ -239,7 +245,7 @@ impl Preserved {
                 (0..run.keys)
                     .zip(*before..)
                     .map(|(key, ordinal)| PreservedRange {
-                        pfn: run.pfn + (key << run.order.get()),
+                        pfn: run.nth(key),
                         order: run.order,
                         ordinal,
                     })
@@ -252,12 +258,12 @@ impl Preserved {
         core::iter::from_fn(move || {
             let first = runs.next()?;
             let mut end = first.end();
-            while let Some(next) = runs.next_if(|next| next.pfn == end) {
+            while let Some(next) = runs.next_if(|next| next.pfn.get() == end) {
                 end = next.end();
             }
             Some(PageRun {
                 pfn: first.pfn,
-                pages: end - first.pfn,
+                pages: end - first.pfn.get(),
             })
         })
     }

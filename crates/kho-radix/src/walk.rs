@@ -385,13 +385,12 @@ impl Runs<'_> {
         } else {
             (0..run.keys).find(|i| !backed(*i))
         };
-        let pfn = run.pfn + first.unwrap_or(0) * step;
         let order = self.page_size.pages_of(run.order).unwrap_or_default();
         Damage::new(Defect::OutsideMemory, "preserved range", leaf)
             .found(format!(
                 "{} pages (order {order}) at {}",
                 1u64 << order,
-                PhysAddr::new(pfn << kho_mem::PAGE_SHIFT)
+                run.nth(first.unwrap_or(0)).addr()
             ))
             .expected("a range inside this memory")
     }

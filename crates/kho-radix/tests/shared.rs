@@ -7,12 +7,18 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kho_mem::{Arena, ArenaConfig, Handed, Link, Order, PageRun, PhysAddr, PhysMemExt, SliceMem};
+use kho_mem::{
+    Arena, ArenaConfig, Handed, Link, Order, PageRun, Pfn, PhysAddr, PhysMemExt, SliceMem,
+};
 use kho_radix::{
     Key, KeyRun, Leaves, Preserved, SharedTracker, Tracker, TrackerError, walk_keys, walk_runs,
 };
 use proptest::prelude::*;
 use zerocopy::little_endian::U64;
+
+fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 const BASE: u64 = 0x1000_0000;
 const PAGES: u64 = 2048;
@@ -31,7 +37,7 @@ fn page(pfn: u64) -> Key {
 
 fn keys_of(run: KeyRun) -> impl Iterator<Item = Key> {
     (0..run.keys).map(move |index| {
-        let pfn = run.pfn + (index << run.order.get());
+        let pfn = run.pfn.get() + (index << run.order.get());
         Key::encode(PhysAddr::new(pfn << 12), run.order).unwrap()
     })
 }
@@ -91,7 +97,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (any::<bool>(), pfn, 1u64..70_000, 0u8..12).prop_map(|(add, pfn, n, o)| {
             let pfn = pfn >> o << o;
             let keys = n.min(((1 << 52) - pfn) >> o);
-            Step::Folios(add, KeyRun { pfn, keys, order: order(o) })
+            Step::Folios(add, KeyRun { pfn: frame(pfn), keys, order: order(o) })
         }),
     ];
     prop::collection::vec(step, 0..12)
@@ -154,7 +160,7 @@ proptest! {
         }).collect::<BTreeSet<_>>().into_iter().collect();
         // Rows that share words at both ends, far from the keys.
         let rows: Vec<KeyRun> = rows.into_iter().map(|row| KeyRun {
-            pfn: (1 << 30) + row * 1000,
+            pfn: frame((1 << 30) + row * 1000),
             keys: 1000,
             order: Order::ZERO,
         }).collect();
@@ -205,7 +211,7 @@ proptest! {
         // At the end of the arena, far from the nodes, so that `Preserved` finds the memory.
         let from = (BASE >> 12) + PAGES - 1500;
         let rows: Vec<KeyRun> = rows.into_iter().map(|(first, keys)| KeyRun {
-            pfn: from + first,
+            pfn: frame(from + first),
             keys,
             order: Order::ZERO,
         }).collect();
@@ -241,7 +247,7 @@ proptest! {
         shared.hand_over();
         let handed = arena.into_handed().unwrap();
         let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
-        prop_assert!(preserved.iter().map(|folio| page(folio.pfn)).eq(expected));
+        prop_assert!(preserved.iter().map(|folio| page(folio.pfn.get())).eq(expected));
         prop_assert_eq!(preserved.nodes().iter().copied().collect::<BTreeSet<_>>(), nodes);
     }
 
@@ -254,7 +260,7 @@ proptest! {
         let arena = arena();
         let mut tracker = Tracker::new(arena.clone()).unwrap();
         for (pfn, keys, o) in dense {
-            let _ = tracker.add_folios(KeyRun { pfn: pfn >> o << o, keys, order: order(o) });
+            let _ = tracker.add_folios(KeyRun { pfn: frame(pfn >> o << o), keys, order: order(o) });
         }
         for (addr, o) in sparse {
             let _ = tracker.add(Key::encode(PhysAddr::new(addr >> 12 >> o << o << 12), order(o)).unwrap());
@@ -337,13 +343,13 @@ proptest! {
         pages in 0u64..70_000,
         largest in 0u8..=52,
     ) {
-        let memory = PageRun { pfn, pages };
+        let memory = PageRun { pfn: frame(pfn), pages };
         let mut tracker = Tracker::new(arena()).unwrap();
         for o in 0..=largest {
             if pages > 0 {
                 let from = pfn >> o;
                 let keys = ((pfn + pages - 1) >> o) - from + 1;
-                tracker.add_folios(KeyRun { pfn: from << o, keys, order: order(o) }).unwrap();
+                tracker.add_folios(KeyRun { pfn: frame(from << o), keys, order: order(o) }).unwrap();
             }
         }
         prop_assert_eq!(SharedTracker::nodes_for(memory, order(largest)), tracker.nodes().count());
@@ -353,7 +359,7 @@ proptest! {
 #[test]
 fn memory_of_any_size_has_a_number_of_nodes() {
     let all = PageRun {
-        pfn: 0,
+        pfn: frame(0),
         pages: 1 << 52,
     };
     // Of order 0: 2^37 leaves, and tables for them in four levels.
@@ -363,10 +369,14 @@ fn memory_of_any_size_has_a_number_of_nodes() {
         1 + (1 << 37) + tables
     );
     let beyond = PageRun {
-        pfn: u64::MAX,
+        pfn: frame(Pfn::LIMIT - 1),
         pages: u64::MAX,
     };
-    assert_eq!(SharedTracker::nodes_for(beyond, Order::MAX), 1);
+    let last = PageRun { pages: 1, ..beyond };
+    assert_eq!(
+        SharedTracker::nodes_for(beyond, Order::MAX),
+        SharedTracker::nodes_for(last, Order::MAX)
+    );
 }
 
 #[test]
@@ -385,7 +395,7 @@ fn a_pool_that_is_used_up_says_so() {
         "all 6 nodes that the tracker was made with are used"
     );
     let row = KeyRun {
-        pfn: 32760,
+        pfn: frame(32760),
         keys: 16,
         order: Order::ZERO,
     };
@@ -421,7 +431,7 @@ fn rows_that_are_none_are_refused() {
         (0, u64::MAX, 3),
     ] {
         let row = KeyRun {
-            pfn,
+            pfn: frame(pfn),
             keys,
             order: order(o),
         };

@@ -4,9 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, PhysAddr, PhysMemExt};
+use kho_mem::{Arena, ArenaConfig, Link, Order, PageRun, Pfn, PhysAddr, PhysMemExt};
 use kho_radix::{Key, KeyRun, Preserved, Preserver, Tracker, TrackerError, walk_keys, walk_runs};
 use proptest::prelude::*;
+
+fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 const BASE: u64 = 0x1000_0000;
 
@@ -20,7 +24,7 @@ fn order(order: u8) -> Order {
 
 /// By the words of the format: the fewest naturally aligned keys, front to back.
 fn minimal(run: PageRun, boundaries: &[u64]) -> Vec<Key> {
-    let (mut pfn, mut left) = (run.pfn, run.pages);
+    let (mut pfn, mut left) = (run.pfn.get(), run.pages);
     let mut keys = Vec::new();
     while left > 0 {
         let mut order = if pfn == 0 { 52 } else { pfn.trailing_zeros() }.min(left.ilog2());
@@ -68,7 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn is_runs_of(runs: &[KeyRun], model: &BTreeSet<Key>) -> bool {
     let key = |run: &KeyRun, i: u64| {
         Key::encode(
-            PhysAddr::new((run.pfn + (i << run.order.get())) << 12),
+            PhysAddr::new((run.pfn.get() + (i << run.order.get())) << 12),
             run.order,
         )
         .unwrap()
@@ -89,7 +93,7 @@ proptest! {
     #[test]
     fn a_tracker_is_a_set_of_keys(steps in steps(), boundaries in prop::collection::btree_set(0u64..5000, 0..3)) {
         let arena = arena();
-        let mut tracker = Tracker::new(arena.clone()).unwrap().with_boundaries(boundaries.clone());
+        let mut tracker = Tracker::new(arena.clone()).unwrap().with_boundaries(boundaries.iter().map(|pfn| frame(*pfn)));
         let boundaries: Vec<u64> = boundaries.into_iter().collect();
         let mut model: BTreeSet<Key> = BTreeSet::new();
         for step in steps {
@@ -107,7 +111,7 @@ proptest! {
                 Step::Folios(add, pfn, n, o) => {
                     let pfn = pfn >> o << o;
                     let n = n.min(((1 << 52) - pfn) >> o);
-                    let run = KeyRun { pfn, keys: n, order: order(o) };
+                    let run = KeyRun { pfn: frame(pfn), keys: n, order: order(o) };
                     let keys: Vec<_> = (0..n)
                         .map(|i| Key::encode(PhysAddr::new((pfn + (i << o)) << 12), order(o)).unwrap())
                         .collect();
@@ -116,7 +120,7 @@ proptest! {
                     (add, keys, if add { tracker.add_folios(run) } else { tracker.remove_folios(run) })
                 }
                 Step::Pages(add, pfn, n) => {
-                    let run = PageRun { pfn, pages: n.min((1 << 52) - pfn) };
+                    let run = PageRun { pfn: frame(pfn), pages: n.min((1 << 52) - pfn) };
                     let keys = minimal(run, &boundaries);
                     let all = keys.iter().all(|key| model.contains(key));
                     prop_assert_eq!(tracker.contains_pages(run), all);
@@ -193,10 +197,10 @@ proptest! {
         // At the end of the arena, far from the nodes.
         let from = (BASE >> 12) + 2048;
         for (first, count) in runs {
-            let run = PageRun { pfn: from - first - count, pages: count };
-            if (run.pfn..run.end()).all(|pfn| !pages.contains(&pfn)) {
+            let run = PageRun { pfn: frame(from - first - count), pages: count };
+            if (run.pfn.get()..run.end()).all(|pfn| !pages.contains(&pfn)) {
                 tracker.add_pages(run).unwrap();
-                pages.extend(run.pfn..run.end());
+                pages.extend(run.pfn.get()..run.end());
             }
         }
         let (root, nodes, keys) = (tracker.root(), tracker.nodes().collect::<BTreeSet<_>>(), tracker.keys());
@@ -206,7 +210,7 @@ proptest! {
         prop_assert_eq!(preserved.nodes().iter().copied().collect::<BTreeSet<_>>(), nodes.clone());
         prop_assert!(nodes.iter().all(|node| preserved.has_node(*node)));
         prop_assert_eq!((preserved.keys() as u64, preserved.pages()), (keys, pages.len() as u64));
-        let read: BTreeSet<u64> = preserved.page_runs().flat_map(|run| run.pfn..run.end()).collect();
+        let read: BTreeSet<u64> = preserved.page_runs().flat_map(|run| run.pfn.get()..run.end()).collect();
         prop_assert_eq!(read, pages);
     }
 }
@@ -249,7 +253,7 @@ fn the_bytes_are_those_of_the_format() {
 fn what_was_preserved_with_one_order_is_not_found_with_another() {
     let mut tracker = Tracker::new(arena()).unwrap();
     let at = |pages| PageRun {
-        pfn: 0x10000,
+        pfn: frame(0x10000),
         pages,
     };
     tracker.add_pages(at(6)).unwrap();
@@ -266,7 +270,7 @@ fn what_was_preserved_with_one_order_is_not_found_with_another() {
         tracker.add_pages(at(0)).is_err()
             && tracker
                 .remove_pages(PageRun {
-                    pfn: u64::MAX,
+                    pfn: frame(Pfn::LIMIT - 1),
                     pages: 2
                 })
                 .is_err()
@@ -375,7 +379,7 @@ fn what_is_dropped_is_no_longer_preserved() {
     let preserved = Preserved::read(&handed, Link::given(root, "root")).unwrap();
     assert_eq!(preserved.lookup(addr).unwrap().order, Order::ZERO);
     let nodes = preserved.nodes().iter().map(|at| PageRun {
-        pfn: at.pfn().get(),
+        pfn: at.pfn(),
         pages: 1,
     });
     let arena = handed.reclaim(preserved.page_runs().chain(nodes), &[]);

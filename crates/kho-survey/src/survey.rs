@@ -24,6 +24,8 @@ pub enum SurveyStep {
     Files,
     /// Contents are hashed: in bytes.
     Hash,
+    /// Contents are looked for, not read: in bytes.
+    Contents,
 }
 
 /// Is called with the step, how much of it is done, and of how much, where that is known. Returns

@@ -56,6 +56,8 @@ pub struct MemfdSpec {
     pub seals: u32,
     /// Pages (by folio) that are recorded as holes.
     pub holes: Vec<u64>,
+    /// Pages (by folio) that are recorded as not up to date; their contents are put into memory all the same.
+    pub unused: Vec<u64>,
     /// The order of the runs in the vmalloc area that lists the folios.
     pub list_order: u32,
 }
@@ -69,6 +71,7 @@ impl MemfdSpec {
             pos: 0,
             seals: 0,
             holes: Vec::new(),
+            unused: Vec::new(),
             list_order: 0,
         }
     }
@@ -226,7 +229,8 @@ impl Builder {
             } else {
                 let pa = self.folio(spec.order);
                 self.mem.write(pa, part);
-                pa >> self.shift | 3 << 52
+                let flags = if spec.unused.contains(&page) { 1 } else { 3 };
+                pa >> self.shift | flags << 52
             };
             records.extend(le(&[word, page]));
             count += 1;

@@ -159,3 +159,31 @@ pub fn features(entries: &[(&str, u64, u64, u64)], big: bool) -> Vec<u8> {
     }
     bytes
 }
+
+/// Where the section headers of [`pe`] are.
+pub const PE_TABLE: usize = 0x80 + 24 + 0xf0;
+
+/// A PE file with sections of these names and bytes, as a unified kernel image is: padded to 0x200 bytes in the
+/// file, with their own length in memory.
+pub fn pe(sections: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut image = vec![0; (PE_TABLE + 40 * sections.len()).next_multiple_of(0x200)];
+    image[..2].copy_from_slice(b"MZ");
+    image[0x3c] = 0x80;
+    image[0x80..0x84].copy_from_slice(b"PE\0\0");
+    image[0x84..0x86].copy_from_slice(&0x8664u16.to_le_bytes());
+    image[0x86..0x88].copy_from_slice(&(sections.len() as u16).to_le_bytes());
+    image[0x94..0x96].copy_from_slice(&0xf0u16.to_le_bytes());
+    for (index, (name, bytes)) in sections.iter().enumerate() {
+        let at = PE_TABLE + 40 * index;
+        image[at..at + name.len()].copy_from_slice(name.as_bytes());
+        let stored = bytes.len().next_multiple_of(0x200);
+        let places = [bytes.len(), 0x1_0000 * (index + 1), stored, image.len()];
+        for (field, place) in places.into_iter().enumerate() {
+            let at = at + 8 + 4 * field;
+            image[at..at + 4].copy_from_slice(&(place as u32).to_le_bytes());
+        }
+        image.extend(*bytes);
+        image.resize(image.len().next_multiple_of(0x200), 0);
+    }
+    image
+}

@@ -8,12 +8,17 @@
 
 mod anatomy;
 mod builder;
+mod core;
+mod dump;
 pub mod kernel;
 mod memory;
 mod random;
 
 pub use anatomy::{Anatomy, FileAt, NodeAt, SessionAt, node, prop};
+pub use core::{Core, DIRECT_MAP};
+
 pub use builder::{Builder, Built, MemfdSpec};
+pub use dump::{Kdump, Laid, Packed, flatten};
 pub use memory::Memory;
 pub use random::Random;
 

@@ -143,6 +143,12 @@ impl Memory {
         out
     }
 
+    /// The pages within `len` bytes from `pa` on, with their addresses.
+    pub(crate) fn frames(&self, pa: u64, len: u64) -> impl Iterator<Item = (u64, &[u8])> {
+        let pages = self.pages.range(pa >> 12..(pa + len) >> 12);
+        pages.map(|(pfn, page)| (pfn << 12, &page[..]))
+    }
+
     fn read_run(&self, pa: u64, size: u64) -> Vec<u8> {
         self.pages
             .range(pa >> 12..(pa + size) >> 12)

@@ -58,7 +58,7 @@ impl Placed {
         let mut next = Some(PhysAddr::NULL);
         while let Some(region) = next.and_then(|from| memory.region(from)) {
             runs.push(PageRun {
-                pfn: region.start().pfn().get(),
+                pfn: region.start().pfn(),
                 pages: region.len().div_ceil(PAGE_SIZE_U64),
             });
             next = u64::try_from(region.end()).ok().map(PhysAddr::new);

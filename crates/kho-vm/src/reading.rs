@@ -103,7 +103,7 @@ pub(crate) fn read(memory: &dyn PhysMem, entry: Entry) -> Result<Reading, Failur
     let mut survey = Survey::of(memory, registry, &options, &mut progress);
     let done = match survey.failure.take() {
         Some(error) => Err(error),
-        None => survey.hash(&mut progress),
+        None => survey.hash(&mut progress).map(drop),
     };
     if let Err(error) = done {
         return Err(stopped.unwrap_or_else(|| failed(error)));

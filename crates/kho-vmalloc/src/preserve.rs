@@ -260,7 +260,7 @@ impl Area {
         let pages = self.order.pages();
         for run in &self.runs {
             let run = kho_mem::PageRun {
-                pfn: run.pfn().get(),
+                pfn: run.pfn(),
                 pages,
             };
             if !handed.contains(run) || self.order > Order::MAX_FOLIO {

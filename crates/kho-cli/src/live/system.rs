@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use kho_preflight::command_line::CommandLine;
 pub(super) use kho_preflight::system::*;
 
 /// What a look at a file found.
@@ -72,7 +73,10 @@ pub(super) fn why(error: &io::Error) -> String {
 }
 
 /// Whether the kernel shows its handovers in debugfs; why not, and what would help.
-pub(super) fn shows_handovers(root: &Path, command_line: &str) -> Result<(), (String, String)> {
+pub(super) fn shows_handovers(
+    root: &Path,
+    command_line: &CommandLine,
+) -> Result<(), (String, String)> {
     let denied = || {
         (
             "no permission to look into debugfs".to_owned(),
@@ -95,9 +99,12 @@ pub(super) fn shows_handovers(root: &Path, command_line: &str) -> Result<(), (St
             "debugfs is not mounted".to_owned(),
             format!("mount -t debugfs none {}", debugfs.display()),
         )),
-        Ok(false) => Err(match parameter(command_line, "kho") {
-            Some(value) if is_off(&value) => (
-                format!("KHO is switched off: kho={value} on the command line"),
+        Ok(false) => Err(match command_line.switch("kho", true) {
+            kho if !kho.on => (
+                format!(
+                    "KHO is switched off: {} on the command line",
+                    kho.words.last().map_or("kho=off", String::as_str)
+                ),
                 "boot with kho=on".to_owned(),
             ),
             _ => (

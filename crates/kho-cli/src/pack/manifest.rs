@@ -149,7 +149,7 @@ impl Strings {
 }
 
 /// Reads the manifest of `root` and looks at every file that it lists.
-pub(super) fn read(root: &Root) -> Result<Source, Failure> {
+pub(super) fn read(root: &Root, allow_missing: bool) -> Result<Source, Failure> {
     let (path, _) = root.file(Path::new(MANIFEST), MANIFEST)?;
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
@@ -226,6 +226,7 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
         sessions,
         notes: Vec::new(),
     };
+    missing(&top, allow_missing, &mut source)?;
     flbs(&top, complete, &mut source)?;
     let number = top.get("liveupdate_num");
     // Without any trace of a LUO there was none.
@@ -238,6 +239,38 @@ pub(super) fn read(root: &Root) -> Result<Source, Failure> {
         None => None,
     };
     Ok(source)
+}
+
+/// What the dump did not store when the files were restored: it is not in the image, or zeros there.
+fn missing(top: &At<'_>, allowed: bool, source: &mut Source) -> Result<(), Failure> {
+    let mut check = |at: &At<'_>| {
+        if at.list()?.len() == 0 {
+            return Ok(());
+        }
+        if !allowed {
+            return Err(refused(
+                "not all that was handed over is here",
+                at.place(),
+                "what the dump did not store when it was restored",
+                "whole files, or --allow-missing: a missing file is left out, a missing part is zeros",
+            ));
+        }
+        let note = format!("{}: left out, or zeros", at.place());
+        source.notes.push(note);
+        Ok(())
+    };
+    top.get("missing").map_or(Ok(()), |at| check(&at))?;
+    let Some(sessions) = top.get("sessions") else {
+        return Ok(());
+    };
+    for session in sessions.list()? {
+        if let Some(files) = session.get("files") {
+            for file in files.list()? {
+                file.get("not_stored").map_or(Ok(()), |at| check(&at))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn metadata(top: &At<'_>) -> Result<Option<(String, u32)>, Failure> {

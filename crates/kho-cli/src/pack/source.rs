@@ -68,10 +68,11 @@ pub(super) type Shape = Vec<(Option<Order>, u64)>;
 
 impl Source {
     /// Reads the manifest of `dir`, or `dir` itself where it has none.
-    pub(super) fn read(dir: &Path) -> Result<Self, Failure> {
+    /// `allow_missing` takes one that a restore left files or parts of them out of, too.
+    pub(super) fn read(dir: &Path, allow_missing: bool) -> Result<Self, Failure> {
         let root = Root::new(dir)?;
         match root.dir.join(MANIFEST).symlink_metadata() {
-            Ok(_) => manifest::read(&root),
+            Ok(_) => manifest::read(&root, allow_missing),
             Err(error) if error.kind() == io::ErrorKind::NotFound => by_names(&root),
             Err(error) => Err(unreadable(&root.dir.join(MANIFEST), &error)),
         }

@@ -5,31 +5,39 @@ use std::io::{self, Write};
 use comfy_table::{Cell, Color, Table};
 use kho_compat::Outcome;
 use kho_preflight::words::printable;
-use kho_preflight::{Amount, End, MoveFinding, Report, Spot};
+use kho_preflight::{Amount, End, MoveFinding, Report, Spot, State, Why};
 
-use crate::human::{self, BOLD, DIM, YELLOW, count, decision_style, outcome};
+use crate::error::RED;
+use crate::human::{self, BOLD, DIM, GREEN, YELLOW, count, decision_style, outcome};
 use crate::own;
 
 /// Places shown of an expectation.
 const SPOTS: usize = 4;
 
-pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
+/// Columns of a line of conditions, defects and what to do.
+const WIDTH: usize = 80;
+
+pub(super) fn print(out: &mut dyn Write, report: &Report<'_>, verbose: bool) -> io::Result<()> {
+    let decision = report.decision;
+    let style = decision_style(decision);
+    let headline = printable(&report.headline());
+    let (word, why) = headline.split_at(decision.id().len().min(headline.len()));
+    writeln!(out, "verdict: {style}{word}{style:#}{why}\n")?;
     header(out, "from", report.from)?;
     header(out, "to", report.to)?;
-    if !report.findings.is_empty() {
+    // Of a kernel without KHO one sentence says it all.
+    let without = |row: &MoveFinding| matches!(row.why, Some(Why::NoKho { .. }));
+    let in_short = !verbose && report.findings.iter().any(without);
+    if !report.findings.is_empty() && !in_short {
         writeln!(out, "\n{}", table(&report.findings))?;
     }
     writeln!(out)?;
-    let decision = report.decision;
-    let style = decision_style(decision);
-    let summary = own::policy(report.policy).map_or("", |policy| policy.summary());
-    writeln!(
-        out,
-        "verdict: {style}{}{style:#}  {DIM}policy `{}`: {summary}{DIM:#}",
-        decision.id(),
-        report.policy,
-    )?;
-    for group in grouped(&report.findings) {
+    if !in_short {
+        let summary = own::policy(report.policy).map_or("", |policy| policy.summary());
+        writeln!(out, "{DIM}policy `{}`: {summary}{DIM:#}", report.policy)?;
+    }
+    let notable = if in_short { &[][..] } else { &report.findings };
+    for group in grouped(notable) {
         let Some(first) = group.first() else {
             continue;
         };
@@ -58,6 +66,8 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
         let style = decision_style(decision);
         writeln!(out, "{style}lost{style:#}: {line}")?;
     }
+    conditions(out, report)?;
+    defects(out, report)?;
     let mut reasons = Vec::new();
     for (_, why) in &report.unjudged {
         if !reasons.contains(&why) {
@@ -73,7 +83,89 @@ pub(super) fn print(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> 
     for remark in &report.remarks {
         writeln!(out, "note: {}", printable(remark))?;
     }
+    for text in &report.next {
+        wrapped(out, "next: ", 6, &printable(text))?;
+    }
     Ok(())
+}
+
+/// The conditions: all of them, or those that are known not to be met where the formats alone decide.
+fn conditions(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
+    let rejected = report
+        .findings
+        .iter()
+        .any(|row| row.outcome == Outcome::Rejected);
+    let all = report.conditions.iter();
+    let all = all.filter(|condition| !rejected || condition.state == State::NotMet);
+    for (index, condition) in all.enumerate() {
+        if index == 0 {
+            writeln!(out, "conditions:")?;
+        }
+        let (style, word) = state(condition.state);
+        let head = format!("  {style}{word:<8}{style:#}  ");
+        wrapped(out, &head, 12, condition.kind.title())?;
+        wrapped(out, "            ", 12, &printable(&condition.evidence))?;
+        if condition.state == State::NotMet {
+            wrapped(out, "            ", 12, &condition.cost.to_string())?;
+        }
+        if !condition.advice.is_empty() {
+            wrapped(out, "            ", 12, &printable(&condition.advice))?;
+        }
+    }
+    Ok(())
+}
+
+/// The known defects that are met, and the names of those that may be.
+fn defects(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
+    let (met, unseen): (Vec<_>, Vec<_>) = report
+        .defects
+        .iter()
+        .partition(|found| found.state == State::Met);
+    for found in met {
+        let head = format!("{YELLOW}known defect{YELLOW:#} ");
+        wrapped(out, &head, 12, &printable(&found.to_string()))?;
+    }
+    for found in unseen {
+        let (id, evidence) = (found.defect.id, &found.evidence);
+        let text = format!("whether known defect {id} is met: {evidence}");
+        wrapped(out, "not seen: ", 10, &printable(&text))?;
+    }
+    Ok(())
+}
+
+const fn state(state: State) -> (anstyle::Style, &'static str) {
+    match state {
+        State::Met => (GREEN, "met"),
+        State::NotMet => (RED, "not met"),
+        State::NotSeen => (YELLOW, "not seen"),
+    }
+}
+
+/// `text` after `head`, whose width is not that of its bytes, in lines that are indented by `indent`.
+fn wrapped(out: &mut dyn Write, head: &str, indent: usize, text: &str) -> io::Result<()> {
+    let mut line = head.to_owned();
+    let mut used = anstream::adapter::strip_str(head)
+        .to_string()
+        .chars()
+        .count();
+    let mut fresh = true;
+    for word in text.split_ascii_whitespace() {
+        let len = word.chars().count();
+        if !fresh && used + 1 + len > WIDTH {
+            writeln!(out, "{line}")?;
+            line = " ".repeat(indent);
+            used = indent;
+            fresh = true;
+        }
+        if !fresh {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += len;
+        fresh = false;
+    }
+    writeln!(out, "{line}")
 }
 
 /// The findings that are worth a word, those of one reason together.

@@ -65,7 +65,7 @@ fn another_luo_is_a_panic() {
     );
     has(
         value["consequence"].as_str().unwrap(),
-        "if it does as Linux 7.3.4",
+        "(measured with Linux 7.3.4)",
     );
     // With what is in use known, it is counted.
     let (code, value) = report(&capture("small"), &next, &[]);

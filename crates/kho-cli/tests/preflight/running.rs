@@ -5,7 +5,7 @@ use super::*;
 /// The files of a system that runs Linux 7.3.4, below `temp`.
 fn system(temp: &Temp, config: Option<&str>, kernel: Option<&[u8]>) -> String {
     temp.file("proc/sys/kernel/osrelease", "7.3.4\n");
-    temp.file("proc/cmdline", "root=/dev/vda kho=on\n");
+    temp.file("proc/cmdline", "root=/dev/vda kho=on liveupdate=on\n");
     if let Some(config) = config {
         temp.file("proc/config.gz", gzip(config.as_bytes()));
     }
@@ -102,6 +102,7 @@ fn a_running_kernel_that_is_not_found() {
     let (code_of, value) = report("running", &next, &["--root", &root]);
     assert_eq!(code_of, 0);
     said(&value, "CONFIG_KEXEC_HANDOVER is not set");
+    assert_eq!(value["next"], json!([]));
     assert_eq!(code(&capture("small"), "running", &["--root", &root]), 1);
     // And more than an image in which nothing shows.
     let root = system(&temp, Some(ON), Some(&vmlinux(&[], &[])));

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use kho_compat::{Side, Writing};
-use kho_mem::PhysRange;
+use kho_mem::{Pfn, PhysRange};
 
 /// How a handover is made.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct KhoConfig {
     pub(super) side: Option<Side>,
     pub(super) scratch: Vec<PhysRange>,
     pub(super) metadata: Option<(String, u32)>,
-    pub(super) boundaries: Vec<u64>,
+    pub(super) boundaries: Vec<Pfn>,
 }
 
 impl Default for KhoConfig {
@@ -64,9 +64,9 @@ impl KhoConfig {
         self
     }
 
-    /// The page numbers at which NUMA nodes begin: see [`kho_radix::Tracker::with_boundaries`].
+    /// The frames at which NUMA nodes begin: see [`kho_radix::Tracker::with_boundaries`].
     #[must_use]
-    pub fn boundaries(mut self, pfns: impl IntoIterator<Item = u64>) -> Self {
+    pub fn boundaries(mut self, pfns: impl IntoIterator<Item = Pfn>) -> Self {
         self.boundaries = pfns.into_iter().collect();
         self
     }

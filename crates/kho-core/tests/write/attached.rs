@@ -95,9 +95,16 @@ fn what_is_handed_over_is_restored_once() {
         );
     }
     // Too few and too many pages, from the middle, none, around the address space.
-    for (skip, count) in [(0, 3), (0, 8), (1, 6), (0, 0), (0, u64::MAX), (1 << 52, 7)] {
+    for (skip, count) in [
+        (0, 3),
+        (0, 8),
+        (1, 6),
+        (0, 0),
+        (0, u64::MAX),
+        (Pfn::LIMIT - 1 - run.pfn.get(), 7),
+    ] {
         let wrong = PageRun {
-            pfn: run.pfn + skip,
+            pfn: Pfn::new(run.pfn.get() + skip).unwrap(),
             pages: count,
         };
         let error = attached.restore_pages(&admitted, wrong).unwrap_err();
@@ -349,7 +356,7 @@ fn page_0_is_never_allocated() {
 fn pages_that_are_no_pages_are_refused_in_words() {
     let (mut mem, _) = handed(Kho::new(heap(8), &KhoConfig::new()).unwrap());
     let run = PageRun {
-        pfn: u64::MAX,
+        pfn: Pfn::new(Pfn::LIMIT - 1).unwrap(),
         pages: 2,
     };
     let error = mem.adopt_pages(run).unwrap_err();

@@ -12,7 +12,7 @@ use kho_core::{
     PreservedFolio, RestoreError, TrackerError,
 };
 use kho_mem::{
-    Arena, ArenaConfig, Folio, Handed, Order, PageRun, Pages, PhysAddr, PhysMemExt, PhysRange,
+    Arena, ArenaConfig, Folio, Handed, Order, PageRun, Pages, Pfn, PhysAddr, PhysMemExt, PhysRange,
 };
 use kho_testkit::Random;
 use kho_vmalloc as _;

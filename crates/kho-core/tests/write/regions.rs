@@ -7,7 +7,11 @@ fn regions_are_read_back_with_their_contents() {
     let arena = heap(16);
     // A NUMA node begins inside the second region.
     let boundary = (BASE >> 12) + 18;
-    let kho = Kho::new(arena.clone(), &KhoConfig::new().boundaries([boundary])).unwrap();
+    let kho = Kho::new(
+        arena.clone(),
+        &KhoConfig::new().boundaries([PhysAddr::new(boundary << 12).pfn()]),
+    )
+    .unwrap();
     let keys = kho.preserver().keys();
     let mut expected = Vec::new();
     for (name, pages) in [("one", 1), ("log@7", 9), ("x.y,z+w-v_u", 1030)] {

@@ -283,7 +283,7 @@ pub(crate) fn longest() -> Result<Text, Failure> {
     let arena = arena()?;
     let mut tracker = Tracker::new(arena.clone())?;
     tracker.add_folios(KeyRun {
-        pfn: LONG.pfn().get(),
+        pfn: LONG.pfn(),
         keys: 10_001,
         order: Order::ZERO,
     })?;

@@ -21,7 +21,7 @@ const NOWHERE: PhysAddr = PhysAddr::new(0x6000_0000);
 fn elsewhere() -> Result<(Preserved, PhysAddr), Failure> {
     let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x7d57_0000_0000), 8 << 20))?;
     let mut tracker = Tracker::new(arena.clone())?;
-    let (pfn, order) = (ELSEWHERE.pfn().get(), Order::ZERO);
+    let (pfn, order) = (ELSEWHERE.pfn(), Order::ZERO);
     tracker.add_folios(KeyRun {
         pfn,
         keys: 1,

@@ -142,15 +142,26 @@ fn read(restored: &RestoredMemfd<'_>, names: &mut Names) -> Reading {
             "page {index}: {at}, order {order}, flags {flags:#x}"
         ));
     }
-    let mut pieces = Vec::new();
+    let has_folio = |offset: u64| {
+        let page = offset / PAGE;
+        let mut folios = memfd.folios().iter();
+        folios.any(|folio| folio.addr.is_some() && (folio.index..folio.end()).contains(&page))
+    };
+    let (mut pieces, mut offset) = (Vec::new(), 0);
     for piece in restored.pieces() {
-        pieces.push(match piece? {
+        let piece = piece?;
+        pieces.push(match piece {
             Piece::Data(data) => {
                 let head = data.get(..4).unwrap_or(data);
                 format!("{} from \"{}\"", data.len(), head.escape_ascii())
             }
+            // A folio that is not up to date reads as zeros, whatever lies in it.
+            Piece::Hole(len) if has_folio(offset) => {
+                format!("{len} from \"{}\"", [0; 4].escape_ascii())
+            }
             Piece::Hole(len) => format!("a hole of {len}"),
         });
+        offset += piece.len();
     }
     if pieces.is_empty() {
         pieces.push("none".to_owned());

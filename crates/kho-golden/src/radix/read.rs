@@ -215,7 +215,7 @@ pub(crate) fn walked() -> Result<Text, Failure> {
             let (mut keys, mut runs, mut leaves) = (Vec::new(), Vec::new(), Vec::new());
             let by_key = walk_keys(mem, root, |key| keys.push(of(key)));
             let by_run = walk_runs(mem, root, |run| {
-                let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
+                let each = (0..run.keys).map(|key| run.pfn.get() + (key << run.order.get()));
                 runs.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
             });
             let by_leaf = Leaves::read(mem, root)
@@ -224,7 +224,7 @@ pub(crate) fn walked() -> Result<Text, Failure> {
             let mut parts = Vec::new();
             let by_part = Leaves::read(mem, root).map(|all| {
                 all.runs(0..all.len(), |run| {
-                    let each = (0..run.keys).map(|key| run.pfn + (key << run.order.get()));
+                    let each = (0..run.keys).map(|key| run.pfn.get() + (key << run.order.get()));
                     parts.extend(each.map(|pfn| (PhysAddr::new(pfn << 12), run.order.get())));
                 })
             });

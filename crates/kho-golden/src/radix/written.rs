@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kho_abi_check::{Failure, Text};
-use kho_mem::{Order, PageRun, PhysAddr};
+use kho_mem::{Order, PAGE_SHIFT, PageRun, PhysAddr};
 use kho_radix::{Key, KeyRun, Preserver, Tracker};
 
 use crate::dump::{Dump, arena};
@@ -78,7 +78,7 @@ pub(crate) fn tree() -> Result<Text, Failure> {
     tracker.add(key(0x3000, 0)?)?;
     tracker.add(key(0x20_0000, 9)?)?;
     tracker.add_folios(KeyRun {
-        pfn: 0x7fff,
+        pfn: PhysAddr::new(0x07ff_f000).pfn(),
         keys: 3,
         order: Order::ZERO,
     })?;
@@ -116,9 +116,13 @@ pub(crate) fn runs() -> Result<Text, Failure> {
     let mut roots = Vec::new();
     for (pfn, pages, boundaries) in RUNS {
         let tracker = Tracker::new(arena.clone())?;
-        let mut tracker = tracker.with_boundaries(boundaries.iter().copied());
-        let (pfn, pages) = (*pfn, *pages);
-        tracker.add_pages(PageRun { pfn, pages })?;
+        let frame = |pfn: &u64| PhysAddr::new(*pfn << PAGE_SHIFT).pfn();
+        let mut tracker = tracker.with_boundaries(boundaries.iter().map(frame));
+        let run = PageRun {
+            pfn: frame(pfn),
+            pages: *pages,
+        };
+        tracker.add_pages(run)?;
         roots.push(tracker.root());
         tracker.hand_over();
     }
@@ -133,7 +137,7 @@ pub(crate) fn runs() -> Result<Text, Failure> {
         }
         line.push(':');
         for key in keys {
-            let _ = write!(line, " {:#x}/{}", key.pfn(), key.order());
+            let _ = write!(line, " {:#x}/{}", key.pfn().get(), key.order());
         }
         dump.line(line);
     }

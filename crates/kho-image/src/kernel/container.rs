@@ -1,10 +1,11 @@
 //! From a file to the kernel in it, through boot images and compressions.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use super::unpack::{self, Compression};
-use super::{KernelKind, elf};
+use super::{KernelKind, Unified, elf};
 use crate::image::{ImageError, Progress};
+use crate::unpack::{self, Compression, Limit};
 
 /// Compressions around each other: a compressed file of a boot image with a compressed payload,
 /// and one to spare.
@@ -24,10 +25,13 @@ pub(super) struct Unwrapped<'d> {
     pub(super) flat: Option<&'static str>,
     /// Whether a flat image is for a big-endian kernel.
     pub(super) big: bool,
+    /// What the unified kernel image around it has beside it.
+    pub(super) unified: Option<Unified>,
 }
 
 /// What bytes are.
 enum Content {
+    Unified(Unified, Range<usize>),
     Elf,
     Flat(&'static str),
     Packed(Compression),
@@ -55,16 +59,28 @@ pub(super) fn unwrap<'d>(
     let mut kind = None;
     let mut compressions = Vec::new();
     let mut version = None;
+    let mut unified = None;
     for _ in 0..=LAYERS {
         match recognise(&bytes)? {
+            Content::Unified(image, kernel) => {
+                if kind.is_some() || unified.is_some() {
+                    return Err(nested());
+                }
+                unified = Some(image);
+                bytes = match bytes {
+                    Cow::Borrowed(bytes) => Cow::Borrowed(bytes.get(kernel).unwrap_or_default()),
+                    Cow::Owned(bytes) => Cow::Owned(bytes.get(kernel).unwrap_or_default().to_vec()),
+                };
+            }
             Content::Elf => {
                 return Ok(Unwrapped {
                     bytes,
-                    kind: kind.unwrap_or(KernelKind::Elf),
+                    kind: outer(&unified, kind, KernelKind::Elf),
                     compressions,
                     version,
                     flat: None,
                     big: false,
+                    unified,
                 });
             }
             Content::Flat(arch) => {
@@ -72,26 +88,22 @@ pub(super) fn unwrap<'d>(
                 let big = arch == "arm64" && bytes.get(0x18).is_some_and(|flags| flags & 1 != 0);
                 return Ok(Unwrapped {
                     bytes,
-                    kind: kind.unwrap_or(KernelKind::Flat),
+                    kind: outer(&unified, kind, KernelKind::Flat),
                     compressions,
                     version,
                     flat: Some(arch),
                     big,
+                    unified,
                 });
             }
             Content::Packed(compression) => {
                 compressions.push(compression);
-                let unpacked = unpack::unpack(compression, &bytes, 0, limit, progress)?;
+                let unpacked = unpack(&bytes, 0, limit, progress)?;
                 bytes = Cow::Owned(unpacked);
             }
             Content::Payload(payload) => {
                 if kind.is_some() {
-                    return Err(ImageError::damaged(
-                        "boot image's payload",
-                        0,
-                        "a boot image in a boot image",
-                        "a kernel",
-                    ));
+                    return Err(nested());
                 }
                 kind = Some(payload.kind);
                 version.clone_from(&payload.version);
@@ -106,6 +118,18 @@ pub(super) fn unwrap<'d>(
         "a compressed file in one, again and again",
         "a kernel",
     ))
+}
+
+fn outer(unified: &Option<Unified>, kind: Option<KernelKind>, plain: KernelKind) -> KernelKind {
+    match unified {
+        Some(_) => KernelKind::Unified,
+        None => kind.unwrap_or(plain),
+    }
+}
+
+fn nested() -> ImageError {
+    let found = "a boot image in a boot image";
+    ImageError::damaged("boot image's payload", 0, found, "a kernel")
 }
 
 fn open(
@@ -125,9 +149,14 @@ fn open(
         && u64::from(size) > limit
     {
         let found = format!("{size}, more");
-        return Err(unpack::too_long(compression, at as u64, limit, &found));
+        return Err(unpack::too_long(
+            compression,
+            at as u64,
+            limited(limit),
+            &found,
+        ));
     }
-    let unpacked = unpack::unpack(compression, packed, start, limit, progress)?;
+    let unpacked = unpack(packed, start, limit, progress)?;
     match payload.size {
         Some((size, at)) if u64::from(size) != unpacked.len() as u64 => Err(ImageError::damaged(
             "size behind the payload",
@@ -139,10 +168,30 @@ fn open(
     }
 }
 
+const fn limited(bytes: u64) -> Limit {
+    Limit {
+        bytes,
+        advice: "the limit can be raised",
+    }
+}
+
+fn unpack(
+    packed: &[u8],
+    offset: u64,
+    limit: u64,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<u8>, ImageError> {
+    // A memory dump is refused before all of it is unpacked.
+    unpack::to_memory(packed, offset, limited(limit), &elf::refuse_core, progress)
+}
+
 fn recognise(bytes: &[u8]) -> Result<Content, ImageError> {
     let at = |at: usize, magic: &[u8]| bytes.get(at..).is_some_and(|rest| rest.starts_with(magic));
     if at(0, elf::MAGIC) {
         return Ok(Content::Elf);
+    }
+    if let Some((unified, kernel)) = Unified::of(bytes)? {
+        return Ok(Content::Unified(unified, kernel));
     }
     if at(0, b"MZ") && at(4, b"zimg") {
         return zboot(bytes).map(Content::Payload);
@@ -164,15 +213,14 @@ fn recognise(bytes: &[u8]) -> Result<Content, ImageError> {
 
 /// What is no kernel, by its first bytes.
 fn foreign(bytes: &[u8]) -> ImageError {
-    const EXPECTED: &str = "a bzImage, a vmlinux, an arm64 Image, an EFI zboot image or a module";
+    const EXPECTED: &str = "a bzImage, a vmlinux, an arm64 Image, an EFI zboot image, a unified kernel image or a module";
     const LZO: &str = "a kernel with another compression: lzop unpacks it";
     const KINDS: &[(&[u8], &str, &str)] = &[
         (b"\x89LZO\0\r\n\x1a\n", "lzo", LZO),
-        (b"\x04\x22\x4d\x18", "an LZ4 frame", "a legacy LZ4 frame"),
         (
             b"MZ",
             "a PE file without a kernel's header",
-            "a kernel: of a unified kernel image, its section .linux",
+            "a kernel, or a unified kernel image with a section .linux",
         ),
         (b"KDUMP   ", "a memory dump", EXPECTED),
     ];
@@ -189,16 +237,20 @@ fn foreign(bytes: &[u8]) -> ImageError {
     ImageError::damaged("not a kernel image", 0, found, expected)
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+pub(super) fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(
+        bytes.get(at..)?.get(..2)?.try_into().ok()?,
+    ))
 }
 
-fn int(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+pub(super) fn int(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(
+        bytes.get(at..)?.get(..4)?.try_into().ok()?,
+    ))
 }
 
 /// `start` and `len` in usize where they lie inside the file.
-fn inside(bytes: &[u8], start: u64, len: u64) -> Option<(usize, usize)> {
+pub(super) fn inside(bytes: &[u8], start: u64, len: u64) -> Option<(usize, usize)> {
     let (start, len) = (usize::try_from(start).ok()?, usize::try_from(len).ok()?);
     (start.checked_add(len)? <= bytes.len()).then_some((start, len))
 }

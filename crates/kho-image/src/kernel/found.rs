@@ -211,6 +211,8 @@ pub struct KernelStrings {
     pub kho: Option<Trace>,
     /// What shows that the kernel has LUO. Not looked for in modules.
     pub luo: Option<Trace>,
+    /// Its configuration, where the image has it (`CONFIG_IKCONFIG`).
+    pub config: Option<String>,
 }
 
 impl KernelStrings {

@@ -8,7 +8,7 @@ use std::path::Path;
 use kho_mem::FileMap;
 
 use super::survey::{elf_strings, first_word, flat_strings};
-use super::{Compression, Evidence, KernelStrings, container, elf};
+use super::{Compression, Evidence, KernelStrings, Unified, config, container, elf};
 use crate::image::{ImageError, Progress};
 
 /// Files up to this size are read, so that nobody can truncate them under a mapping.
@@ -53,6 +53,8 @@ pub enum KernelKind {
     BzImage,
     /// An EFI zboot image: `MZ`, then `zimg`, the payload's offset and length.
     Zboot,
+    /// A unified kernel image: a PE file with a section `.linux`, which is any of the others but a module.
+    Unified,
     /// A vmlinux: an ELF executable of either class and byte order.
     Elf,
     /// A flat Image: `ARM\x64` (arm64) or `RSC\x05` (RISC-V) at 0x38.
@@ -66,6 +68,7 @@ impl fmt::Display for KernelKind {
         f.write_str(match self {
             Self::BzImage => "x86 boot image",
             Self::Zboot => "EFI zboot image",
+            Self::Unified => "unified kernel image",
             Self::Elf => "vmlinux",
             Self::Flat => "flat Image",
             Self::Module => "module",
@@ -87,6 +90,7 @@ pub struct KernelImage {
     compressions: Vec<Compression>,
     unpacked: u64,
     strings: KernelStrings,
+    unified: Option<Unified>,
 }
 
 impl KernelImage {
@@ -138,7 +142,12 @@ impl KernelImage {
             return Self::read(&bytes, options, progress);
         }
         let map = FileMap::new(&file).map_err(io)?;
-        Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress)
+        let read = Self::read(map.get(0..map.len()).unwrap_or_default(), options, progress);
+        if map.was_cut() {
+            let path = path.to_owned();
+            return Err(ImageError::Shrunk { path });
+        }
+        read
     }
 
     /// Reads the image or module in `bytes`.
@@ -182,6 +191,7 @@ impl KernelImage {
                 elf_strings(data, &elf)?
             }
         };
+        strings.config = config::embedded(data);
         if let Some(version) = unwrapped.version
             && strings.release.is_none()
         {
@@ -208,6 +218,7 @@ impl KernelImage {
             compressions: unwrapped.compressions,
             unpacked: data.len() as u64,
             strings,
+            unified: unwrapped.unified,
         })
     }
 
@@ -248,6 +259,12 @@ impl KernelImage {
     #[must_use]
     pub const fn unpacked(&self) -> u64 {
         self.unpacked
+    }
+
+    /// What a unified kernel image has beside its kernel, which is that of the first profile.
+    #[must_use]
+    pub const fn unified(&self) -> Option<&Unified> {
+        self.unified.as_ref()
     }
 
     /// What was looked at, the best first: [`KernelStrings::evidence`].

@@ -1,8 +1,8 @@
 //! Kernel images and modules, read for the compat strings that they can restore, without booting
 //! them.
 //!
-//! [`KernelImage`] opens a bzImage, a vmlinux, an arm64 (or RISC-V) Image, an EFI zboot image or a
-//! module, any of them compressed as well, and recognises it by its content. [`KernelStrings`] is
+//! [`KernelImage`] opens a bzImage, a vmlinux, an arm64 (or RISC-V) Image, an EFI zboot image, a
+//! unified kernel image with any of them, or a module, each compressed as well, and recognises it by its content. [`KernelStrings`] is
 //! what was found, as plain data. [`read_modules`] reads a directory of modules.
 //!
 //! # What a kernel says, and what it does not
@@ -46,6 +46,7 @@
 //! # Ok::<(), kho_image::ImageError>(())
 //! ```
 
+mod config;
 mod container;
 mod elf;
 mod found;
@@ -55,9 +56,11 @@ mod sections;
 mod strings;
 mod survey;
 mod traces;
-mod unpack;
+mod unified;
 
 pub use found::{Evidence, FoundFeatures, FoundString, KernelStrings, Standing, Trace};
 pub use image::{KernelImage, KernelKind, KernelOptions};
 pub use modules::{ModuleError, ModuleStrings, Modules, ModulesProgress, read_modules};
-pub use unpack::Compression;
+pub use unified::Unified;
+
+pub use crate::unpack::Compression;

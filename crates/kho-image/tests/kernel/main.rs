@@ -18,6 +18,7 @@ mod modules;
 mod packed;
 mod sections;
 mod strings;
+mod unified;
 
 // Components whose strings a kernel has: the linker drops what nothing refers to.
 use kho_fd as _;

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::NonNull;
 
 use super::Inner;
-use crate::{Order, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange};
+use crate::{Order, PAGE_SIZE, PAGE_SIZE_U64, PageRun, Pfn, PhysAddr, PhysRange};
 
 /// A run of pages of an arena, owned: exclusive access to their bytes, given back to the allocator
 /// when dropped.
@@ -65,7 +65,7 @@ impl Pages {
     #[must_use]
     pub fn run(&self) -> PageRun {
         PageRun {
-            pfn: self.addr().get() >> PAGE_SHIFT,
+            pfn: self.addr().pfn(),
             pages: self.count as u64,
         }
     }

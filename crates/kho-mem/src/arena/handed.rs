@@ -141,7 +141,7 @@ impl Handed {
     /// or of an order above [`Order::MAX_FOLIO`].
     pub fn adopt(&mut self, addr: PhysAddr, order: Order) -> Result<Folio, NotHanded> {
         let run = PageRun {
-            pfn: addr.pfn().get(),
+            pfn: addr.pfn(),
             pages: order.pages(),
         };
         let aligned = order <= Order::MAX_FOLIO

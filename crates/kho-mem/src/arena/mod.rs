@@ -190,7 +190,7 @@ impl Inner {
     /// The pages of `run` from the base on, first to one past the last; `None` where they leave
     /// the arena.
     fn pages_of(&self, run: PageRun) -> Option<(usize, usize)> {
-        let from = run.pfn.checked_sub(self.base.get() >> PAGE_SHIFT)?;
+        let from = run.pfn.get().checked_sub(self.base.get() >> PAGE_SHIFT)?;
         let to = from.checked_add(run.pages)?;
         let pages = (self.backing.len() / PAGE_SIZE) as u64;
         if to > pages {
@@ -205,11 +205,10 @@ impl Inner {
         let start = range.start().max(all.start());
         let end = range.end().min(all.end());
         let len = u64::try_from(end.checked_sub(u128::from(start.get()))?).ok()?;
-        let first = start.get() >> PAGE_SHIFT;
         let last = start.get().checked_add(len.checked_sub(1)?)? >> PAGE_SHIFT;
         self.pages_of(PageRun {
-            pfn: first,
-            pages: last - first + 1,
+            pfn: start.pfn(),
+            pages: last - start.pfn().get() + 1,
         })
     }
 

@@ -1,7 +1,11 @@
 use std::vec::Vec;
 
 use super::*;
-use crate::{PhysMem, PhysMemExt};
+use crate::{Pfn, PhysMem, PhysMemExt};
+
+fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 const BASE: u64 = 0x1000_0000;
 
@@ -124,15 +128,18 @@ fn what_is_handed_over_is_found_and_adopted_once() {
 fn the_rest_is_freed_and_nothing_twice() {
     let arena = Arena::heap(&config(4 << 20)).unwrap();
     let keep = PageRun {
-        pfn: (BASE >> 12) + 3,
+        pfn: frame((BASE >> 12) + 3),
         pages: 10,
     };
-    let outside = PageRun { pfn: 1, pages: 1 };
+    let outside = PageRun {
+        pfn: frame(1),
+        pages: 1,
+    };
     let mut handed = arena.into_handed().unwrap();
     let arena = handed.reclaim([keep, outside, keep], &[]);
     assert_eq!(arena.free_pages(), 1024 - 10);
     let run = PageRun {
-        pfn: keep.pfn + 2,
+        pfn: frame(keep.pfn.get() + 2),
         pages: 3,
     };
     assert!(handed.contains(run));
@@ -148,7 +155,7 @@ fn the_rest_is_freed_and_nothing_twice() {
 fn what_is_somebodys_is_not_kept_a_second_time() {
     let arena = Arena::heap(&config(4 << 20)).unwrap();
     let run = PageRun {
-        pfn: BASE >> 12,
+        pfn: frame(BASE >> 12),
         pages: 4,
     };
     let mut handed = arena.into_handed().unwrap();
@@ -268,7 +275,8 @@ fn pages_are_split_and_each_part_comes_back() {
     assert_eq!(pages.run(), run);
     let mut rest = pages.split_off(3).unwrap();
     let last = rest.split_off(6).unwrap();
-    let parts = [&pages, &rest, &last].map(|part| (part.run().pfn - run.pfn, part.run().pages));
+    let parts =
+        [&pages, &rest, &last].map(|part| (part.run().pfn.get() - run.pfn.get(), part.run().pages));
     assert_eq!(parts, [(0, 3), (3, 6), (9, 1)]);
     pages.fill(1);
     rest.fill(2);

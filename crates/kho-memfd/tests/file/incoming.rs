@@ -10,7 +10,11 @@ fn take_over(arena: Arena, entry: kho_core::Entry) -> Incoming {
 }
 
 /// Hands `file` over; `forge` changes the arena's bytes as another writer might have left them.
-fn handed_over(arena: Arena, file: Arc<MemFile>, forge: impl FnOnce(&Arena)) -> Incoming {
+pub(super) fn handed_over(
+    arena: Arena,
+    file: Arc<MemFile>,
+    forge: impl FnOnce(&Arena),
+) -> Incoming {
     let kho = Kho::new(arena.clone(), &KhoConfig::new()).unwrap();
     let luo = Orchestrator::new(kho, Handlers::new().with(MemfdHandler), 0).unwrap();
     let session = luo.create_session("vm").unwrap();

@@ -24,6 +24,7 @@ mod alone;
 mod incoming;
 mod model;
 mod preserved;
+mod unused;
 
 const BASE: u64 = 0x1000_0000;
 const PAGE: u64 = PAGE_SIZE_U64;

@@ -24,10 +24,12 @@ const NO_WORD: TrackerError = TrackerError::Broken("a leaf, with a word for each
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
 /// let tracker = SharedTracker::new(&arena, 16)?;
 /// let mut handle = tracker.handle();
-/// let folios = KeyRun { pfn: 0x10400, keys: 100, order: Order::new(2).unwrap() };
+/// let (pfn, order) = (PhysAddr::new(0x1040_0000).pfn(), Order::new(2).unwrap());
+/// let folios = KeyRun { pfn, keys: 100, order };
 /// handle.add_folios(folios)?;
 /// // One of these is there, so that none of them is put in.
-/// let more = KeyRun { pfn: 0x10400 + 4 * 99, keys: 2, ..folios };
+/// let last = PhysAddr::new(0x1040_0000 + 99 * 0x4000);
+/// let more = KeyRun { pfn: last.pfn(), keys: 2, ..folios };
 /// assert!(handle.add_folios(more).is_err());
 /// assert_eq!(tracker.keys(), 100);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -50,7 +50,7 @@ use crate::{Key, KeyRun, TrackerError};
 /// use kho_radix::{Key, Preserved, SharedTracker};
 ///
 /// let arena = Arena::heap(&ArenaConfig::new(PhysAddr::new(0x1000_0000), 8 << 20))?;
-/// let memory = PageRun { pfn: 0x10000, pages: 2048 };
+/// let memory = PageRun { pfn: PhysAddr::new(0x1000_0000).pfn(), pages: 2048 };
 /// let nodes = SharedTracker::nodes_for(memory, Order::ZERO) + 2; // two threads
 /// let tracker = SharedTracker::new(&arena, nodes)?;
 /// std::thread::scope(|scope| {
@@ -97,26 +97,26 @@ impl SharedTracker {
     /// [`Order::MAX_FOLIO`], the keys of runs of pages up to [`Order::MAX`].
     ///
     /// ```
-    /// use kho_mem::{Order, PageRun};
+    /// use kho_mem::{Order, PageRun, PhysAddr};
     /// use kho_radix::SharedTracker;
     ///
     /// // 1 TiB: 8192 leaves, 16 tables above them, and one of each level above those.
-    /// let memory = PageRun { pfn: 0, pages: 1 << 28 };
+    /// let memory = PageRun { pfn: PhysAddr::NULL.pfn(), pages: 1 << 28 };
     /// assert_eq!(SharedTracker::nodes_for(memory, Order::ZERO), 8192 + 16 + 4);
     /// ```
     #[must_use]
     pub fn nodes_for(memory: PageRun, largest: Order) -> usize {
-        let end = memory.pfn.saturating_add(memory.pages).min(Pfn::LIMIT);
+        let end = memory.end().min(Pfn::LIMIT);
         let last = end.saturating_sub(1);
         let mut nodes = 1u64;
-        if memory.pages > 0 && memory.pfn <= last {
+        if memory.pages > 0 {
             for level in 0..DEPTH - 1 {
                 let shift = LEAF_BITS + TABLE_BITS * level;
                 // What is counted: the nodes before this one. Keys of smaller orders are larger.
                 let mut counted = 0;
                 for order in (0..=largest.get()).rev() {
                     let marker = 1u64 << (Order::MAX.get() - order);
-                    let from = (marker | memory.pfn >> order) >> shift;
+                    let from = (marker | memory.pfn.get() >> order) >> shift;
                     let to = ((marker | last >> order) >> shift) + 1;
                     nodes += to - from.max(counted).min(to);
                     counted = counted.max(to);

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use kho_mem::{Arena, ArenaConfig, Order, PhysAddr};
+use kho_mem::{Arena, ArenaConfig, Order, Pfn, PhysAddr};
 
 use super::SharedTracker;
 use super::sync::Ordering;
@@ -12,8 +12,12 @@ use crate::tracker::TABLES;
 use crate::v1::LEAF_BITS;
 use crate::{Key, KeyRun, TrackerError};
 
+const fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
+
 const ROW: KeyRun = KeyRun {
-    pfn: 2,
+    pfn: frame(2),
     keys: 1 << LEAF_BITS,
     order: Order::ZERO,
 };
@@ -69,7 +73,7 @@ fn a_key_is_not_put_below_a_lost_table() {
 #[test]
 fn a_row_is_not_put_below_a_lost_table() {
     let row = KeyRun {
-        pfn: 1 << 50,
+        pfn: frame(1 << 50),
         ..ROW
     };
     fails(lose_table, |tracker| tracker.add_folios(row));
@@ -95,7 +99,7 @@ fn a_page_that_can_not_be_given_back_is_no_node() {
 fn a_row_whose_second_leaf_is_lost_is_taken_back() {
     let tracker = tracker();
     let mut handle = tracker.handle();
-    is_broken(handle.set(key(ROW.pfn), ROW.keys, true));
+    is_broken(handle.set(key(ROW.pfn.get()), ROW.keys, true));
     assert_eq!(tracker.keys(), 1);
-    is_broken(handle.take_back(key(ROW.pfn), ROW.keys, false));
+    is_broken(handle.take_back(key(ROW.pfn.get()), ROW.keys, false));
 }

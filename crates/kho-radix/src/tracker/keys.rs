@@ -173,18 +173,20 @@ impl Tracker {
     pub(super) fn page_keys(&self, run: PageRun) -> Result<Vec<Key>, TrackerError> {
         let order = Order::ZERO;
         let no_key = TrackerError::NoKey { run, order };
-        let end = run.pfn.checked_add(run.pages).ok_or(no_key)?;
+        let end = run.end();
         if end > kho_mem::Pfn::LIMIT || run.pages == 0 {
             return Err(no_key);
         }
         let mut keys = Vec::new();
-        let mut pfn = run.pfn;
+        let mut pfn = run.pfn.get();
         while pfn < end {
-            let next = self.boundaries.partition_point(|boundary| *boundary <= pfn);
+            let next = self
+                .boundaries
+                .partition_point(|boundary| boundary.get() <= pfn);
             let until = self
                 .boundaries
                 .get(next)
-                .map_or(end, |boundary| end.min(*boundary));
+                .map_or(end, |boundary| end.min(boundary.get()));
             let order = pfn.trailing_zeros().min((until - pfn).ilog2());
             let order = u8::try_from(order)
                 .ok()

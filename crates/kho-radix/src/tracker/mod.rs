@@ -9,7 +9,7 @@ mod visit;
 
 use alloc::vec::Vec;
 
-use kho_mem::{Arena, Order, PhysAddr};
+use kho_mem::{Arena, Order, Pfn, PhysAddr};
 
 pub use error::TrackerError;
 #[cfg(target_has_atomic = "64")]
@@ -41,7 +41,7 @@ use crate::v1::TABLE_ENTRIES;
 /// assert!(tracker.add(key).is_err(), "once");
 ///
 /// // Three pages from an odd page on: one key of a page and one of two.
-/// tracker.add_pages(PageRun { pfn: 0x10211, pages: 3 })?;
+/// tracker.add_pages(PageRun { pfn: PhysAddr::new(0x1021_1000).pfn(), pages: 3 })?;
 /// assert_eq!(tracker.keys(), 3);
 ///
 /// // The next kernel reads the tree from memory.
@@ -67,7 +67,7 @@ pub struct Tracker {
     keys: u64,
     pages: u64,
     // Page numbers that no key of a run of pages crosses, in order.
-    boundaries: Vec<u64>,
+    boundaries: Vec<Pfn>,
     // Whether the nodes are the handover's: then they are not freed with the tracker.
     given: bool,
 }
@@ -108,10 +108,10 @@ impl Tracker {
         })
     }
 
-    /// Names the page numbers at which NUMA nodes begin: the keys of a run of pages are cut there,
+    /// Names the frames at which NUMA nodes begin: the keys of a run of pages are cut there,
     /// as a kernel cuts them.
     #[must_use]
-    pub fn with_boundaries(mut self, pfns: impl IntoIterator<Item = u64>) -> Self {
+    pub fn with_boundaries(mut self, pfns: impl IntoIterator<Item = Pfn>) -> Self {
         self.boundaries = pfns.into_iter().collect();
         self.boundaries.sort_unstable();
         self

@@ -3,13 +3,17 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use kho_mem::{Arena, ArenaConfig, Order, PageRun, PhysAddr};
+use kho_mem::{Arena, ArenaConfig, Order, PageRun, Pfn, PhysAddr};
 
 use super::nodes::{Below, Link, NO_LEAF, Near, ROOT, TABLES};
 use super::{Tracker, TrackerError};
 use crate::key::slot;
 use crate::v1::LEAF_BITS;
 use crate::{Key, KeyRun, Preserver};
+
+const fn frame(pfn: u64) -> Pfn {
+    Pfn::new(pfn).unwrap()
+}
 
 /// A place that no node has.
 const LOST: Link = 77;
@@ -82,7 +86,7 @@ fn lose_next_leaf(tracker: &mut Tracker) {
 }
 
 const ROW: KeyRun = KeyRun {
-    pfn: 2,
+    pfn: frame(2),
     keys: 1 << LEAF_BITS,
     order: Order::ZERO,
 };
@@ -131,7 +135,7 @@ fn a_row_whose_second_leaf_is_lost_is_not_taken_out() {
     tracker.add_folios(ROW).unwrap();
     let before = state(&tracker);
     lose_next_leaf(&mut tracker);
-    let done = tracker.set(key(ROW.pfn), ROW.keys, false);
+    let done = tracker.set(key(ROW.pfn.get()), ROW.keys, false);
     assert_eq!(done, Err(NO_LEAF));
     tracker.below.clone_from(&before.below);
     assert_eq!(state(&tracker), before);
@@ -140,7 +144,10 @@ fn a_row_whose_second_leaf_is_lost_is_not_taken_out() {
 #[test]
 fn pages_whose_second_key_has_a_lost_leaf_are_not_put_in() {
     // A key of one page, and one of two.
-    let pages = PageRun { pfn: 3, pages: 3 };
+    let pages = PageRun {
+        pfn: frame(3),
+        pages: 3,
+    };
     let lose = |tracker: &mut Tracker| {
         let second = Key::encode(PhysAddr::new(4 << 12), Order::new(1).unwrap()).unwrap();
         tracker.add(second).unwrap();
@@ -156,7 +163,10 @@ fn pages_whose_second_key_has_a_lost_leaf_are_not_put_in() {
 #[test]
 fn pages_are_not_taken_out_in_part() {
     let mut tracker = Tracker::new(arena()).unwrap();
-    let pages = PageRun { pfn: 3, pages: 7 };
+    let pages = PageRun {
+        pfn: frame(3),
+        pages: 7,
+    };
     tracker.add_pages(pages).unwrap();
     let before = state(&tracker);
     let keys = tracker.page_keys(pages).unwrap();

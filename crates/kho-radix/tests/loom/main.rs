@@ -143,14 +143,14 @@ fn key(leaf: u64, bit: u64) -> Key {
 
 const fn run(bit: u64, keys: u64) -> KeyRun {
     KeyRun {
-        pfn: bit,
+        pfn: PhysAddr::new(bit << 12).pfn(),
         keys,
         order: Order::ZERO,
     }
 }
 
 fn keys_of(run: KeyRun) -> impl Iterator<Item = Key> {
-    (run.pfn..run.pfn + run.keys).map(|bit| key(0, bit))
+    (run.pfn.get()..run.pfn.get() + run.keys).map(|bit| key(0, bit))
 }
 
 fn all(tracker: &SharedTracker) -> BTreeSet<Key> {
