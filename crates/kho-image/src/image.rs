@@ -9,7 +9,8 @@ use crate::dump::kdump::{self, Kdump};
 use crate::dump::source::Source;
 use crate::dump::vmcoreinfo::{self, VmcoreInfo};
 use crate::dump::{flattened, foreign, lime};
-use crate::{elf, unpack};
+use crate::elf;
+use crate::unpack::{self, Compression, Unpacker};
 
 /// A file that is no memory dump, or a damaged one.
 #[derive(Debug, thiserror::Error)]
@@ -190,7 +191,7 @@ pub struct Image {
     path: PathBuf,
     store: Store,
     kind: ImageKind,
-    compressed: bool,
+    compression: Option<Compression>,
     vmcoreinfo: Option<VmcoreInfo>,
     notes: Vec<String>,
     // Bytes that the file should have, and has not.
@@ -222,43 +223,53 @@ impl Image {
         }
         let map = FileMap::new(&file).map_err(io)?;
         let len = map.len() as u64;
-        let compressed = unpack::is_zstd(&map);
         let mut cut = None;
-        let source = if compressed {
-            let unpacked = unpack::zstd(&map, options.max_unpacked, progress);
-            if map.was_cut() {
-                let path = path.to_owned();
-                return Err(ImageError::Shrunk { path });
+        let mut compression = None;
+        let unpacked = match Unpacker::open(&file).map_err(io)? {
+            Some(unpacker) => {
+                compression = Some(unpacker.compression());
+                let limit = unpack::Limit {
+                    bytes: options.max_unpacked,
+                    advice: "--max-unpacked raises the limit",
+                };
+                let unpacked = unpack::to_image(unpacker, len, limit, progress);
+                if map.was_cut() {
+                    let path = path.to_owned();
+                    return Err(ImageError::Shrunk { path });
+                }
+                let unpacked = unpacked?;
+                cut = unpacked.cut;
+                Some(unpacked.bytes)
             }
-            let unpacked = unpacked?;
-            cut = unpacked.cut;
-            Source::new(unpacked.bytes, None)
-        } else {
-            Source::new(Bytes::Map(map), Some(file))
+            None => None,
         };
-        let opened = Self::from_source(path, source, options, compressed, progress);
+        let source = match unpacked {
+            Some(bytes) => Source::new(bytes, None),
+            None => Source::new(Bytes::Map(map), Some(file)),
+        };
+        let mut opened = Self::from_source(path, source, options, compression, progress);
         let is_shorter = || std::fs::metadata(path).is_ok_and(|now| now.len() < len);
-        if opened.is_err() && is_shorter() {
+        if (opened.is_err() || cut.is_some()) && is_shorter() {
             let path = path.to_owned();
             return Err(ImageError::Shrunk { path });
         }
-        match (opened, cut) {
-            // What is there is read.
-            (Ok(mut image), Some(cut)) => {
-                image.notes.push(cut.to_string());
+        match (&mut opened, cut) {
+            // What came before the cut is a dump that lacks its end.
+            (Ok(image), Some(cut)) => {
+                image.notes.push(format!("{cut}: what follows is missing"));
                 image.is_cut = true;
-                Ok(image)
             }
-            (Err(ImageError::Damaged { .. }), Some(cut)) => Err(cut),
-            (opened, _) => opened,
+            (Err(ImageError::Interrupted | ImageError::Foreign { .. }), _) | (_, None) => {}
+            (Err(_), Some(cut)) => return Err(cut),
         }
+        opened
     }
 
     fn from_source(
         path: &Path,
         mut source: Source,
         options: &ImageOptions,
-        compressed: bool,
+        compression: Option<Compression>,
         progress: &mut Progress<'_>,
     ) -> Result<Self, ImageError> {
         let mut notes = Vec::new();
@@ -318,7 +329,7 @@ impl Image {
             path: path.to_owned(),
             store,
             kind,
-            compressed,
+            compression,
             vmcoreinfo,
             notes,
             lacks,
@@ -341,7 +352,7 @@ impl Image {
         };
         match source.bytes() {
             // Nobody else has the temporary file: there is no room for its pages.
-            Bytes::Map(map) if map.was_cut() && self.compressed => Err(ImageError::Io {
+            Bytes::Map(map) if map.was_cut() && self.is_compressed() => Err(ImageError::Io {
                 path: std::env::temp_dir(),
                 error: std::io::ErrorKind::StorageFull.into(),
             }),
@@ -361,7 +372,13 @@ impl Image {
     /// Whether it was compressed.
     #[must_use]
     pub const fn is_compressed(&self) -> bool {
-        self.compressed
+        self.compression.is_some()
+    }
+
+    /// How it was compressed, the pages of kdump's own format left aside.
+    #[must_use]
+    pub const fn compression(&self) -> Option<Compression> {
+        self.compression
     }
 
     /// Whether it is in the flattened form of makedumpfile and QEMU.
@@ -381,8 +398,14 @@ impl Image {
         } else {
             ""
         };
-        let zstd = if self.compressed { ", zstd" } else { "" };
-        format!("{}{flattened}{zstd}", self.kind.title())
+        let packed = self
+            .compression
+            .map(|compression| format!(", {compression}"));
+        format!(
+            "{}{flattened}{}",
+            self.kind.title(),
+            packed.unwrap_or_default()
+        )
     }
 
     /// What the kernel whose memory it is says of itself, where the dump has that.
