@@ -149,6 +149,13 @@ impl Ticket {
         struct Format {
             format: String,
         }
+        let parsed = serde_json::from_slice::<Self>(text);
+        if let Ok(ticket) = &parsed
+            && ticket.format == FORMAT
+        {
+            return parsed.map_err(|error| error.to_string());
+        }
+        // Another format may have other members.
         let found: Format = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if found.format != FORMAT {
             return Err(format!(
@@ -156,7 +163,7 @@ impl Ticket {
                 found.format
             ));
         }
-        serde_json::from_slice(text).map_err(|error| error.to_string())
+        parsed.map_err(|error| error.to_string())
     }
 
     /// The program that wrote a ticket of whatever format.

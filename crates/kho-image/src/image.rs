@@ -256,9 +256,10 @@ impl Image {
         match (&mut opened, cut) {
             // What came before the cut is a dump that lacks its end.
             (Ok(image), Some(cut)) => {
-                image.notes.push(format!("{cut}: what follows is missing"));
+                image.notes.push(cut.to_string());
                 image.is_cut = true;
             }
+            // It is seen from the beginning of a file what it is.
             (Err(ImageError::Interrupted | ImageError::Foreign { .. }), _) | (_, None) => {}
             (Err(_), Some(cut)) => return Err(cut),
         }
@@ -310,7 +311,8 @@ impl Image {
             drop(bytes);
             (ImageKind::Elf, Store::Segments(source, segments), info)
         } else if head.starts_with(lime::MAGIC) {
-            let segments = lime::segments(&source)?;
+            let segments;
+            (segments, lacks) = lime::segments(&source)?;
             (ImageKind::Lime, Store::Segments(source, segments), None)
         } else if source.is_flattened() {
             let found = head.get(..8).unwrap_or(head).escape_ascii().to_string();
@@ -325,6 +327,14 @@ impl Image {
             let segments = raw(source.len(), options.base)?;
             (ImageKind::Raw, Store::Segments(source, segments), None)
         };
+        if let Some(bytes) = vmcoreinfo.as_ref().and_then(VmcoreInfo::page_size)
+            && !PageSize::ALL.iter().any(|size| size.bytes() == bytes)
+        {
+            return Err(ImageError::Foreign {
+                found: format!("memory of a kernel with pages of {bytes} bytes"),
+                advice: "a handover is read of kernels with pages of 4, 16 or 64 KiB".to_owned(),
+            });
+        }
         let image = Self {
             path: path.to_owned(),
             store,

@@ -150,7 +150,8 @@ pub fn sweep<M: PhysMem + ?Sized>(
                     mem.chunk(at, rest).unwrap_or(Chunk::Zeros(rest))
                 }
                 Ok(Chunk::Bytes(bytes)) => {
-                    let over = (at.get() as usize).wrapping_add(bytes.len()) % PAGE_SIZE;
+                    let over = at.get().wrapping_add(bytes.len() as u64) % PAGE_SIZE_U64;
+                    let over = usize::try_from(over).unwrap_or(0);
                     if over == 0 || bytes.len() as u64 == step {
                         Chunk::Bytes(bytes)
                     } else if let Some(whole) = bytes.len().checked_sub(over).filter(|len| *len > 0)

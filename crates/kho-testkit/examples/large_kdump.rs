@@ -33,8 +33,9 @@ fn main() -> std::io::Result<()> {
         .collect();
     // Data comes in pieces of 2 MiB, spread over all of memory.
     let every = (pages / data_pages.max(1)).max(1);
-    let is_data = |page: u64| page / 512 % every == 0;
-    let is_stored = |page: u64| held.contains_key(&page) || is_data(page) || page / 64 % 2 == 0;
+    let is_data = |page: u64| (page / 512).is_multiple_of(every);
+    let is_stored =
+        |page: u64| held.contains_key(&page) || is_data(page) || (page / 64).is_multiple_of(2);
 
     // The headers of a small dump, with the numbers of this one.
     let mut small = kho_testkit::Memory::new();

@@ -162,7 +162,7 @@ fn keep_behind(extents: &mut BTreeMap<u64, Extent>, old: Extent, end: u64) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing)]
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
                             },
                         );
                         for byte in 0..*len {
-                            painted[(start + byte) as usize] = Some(at + byte);
+                            painted[usize::try_from(start + byte).unwrap()] = Some(at + byte);
                         }
                     }
                     let index = Index {

@@ -175,6 +175,10 @@ impl Kdump {
 
     fn io(&self, error: io::Error) -> ImageError {
         let path = self.path.clone();
+        // What is read was in the file when it was opened.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return ImageError::Shrunk { path };
+        }
         ImageError::Io { path, error }
     }
 
