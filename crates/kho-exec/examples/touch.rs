@@ -145,21 +145,25 @@ impl Service {
         Ok(upgrade)
     }
 
-    fn hand_over(&self, host: &Host, next: Command) -> Result<()> {
+    fn hand_over(&mut self, host: &Host, next: Command) -> Result<()> {
+        // While clients are served: what there is many of, and does not change.
+        let orchestrator = host.orchestrator()?;
+        let session = orchestrator.create_session(SESSION)?;
+        session.preserve(DATA, Arc::clone(&self.data) as FileRef)?;
+        session.preserve(LISTENER, Arc::clone(&self.listener) as FileRef)?;
+        for (token, other) in (OTHERS..).zip(&self.others) {
+            session.preserve(token, Arc::clone(other) as FileRef)?;
+        }
+        self.turn(Some(Timespec::default()))?;
+
         let (clients, others) = (self.clients.len() as u64, self.others.len() as u64);
         let head = [kho_exec::now(), clients, others].map(u64::to_le_bytes);
         self.head.write_at(0, head.as_flattened())?;
-        let once: [(u64, FileRef); 3] = [
-            (DATA, self.data.clone()),
-            (HEAD, self.head.clone()),
-            (LISTENER, self.listener.clone()),
-        ];
-        let clients = (CLIENTS..).zip(self.clients.values());
-        let fds = clients.chain((OTHERS..).zip(&self.others));
-        let fds = fds.map(|(token, fd)| (token, Arc::clone(fd) as FileRef));
-        Err(host
-            .hand_over(SESSION, once.into_iter().chain(fds), next)
-            .into())
+        session.preserve(HEAD, Arc::clone(&self.head) as FileRef)?;
+        for (token, client) in (CLIENTS..).zip(self.clients.values()) {
+            session.preserve(token, Arc::clone(client) as FileRef)?;
+        }
+        Err(host.exec(&orchestrator, next).into())
     }
 }
 

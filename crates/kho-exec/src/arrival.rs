@@ -17,8 +17,8 @@ use crate::config::POLICY_ENV;
 use crate::exec::RETURNED_ENV;
 use crate::inherit::{HANDOVER_ENV, Inherited, set_inheritable};
 use crate::supervise::Client;
-use crate::ticket::{FAULTS_ENV, Mark, Ticket, file_of, for_this_process, mark};
-use crate::{Config, Program, StartError, store};
+use crate::ticket::{Mark, Ticket, file_of, for_this_process, mark};
+use crate::{Config, Program, StartError, faults, store};
 
 /// A handover that can go back: the ticket, and everything that came with it.
 pub(crate) struct WayBack {
@@ -148,9 +148,7 @@ impl Arrival {
             .map_err(|error| StartError::Ticket(error.clone()))?;
         let mut all = ticket.marks.clone();
         if let Some(last) = all.last_mut() {
-            last.faults = std::env::var(FAULTS_ENV)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            last.faults = faults::before();
         }
         all.append(marks);
         *marks = all;
