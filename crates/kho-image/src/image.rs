@@ -9,7 +9,8 @@ use crate::dump::kdump::{self, Kdump};
 use crate::dump::source::Source;
 use crate::dump::vmcoreinfo::{self, VmcoreInfo};
 use crate::dump::{flattened, foreign, lime};
-use crate::{elf, unpack};
+use crate::elf;
+use crate::unpack::{self, Compression, Unpacker};
 
 /// A file that is no memory dump, or a damaged one.
 #[derive(Debug, thiserror::Error)]
@@ -190,11 +191,13 @@ pub struct Image {
     path: PathBuf,
     store: Store,
     kind: ImageKind,
-    compressed: bool,
+    compression: Option<Compression>,
     vmcoreinfo: Option<VmcoreInfo>,
     notes: Vec<String>,
     // Bytes that the file should have, and has not.
     lacks: u64,
+    // Whether the compressed file is cut short.
+    is_cut: bool,
 }
 
 impl Image {
@@ -220,22 +223,45 @@ impl Image {
         }
         let map = FileMap::new(&file).map_err(io)?;
         let len = map.len() as u64;
-        let compressed = unpack::is_zstd(&map);
-        let source = if compressed {
-            let unpacked = unpack::zstd(&map, options.max_unpacked, progress);
-            if map.was_cut() {
-                let path = path.to_owned();
-                return Err(ImageError::Shrunk { path });
+        let mut cut = None;
+        let mut compression = None;
+        let unpacked = match Unpacker::open(&file).map_err(io)? {
+            Some(unpacker) => {
+                compression = Some(unpacker.compression());
+                let limit = unpack::Limit {
+                    bytes: options.max_unpacked,
+                    advice: "--max-unpacked raises the limit",
+                };
+                let unpacked = unpack::to_image(unpacker, len, limit, progress);
+                if map.was_cut() {
+                    let path = path.to_owned();
+                    return Err(ImageError::Shrunk { path });
+                }
+                let unpacked = unpacked?;
+                cut = unpacked.cut;
+                Some(unpacked.bytes)
             }
-            Source::new(unpacked?, None)
-        } else {
-            Source::new(Bytes::Map(map), Some(file))
+            None => None,
         };
-        let opened = Self::from_source(path, source, options, compressed, progress);
+        let source = match unpacked {
+            Some(bytes) => Source::new(bytes, None),
+            None => Source::new(Bytes::Map(map), Some(file)),
+        };
+        let mut opened = Self::from_source(path, source, options, compression, progress);
         let is_shorter = || std::fs::metadata(path).is_ok_and(|now| now.len() < len);
-        if opened.is_err() && is_shorter() {
+        if (opened.is_err() || cut.is_some()) && is_shorter() {
             let path = path.to_owned();
             return Err(ImageError::Shrunk { path });
+        }
+        match (&mut opened, cut) {
+            // What came before the cut is a dump that lacks its end.
+            (Ok(image), Some(cut)) => {
+                image.notes.push(cut.to_string());
+                image.is_cut = true;
+            }
+            // It is seen from the beginning of a file what it is.
+            (Err(ImageError::Interrupted | ImageError::Foreign { .. }), _) | (_, None) => {}
+            (Err(_), Some(cut)) => return Err(cut),
         }
         opened
     }
@@ -244,7 +270,7 @@ impl Image {
         path: &Path,
         mut source: Source,
         options: &ImageOptions,
-        compressed: bool,
+        compression: Option<Compression>,
         progress: &mut Progress<'_>,
     ) -> Result<Self, ImageError> {
         let mut notes = Vec::new();
@@ -313,10 +339,11 @@ impl Image {
             path: path.to_owned(),
             store,
             kind,
-            compressed,
+            compression,
             vmcoreinfo,
             notes,
             lacks,
+            is_cut: false,
         };
         tracing::debug!(form = image.form(), memory = image.memory(), "image opened");
         Ok(image)
@@ -335,7 +362,7 @@ impl Image {
         };
         match source.bytes() {
             // Nobody else has the temporary file: there is no room for its pages.
-            Bytes::Map(map) if map.was_cut() && self.compressed => Err(ImageError::Io {
+            Bytes::Map(map) if map.was_cut() && self.is_compressed() => Err(ImageError::Io {
                 path: std::env::temp_dir(),
                 error: std::io::ErrorKind::StorageFull.into(),
             }),
@@ -355,7 +382,13 @@ impl Image {
     /// Whether it was compressed.
     #[must_use]
     pub const fn is_compressed(&self) -> bool {
-        self.compressed
+        self.compression.is_some()
+    }
+
+    /// How it was compressed, the pages of kdump's own format left aside.
+    #[must_use]
+    pub const fn compression(&self) -> Option<Compression> {
+        self.compression
     }
 
     /// Whether it is in the flattened form of makedumpfile and QEMU.
@@ -375,8 +408,14 @@ impl Image {
         } else {
             ""
         };
-        let zstd = if self.compressed { ", zstd" } else { "" };
-        format!("{}{flattened}{zstd}", self.kind.title())
+        let packed = self
+            .compression
+            .map(|compression| format!(", {compression}"));
+        format!(
+            "{}{flattened}{}",
+            self.kind.title(),
+            packed.unwrap_or_default()
+        )
     }
 
     /// What the kernel whose memory it is says of itself, where the dump has that.
@@ -448,11 +487,17 @@ impl Image {
     /// Whether the contents of all of its memory are known to be stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let cut = match &self.store {
-            Store::Segments(..) => false,
+        !self.is_cut_short() && self.missing() == 0
+    }
+
+    /// Whether the end of the file is missing, where that can be seen.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        let is_cut = match &self.store {
+            Store::Segments(..) => self.lacks > 0,
             Store::Kdump(kdump) => kdump.is_cut_short(),
         };
-        !cut && self.missing() == 0
+        is_cut || self.is_cut
     }
 
     /// How many bytes the file is too short for what its headers list; `None` where it is whole. Raw memory has
@@ -512,6 +557,13 @@ impl PhysMem for Image {
         }
         let piece = source.piece(segment.offset + from, room(segment.stored));
         piece.ok_or(outside)
+    }
+
+    fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        match &self.store {
+            Store::Segments(..) => self.chunk(addr, len).map(|chunk| chunk.len()),
+            Store::Kdump(kdump) => kdump.extent(addr, len),
+        }
     }
 
     fn region(&self, from: PhysAddr) -> Option<PhysRange> {

@@ -27,6 +27,7 @@ pub use image::{Image, ImageError, ImageKind, ImageOptions, Progress};
 pub use kernel::{KernelImage, KernelStrings};
 pub use scan::{FindError, NearMiss, RootPage, Scan, SetupNode, page_size, scan};
 pub use scratch::scratch_by_elimination;
+pub use unpack::{Compression, Unpacker};
 pub use write::{WriteError, Written, write_elf, write_raw};
 
 #[cfg(doctest)]

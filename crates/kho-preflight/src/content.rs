@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use kho_image::Unpacker;
+
 /// What is read of a file to recognise it.
 pub(crate) const HEAD: u64 = 4096;
 
@@ -24,26 +26,13 @@ pub(crate) enum Content {
 
 /// What `head` is the beginning of.
 pub(crate) fn content(head: &[u8], path: &Path) -> io::Result<Content> {
-    let at = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|rest| rest.starts_with(magic));
-    // Skippable frames, with which parallel compressors begin, count as zstd.
-    let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
-    if at(0, b"\x28\xb5\x2f\xfd") || skippable {
-        return Ok(packed(&File::open(path)?));
-    }
-    // Of these, kernels alone are read.
-    const PACKED: &[&[u8]] = &[
-        b"\x1f\x8b",
-        b"\xfd7zXZ\0",
-        b"\x02\x21\x4c\x18",
-        b"\x04\x22\x4d\x18",
-        b"\x5d\0\0",
-        b"BZh",
-        b"\x89LZO\0",
-    ];
-    if PACKED.iter().any(|magic| at(0, magic)) {
+    if head.starts_with(b"\x89LZO\0") {
         return Ok(Content::Kernel);
     }
-    Ok(plain(head))
+    match Unpacker::open(File::open(path)?)? {
+        Some(unpacker) => Ok(packed(unpacker)),
+        None => Ok(plain(head)),
+    }
 }
 
 fn plain(head: &[u8]) -> Content {
@@ -84,13 +73,11 @@ fn is_text(head: &[u8]) -> bool {
     valid && !head.iter().any(control)
 }
 
-/// What a zstd stream unpacks to.
-fn packed(file: &File) -> Content {
+/// What a packed file unpacks to.
+fn packed(unpacker: Unpacker<'_>) -> Content {
     let mut unpacked = Vec::new();
-    if let Ok(decoder) = zstd::stream::read::Decoder::new(file) {
-        // What comes out before a damage is noticed will do: who reads all of it says what is wrong.
-        let _ = decoder.take(HEAD).read_to_end(&mut unpacked);
-    }
+    // What comes out before a damage is noticed will do: who reads all of it says what is wrong.
+    let _ = unpacker.take(HEAD).read_to_end(&mut unpacked);
     match plain(&unpacked) {
         content @ (Content::Core | Content::Unknown) => content,
         _ => Content::Kernel,

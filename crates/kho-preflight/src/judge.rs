@@ -158,11 +158,8 @@ impl Preflight {
         }));
         let mut next_steps = advice(&rows, &conditions, &defects, self.registry);
         if let What::Kernel(kernel) = &from.what
-            && kernel
-                .idle
-                .as_ref()
-                .or(kernel.no_sessions.as_ref())
-                .is_some()
+            && kernel.kho.is_ok()
+            && (kernel.idle.is_some() || kernel.no_sessions.is_some())
         {
             next_steps.push(format!("to hand sessions over, {HERE}"));
         }

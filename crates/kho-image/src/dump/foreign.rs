@@ -27,10 +27,6 @@ const KDUMP: &str = "a dump of `makedumpfile`, QEMU or /proc/vmcore";
 
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
-    (0, b"\x1f\x8b", "a gzip file", DECOMPRESS),
-    (0, b"\xfd7zXZ\0", "an xz file", DECOMPRESS),
-    (0, b"\x04\x22\x4d\x18", "an lz4 file", DECOMPRESS),
-    (0, b"BZh", "a bzip2 file", DECOMPRESS),
     (0, b"LZIP\x01", "an lzip file", DECOMPRESS),
     (0, b"\x89LZO\0\r\n\x1a\n", "an lzop file", DECOMPRESS),
     (0, b"PK\x03\x04", "a zip archive", UNPACK),

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::unpack::{self, Compression};
 use super::{KernelKind, Unified, elf};
 use crate::image::{ImageError, Progress};
+use crate::unpack::{self, Compression, Limit};
 
 /// Compressions around each other: a compressed file of a boot image with a compressed payload,
 /// and one to spare.
@@ -98,7 +98,7 @@ pub(super) fn unwrap<'d>(
             }
             Content::Packed(compression) => {
                 compressions.push(compression);
-                let unpacked = unpack::unpack(compression, &bytes, 0, limit, progress)?;
+                let unpacked = unpack(&bytes, 0, limit, progress)?;
                 bytes = Cow::Owned(unpacked);
             }
             Content::Payload(payload) => {
@@ -149,9 +149,14 @@ fn open(
         && u64::from(size) > limit
     {
         let found = format!("{size}, more");
-        return Err(unpack::too_long(compression, at as u64, limit, &found));
+        return Err(unpack::too_long(
+            compression,
+            at as u64,
+            limited(limit),
+            &found,
+        ));
     }
-    let unpacked = unpack::unpack(compression, packed, start, limit, progress)?;
+    let unpacked = unpack(packed, start, limit, progress)?;
     match payload.size {
         Some((size, at)) if u64::from(size) != unpacked.len() as u64 => Err(ImageError::damaged(
             "size behind the payload",
@@ -161,6 +166,23 @@ fn open(
         )),
         _ => Ok(unpacked),
     }
+}
+
+const fn limited(bytes: u64) -> Limit {
+    Limit {
+        bytes,
+        advice: "the limit can be raised",
+    }
+}
+
+fn unpack(
+    packed: &[u8],
+    offset: u64,
+    limit: u64,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<u8>, ImageError> {
+    // A memory dump is refused before all of it is unpacked.
+    unpack::to_memory(packed, offset, limited(limit), &elf::refuse_core, progress)
 }
 
 fn recognise(bytes: &[u8]) -> Result<Content, ImageError> {
@@ -195,7 +217,6 @@ fn foreign(bytes: &[u8]) -> ImageError {
     const LZO: &str = "a kernel with another compression: lzop unpacks it";
     const KINDS: &[(&[u8], &str, &str)] = &[
         (b"\x89LZO\0\r\n\x1a\n", "lzo", LZO),
-        (b"\x04\x22\x4d\x18", "an LZ4 frame", "a legacy LZ4 frame"),
         (
             b"MZ",
             "a PE file without a kernel's header",

@@ -57,10 +57,10 @@ mod strings;
 mod survey;
 mod traces;
 mod unified;
-mod unpack;
 
 pub use found::{Evidence, FoundFeatures, FoundString, KernelStrings, Standing, Trace};
 pub use image::{KernelImage, KernelKind, KernelOptions};
 pub use modules::{ModuleError, ModuleStrings, Modules, ModulesProgress, read_modules};
 pub use unified::Unified;
-pub use unpack::Compression;
+
+pub use crate::unpack::Compression;

@@ -14,7 +14,9 @@ const MODULES_MAX: usize = 100_000;
 /// Files and directories of any kind.
 const ENTRIES_MAX: usize = 1_000_000;
 
-const SUFFIXES: &[&str] = &[".ko", ".ko.xz", ".ko.zst", ".ko.gz"];
+const SUFFIXES: &[&str] = &[
+    ".ko", ".ko.xz", ".ko.zst", ".ko.gz", ".ko.lz4", ".ko.lzma", ".ko.bz2",
+];
 
 /// A module that has compat strings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,7 +55,7 @@ pub struct Modules {
 pub type ModulesProgress<'p> = dyn FnMut(&Path, usize, usize) -> bool + 'p;
 
 /// Reads every module below `dir`, which is usually `/lib/modules/RELEASE`: files whose names end
-/// in `.ko`, `.ko.xz`, `.ko.zst` or `.ko.gz`. Symbolic links are not followed. Work is bounded:
+/// in `.ko`, or in that and `.xz`, `.zst`, `.gz`, `.lz4`, `.lzma` or `.bz2`. Symbolic links are not followed. Work is bounded:
 /// 32 directories deep, 100000 modules, 1000000 files of any kind, and each module unpacks to at
 /// most [`KernelOptions::max_unpacked`].
 ///
