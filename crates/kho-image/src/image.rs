@@ -275,7 +275,7 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let mut notes = Vec::new();
         if source.bytes().head(flattened::MAGIC.len()) == flattened::MAGIC {
-            let index = flattened::Index::read(source.bytes(), progress)?;
+            let index = flattened::Index::read(&source, progress)?;
             if index.is_cut_short() {
                 notes
                     .push("the flattened dump is cut short: its last record is missing".to_owned());
