@@ -10,6 +10,8 @@ mod bare;
 mod bench;
 mod loom;
 mod miri;
+mod pauses;
+mod service;
 mod store_load;
 
 /// Tasks of this workspace.
@@ -30,6 +32,7 @@ enum Task {
     Loom(loom::Args),
     Miri(miri::Args),
     Mutations(mutations::Args),
+    Pauses(pauses::Args),
     StoreLoad(store_load::Args),
     #[cfg(feature = "vm")]
     #[command(alias = "lab")]
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Loom(args) => loom::run(&args),
         Task::Miri(args) => miri::run(&args),
         Task::Mutations(args) => mutations::run(&args),
+        Task::Pauses(args) => pauses::run(&args),
         Task::StoreLoad(args) => store_load::run(&args),
         #[cfg(feature = "vm")]
         Task::Vm(args) => kho_vm::run(&args),

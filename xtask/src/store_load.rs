@@ -1,14 +1,14 @@
 //! `cargo xtask store-load`: does the example store lose nothing while it is upgraded under load.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use xtask::{cargo, executable, exit};
+use xtask::exit;
+
+use crate::service::{Client, Failure, LONG, Service, build, failed, millis};
 
 /// Upgrade the example store under load, and see that nothing is lost.
 ///
@@ -54,8 +54,6 @@ pub(crate) struct Args {
 }
 
 const TESTS: [&str; 5] = ["set", "get", "incr", "mset", "ping"];
-/// Longer than anything here takes, on however slow a machine.
-const LONG: Duration = Duration::from_secs(30);
 /// Requests of each kind by which the load's speed is found out.
 const FIRST: u64 = 50_000;
 /// The upgrades end well before the load does, whose speed varies.
@@ -65,22 +63,6 @@ fn tests_of(list: &str) -> Result<String, String> {
     match list.split(',').find(|test| !TESTS.contains(test)) {
         Some(test) => Err(format!("`{test}`: the store knows {}", TESTS.join(", "))),
         None => Ok(list.to_owned()),
-    }
-}
-
-/// Why there is no result: it can not be run, or something failed.
-enum Failure {
-    CanNot(String),
-    Failed(String),
-}
-
-fn failed<T>(text: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure::Failed(text.into()))
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Self {
-        Self::Failed(error.to_string())
     }
 }
 
@@ -111,7 +93,9 @@ fn load(args: &Args) -> Result<usize, Failure> {
             "redis-benchmark is not there; on Debian: apt-get install redis-tools".to_owned(),
         ));
     }
-    let store = Store::start(&build()?)?;
+    let store = Service::start(
+        Command::new(build("kho-exec", "--example", "store")?).args(["--port", "0"]),
+    )?;
     let process = store.child.id();
     println!("store: process {process}, port {}", store.port);
     let first = benchmark(args, store.port, FIRST)?.result()?;
@@ -186,78 +170,6 @@ fn load(args: &Args) -> Result<usize, Failure> {
         println!("failed: {failure}");
     }
     Ok(failures.len())
-}
-
-/// Builds the example; returns where it is.
-fn build() -> Result<PathBuf, Failure> {
-    let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--release", "--locked"]);
-    cargo.args(["--package", "kho-exec", "--example", "store"]);
-    executable(&mut cargo, "store").map_err(Failure::CanNot)
-}
-
-/// A store that runs. Dropped, it is ended.
-struct Store {
-    child: Child,
-    port: u16,
-    said: Option<JoinHandle<Vec<String>>>,
-}
-
-impl Store {
-    fn start(program: &Path) -> Result<Self, Failure> {
-        let mut child = Command::new(program)
-            .args(["--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let (out, said) = (child.stdout.take(), child.stderr.take());
-        let mut this = Self {
-            child,
-            port: 0,
-            said: said.map(|said| {
-                thread::spawn(|| BufReader::new(said).lines().map_while(Result::ok).collect())
-            }),
-        };
-        let mut line = String::new();
-        if let Some(out) = out {
-            BufReader::new(out).read_line(&mut line)?;
-        }
-        let line = line.trim();
-        match line.rsplit(':').next().and_then(|port| port.parse().ok()) {
-            Some(port) => this.port = port,
-            None => return failed(format!("the store said \"{line}\"")),
-        }
-        Ok(this)
-    }
-
-    fn hang_up(&self) -> Result<(), Failure> {
-        // The shell has a `kill` of its own.
-        let process = self.child.id().to_string();
-        let sent = Command::new("sh")
-            .args(["-c", "kill -HUP \"$1\"", "sh", &process])
-            .status()?;
-        if sent.success() {
-            return Ok(());
-        }
-        failed(format!("process {process} is gone"))
-    }
-
-    /// Ends it; returns what it said on standard error.
-    fn end(mut self) -> Result<Vec<String>, Failure> {
-        if let Some(status) = self.child.try_wait()? {
-            return failed(format!("the store ended: {status}"));
-        }
-        self.child.kill()?;
-        let said = self.said.take().and_then(|said| said.join().ok());
-        Ok(said.unwrap_or_default())
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// redis-benchmark, running.
@@ -347,14 +259,10 @@ fn pause_of(line: &str) -> Option<u64> {
     rest.split_once(" us")?.0.parse().ok()
 }
 
-fn millis(time: Duration) -> String {
-    format!("{:.1}", time.as_secs_f64() * 1000.0)
-}
-
 /// Sends the signals. Returns when each was sent, and when the upgrade was seen to be done.
 fn upgrade(
     args: &Args,
-    store: &Store,
+    store: &Service,
     running: &mut Running,
 ) -> Result<Vec<(Instant, Instant)>, Failure> {
     let mut client = Client::connect(store.port)?;
@@ -377,56 +285,6 @@ fn upgrade(
         done.push((sent, Instant::now()));
     }
     Ok(done)
-}
-
-/// A connection that asks one thing at a time.
-struct Client {
-    stream: TcpStream,
-    input: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn connect(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LONG))?;
-        stream.set_write_timeout(Some(LONG))?;
-        let input = BufReader::new(stream.try_clone()?);
-        Ok(Self { stream, input })
-    }
-
-    /// A line of the answer, or the bytes that it announces; `None` for a value that is not there.
-    fn answer(&mut self) -> std::io::Result<Option<String>> {
-        let mut line = String::new();
-        self.input.read_line(&mut line)?;
-        let Some(line) = line.strip_suffix("\r\n") else {
-            return Err(std::io::Error::other("the store closed the connection"));
-        };
-        let Some(len) = line.strip_prefix('$') else {
-            return Ok(Some(line.to_owned()));
-        };
-        let Ok(len) = len.parse::<usize>() else {
-            return Ok(None);
-        };
-        let mut bytes = vec![0; len + 2];
-        self.input.read_exact(&mut bytes)?;
-        bytes.truncate(len);
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    fn ask(&mut self, request: &str) -> std::io::Result<Option<String>> {
-        self.stream.write_all(format!("{request}\r\n").as_bytes())?;
-        self.answer()
-    }
-
-    fn number(&mut self, request: &str) -> Result<u64, Failure> {
-        let answer = self.ask(request)?.unwrap_or_default();
-        let number = answer.strip_prefix(':').map(str::parse);
-        match number {
-            Some(Ok(number)) => Ok(number),
-            _ => failed(format!("{request} is answered with {answer}")),
-        }
-    }
 }
 
 /// What the client that writes unique keys did.

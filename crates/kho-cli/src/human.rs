@@ -81,6 +81,14 @@ pub(crate) fn line(branch: &Branch) -> String {
     branch.line.iter().map(toned).collect()
 }
 
+/// What a dump's writer left out, by the bits of its dump level.
+const LEVELS: &[(u32, &str)] = &[
+    (1, "zero pages"),
+    (6, "page cache (memfds with it)"),
+    (8, "user data"),
+    (16, "free pages"),
+];
+
 /// Prints what the dump says of its kernel and of itself.
 fn of_kernel(out: &mut dyn Write, image: &Image) -> io::Result<()> {
     let info = image.vmcoreinfo();
@@ -95,9 +103,17 @@ fn of_kernel(out: &mut dyn Write, image: &Image) -> io::Result<()> {
         writeln!(out, "  {DIM}vmcoreinfo{DIM:#}  {}", facts.join(", "))?;
     }
     if let Some(level) = image.dump_level().filter(|level| *level != 0) {
-        writeln!(out, "  {DIM}filtered{DIM:#}    dump level {level}")?;
+        let parts = LEVELS.iter().filter(|(bits, _)| level & bits != 0);
+        let parts: Vec<_> = parts.map(|(_, what)| *what).collect();
+        writeln!(
+            out,
+            "  {DIM}filtered{DIM:#}    dump level {level}: without {}",
+            parts.join(", ")
+        )?;
     }
-    let mut notes = image.notes().iter();
+    // A page that the search passed over: what it holds is not known.
+    let fault = image.take_fault().map(|fault| fault.to_string());
+    let mut notes = image.notes().iter().chain(&fault);
     notes.try_for_each(|note| writeln!(out, "  {DIM}note{DIM:#}        {note}"))
 }
 

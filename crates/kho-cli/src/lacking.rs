@@ -2,7 +2,7 @@
 
 use kho_core::RestoredFile;
 use kho_image::Image;
-use kho_mem::{MemError, MemErrorKind};
+use kho_mem::MemError;
 use serde_json::{Map, Value, json};
 
 use crate::human::{count, size};
@@ -21,27 +21,7 @@ pub(crate) struct Missing(Vec<(u64, u64)>);
 impl Missing {
     /// What the dump does not store of `file`, which is not read.
     pub(crate) fn of(file: &dyn RestoredFile) -> Result<Self, MemError> {
-        let (mut missing, mut offset) = (Self::default(), 0);
-        for piece in file.pieces() {
-            offset += match piece {
-                Ok(piece) => piece.len(),
-                Err(error) => missing.add(offset, error)?,
-            };
-        }
-        Ok(missing)
-    }
-
-    /// Adds what `error` says is not stored, at `offset`. Returns how many bytes that are; the error, where it says
-    /// something else.
-    pub(crate) fn add(&mut self, offset: u64, error: MemError) -> Result<u64, MemError> {
-        if error.kind != MemErrorKind::NotStored {
-            return Err(error);
-        }
-        match self.0.last_mut() {
-            Some((start, len)) if *start + *len == offset => *len += error.len,
-            _ => self.0.push((offset, error.len)),
-        }
-        Ok(error.len)
+        file.not_stored().map(Self)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -114,6 +94,7 @@ pub(crate) fn note(image: &Image) -> Option<String> {
     let missing = image.missing();
     let why = match image.cut() {
         Some(lacks) => format!("the file is cut short, by {}", size(lacks)),
+        None if image.is_cut_short() => "the file is cut short".to_owned(),
         None if missing == 0 => return None,
         None => "filtered out when it was written".to_owned(),
     };

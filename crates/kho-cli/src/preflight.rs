@@ -65,7 +65,7 @@ Examples:
 Exit codes: 0 accept; 3 degrade: only what is optional is lost; 1 reject, with the verdict on
 standard output and nothing on standard error, or one of the two can not be judged (damaged, of no
 known kind), with the reason on standard error and no verdict; 2 usage, a file that can not be
-opened included; 130 interrupted."
+opened included; 4 a dump does not store what is judged, with no verdict either; 130 interrupted."
 )]
 pub(crate) struct PreflightArgs {
     /// What is left.

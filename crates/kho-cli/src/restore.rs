@@ -50,7 +50,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
     staging.write(Path::new(MANIFEST), format!("{manifest:#}\n").as_bytes())?;
     staging.commit(&earlier(&args.out))?;
     report(args, &survey, &admitted, &manifest)?;
-    if let Some(note) = lacking::note(&image).filter(|_| image.cut().is_some() && !args.json) {
+    if let Some(note) = lacking::note(&image).filter(|_| image.is_cut_short() && !args.json) {
         writeln!(anstream::stdout(), "note: {note}").map_err(Failure::Output)?;
     }
     if lacking.is_empty() {

@@ -360,6 +360,11 @@ fn memory_is_listed_as_often_as_real_dumps_do() {
     core.load(0xffff_c900_0000_0000, 0, at, PAGE, 1 << 45);
     core.load(0xffff_ea00_0000_0000, 0, at + PAGE, PAGE, 1 << 40);
     restores("vmalloc at zero", &mut core);
+    // RAM begins higher up, and one range is all that stands at zero: it would hold all of memory.
+    let mut core = Core::of(&built.mem);
+    let at = core.bytes(&[7; 4096]);
+    core.load(0xffff_c900_0000_0000, 0, at, 1 << 45, 1 << 45);
+    restores("one vmalloc at zero", &mut core);
 }
 
 #[test]
@@ -460,4 +465,59 @@ fn a_folio_that_nobody_used_is_restored_as_zeros() {
     });
     assert!(hashes[0].is_string());
     assert_eq!(hashes[0], hashes[1]);
+}
+
+#[test]
+fn a_compressed_dump_that_is_cut_short_is_read_as_far_as_it_goes() {
+    let temp = Temp::new("cut-stream");
+    let whole = std::fs::read(kho_testkit::capture_path("small.core.zst")).unwrap();
+    let mut codes = Vec::new();
+    for parts in 1..16 {
+        let image = temp.file("core.zst", &whole[..whole.len() * parts / 16]);
+        let out = temp.path("out");
+        let done = kho(&["restore", &image, "--out", &out, "--force"]);
+        let said = text(&done.stderr) + &text(&done.stdout);
+        has(&said, "cut short");
+        assert!(
+            !said.contains("damaged: kho") && !said.contains("panicked"),
+            "{said}"
+        );
+        codes.push(done.status.code().unwrap());
+        let shown = kho(&["inspect", &image]);
+        has(&(text(&shown.stderr) + &text(&shown.stdout)), "cut short");
+    }
+    // Nothing was unpacked; part of it.
+    assert!(
+        codes.iter().all(|code| matches!(code, 0 | 1 | 4)),
+        "{codes:?}"
+    );
+    assert!(codes.contains(&4), "{codes:?}");
+}
+
+#[test]
+fn what_gcore_writes_is_a_process_core() {
+    let temp = Temp::new("gcore");
+    let mut child = std::process::Command::new("sleep")
+        .arg("100")
+        .spawn()
+        .unwrap();
+    let (pid, prefix) = (child.id().to_string(), temp.path("core"));
+    let made = std::process::Command::new("gcore")
+        .args(["-o", &prefix, &pid])
+        .output();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // It is not installed everywhere, and may be forbidden to look at another process.
+    if !made.is_ok_and(|made| made.status.success()) {
+        eprintln!("left out: gcore does not work here");
+        return;
+    }
+    let image = format!("{prefix}.{pid}");
+    let refused = kho(&["inspect", &image]);
+    assert_eq!(refused.status.code(), Some(1));
+    has(&text(&refused.stderr), "a process's core");
+    // Its notes come last: without them its segments are still nowhere.
+    let core = std::fs::read(&image).unwrap();
+    let cut = temp.file("cut", &core[..core.len() / 2]);
+    has(&text(&kho(&["inspect", &cut]).stderr), "a process's core");
 }

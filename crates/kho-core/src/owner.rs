@@ -8,7 +8,7 @@ use core::fmt::Debug;
 
 use kho_compat::describe::Members;
 use kho_compat::{Branch, Component, Fact, Judge, Manifest, RegistryError};
-use kho_mem::{Damage, MemError, PhysAddr, Piece};
+use kho_mem::{Damage, MemError, MemErrorKind, PhysAddr, Piece};
 use kho_radix::{Reading, RestoreError, Restoring};
 
 use crate::{Handover, Subtree};
@@ -129,6 +129,30 @@ pub trait RestoredFile {
     /// The bytes in order. An error is the last item, unless it is
     /// [`NotStored`](kho_mem::MemErrorKind::NotStored): the bytes go on behind its `len`.
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_>;
+
+    /// What the dump does not store of it: offset and bytes of each part, in order, apart. Where memory is packed,
+    /// this is much cheaper than [`RestoredFile::pieces`] if the contents are not read for it, as they are by default.
+    ///
+    /// # Errors
+    ///
+    /// A part of its memory is not there.
+    fn not_stored(&self) -> Result<Vec<(u64, u64)>, MemError> {
+        let (mut out, mut offset): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
+        for piece in self.pieces() {
+            offset += match piece {
+                Ok(piece) => piece.len(),
+                Err(error) if error.kind == MemErrorKind::NotStored => {
+                    match out.last_mut() {
+                        Some((start, len)) if *start + *len == offset => *len += error.len,
+                        _ => out.push((offset, error.len)),
+                    }
+                    error.len
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(out)
+    }
 }
 
 impl Owner {

@@ -1,8 +1,9 @@
 //! The contents of preserved memory, for an admitted handover.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
-use kho_mem::{Damage, Link, MemError, PhysMem, PhysRange, Piece, Pieces, pieces};
+use kho_mem::{Damage, Link, MemError, PhysMem, PhysRange, Piece, Pieces, not_stored, pieces};
 use kho_radix::{RestoreError, Restoring};
 
 use crate::{COMPONENT, RestoredFile, Subtree};
@@ -85,5 +86,9 @@ impl RestoredFile for Restored<'_> {
 
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_> {
         Box::new(Restored::pieces(self).map(|chunk| chunk.map(Piece::from)))
+    }
+
+    fn not_stored(&self) -> Result<Vec<(u64, u64)>, MemError> {
+        not_stored(self.mem, self.range)
     }
 }

@@ -17,8 +17,8 @@ use crate::config::POLICY_ENV;
 use crate::exec::RETURNED_ENV;
 use crate::inherit::{HANDOVER_ENV, Inherited, set_inheritable};
 use crate::supervise::Client;
-use crate::ticket::{FAULTS_ENV, Mark, Ticket, file_of, for_this_process, mark};
-use crate::{Config, Program, StartError, store};
+use crate::ticket::{Mark, Ticket, file_of, for_this_process, mark};
+use crate::{Config, Program, StartError, faults, store};
 
 /// A handover that can go back: the ticket, and everything that came with it.
 pub(crate) struct WayBack {
@@ -79,12 +79,15 @@ pub(crate) struct Opened {
 }
 
 impl Arrival {
-    /// Sorts out what came with a ticket. Nothing fails here: what is wrong is found when it is
+    /// Sorts out what came with a ticket; `is_managed`: a service manager stores it as well. Nothing fails here: what is wrong is found when it is
     /// opened, when the way back is known.
-    pub(crate) fn new(inherited: Inherited) -> Self {
+    pub(crate) fn new(inherited: Inherited, is_managed: bool) -> Self {
         let body = inherited.ticket().unwrap_or_default();
         let mut ticket = Ticket::parse(body);
-        let mut previous = Ticket::previous(body);
+        let mut previous = match &ticket {
+            Ok(ticket) => ticket.previous.clone(),
+            Err(_) => Ticket::previous(body),
+        };
         let mut text = inherited.whole_ticket().unwrap_or_default().to_vec();
         if inherited.is_stored() {
             // The service manager chose other numbers.
@@ -100,10 +103,11 @@ impl Arrival {
                 .unwrap_or_default();
         }
         // What the service manager has is called by the numbers of the program that stored it.
+        let stored = inherited.is_stored();
         let names: Vec<String> = match &ticket {
-            Ok(ticket) if !inherited.is_stored() => {
-                ticket.numbers().into_iter().map(store::name_of).collect()
-            }
+            // Nobody asks for them where there is no service manager.
+            Ok(_) if !stored && !is_managed => Vec::new(),
+            Ok(ticket) if !stored => ticket.numbers().into_iter().map(store::name_of).collect(),
             _ => inherited.names().map(ToOwned::to_owned).collect(),
         };
         let fds: BTreeMap<RawFd, Arc<OwnedFd>> = inherited.into_fds();
@@ -144,9 +148,7 @@ impl Arrival {
             .map_err(|error| StartError::Ticket(error.clone()))?;
         let mut all = ticket.marks.clone();
         if let Some(last) = all.last_mut() {
-            last.faults = std::env::var(FAULTS_ENV)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            last.faults = faults::before();
         }
         all.append(marks);
         *marks = all;

@@ -10,6 +10,7 @@ use std::os::unix::process::parent_id;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::libc;
 use rustix::io::FdFlags;
 
 use crate::channel;
@@ -81,10 +82,11 @@ impl Inherited {
             let (file, text) = read_ticket(fd)?;
             this.ticket_file = Some(file);
             for number in first_line(&text) {
-                if let Some(fd) = this.own(number) {
+                if let Some(fd) = this.claim(number) {
                     this.fds.insert(number, fd);
                 }
             }
+            close_on_exec(&this.fds)?;
             this.ticket = Some(text);
             return Ok(this);
         }
@@ -115,8 +117,15 @@ impl Inherited {
         Ok(this)
     }
 
-    /// Owns the descriptor `number`, which the environment names.
+    /// Owns the descriptor `number`, which the environment names, and closes it on exec.
     fn own(&self, number: RawFd) -> Option<OwnedFd> {
+        let fd = self.claim(number)?;
+        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
+        Some(fd)
+    }
+
+    /// Owns the descriptor `number`, which the environment names.
+    fn claim(&self, number: RawFd) -> Option<OwnedFd> {
         if number <= 2 || self.fds.contains_key(&number) {
             return None;
         }
@@ -135,14 +144,12 @@ impl Inherited {
         // - The descriptor is open, as just seen.
         // - The environment of the process names it as passed on for a handover, and `TAKEN` lets this
         //   function run once per process, before which nothing in this program has a claim on an
-        //   inherited descriptor; `fds` and the callers take no number twice (the ticket's own and the
-        //   supervisor's are closed on exec by the time the list is looked at, and fail the check).
+        //   inherited descriptor; `fds` and the callers take no number twice (what `fds` has is not claimed again, and
+        //   the ticket's own and the supervisor's are closed on exec by the time the list is looked at).
         // - Safe code can not name other numbers: it can not change the environment. A parent that
         //   names numbers which this program goes on to open itself, without closing them on exec and
         //   before calling this, breaks it, as it could by passing any descriptor at all.
-        let fd = unsafe { OwnedFd::from_raw_fd(number) };
-        rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC).ok()?;
-        Some(fd)
+        Some(unsafe { OwnedFd::from_raw_fd(number) })
     }
 
     /// What the ticket says behind its first line; `None` where there is no ticket.
@@ -211,6 +218,34 @@ pub(crate) fn set_inheritable(fd: impl AsFd, inheritable: bool) -> io::Result<()
         FdFlags::CLOEXEC
     };
     Ok(rustix::io::fcntl_setfd(fd, flags)?)
+}
+
+/// Closes all of `fds` on exec: those whose numbers follow each other with one call.
+fn close_on_exec(fds: &BTreeMap<RawFd, OwnedFd>) -> io::Result<()> {
+    let mut numbers = fds.keys().copied().peekable();
+    while let Some(first) = numbers.next() {
+        let mut last = first;
+        while let Some(next) = numbers.next_if(|next| *next == last + 1) {
+            last = next;
+        }
+        // SAFETY: the call takes numbers and flags, and no address. With this flag it closes nothing: it sets a flag of
+        // descriptors that are all owned by `fds`.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                first,
+                last,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        };
+        if done != 0 {
+            // A system before Linux 5.11.
+            let rest = fds.range(first..=last).map(|(_, fd)| fd);
+            rest.into_iter()
+                .try_for_each(|fd| set_inheritable(fd, false))?;
+        }
+    }
+    Ok(())
 }
 
 fn ticket_number() -> Option<RawFd> {

@@ -26,6 +26,7 @@ mod channel;
 mod config;
 mod error;
 mod exec;
+mod faults;
 mod host;
 mod inherit;
 mod program;
@@ -38,13 +39,14 @@ pub mod wire;
 pub use channel::SUPERVISOR;
 pub use config::{Config, POLICY_ENV};
 pub use error::{FinishError, HandOverError, StartError};
+pub use faults::FAULTS_ENV;
 pub use host::Host;
 pub use inherit::{HANDOVER_ENV, SUPERVISOR_ENV};
 pub use kho_compat::answer_manifest;
 pub use kho_luo::FileRef;
 pub use program::Program;
 pub use supervise::{Event, supervise, supervise_within};
-pub use ticket::{FAULTS_ENV, Mark, TICKET, now};
+pub use ticket::{Mark, TICKET, now};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

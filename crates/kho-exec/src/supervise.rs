@@ -64,6 +64,8 @@ pub enum Event {
 
 /// More descriptors than a program has: what is beyond is not taken.
 const DESCRIPTORS: usize = 1 << 20;
+/// Batches of descriptors that are sent before the first of them is answered.
+const AHEAD: usize = 8;
 /// How long a program waits for its supervisor's answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -109,9 +111,18 @@ impl Client {
     }
 
     pub(crate) fn sealed(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> io::Result<()> {
+        let mut unanswered = 0;
         for batch in fds.chunks(BATCH) {
             let (numbers, fds): (Vec<_>, Vec<_>) = batch.iter().copied().unzip();
-            self.tell(&Message::Descriptors(numbers), &fds)?;
+            channel::send(&self.socket, &Message::Descriptors(numbers), &fds)?;
+            unanswered += 1;
+            if unanswered == AHEAD {
+                self.answered()?;
+                unanswered -= 1;
+            }
+        }
+        for _ in 0..unanswered {
+            self.answered()?;
         }
         self.tell(&Message::Sealed, &[ticket.as_fd()])
     }
@@ -126,6 +137,11 @@ impl Client {
 
     fn tell(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         channel::send(&self.socket, message, fds)?;
+        self.answered()
+    }
+
+    /// Waits for the answer to a message.
+    fn answered(&self) -> io::Result<()> {
         let mut answer = [channel::REFUSED; 1];
         let received = retry_on_intr(|| recv(&self.socket, &mut answer, RecvFlags::empty()))?;
         match (received.1, answer) {
@@ -243,6 +259,8 @@ struct Desk {
     held: Option<Held>,
     // What came before the ticket that it belongs to.
     arrived: BTreeMap<RawFd, OwnedFd>,
+    // What is closed when the program that waits for an answer has it.
+    over: Option<Held>,
 }
 
 impl Desk {
@@ -268,6 +286,7 @@ impl Desk {
             };
             // A program that has ended does not read it, and one that does not read is not waited for.
             let sent = channel::send_bytes(socket, &[answer], &[], SendFlags::DONTWAIT);
+            self.over = None;
             if sent.is_err() && answer == channel::REFUSED {
                 return;
             }
@@ -324,7 +343,8 @@ impl Desk {
                 Ok(Some(Event::CalledOff))
             }
             Message::Finished => {
-                let is_back = self.held.take().is_some_and(|held| held.is_back);
+                self.over = self.held.take();
+                let is_back = self.over.as_ref().is_some_and(|held| held.is_back);
                 Ok(Some(match returned(process) {
                     _ if is_back => Event::WentOn,
                     Some(reason) => Event::HandedBack { reason },

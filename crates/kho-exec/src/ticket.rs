@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use kho_compat::{AbiMembers, Component, Generation, constant};
 use kho_core::Entry;
 use kho_mem::PhysAddr;
-use nix::sys::resource::{UsageWho, getrusage};
 use rustix::fs::MemfdFlags;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::Program;
 use crate::arrival::REASON_MAX;
 use crate::exec::RETURNED_ENV;
+use crate::faults::faults;
 use crate::inherit::{HANDOVER_ENV, STORED_PREFIX, STORED_TICKET, TICKET_MAX, address};
 use crate::program::Text;
 
@@ -60,19 +60,9 @@ pub struct Mark {
     /// When, in nanoseconds of the system's monotonic clock.
     pub at: u64,
     /// Page faults of the process until then, which an exec does not set back. Of what the program before did, the
-    /// last mark has them, and only where that program says so ([`FAULTS_ENV`]).
+    /// last mark has them, and only where that program says so ([`FAULTS_ENV`](crate::FAULTS_ENV)).
     #[serde(skip)]
     pub faults: Option<u64>,
-}
-
-/// The environment variable in which a program leaves the page faults of the process until the exec, for
-/// [`Mark::faults`]. Nothing depends on it.
-pub const FAULTS_ENV: &str = "KHO_FAULTS";
-
-/// Page faults of this process so far.
-pub(crate) fn faults() -> Option<u64> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
-    u64::try_from(usage.minor_page_faults() + usage.major_page_faults()).ok()
 }
 
 /// Now, in nanoseconds of the system's monotonic clock, which an exec does not set back.
@@ -149,6 +139,13 @@ impl Ticket {
         struct Format {
             format: String,
         }
+        let parsed = serde_json::from_slice::<Self>(text);
+        if let Ok(ticket) = &parsed
+            && ticket.format == FORMAT
+        {
+            return parsed.map_err(|error| error.to_string());
+        }
+        // Another format may have other members.
         let found: Format = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if found.format != FORMAT {
             return Err(format!(
@@ -156,7 +153,7 @@ impl Ticket {
                 found.format
             ));
         }
-        serde_json::from_slice(text).map_err(|error| error.to_string())
+        parsed.map_err(|error| error.to_string())
     }
 
     /// The program that wrote a ticket of whatever format.

@@ -168,6 +168,11 @@ fn program() {
             let error = host.hand_over(SESSION, files(), this());
             panic!("{error}");
         }
+        "prepare" => {
+            // What is under way is waited for.
+            host.prepare();
+            panic!("{}", host.hand_over(SESSION, files(), this()));
+        }
         "sleep" => {
             std::thread::sleep(Duration::from_millis(1500));
             panic!("{}", host.hand_over(SESSION, files(), this()));
@@ -262,7 +267,7 @@ fn process_of(line: &str) -> &str {
 
 #[test]
 fn three_programs_are_one_process_with_one_state() {
-    let (log, output) = run("next next end");
+    let (log, output) = run("next prepare end");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(log.len(), 4, "{log:?}");
     assert!(

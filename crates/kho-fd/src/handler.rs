@@ -30,7 +30,7 @@ pub struct FdHandler {
 pub struct PreservedFd {
     ser: PreservedFolio,
     number: RawFd,
-    // Its flags before the freeze.
+    // Its flags when it was preserved.
     flags: FdFlags,
 }
 
@@ -92,7 +92,8 @@ impl FileHandler for FdHandler {
         Ok(PreservedFd {
             ser: folio,
             number,
-            flags: FdFlags::CLOEXEC,
+            // Here, while the program may serve still: the freeze is a call for each descriptor.
+            flags: fcntl_getfd(file.as_fd()).map_err(refused)?,
         })
     }
 
@@ -101,7 +102,6 @@ impl FileHandler for FdHandler {
     }
 
     fn freeze(&self, file: &Arc<FdFile>, preserved: &mut PreservedFd) -> Result<u64, HandlerError> {
-        preserved.flags = fcntl_getfd(file.as_fd()).map_err(refused)?;
         fcntl_setfd(file.as_fd(), FdFlags::empty()).map_err(refused)?;
         self.table.freeze(preserved.number, file);
         Ok(preserved.ser.addr().get())

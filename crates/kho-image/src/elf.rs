@@ -139,21 +139,28 @@ fn loads(headers: &[ProgramHeader64<LittleEndian>]) -> Result<Vec<Load>, ImageEr
     Ok(loads)
 }
 
-/// Drops segments of virtual memory that stand at physical address 0 since they have none: several there are at
-/// different places of the file, as in what old kernels' /proc/kcore lists. The one of RAM is mapped where the
-/// largest segment elsewhere is, which is in the direct map.
+/// Drops segments of virtual memory that stand at physical address 0 since they have none, as in what old kernels'
+/// /proc/kcore lists: the file has something else of the same memory, and they are not mapped where RAM is, which the
+/// largest segment elsewhere shows.
 fn drop_virtual(loads: &mut Vec<Load>) {
     let is_at_zero = |load: &Load| load.range.start() == PhysAddr::NULL;
-    let mut offsets = loads.iter().filter(|load| is_at_zero(load));
-    let first = offsets.next().map(|load| load.offset);
-    if offsets.all(|load| Some(load.offset) == first) {
+    let away = |load: &Load, from: u64| from.wrapping_sub(load.range.start().get());
+    let elsewhere = || loads.iter().filter(|load| !is_at_zero(load));
+    let largest = elsewhere().max_by_key(|load| load.range.len());
+    let first = loads.iter().find(|load| is_at_zero(load));
+    let (Some(largest), Some(first)) = (largest, first) else {
         return;
-    }
-    let elsewhere = loads.iter().filter(|load| !is_at_zero(load));
-    let largest = elsewhere.max_by_key(|load| load.range.len());
-    if let Some(map) = largest.map(|load| load.virt.wrapping_sub(load.range.start().get())) {
-        loads.retain(|load| !is_at_zero(load) || load.virt == map);
-    }
+    };
+    let map = away(largest, largest.virt);
+    let at = first.offset;
+    let mut at_zero = loads.iter().filter(|load| is_at_zero(load));
+    let several = at_zero.any(|load| load.offset != at);
+    let others = elsewhere().filter(|load| away(load, load.offset) != at);
+    let lowest = others.map(|load| load.range.start()).min();
+    loads.retain(|load| {
+        let contradicted = several || lowest.is_some_and(|addr| load.range.contains(addr));
+        !is_at_zero(load) || load.virt == map || !contradicted
+    });
 }
 
 /// What the notes say of who wrote the core.

@@ -196,6 +196,8 @@ pub struct Image {
     notes: Vec<String>,
     // Bytes that the file should have, and has not.
     lacks: u64,
+    // Whether the compressed file is cut short.
+    is_cut: bool,
 }
 
 impl Image {
@@ -230,7 +232,12 @@ impl Image {
                     bytes: options.max_unpacked,
                     advice: "--max-unpacked raises the limit",
                 };
-                let unpacked = unpack::to_image(unpacker, len, limit, progress)?;
+                let unpacked = unpack::to_image(unpacker, len, limit, progress);
+                if map.was_cut() {
+                    let path = path.to_owned();
+                    return Err(ImageError::Shrunk { path });
+                }
+                let unpacked = unpacked?;
                 cut = unpacked.cut;
                 Some(unpacked.bytes)
             }
@@ -248,8 +255,12 @@ impl Image {
         }
         match (&mut opened, cut) {
             // What came before the cut is a dump that lacks its end.
-            (Ok(image), Some(cut)) => image.notes.push(format!("{cut}: what follows is missing")),
-            (Err(ImageError::Interrupted), _) | (_, None) => {}
+            (Ok(image), Some(cut)) => {
+                image.notes.push(cut.to_string());
+                image.is_cut = true;
+            }
+            // It is seen from the beginning of a file what it is.
+            (Err(ImageError::Interrupted | ImageError::Foreign { .. }), _) | (_, None) => {}
             (Err(_), Some(cut)) => return Err(cut),
         }
         opened
@@ -264,7 +275,7 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let mut notes = Vec::new();
         if source.bytes().head(flattened::MAGIC.len()) == flattened::MAGIC {
-            let index = flattened::Index::read(source.bytes(), progress)?;
+            let index = flattened::Index::read(&source, progress)?;
             if index.is_cut_short() {
                 notes
                     .push("the flattened dump is cut short: its last record is missing".to_owned());
@@ -300,7 +311,8 @@ impl Image {
             drop(bytes);
             (ImageKind::Elf, Store::Segments(source, segments), info)
         } else if head.starts_with(lime::MAGIC) {
-            let segments = lime::segments(&source)?;
+            let segments;
+            (segments, lacks) = lime::segments(&source)?;
             (ImageKind::Lime, Store::Segments(source, segments), None)
         } else if source.is_flattened() {
             let found = head.get(..8).unwrap_or(head).escape_ascii().to_string();
@@ -315,6 +327,14 @@ impl Image {
             let segments = raw(source.len(), options.base)?;
             (ImageKind::Raw, Store::Segments(source, segments), None)
         };
+        if let Some(bytes) = vmcoreinfo.as_ref().and_then(VmcoreInfo::page_size)
+            && !PageSize::ALL.iter().any(|size| size.bytes() == bytes)
+        {
+            return Err(ImageError::Foreign {
+                found: format!("memory of a kernel with pages of {bytes} bytes"),
+                advice: "a handover is read of kernels with pages of 4, 16 or 64 KiB".to_owned(),
+            });
+        }
         let image = Self {
             path: path.to_owned(),
             store,
@@ -323,6 +343,7 @@ impl Image {
             vmcoreinfo,
             notes,
             lacks,
+            is_cut: false,
         };
         tracing::debug!(form = image.form(), memory = image.memory(), "image opened");
         Ok(image)
@@ -466,11 +487,17 @@ impl Image {
     /// Whether the contents of all of its memory are known to be stored.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let cut = match &self.store {
-            Store::Segments(..) => false,
+        !self.is_cut_short() && self.missing() == 0
+    }
+
+    /// Whether the end of the file is missing, where that can be seen.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        let is_cut = match &self.store {
+            Store::Segments(..) => self.lacks > 0,
             Store::Kdump(kdump) => kdump.is_cut_short(),
         };
-        !cut && self.missing() == 0
+        is_cut || self.is_cut
     }
 
     /// How many bytes the file is too short for what its headers list; `None` where it is whole. Raw memory has
@@ -530,6 +557,13 @@ impl PhysMem for Image {
         }
         let piece = source.piece(segment.offset + from, room(segment.stored));
         piece.ok_or(outside)
+    }
+
+    fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        match &self.store {
+            Store::Segments(..) => self.chunk(addr, len).map(|chunk| chunk.len()),
+            Store::Kdump(kdump) => kdump.extent(addr, len),
+        }
     }
 
     fn region(&self, from: PhysAddr) -> Option<PhysRange> {

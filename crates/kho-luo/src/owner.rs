@@ -182,11 +182,12 @@ impl Surveyed {
         let rows = shown.map(|(at, file)| Row {
             token: format!("{:#x}", file.token),
             compatible: body.compatible_of(file),
-            columns: found.and_then(|found| {
+            shown: found.and_then(|found| {
                 let found = found.get(at)?.as_ref();
-                Some(found.map(|found| {
-                    let sum = found.sha256.as_deref();
-                    (found.contents.columns(), sum, found.not_stored)
+                Some(found.map(|found| Shown {
+                    columns: found.contents.columns(),
+                    sum: found.sha256.as_deref(),
+                    not_stored: found.not_stored,
                 }))
             }),
         });
@@ -210,19 +211,26 @@ fn bytes(files: &[Option<FileFound>]) -> u64 {
     sizes.fold(0, u64::saturating_add)
 }
 
-/// A file's line. Without columns nothing was looked for; with none in them it was not read.
+/// A file's line. Without anything shown nothing was looked for; with none in it it was not read.
 struct Row<'r> {
     token: String,
     compatible: &'r str,
-    columns: Option<Option<(Vec<Column>, Option<&'r str>, u64)>>,
+    shown: Option<Option<Shown<'r>>>,
+}
+
+/// What is shown of a file that was read.
+struct Shown<'r> {
+    columns: Vec<Column>,
+    sum: Option<&'r str>,
+    not_stored: u64,
 }
 
 /// The width of the value of each column that is aligned.
 fn widths(rows: &[Row<'_>]) -> Vec<usize> {
     let mut widths = Vec::new();
-    for (columns, ..) in rows.iter().filter_map(|row| row.columns.as_ref()?.as_ref()) {
-        widths.resize(widths.len().max(columns.len()), 0);
-        for (width, column) in widths.iter_mut().zip(columns) {
+    for shown in rows.iter().filter_map(|row| row.shown.as_ref()?.as_ref()) {
+        widths.resize(widths.len().max(shown.columns.len()), 0);
+        for (width, column) in widths.iter_mut().zip(&shown.columns) {
             if column.is_aligned() {
                 *width = (*width).max(column.value.len());
             }
@@ -234,15 +242,15 @@ fn widths(rows: &[Row<'_>]) -> Vec<usize> {
 impl Row<'_> {
     fn branch(&self, token: usize, widths: &[usize]) -> Branch {
         let mut text = format!("{:<token$}  {}", self.token, self.compatible);
-        let (columns, sum, not_stored) = match &self.columns {
+        let shown = match &self.shown {
             None => return Branch::new(text),
             Some(None) => {
                 text.push_str("  ");
                 return Branch::new(text).warning("contents not read");
             }
-            Some(Some((columns, sum, not_stored))) => (columns, sum, *not_stored),
+            Some(Some(shown)) => shown,
         };
-        for (column, width) in columns.iter().zip(widths) {
+        for (column, width) in shown.columns.iter().zip(widths) {
             let Column {
                 before,
                 value,
@@ -251,13 +259,15 @@ impl Row<'_> {
             text.push_str(&format!("  {before}{value:>width$}{after}"));
         }
         let mut branch = Branch::new(text);
-        if not_stored > 0 {
-            let bytes = count(not_stored, "byte");
+        if shown.not_stored > 0 {
+            let bytes = count(shown.not_stored, "byte");
             branch = branch
                 .plain("  ")
                 .warning(format!("{bytes} not stored in this dump"));
         }
-        let sum = sum.map(|sum| Branch::default().dim(format!("sha256 {sum}")));
+        let sum = shown
+            .sum
+            .map(|sum| Branch::default().dim(format!("sha256 {sum}")));
         branch.children.extend(sum);
         branch
     }

@@ -66,7 +66,8 @@ pub use map::FileMap;
 pub use page_size::PageSize;
 pub use piece::Piece;
 pub use read::{
-    Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, pieces, sweep,
+    Chunk, MemError, MemErrorKind, PhysMem, PhysMemExt, Pieces, is_backed, not_stored, pieces,
+    sweep,
 };
 pub use slice::SliceMem;
 pub use text::is_printable;

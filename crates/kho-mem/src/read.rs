@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use zerocopy::FromBytes;
 
@@ -99,6 +100,16 @@ pub trait PhysMem: Send + Sync {
     /// `len` is then how many bytes from `addr` on are not stored: at least 1, at most `len`.
     fn chunk(&self, addr: PhysAddr, len: usize) -> Result<Chunk<'_>, MemError>;
 
+    /// How many bytes from `addr` on are stored, of at most `len`: as [`PhysMem::chunk`], for whoever does not look at
+    /// them. Memory that is packed is not unpacked for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PhysMem::chunk`].
+    fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        self.chunk(addr, len).map(|chunk| chunk.len())
+    }
+
     /// The first region of memory that ends above `from`: the one that holds `from`, or the next
     /// one. Regions do not overlap; two of them may touch. Memory whose contents are not stored belongs to a
     /// region as well.
@@ -123,6 +134,12 @@ pub fn sweep<M: PhysMem + ?Sized>(
     mem: &M,
     look: &mut dyn FnMut(PhysAddr, Chunk<'_>) -> bool,
 ) -> bool {
+    let is_missing = |error: &MemError| {
+        matches!(
+            error.kind,
+            MemErrorKind::NotStored | MemErrorKind::Unreadable
+        )
+    };
     let mut frame = [0; PAGE_SIZE];
     let mut next = Some(PhysAddr::NULL);
     while let Some(region) = next.and_then(|from| mem.region(from)) {
@@ -139,7 +156,8 @@ pub fn sweep<M: PhysMem + ?Sized>(
                     mem.chunk(at, rest).unwrap_or(Chunk::Zeros(rest))
                 }
                 Ok(Chunk::Bytes(bytes)) => {
-                    let over = (at.get() as usize).wrapping_add(bytes.len()) % PAGE_SIZE;
+                    let over = at.get().wrapping_add(bytes.len() as u64) % PAGE_SIZE_U64;
+                    let over = usize::try_from(over).unwrap_or(0);
                     if over == 0 || bytes.len() as u64 == step {
                         Chunk::Bytes(bytes)
                     } else if let Some(whole) = bytes.len().checked_sub(over).filter(|len| *len > 0)
@@ -156,11 +174,13 @@ pub fn sweep<M: PhysMem + ?Sized>(
                         }
                     }
                 }
-                Err(MemError {
-                    kind: MemErrorKind::NotStored | MemErrorKind::Unreadable,
-                    len,
-                    ..
-                }) => Chunk::Zeros(usize::try_from(len.clamp(1, left)).unwrap_or(usize::MAX)),
+                // On to the end of what is missing.
+                Err(error) if is_missing(&error) => {
+                    let rest = usize::try_from(left).unwrap_or(usize::MAX);
+                    let missing = mem.chunk(at, rest).err().filter(is_missing);
+                    let len = missing.unwrap_or(error).len.clamp(1, left);
+                    Chunk::Zeros(usize::try_from(len).unwrap_or(usize::MAX))
+                }
                 Err(_) => break,
             };
             if !look(at, chunk) {
@@ -187,6 +207,32 @@ pub fn is_backed(mem: &(impl PhysMem + ?Sized), range: PhysRange) -> bool {
         }
     }
     true
+}
+
+/// What `mem` does not store of `range`: offset in the range and bytes of each part, in order, apart. No contents are
+/// read.
+///
+/// # Errors
+///
+/// A part of the range is not in `mem`.
+pub fn not_stored(mem: &dyn PhysMem, range: PhysRange) -> Result<Vec<(u64, u64)>, MemError> {
+    let (mut out, mut offset): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
+    while let Some(left) = range.len().checked_sub(offset).filter(|left| *left > 0) {
+        let addr = PhysAddr::new(range.start().get() + offset);
+        match mem.extent(addr, usize::try_from(left).unwrap_or(usize::MAX)) {
+            Ok(len) => offset += (len as u64).max(1),
+            Err(error) if error.kind == MemErrorKind::NotStored => {
+                let len = error.len.clamp(1, left);
+                match out.last_mut() {
+                    Some((start, before)) if *start + *before == offset => *before += len,
+                    _ => out.push((offset, len)),
+                }
+                offset += len;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(out)
 }
 
 /// The bytes of a range in order, in the pieces they are stored in: see [`pieces`].

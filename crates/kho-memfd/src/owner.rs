@@ -152,4 +152,8 @@ impl RestoredFile for RestoredMemfd<'_> {
     fn pieces(&self) -> Box<dyn Iterator<Item = Result<Piece<'_>, MemError>> + '_> {
         Box::new(RestoredMemfd::pieces(self))
     }
+
+    fn not_stored(&self) -> Result<Vec<(u64, u64)>, MemError> {
+        self.find_not_stored()
+    }
 }

@@ -3,10 +3,11 @@
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use kho_compat::{Compat, Grammar, NotAdmitted};
 use kho_luo::{AdmittedFile, FileToken};
-use kho_mem::{Damage, Defect, Errno, Link, PhysMem};
+use kho_mem::{Damage, Defect, Errno, Link, MemError, PAGE_SIZE_U64, PhysMem, PhysRange};
 use kho_radix::Restoring;
 
 use crate::contents::MemfdPieces;
@@ -108,6 +109,32 @@ impl RestoredMemfd<'_> {
     #[must_use]
     pub const fn memfd(&self) -> &Memfd {
         &self.memfd
+    }
+
+    /// What the dump does not store of the contents: offset and bytes of each part, in order, apart. The contents
+    /// are not read for it.
+    ///
+    /// # Errors
+    ///
+    /// A folio is not in memory.
+    pub fn find_not_stored(&self) -> Result<Vec<(u64, u64)>, MemError> {
+        let mut out: Vec<(u64, u64)> = Vec::new();
+        for folio in self.memfd.folios() {
+            let start = folio.index.saturating_mul(PAGE_SIZE_U64);
+            let len = self.memfd.size().saturating_sub(start);
+            let len = folio.order.bytes().map_or(len, |bytes| bytes.min(len));
+            let contents = folio.contents();
+            let Some(range) = contents.and_then(|addr| PhysRange::new(addr, len)) else {
+                continue;
+            };
+            for (offset, len) in kho_mem::not_stored(self.mem, range)? {
+                match out.last_mut() {
+                    Some((at, before)) if *at + *before == start + offset => *before += len,
+                    _ => out.push((start + offset, len)),
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// The contents in order, exactly as long as the file: views of memory, and holes.

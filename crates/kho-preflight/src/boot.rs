@@ -1,11 +1,12 @@
 //! What a kernel is booted with: its command line, its initrd, its configuration.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::command_line::CommandLine;
 use crate::config::Config;
+use crate::initrd::Initrd;
 use crate::{EndOptions, Error};
 
 /// What the next kernel is booted with, as far as it is known.
@@ -17,13 +18,6 @@ pub(crate) struct Boot {
     pub(crate) config: Option<Config>,
     /// Bytes of memory that the image takes while it unpacks.
     pub(crate) image: Option<u64>,
-}
-
-/// An initrd.
-#[derive(Clone, Debug)]
-pub(crate) struct Initrd {
-    pub(crate) of: String,
-    pub(crate) bytes: u64,
 }
 
 impl Boot {
@@ -56,20 +50,25 @@ impl Initrd {
     /// Those of the files `paths`.
     pub(crate) fn all(paths: &[PathBuf]) -> Result<Vec<Self>, Error> {
         let of = |path: &PathBuf| {
-            let meta = fs::metadata(path).map_err(Error::io(path))?;
-            Ok(Self {
-                of: path.display().to_string(),
-                bytes: meta.len(),
-            })
+            let io = Error::io(path);
+            let meta = fs::metadata(path).map_err(&io)?;
+            // Opening a pipe waits for a writer.
+            if !meta.is_file() {
+                return Err(io(std::io::Error::other("not a regular file")));
+            }
+            Self::part(path, 0..meta.len(), path.display().to_string()).map_err(&io)
         };
         paths.iter().map(of).collect()
     }
 }
 
 /// The bytes of memory that the x86 boot image `path` takes, as its header says from protocol 2.10 on.
-pub(crate) fn image_size(path: &Path) -> Option<u64> {
+/// It begins at `at`.
+pub(crate) fn image_size(path: &Path, at: u64) -> Option<u64> {
     let mut head = [0; 0x264];
-    fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
+    let mut file = fs::File::open(path).ok()?;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    file.read_exact(&mut head).ok()?;
     let bytes = |at: usize, len: usize| head.get(at..at + len);
     let version = u16::from_le_bytes(bytes(0x206, 2)?.try_into().ok()?);
     let size = u32::from_le_bytes(bytes(0x260, 4)?.try_into().ok()?);

@@ -155,7 +155,7 @@ impl ConditionKind {
             Self::KhoThere => "KHO is on in the next kernel (`kho=on`)",
             Self::LiveUpdateThere => "LUO is on in the next kernel (`liveupdate=on`)",
             Self::ReserveMem => "the next command line asks for the region again",
-            Self::Modules => "the module is loaded before /dev/liveupdate is opened",
+            Self::Modules => "the module is in the initrd, or loaded before the device is opened",
             Self::NoCrash => "the move is a kexec, not a crash",
         }
     }
@@ -179,12 +179,14 @@ impl ConditionKind {
 }
 
 impl Condition {
-    /// What it decides by itself: a condition that is known not to be met costs what it costs.
+    /// What it decides by itself: a condition that is known not to be met costs what it costs. A module that is in
+    /// no initrd may still be loaded in time.
     #[must_use]
     pub fn decision(&self) -> Decision {
-        match self.state {
-            State::NotMet => self.cost.decision(),
-            State::Met | State::NotSeen => Decision::Accept,
+        match (self.state, self.kind) {
+            (State::NotMet, ConditionKind::Modules) => Decision::Accept,
+            (State::NotMet, _) => self.cost.decision(),
+            (State::Met | State::NotSeen, _) => Decision::Accept,
         }
     }
 }

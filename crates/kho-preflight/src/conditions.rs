@@ -59,17 +59,13 @@ impl Move<'_> {
         add(ConditionKind::ScratchSize, Cost::Move, self.scratch_size());
         match (&facts.here, self.from.kind) {
             (Some(here), _) => {
-                let evidence = here.kho.clone().unwrap_or_default();
-                let state = if here.kho.is_some() {
-                    State::Met
-                } else {
-                    State::NotSeen
+                const UNSEEN: &str =
+                    "kho=on is not on its command line, and its configuration is not seen";
+                let found = match &here.kho {
+                    Some(evidence) => (State::Met, evidence.clone(), String::new()),
+                    None => (State::NotSeen, UNSEEN.to_owned(), HERE.to_owned()),
                 };
-                add(
-                    ConditionKind::KhoHere,
-                    Cost::Nothing,
-                    (state, evidence, HERE.to_owned()),
-                );
+                add(ConditionKind::KhoHere, Cost::Nothing, found);
                 if let (true, Some(evidence)) = (sessions == Cost::Sessions, &here.luo) {
                     let found = (State::Met, evidence.clone(), String::new());
                     add(ConditionKind::LiveUpdateHere, Cost::Nothing, found);
@@ -95,15 +91,12 @@ impl Move<'_> {
             add(ConditionKind::ReserveMem, Cost::Part, self.repeated(region));
         }
         for module in next.into_iter().flat_map(|next| self.modules(next)) {
-            let evidence = match self.to.boot.initrds.as_slice() {
-                [] => format!("{module}; no initrd is named"),
-                [initrd, ..] => format!("{module}; {} is not looked into", initrd.of),
-            };
+            let (state, evidence) = self.in_initrd(module);
             let advice = "put it into the initrd, or load it before anything opens the device";
             add(
                 ConditionKind::Modules,
                 sessions,
-                (State::NotSeen, evidence, advice.to_owned()),
+                (state, evidence, advice.to_owned()),
             );
         }
         if let Some(evidence) = self.crash() {
@@ -354,6 +347,26 @@ impl Move<'_> {
             };
             spots.iter().any(|spot| stands(&spot.what))
         })
+    }
+
+    /// Whether an initrd has the module `path`.
+    fn in_initrd(&self, path: &str) -> (State, String) {
+        let initrds = &self.to.boot.initrds;
+        let unread = initrds
+            .iter()
+            .find_map(|initrd| Some((initrd, initrd.modules.as_ref().err()?)));
+        let with = initrds.iter().find(|initrd| initrd.has(path) == Some(true));
+        match (with, unread, initrds.first()) {
+            (Some(initrd), ..) => (State::Met, format!("{path} is in {}", initrd.of)),
+            (None, Some((initrd, why)), _) => (
+                State::NotSeen,
+                format!("{path}; {} is not read: {why}", initrd.of),
+            ),
+            (None, None, Some(initrd)) => {
+                (State::NotMet, format!("{path} is not in {}", initrd.of))
+            }
+            (None, None, None) => (State::NotSeen, format!("{path}; no initrd is named")),
+        }
     }
 
     /// What shows that a crash would boot another kernel.

@@ -94,7 +94,11 @@ impl Move<'_> {
                     };
                     handler && wanted
                 })?;
-                met(format!("`{}`", row.item.entry.found))
+                let found = format!("`{}`", row.item.entry.found);
+                match unknown || self.uses.is_some() {
+                    true => met(found),
+                    false => Some((State::NotSeen, format!("whether {found} is in use"))),
+                }
             }
             Trigger::FreshRegion => {
                 let regions = &self.from.facts.regions.as_ref()?.all;

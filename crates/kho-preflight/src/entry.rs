@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::boot::{Boot, Initrd};
+use crate::boot::Boot;
 use crate::command_line::CommandLine;
+use crate::initrd::Initrd;
 use crate::{EndOptions, Error};
 
 /// An entry: lines of a key and a value.

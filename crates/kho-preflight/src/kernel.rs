@@ -9,11 +9,12 @@ use kho_image::kernel::{
     Trace, Unified, read_modules,
 };
 
-use crate::boot::{Boot, Initrd, image_size};
+use crate::boot::{Boot, image_size};
 use crate::command_line::CommandLine;
 use crate::config::{Config, KHO};
 use crate::end::{End, EndKind, Kernel, Masks, Seen, What};
 use crate::facts::Facts;
+use crate::initrd::Initrd;
 use crate::item::Spot;
 use crate::words::shown;
 use crate::{Error, Progress, Step};
@@ -47,8 +48,9 @@ fn end(path: &Path, image: KernelImage) -> End {
     }
     let evidence = image.evidence().iter().map(ToString::to_string).collect();
     let name = path.display().to_string();
-    let (mut boot, notes) = unified(&name, image.unified());
-    boot.image = image_size(path);
+    let (mut boot, notes) = unified(path, image.unified());
+    let kernel = image.unified().and_then(Unified::kernel);
+    boot.image = image_size(path, kernel.map_or(0, |kernel| kernel.start));
     let strings = image.into_strings();
     let release = strings.release.clone();
     let own = strings.config.clone().map(|text| Config {
@@ -82,18 +84,23 @@ fn end(path: &Path, image: KernelImage) -> End {
     }
 }
 
-/// What the unified kernel image `name` boots its kernel with, and what to note of it.
-fn unified(name: &str, unified: Option<&Unified>) -> (Boot, Vec<String>) {
+/// What the unified kernel image `path` boots its kernel with, and what to note of it.
+fn unified(path: &Path, unified: Option<&Unified>) -> (Boot, Vec<String>) {
     let mut boot = Boot::default();
     let Some(unified) = unified else {
         return (boot, Vec::new());
     };
-    let of = |section: &str| format!("{section} of {name}");
+    let of = |section: &str| format!("{section} of {}", path.display());
     let line = unified.cmdline.as_deref().map(CommandLine::parse);
     boot.command_line = line.map(|line| (line, of(".cmdline")));
-    let initrd = unified.initrd.iter().map(|range| Initrd {
-        of: of(".initrd"),
-        bytes: range.end.saturating_sub(range.start),
+    // Of an image in a compressed file it lies elsewhere.
+    let initrd = unified.initrd.iter().map(|range| {
+        let part = Initrd::part(path, range.clone(), of(".initrd"));
+        part.unwrap_or_else(|error| Initrd {
+            of: of(".initrd"),
+            bytes: range.end.saturating_sub(range.start),
+            modules: Err(error.to_string()),
+        })
     });
     boot.initrds = initrd.collect();
     let notes = match unified.others.len() as u64 {

@@ -72,6 +72,7 @@ mod entry;
 mod error;
 mod facts;
 mod handed;
+mod initrd;
 mod item;
 mod judge;
 mod kernel;

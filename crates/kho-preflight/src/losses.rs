@@ -1,6 +1,6 @@
 //! What is lost if one leaves all the same.
 
-use kho_compat::{Carrier, Consequence, Outcome};
+use kho_compat::{Carrier, Consequence, Decision, Outcome};
 
 use crate::condition::{Condition, Cost, State};
 use crate::defect::MetDefect;
@@ -40,7 +40,9 @@ impl MoveLosses {
         for row in rows.iter().filter(|row| row.outcome == Outcome::Rejected) {
             losses.reject(row, next);
         }
-        let unmet = conditions.iter().filter(|one| one.state == State::NotMet);
+        let unmet = conditions
+            .iter()
+            .filter(|one| one.decision() != Decision::Accept);
         let met = defects.iter().filter(|one| one.state == State::Met);
         let costs = unmet
             .map(|one| one.cost)
@@ -81,7 +83,12 @@ impl MoveLosses {
         };
         self.all_sessions = true;
         self.everything |= row.consequence == Consequence::WithoutKho || carrier == Carrier::Root;
-        let quiet = [Consequence::WithoutKho, Consequence::WithoutLuo].contains(&row.consequence);
+        let quiet = [
+            Consequence::WithoutKho,
+            Consequence::WithoutLuo,
+            Consequence::ColdBoot,
+        ]
+        .contains(&row.consequence);
         if carrier == Carrier::Luo && !quiet && next.end.kind != EndKind::Program {
             (self.machine, self.everything) = (true, true);
         }

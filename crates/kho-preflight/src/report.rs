@@ -126,7 +126,7 @@ impl Report<'_> {
         match (self.decision, notable) {
             (Decision::Accept, _) => {
                 let unseen = self.conditions.iter().filter(|condition| {
-                    condition.state == State::NotSeen
+                    condition.state != State::Met
                         && !matches!(condition.cost, Cost::Nothing | Cost::Move)
                 });
                 let mut briefs: Vec<_> = unseen
@@ -148,10 +148,13 @@ impl Report<'_> {
                     Some(Why::NoKho { evidence }) => {
                         format!(": {} has no KHO: {evidence}", self.to.title)
                     }
-                    Some(Why::NoLuo) => format!(
-                        ": {} has KHO and no LUO: nothing in its image shows {LUO}",
-                        self.to.title
-                    ),
+                    Some(Why::NoLuo) => {
+                        let evidence = match &self.to.boot.config {
+                            Some(config) if !config.has(LUO) => config.says(LUO),
+                            _ => format!("nothing in its image shows {LUO}"),
+                        };
+                        format!(": {} has KHO and no LUO: {evidence}", self.to.title)
+                    }
                     why => {
                         let (title, entry) = (row.item.entry.carrier.title(), &row.item.entry);
                         let why = why.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -112,10 +112,10 @@ pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Resu
     end.release = Some(release.clone());
     end.evidence.append(&mut evidence);
     end.notes.append(&mut notes);
-    if options.role == EndRole::From {
-        hands_over(&mut end, root, config.as_ref());
-    }
     end.boot.config = config.or(end.boot.config);
+    if options.role == EndRole::From {
+        hands_over(&mut end, root);
+    }
     let End { what, notes, .. } = &mut end;
     if let What::Kernel(kernel) = &mut *what
         && let Some(text) = without
@@ -138,16 +138,18 @@ pub(crate) fn end(options: &EndOptions<'_>, progress: &mut Progress<'_>) -> Resu
 }
 
 /// What the running kernel says of what it will hand over.
-fn hands_over(end: &mut End, root: &Path, config: Option<&Config>) {
+fn hands_over(end: &mut End, root: &Path) {
     let release = end.release.as_deref().and_then(numbers);
     let End {
         what,
         evidence,
         notes,
         facts,
+        boot,
         ..
     } = end;
     let What::Kernel(kernel) = what else { return };
+    let config = boot.config.as_ref();
     let line = text(&root.join("proc/cmdline")).ok();
     let is_known = line.is_some();
     let line = CommandLine::parse(&line.unwrap_or_default());

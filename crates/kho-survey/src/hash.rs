@@ -1,6 +1,6 @@
 //! Checksums of the files' contents.
 
-use kho_mem::{MemErrorKind, Piece};
+use kho_mem::Piece;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Survey, SurveyProgress, SurveyStep};
@@ -57,25 +57,27 @@ impl Survey<'_> {
                 };
                 let restored = owner.restore(&mut reading.admitted(admitted), &file)?;
                 let Some(restored) = restored else { continue };
-                let (mut hash, mut lacks) = (Hasher::default(), 0u64);
-                for piece in restored.pieces() {
-                    done += match piece {
-                        Ok(piece) if hashed => {
-                            hash.update(piece);
-                            piece.len()
-                        }
-                        Ok(piece) => piece.len(),
-                        Err(error) if error.kind == MemErrorKind::NotStored => {
-                            lacks = lacks.saturating_add(error.len);
-                            error.len
-                        }
-                        Err(error) => return Err(Error::of_memory(&error)),
-                    };
+                let not_stored = restored.not_stored();
+                let not_stored = not_stored.map_err(|error| Error::of_memory(&error))?;
+                let lacks: u64 = not_stored.iter().map(|(_, len)| len).sum();
+                let mut hash = Hasher::default();
+                let read = hashed && lacks == 0;
+                let pieces = read.then(|| restored.pieces());
+                for piece in pieces.into_iter().flatten() {
+                    let piece = piece.map_err(|error| Error::of_memory(&error))?;
+                    hash.update(piece);
+                    done += piece.len();
                     if !progress(step, done, Some(total)) {
                         return Err(Error::Interrupted);
                     }
                 }
-                let sum = (hashed && lacks == 0).then(|| hash.finish());
+                if !read {
+                    done += restored.size();
+                }
+                if !progress(step, done, Some(total)) {
+                    return Err(Error::Interrupted);
+                }
+                let sum = read.then(|| hash.finish());
                 looked_at.push((of, index, sum, lacks));
             }
         }

@@ -216,7 +216,8 @@ fn refused_with(from: &str, to: &str, more: &[&str], part: &str) {
 #[test]
 fn a_unified_kernel_image_says_what_it_is_booted_with() {
     let temp = Temp::new("uki");
-    let kernel = bzimage(&linux(&["memfd-v2"]));
+    let mut kernel = bzimage(&linux(&["memfd-v2"]));
+    kernel[0x260..0x264].copy_from_slice(&(2u32 << 20).to_le_bytes());
     let uki = |line: &[u8]| {
         let initrd = [1; 700];
         kernel::pe(&[
@@ -317,6 +318,17 @@ fn nothing_is_handed_over_where_kho_is_not_switched_on() {
         );
         assert_eq!(value["conditions"], json!([]));
     }
+    // Nothing says whether it is on by default, but the image does.
+    let (root, next) = system(&temp, "quiet");
+    std::fs::remove_file(temp.path("boot/config-7.3.4")).unwrap();
+    let (_, value, _) = judged("running", &next, &["--root", &root]);
+    assert_eq!(condition(&value, "kho-on-here").0, "not-seen");
+    let config = b"CONFIG_KEXEC_HANDOVER=y\nCONFIG_LIVEUPDATE=y\n";
+    let embedded = [&b"IKCFG_ST"[..], &gzip(config), b"IKCFG_ED"].concat();
+    let own = with_section(CORE, &["memfd-v2"], &[section(".config", embedded)]);
+    temp.file("boot/vmlinuz-7.3.4", bzimage(&own));
+    let (_, value, _) = judged("running", &next, &["--root", &root]);
+    has(value["headline"].as_str().unwrap(), off);
     // By default, or as the system shows: it is on.
     let (root, next) = system(&temp, "quiet");
     let config = "CONFIG_KEXEC_HANDOVER=y\nCONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT=y\n";
@@ -453,6 +465,38 @@ fn modules_of_handlers_are_needed_early() {
     );
     let headline = "accept, if: kexec -s; handler modules loaded";
     assert_eq!(value["headline"], headline);
+    // An archive with the module, one without it, and what is none.
+    let archive = |name: &str| {
+        let header = |name: &str| {
+            format!(
+                "070701{:048}{:040}{:08x}{:08}{name}\0",
+                0,
+                0,
+                name.len() + 1,
+                0
+            )
+        };
+        let padded = |name: &str| {
+            let mut bytes = header(name).into_bytes();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let bytes = [padded(name), padded("TRAILER!!!")].concat();
+        temp.file(&name.replace('/', "-"), bytes)
+    };
+    #[rustfmt::skip]
+    let cases = [
+        (archive("usr/lib/modules/7.3.4/memfd.ko.xz"), "met", "accept, if: kexec -s"),
+        (archive("usr/lib/modules/7.3.4/other.ko"), "not-met", headline),
+        (temp.file("none", "no archive"), "not-seen", headline),
+    ];
+    for (initrd, state, headline) in cases {
+        let args = [&args[..], &["--initrd", &initrd]].concat();
+        let (code, value, _) = judged(&capture("small"), &next, &args);
+        assert_eq!((code, condition(&value, "handler-modules").0), (0, state));
+        assert_eq!(value["headline"], headline);
+        assert_eq!(value["losses"]["sessions"], 0);
+    }
 }
 
 #[test]
@@ -500,7 +544,7 @@ fn what_6_19_does_with_files() {
     let (code, value, _) = judged(&one, &one, &["--cmdline", BOTH]);
     assert_eq!(code, 0);
     assert!(
-        defects(&value).contains(&("memfd-sealed", "met")),
+        defects(&value).contains(&("memfd-sealed", "not-seen")),
         "{value:#}"
     );
     let (code, value, human) = judged(&one, &other, &["--cmdline", BOTH]);
@@ -523,6 +567,25 @@ fn what_6_19_does_with_files() {
             1,
             &json!("reject: flb-node-missing: the whole machine is lost")
         )
+    );
+}
+
+#[test]
+fn nothing_is_read_behind_another_root() {
+    let temp = Temp::new("cold");
+    let strings = ["kho-v3", "luo-v1", "luo-session-v2", "luo-flb-v1"];
+    let next = temp.file("next", of_release("7.1.13", &strings, &["memfd-v1"]));
+    let (code, value, human) = judged(&capture("small"), &next, &[]);
+    assert_eq!(code, 1);
+    assert_eq!(value["losses"]["machine"], false);
+    assert_eq!(value["losses"]["all_preserved_state"], true);
+    has(
+        &human,
+        "Linux 7.1.13 boots as if nothing had been handed over",
+    );
+    assert!(
+        !human.contains("panic") && !human.contains("EIO"),
+        "{human}"
     );
 }
 
@@ -599,6 +662,12 @@ fn a_kernel_without_kho_is_said_to_be_one_in_a_sentence() {
     has(
         &human,
         "next: take a kernel that is built with CONFIG_LIVEUPDATE=y",
+    );
+    temp.file("config-7.3.4", "CONFIG_KEXEC_HANDOVER=y\n");
+    let (_, value, _) = judged(&capture("small"), &luoless, &[]);
+    has(
+        value["headline"].as_str().unwrap(),
+        "no LUO: CONFIG_LIVEUPDATE is not set in ",
     );
 }
 

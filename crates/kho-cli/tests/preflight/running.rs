@@ -102,6 +102,7 @@ fn a_running_kernel_that_is_not_found() {
     let (code_of, value) = report("running", &next, &["--root", &root]);
     assert_eq!(code_of, 0);
     said(&value, "CONFIG_KEXEC_HANDOVER is not set");
+    assert_eq!(value["next"], json!([]));
     assert_eq!(code(&capture("small"), "running", &["--root", &root]), 1);
     // And more than an image in which nothing shows.
     let root = system(&temp, Some(ON), Some(&vmlinux(&[], &[])));

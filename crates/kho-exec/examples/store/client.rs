@@ -214,12 +214,15 @@ const STRINGS: usize = 2 + NAMES;
 const CLOSING: u64 = 1;
 const WAITING: u64 = 2;
 const PROTOCOL_3: u64 = 4;
+/// Its connection is handed over, and closed.
+const GONE: u64 = 8;
 
-/// Writes `clients` down in a new file of `arena`, with the time at which the last request was
-/// served.
+/// Writes `clients` down in a new file of `arena`, with those that are `gone` and the time at which the last request
+/// was served.
 pub(crate) fn write_down<'c>(
     arena: &Arena,
     clients: impl ExactSizeIterator<Item = (u64, &'c Client)>,
+    gone: &[u64],
     stopped_at: u64,
 ) -> Result<MemFile, FileError> {
     // Small things together, so that they take few folios.
@@ -229,7 +232,12 @@ pub(crate) fn write_down<'c>(
             .iter()
             .for_each(|number| small.extend(number.to_le_bytes()));
     };
-    numbers(&mut small, &[MAGIC, clients.len() as u64, stopped_at]);
+    let count = clients.len() + gone.len();
+    numbers(&mut small, &[MAGIC, count as u64, stopped_at]);
+    for token in gone {
+        numbers(&mut small, &[*token, GONE]);
+        numbers(&mut small, &[0; STRINGS]);
+    }
     let file = MemFile::new(arena);
     for (token, client) in clients {
         let input = client.input.get(client.done..).unwrap_or_default();
@@ -300,16 +308,16 @@ pub(crate) fn read_back<E: From<ClientsError>>(
     let mut at = 0;
     let [magic, count, stopped_at] = numbers(file, &mut at)?;
     let damaged = |what, at| E::from(ClientsError::Damaged { what, at });
-    let strings = match magic {
-        MAGIC => STRINGS,
-        MAGIC_1 => 2,
+    let version = match magic {
+        MAGIC => 2,
+        MAGIC_1 => 1,
         _ => return Err(damaged("the magic number", 0)),
     };
     let (mut clients, mut tokens) = (Vec::new(), HashSet::new());
     for _ in 0..count {
         let head = at;
         let [token, flags] = numbers(file, &mut at)?;
-        if flags & !(CLOSING | WAITING | PROTOCOL_3) != 0 {
+        if flags & !(CLOSING | WAITING | PROTOCOL_3 | GONE) != 0 {
             return Err(damaged("unknown flags", head));
         }
         if !tokens.insert(token) {
@@ -318,14 +326,20 @@ pub(crate) fn read_back<E: From<ClientsError>>(
         let Some(socket) = socket(token)? else {
             return Err(damaged("a client without a connection", head));
         };
-        let mut lengths = [0; STRINGS];
-        for len in lengths.iter_mut().take(strings) {
-            [*len] = numbers(file, &mut at)?;
-        }
+        let lengths = match version {
+            1 => {
+                let [input, output] = numbers(file, &mut at)?;
+                [input, output, 0, 0, 0]
+            }
+            _ => numbers(file, &mut at)?,
+        };
         let mut next = lengths.iter().map(|len| bytes(file, &mut at, *len));
         let mut string = || next.next().unwrap_or(Ok(Vec::new()));
         let (input, output) = (string()?, string()?);
         let names = [string()?, string()?, string()?];
+        if flags & GONE != 0 {
+            continue;
+        }
         let client = Client::new(token, socket);
         let connection = Connection {
             id: token,
@@ -372,6 +386,9 @@ fn bytes(file: &MemFile, at: &mut u64, len: u64) -> Result<Vec<u8>, ClientsError
         what: "the end is missing",
         at: *at,
     };
+    if len == 0 {
+        return Ok(Vec::new());
+    }
     // Nothing is allocated for what is not there.
     if len > file.size().saturating_sub(*at) {
         return Err(short);
@@ -420,10 +437,12 @@ mod tests {
             (9, client(9, b"GET a\r\n", b"+OK\r\n", false, true)),
         ];
         let refs = clients.iter().map(|(token, client)| (*token, client));
-        let file = write_down(&arena, refs.collect::<Vec<_>>().into_iter(), 77).unwrap();
+        let file = write_down(&arena, refs.collect::<Vec<_>>().into_iter(), &[5], 77).unwrap();
+        let gone = Arc::new(FdFile::from(UnixStream::pair().unwrap().0));
         let sockets: HashMap<u64, Arc<FdFile>> = clients
             .iter()
             .map(|(token, client)| (*token, Arc::clone(&client.socket)))
+            .chain([(5, gone)])
             .collect();
         let socket = |token| Ok::<_, ClientsError>(sockets.get(&token).cloned());
         let back = read_back(&file, socket).unwrap();

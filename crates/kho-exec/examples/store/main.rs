@@ -120,21 +120,35 @@ fn hand_over(host: &Host, server: &mut Server, program: &PathBuf) -> Result<Infa
     preserve(server)?;
     store.preserve(INDEX, server.kv.index() as FileRef)?;
     store.preserve(LISTENER, Arc::clone(&server.listener) as FileRef)?;
+    let clients = orchestrator.create_session(CLIENTS)?;
+    let mut known = HashSet::new();
+    let mut preserve_clients = |server: &Server| -> Result<()> {
+        for (token, client) in &server.clients {
+            if known.insert(*token) {
+                clients.preserve(*token, Arc::clone(&client.socket) as FileRef)?;
+            }
+        }
+        Ok(())
+    };
+    preserve_clients(server)?;
     server.turn(Some(Duration::ZERO))?;
 
     // From here on nobody is served.
     let stopped_at = kho_exec::now();
     preserve(server)?;
-    let clients = orchestrator.create_session(CLIENTS)?;
+    preserve_clients(server)?;
+    // Who went in the last turn is preserved all the same.
+    let gone = known
+        .iter()
+        .filter(|token| !server.clients.contains_key(token));
+    let gone: Vec<u64> = gone.copied().collect();
     let all = server
         .clients
         .iter()
         .map(|(token, client)| (*token, client));
-    let written = client::write_down(&host.arena().for_handover(), all, stopped_at)?;
+    let arena = host.arena().for_handover();
+    let written = client::write_down(&arena, all, &gone, stopped_at)?;
     clients.preserve(WRITTEN_DOWN, Arc::new(written))?;
-    for (token, client) in &server.clients {
-        clients.preserve(*token, Arc::clone(&client.socket) as FileRef)?;
-    }
     let mut next = Command::new(program);
     next.args(std::env::args_os().skip(1));
     // An exec forgets who listens to a signal, and keeps what is blocked.

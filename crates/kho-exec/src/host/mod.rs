@@ -90,7 +90,7 @@ impl Host {
             Err(_) => None,
         };
         let ticket = inherited.take_ticket_file();
-        let arrival = Arrival::new(inherited);
+        let arrival = Arrival::new(inherited, store.is_some());
         let this = known.and(this);
         let opened = this.and_then(|this| Ok((this, arrival.open(&config, &mut marks)?)));
         let ((program, exe), opened) = match opened {

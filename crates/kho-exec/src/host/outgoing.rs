@@ -10,9 +10,10 @@ use kho_luo::{FileRef, Frozen, Orchestrator};
 
 use super::Host;
 use crate::exec::Prepared;
+use crate::faults::{FAULTS_ENV, faults};
 use crate::inherit::{HANDOVER_ENV, set_inheritable};
 use crate::supervise::Client;
-use crate::ticket::{FAULTS_ENV, FORMAT, Mark, Ticket, faults, for_this_process, mark};
+use crate::ticket::{FORMAT, Mark, Ticket, for_this_process, mark};
 use crate::{HandOverError, store};
 
 impl Host {

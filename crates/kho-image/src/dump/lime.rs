@@ -7,10 +7,11 @@ use crate::dump::source::Source;
 use crate::image::{ImageError, Segment};
 
 pub(crate) const MAGIC: &[u8] = b"EMiL";
-const HEADER: u64 = 32;
+const HEADER: usize = 32;
 
-/// The ranges of `source`, checked and in order of address.
-pub(crate) fn segments(source: &Source) -> Result<Vec<Segment>, ImageError> {
+/// The ranges of `source`, checked and in order of address, and how many bytes are missing of the last one.
+pub(crate) fn segments(source: &Source) -> Result<(Vec<Segment>, u64), ImageError> {
+    let mut lacks = 0;
     let mut segments: Vec<Segment> = Vec::new();
     let mut at = 0;
     while at < source.len() {
@@ -18,7 +19,7 @@ pub(crate) fn segments(source: &Source) -> Result<Vec<Segment>, ImageError> {
             let what = format!("LiME range {}", segments.len());
             Err(ImageError::damaged(what, at, found, expected))
         };
-        let mut header = [0; HEADER as usize];
+        let mut header = [0; HEADER];
         if source.read_at(at, &mut header).is_err() {
             return damaged("less than a header".to_owned(), "32 bytes");
         }
@@ -38,30 +39,27 @@ pub(crate) fn segments(source: &Source) -> Result<Vec<Segment>, ImageError> {
                 "a last address above the first",
             );
         };
-        let offset = at + HEADER;
-        let left = source.len() - offset;
-        if left < range.len() {
-            let found = format!("{left:#x} bytes of {:#x}", range.len());
-            return damaged(found, "all of them: the file is cut short");
-        }
+        let offset = at + HEADER as u64;
+        let stored = range.len().min(source.len() - offset);
+        lacks = range.len() - stored;
         segments.push(Segment {
             range,
             offset,
-            stored: range.len(),
-            zeros: true,
+            stored,
+            zeros: false,
         });
-        at = offset + range.len();
+        at = offset + stored;
     }
     segments.sort_unstable_by_key(|segment| segment.range.start());
     for (one, two) in segments.iter().zip(segments.iter().skip(1)) {
         if one.range.overlaps(&two.range) {
             return Err(ImageError::damaged(
                 "LiME ranges overlap",
-                two.offset - HEADER,
+                two.offset - HEADER as u64,
                 format!("{} and {}", one.range, two.range),
                 "ranges that do not share memory",
             ));
         }
     }
-    Ok(segments)
+    Ok((segments, lacks))
 }

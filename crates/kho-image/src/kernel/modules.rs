@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{KernelImage, KernelKind, KernelOptions, KernelStrings};
+use super::{KernelImage, KernelKind, KernelOptions, KernelStrings, read_initrd};
 use crate::image::ImageError;
 
 /// A directory of modules is less deep than this.
@@ -54,7 +54,7 @@ pub struct Modules {
 /// and how many there are. Returns whether to go on.
 pub type ModulesProgress<'p> = dyn FnMut(&Path, usize, usize) -> bool + 'p;
 
-/// Reads every module below `dir`, which is usually `/lib/modules/RELEASE`: files whose names end
+/// Reads every module below `dir`, which is usually `/lib/modules/RELEASE`, or an initrd ([`read_initrd`]): files whose names end
 /// in `.ko`, or in that and `.xz`, `.zst`, `.gz`, `.lz4`, `.lzma` or `.bz2`. Symbolic links are not followed. Work is bounded:
 /// 32 directories deep, 100000 modules, 1000000 files of any kind, and each module unpacks to at
 /// most [`KernelOptions::max_unpacked`].
@@ -85,6 +85,9 @@ pub fn read_modules(
     options: &KernelOptions,
     progress: &mut ModulesProgress<'_>,
 ) -> Result<Modules, ImageError> {
+    if dir.is_file() {
+        return read_initrd(dir, None, options, progress);
+    }
     let mut modules = Modules::default();
     let mut paths = walk(dir, &mut modules.errors)?;
     paths.sort_unstable();

@@ -59,20 +59,12 @@ impl Read for Member<'_> {
         match self {
             Self::Gzip(decoder) => decoder.read(buf),
             Self::Zstd(decoder) => decoder.read(buf),
-            Self::Xz(decoder) => decoder.read(small(buf)),
+            Self::Xz(decoder) => decoder.read(buf),
             Self::Lz4(decoder) => decoder.read(buf),
-            Self::Lzma(decoder) => decoder.read(small(buf)),
+            Self::Lzma(decoder) => decoder.read(buf),
             Self::Bzip2(decoder) => decoder.read(buf),
         }
     }
-}
-
-/// As much of `buf` as is read at once where a read that fails at the end of a file that is cut short gives nothing
-/// of what it unpacked before.
-fn small(buf: &mut [u8]) -> &mut [u8] {
-    const STEP: usize = 4096;
-    let len = buf.len().min(STEP);
-    buf.split_at_mut(len).0
 }
 
 /// A `.lzma` file. Where it says how long it is, no larger dictionary is of use.

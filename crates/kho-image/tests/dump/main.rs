@@ -280,6 +280,14 @@ fn a_dump_says_what_kernel_it_is_of() {
         assert_eq!(image.page_size(), Some(PageSize::K64));
         assert_same(image, &memory, "with a note");
     }
+    let spec = Kdump {
+        vmcoreinfo: Some("PAGESIZE=8192\n".to_owned()),
+        ..Kdump::default()
+    };
+    let error = try_open(&spec.write(&memory).bytes)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("pages of 8192 bytes"), "{error}");
     // None, elsewhere, and too long.
     assert_eq!(
         open(&Kdump::default().write(&memory).bytes).vmcoreinfo(),

@@ -47,7 +47,11 @@ fn open(bytes: &[u8], range: Option<std::ops::Range<u64>>) -> Result<Modules, Im
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("initrd");
     fs::write(&path, bytes).unwrap();
-    read_initrd(&path, range, &LIMIT, &mut |_, _, _| true)
+    match range {
+        // As a directory of modules is.
+        None => read_modules(&path, &LIMIT, &mut |_, _, _| true),
+        range => read_initrd(&path, range, &LIMIT, &mut |_, _, _| true),
+    }
 }
 
 fn names(modules: &Modules) -> Vec<String> {

@@ -175,6 +175,10 @@ impl Kdump {
 
     fn io(&self, error: io::Error) -> ImageError {
         let path = self.path.clone();
+        // What is read was in the file when it was opened.
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return ImageError::Shrunk { path };
+        }
         ImageError::Io { path, error }
     }
 
@@ -243,6 +247,41 @@ impl Kdump {
             .and_then(|cache| cache.get(window.index, into, len));
         view.map(Chunk::Bytes)
             .ok_or(fail(len as u64, MemErrorKind::Unreadable))
+    }
+
+    /// As [`Kdump::chunk`], by the bitmaps alone: no page is unpacked.
+    pub(crate) fn extent(&self, addr: PhysAddr, len: usize) -> Result<usize, MemError> {
+        let (page, into) = (addr.get() / self.page(), addr.get() % self.page());
+        let run = self.bitmaps.run(page).filter(|run| run.contains(&page));
+        let window = self.bitmaps.window(&self.source, page);
+        let stored = window.ok().filter(|window| window.is_stored(0));
+        let (Some(run), Some(window), true) = (run, stored, len > 0) else {
+            // Nothing is unpacked there either.
+            return self.chunk(addr, len).map(|chunk| chunk.len());
+        };
+        let wanted = (into + len as u64).div_ceil(self.page());
+        let stored = window.alike(wanted.min(run.end - page));
+        let is_there = |ahead: u64| {
+            let found = self.descriptor(window.index + ahead);
+            found.is_ok_and(|found| {
+                let end = found.offset.checked_add(u64::from(found.size));
+                found.offset != 0 && end.is_some_and(|end| end <= self.source.len())
+            })
+        };
+        let have = if self.is_cut_short() {
+            (0..stored).find(|ahead| !is_there(*ahead))
+        } else {
+            None
+        };
+        let bytes = |pages: u64| (pages * self.page() - into).min(len as u64);
+        match have {
+            Some(0) => Err(MemError {
+                addr,
+                len: bytes(1),
+                kind: MemErrorKind::NotStored,
+            }),
+            have => Ok(usize::try_from(bytes(have.unwrap_or(stored))).unwrap_or(len)),
+        }
     }
 
     fn descriptor(&self, index: u64) -> io::Result<Descriptor> {
