@@ -14,7 +14,6 @@ const TOOLS: &[(Compression, bool, &str)] = &[
     (Compression::Gzip, true, "pigz -p4 -b128 -i -c"),
     (Compression::Gzip, true, "pigz -11 -c"),
     (Compression::Gzip, true, "bgzip -c"),
-    (Compression::Gzip, true, "zopfli -c"),
     (Compression::Zstd, true, "zstd -c"),
     (
         Compression::Zstd,
