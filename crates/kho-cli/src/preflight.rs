@@ -78,7 +78,7 @@ pub(crate) struct PreflightArgs {
     /// else by semver-range.
     #[arg(long, value_name = "NAME", value_parser = ByName)]
     policy: Option<PolicyArg>,
-    /// TO's modules, usually /lib/modules/RELEASE: their strings count as the kernel's.
+    /// TO's modules, usually /lib/modules/RELEASE, or an initrd: their strings count as the kernel's.
     #[arg(long, value_name = "DIR")]
     modules: Option<PathBuf>,
     /// The command line that TO is booted with, or @FILE with it. It goes before what TO says itself.

@@ -1,7 +1,7 @@
 //! Memory dumps with a Kexec HandOver (KHO) in them.
 //!
 //! [`Image`] is a dump as physical memory: an ELF64 core, a kdump-compressed dump, a LiME dump or raw
-//! memory, as it is, flattened, or zstd-compressed. [`scan`] finds handovers in any memory by their root FDT, and the scratch
+//! memory, as it is, flattened, or packed by any usual tool. [`scan`] finds handovers in any memory by their root FDT, and the scratch
 //! table by the setup_data node that points there; [`scratch_by_elimination`] finds the table in
 //! a dump that was cut down to what its handover reaches.
 //!
