@@ -57,8 +57,9 @@ pub(crate) enum Command {
 /// The dump and where in it the handover begins.
 #[derive(Args, Debug)]
 pub(crate) struct ImageArgs {
-    /// A memory dump: an ELF64 core (a vmcore), or raw memory; either may be zstd-compressed.
-    /// What it is is recognised by its content.
+    /// A memory dump: an ELF64 core (a vmcore), a kdump-compressed dump (makedumpfile -c, -l, -p, -z), either of
+    /// them flattened (makedumpfile -F, QEMU's kdump formats), a LiME dump, or raw memory; each may be
+    /// zstd-compressed. What it is is recognised by its content.
     pub(crate) image: PathBuf,
     /// Physical address of the root FDT. Without it the dump is searched for one.
     #[arg(long, value_name = "ADDR", value_parser = address)]

@@ -111,7 +111,9 @@ fn of_kernel(out: &mut dyn Write, image: &Image) -> io::Result<()> {
             parts.join(", ")
         )?;
     }
-    let mut notes = image.notes().iter();
+    // A page that the search passed over: what it holds is not known.
+    let fault = image.take_fault().map(|fault| fault.to_string());
+    let mut notes = image.notes().iter().chain(&fault);
     notes.try_for_each(|note| writeln!(out, "  {DIM}note{DIM:#}        {note}"))
 }
 

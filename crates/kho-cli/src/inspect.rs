@@ -169,5 +169,6 @@ fn of_image(image: &Image, path: &str) -> Value {
         "dump_level": image.dump_level(),
         "vmcoreinfo": vmcoreinfo,
         "notes": image.notes(),
+        "fault": image.take_fault().map(|fault| fault.to_string()),
     })
 }

@@ -232,7 +232,12 @@ impl Image {
                     bytes: options.max_unpacked,
                     advice: "--max-unpacked raises the limit",
                 };
-                let unpacked = unpack::to_image(unpacker, len, limit, progress)?;
+                let unpacked = unpack::to_image(unpacker, len, limit, progress);
+                if map.was_cut() {
+                    let path = path.to_owned();
+                    return Err(ImageError::Shrunk { path });
+                }
+                let unpacked = unpacked?;
                 cut = unpacked.cut;
                 Some(unpacked.bytes)
             }
@@ -254,7 +259,8 @@ impl Image {
                 image.notes.push(cut.to_string());
                 image.is_cut = true;
             }
-            (Err(ImageError::Interrupted), _) | (_, None) => {}
+            // It is seen from the beginning of a file what it is.
+            (Err(ImageError::Interrupted | ImageError::Foreign { .. }), _) | (_, None) => {}
             (Err(_), Some(cut)) => return Err(cut),
         }
         opened
@@ -269,7 +275,7 @@ impl Image {
     ) -> Result<Self, ImageError> {
         let mut notes = Vec::new();
         if source.bytes().head(flattened::MAGIC.len()) == flattened::MAGIC {
-            let index = flattened::Index::read(source.bytes(), progress)?;
+            let index = flattened::Index::read(&source, progress)?;
             if index.is_cut_short() {
                 notes
                     .push("the flattened dump is cut short: its last record is missing".to_owned());

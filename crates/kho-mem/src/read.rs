@@ -134,6 +134,12 @@ pub fn sweep<M: PhysMem + ?Sized>(
     mem: &M,
     look: &mut dyn FnMut(PhysAddr, Chunk<'_>) -> bool,
 ) -> bool {
+    let is_missing = |error: &MemError| {
+        matches!(
+            error.kind,
+            MemErrorKind::NotStored | MemErrorKind::Unreadable
+        )
+    };
     let mut frame = [0; PAGE_SIZE];
     let mut next = Some(PhysAddr::NULL);
     while let Some(region) = next.and_then(|from| mem.region(from)) {
@@ -168,11 +174,13 @@ pub fn sweep<M: PhysMem + ?Sized>(
                         }
                     }
                 }
-                Err(MemError {
-                    kind: MemErrorKind::NotStored | MemErrorKind::Unreadable,
-                    len,
-                    ..
-                }) => Chunk::Zeros(usize::try_from(len.clamp(1, left)).unwrap_or(usize::MAX)),
+                // On to the end of what is missing.
+                Err(error) if is_missing(&error) => {
+                    let rest = usize::try_from(left).unwrap_or(usize::MAX);
+                    let missing = mem.chunk(at, rest).err().filter(is_missing);
+                    let len = missing.unwrap_or(error).len.clamp(1, left);
+                    Chunk::Zeros(usize::try_from(len).unwrap_or(usize::MAX))
+                }
                 Err(_) => break,
             };
             if !look(at, chunk) {

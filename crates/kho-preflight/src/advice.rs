@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kho_compat::{Decision, Outcome, Reason, Registry, Token};
+use kho_compat::{Decision, Reason, Registry, Token};
 
 use crate::condition::Condition;
 use crate::config::{KHO, LUO};
@@ -23,11 +23,18 @@ const OLDER: &[(&str, &str, &str)] = &[
 /// What to do next, each once: about what is rejected, then about what is not met.
 pub(crate) fn advice(
     rows: &[MoveFinding],
+    formats: Decision,
     conditions: &[Condition],
     defects: &[MetDefect],
     registry: &Registry,
 ) -> Vec<String> {
-    let rejected = rows.iter().filter(|row| row.outcome == Outcome::Rejected);
+    let outcomes = rows.iter().map(|row| row.outcome);
+    // A program may refuse what optional parts are lost of.
+    let gravest = match formats {
+        Decision::Reject => outcomes.max_by_key(|outcome| Decision::of([*outcome])),
+        Decision::Accept | Decision::Degrade => None,
+    };
+    let rejected = rows.iter().filter(|row| Some(row.outcome) == gravest);
     let of_rows = rejected.flat_map(|row| of_row(row, registry));
     let unmet = conditions.iter();
     let unmet = unmet.filter(|condition| condition.decision() != Decision::Accept);

@@ -113,6 +113,18 @@ impl Preflight {
                 .and_then(|uses| uses.handlers.get(&item.entry.found).copied());
             rows.push(row);
         }
+        // Nothing is read behind a root that a kernel does not take: it boots, and all is lost.
+        let is_cold = |row: &MoveFinding| {
+            let root = row.item.entry.carrier == Carrier::Root;
+            root && row.consequence == Consequence::ColdBoot && row.outcome == Outcome::Rejected
+        };
+        if rows.iter().any(is_cold) {
+            let lost =
+                |row: &&mut MoveFinding| matches!(row.outcome, Outcome::Rejected | Outcome::Lost);
+            for row in rows.iter_mut().filter(lost) {
+                row.consequence = Consequence::ColdBoot;
+            }
+        }
         let mut formats = Decision::of(rows.iter().map(|row| row.outcome));
         if let What::Listed(listed) = &to.what
             && listed.whole
@@ -156,7 +168,7 @@ impl Preflight {
                 entry.carrier.title()
             )
         }));
-        let mut next_steps = advice(&rows, &conditions, &defects, self.registry);
+        let mut next_steps = advice(&rows, formats, &conditions, &defects, self.registry);
         if let What::Kernel(kernel) = &from.what
             && kernel.kho.is_ok()
             && (kernel.idle.is_some() || kernel.no_sessions.is_some())

@@ -83,7 +83,12 @@ impl MoveLosses {
         };
         self.all_sessions = true;
         self.everything |= row.consequence == Consequence::WithoutKho || carrier == Carrier::Root;
-        let quiet = [Consequence::WithoutKho, Consequence::WithoutLuo].contains(&row.consequence);
+        let quiet = [
+            Consequence::WithoutKho,
+            Consequence::WithoutLuo,
+            Consequence::ColdBoot,
+        ]
+        .contains(&row.consequence);
         if carrier == Carrier::Luo && !quiet && next.end.kind != EndKind::Program {
             (self.machine, self.everything) = (true, true);
         }

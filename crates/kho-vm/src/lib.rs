@@ -8,6 +8,7 @@ mod capture;
 mod chain;
 mod command;
 mod cut;
+mod debian;
 mod failure;
 mod guest;
 mod image;
@@ -65,6 +66,7 @@ enum What {
     Capture(capture::Args),
     Chain(chain::Args),
     Mismatch(mismatch::Args),
+    DebianKernels(debian::Args),
     Test(test::Args),
 }
 
@@ -79,6 +81,7 @@ pub fn run(args: &Args) -> ExitCode {
         What::Capture(args) => ("capture", capture::run(args)),
         What::Chain(args) => ("chain", chain::run(args)),
         What::Mismatch(args) => ("mismatch", mismatch::run(args)),
+        What::DebianKernels(args) => ("debian-kernels", debian::run(args)),
         What::Test(args) => ("test", test::run(args)),
     };
     match done {

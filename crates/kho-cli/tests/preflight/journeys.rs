@@ -571,6 +571,25 @@ fn what_6_19_does_with_files() {
 }
 
 #[test]
+fn nothing_is_read_behind_another_root() {
+    let temp = Temp::new("cold");
+    let strings = ["kho-v3", "luo-v1", "luo-session-v2", "luo-flb-v1"];
+    let next = temp.file("next", of_release("7.1.13", &strings, &["memfd-v1"]));
+    let (code, value, human) = judged(&capture("small"), &next, &[]);
+    assert_eq!(code, 1);
+    assert_eq!(value["losses"]["machine"], false);
+    assert_eq!(value["losses"]["all_preserved_state"], true);
+    has(
+        &human,
+        "Linux 7.1.13 boots as if nothing had been handed over",
+    );
+    assert!(
+        !human.contains("panic") && !human.contains("EIO"),
+        "{human}"
+    );
+}
+
+#[test]
 fn large_blocks_overflow_before_7_2() {
     let temp = Temp::new("huge");
     let strings = ["kho-v3", "memblock-v1", "reserve-mem-v1"];

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use crate::dump::field;
-use crate::image::{Bytes, ImageError, Progress};
+use crate::dump::source::Source;
+use crate::image::{ImageError, Progress};
 
 pub(crate) const MAGIC: &[u8] = b"makedumpfile\0\0\0\0";
 /// Bytes before the first record.
-const HEAD: usize = 4096;
+const HEAD: u64 = 4096;
 const RECORD: usize = 16;
 const LIMIT: u64 = i64::MAX as u64;
 
@@ -40,14 +41,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Reads the records of `bytes`, which begin with [`MAGIC`]. One that is cut short counts as far as it goes.
-    pub(crate) fn read(bytes: &Bytes, progress: &mut Progress<'_>) -> Result<Self, ImageError> {
-        let number = |at: usize| {
-            bytes
-                .get(at..at.checked_add(8)?)
-                .map(|b| i64::from_be_bytes(field(b, 0)))
+    /// Reads the records of `source`, which begins with [`MAGIC`]. One that is cut short counts as far as it goes.
+    pub(crate) fn read(source: &Source, progress: &mut Progress<'_>) -> Result<Self, ImageError> {
+        let numbers = |at: u64| {
+            let mut bytes = [0; RECORD];
+            source.read_at(at, &mut bytes).ok()?;
+            let number = |at| i64::from_be_bytes(field(&bytes, at));
+            Some((number(0), number(8)))
         };
-        if let (Some(kind), Some(version)) = (number(16), number(24))
+        if let Some((kind, version)) = numbers(16)
             && (kind, version) != (1, 1)
         {
             return Err(ImageError::damaged(
@@ -60,7 +62,7 @@ impl Index {
         let mut extents = BTreeMap::new();
         let mut at = HEAD;
         let cut_short = loop {
-            let (Some(start), Some(len)) = (number(at), number(at.saturating_add(8))) else {
+            let Some((start, len)) = numbers(at) else {
                 break true;
             };
             if (start, len) == (-1, -1) {
@@ -73,25 +75,17 @@ impl Index {
             if start.checked_add(len).is_none_or(|end| end > LIMIT) {
                 return Err(Self::bad(at, start, len));
             }
-            let data = at + RECORD;
-            let left = (bytes.len() - data) as u64;
-            let have = len.min(left);
+            let data = at + RECORD as u64;
+            let have = len.min(source.len() - data);
             if have > 0 {
-                let at = data as u64;
-                put(
-                    &mut extents,
-                    Extent {
-                        start,
-                        len: have,
-                        at,
-                    },
-                );
+                let (len, at) = (have, data);
+                put(&mut extents, Extent { start, len, at });
             }
             if have < len {
                 break true;
             }
-            at = data + usize::try_from(len).unwrap_or(usize::MAX);
-            if !progress(at as u64, Some(bytes.len() as u64)) {
+            at = data + len;
+            if !progress(at, Some(source.len())) {
                 return Err(ImageError::Interrupted);
             }
         };
@@ -99,10 +93,10 @@ impl Index {
         Ok(Self { extents, cut_short })
     }
 
-    fn bad(at: usize, start: impl ToString, len: impl ToString) -> ImageError {
+    fn bad(at: u64, start: impl ToString, len: impl ToString) -> ImageError {
         let found = format!("{} bytes for offset {}", len.to_string(), start.to_string());
         let expected = "at least a byte of a file of less than 2^63 bytes";
-        ImageError::damaged("record of the flattened dump", at as u64, found, expected)
+        ImageError::damaged("record of the flattened dump", at, found, expected)
     }
 
     /// The dump's length in bytes.

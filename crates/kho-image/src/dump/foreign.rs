@@ -79,7 +79,8 @@ pub(crate) fn foreign(head: &[u8], len: u64) -> Option<(&'static str, &'static s
         .iter()
         .find(mark)
         .map(|(.., what, advice)| (*what, *advice));
-    found.or_else(|| elf(head)).or_else(|| kernel(head, len))
+    let found = found.or_else(|| elf(head)).or_else(|| kernel(head, len));
+    found.or_else(|| is_text(head).then_some(("a text file", DUMP)))
 }
 
 /// ELF files that are no core of a 64-bit little-endian machine.
@@ -130,4 +131,13 @@ fn kernel(head: &[u8], len: u64) -> Option<(&'static str, &'static str)> {
         "an EFI program (a unified kernel image, for instance)",
         KERNEL,
     ))
+}
+
+/// Whether it is all printable, as a page of memory is not: what is not used of it is zero.
+fn is_text(head: &[u8]) -> bool {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    // A last character may be cut.
+    let is_utf8 =
+        std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
+    !head.is_empty() && is_utf8 && !head.iter().any(is_control)
 }

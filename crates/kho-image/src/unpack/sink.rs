@@ -13,6 +13,8 @@ use crate::image::{Bytes, ImageError, Progress};
 const IN_MEMORY: usize = 16 << 20;
 /// Bytes that are unpacked at a time.
 const STEP: usize = 256 << 10;
+/// Bytes that are asked for at a time.
+const PART: usize = 16 << 10;
 /// Where an ELF core says how long it is, what comes after is read this far only: enough for
 /// padding and the checksum, not for a bomb.
 const SLACK: u64 = 1 << 20;
@@ -70,7 +72,9 @@ fn pump(
         let mut failed = None;
         // As much as there is room for: whole pages, of which those of zeros become holes.
         while let Some(room) = buf.get_mut(len..).filter(|room| !room.is_empty()) {
-            match unpacker.read(room) {
+            // A reader that fails may lose what it had unpacked for the same call.
+            let part = room.len().min(PART);
+            match unpacker.read(room.get_mut(..part).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(n) => len += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {

@@ -2,7 +2,7 @@
 
 use kho_image::ImageError;
 use kho_mem::{MemErrorKind, PhysAddr, PhysMemExt};
-use kho_testkit::{Kdump, Laid, Memory, Packed, flatten};
+use kho_testkit::{Kdump, Laid, Memory, Packed, Random, flatten};
 
 use super::{open, try_open};
 
@@ -236,7 +236,7 @@ fn a_flattened_dump_is_checked() {
         );
         assert_eq!(image.read::<u8>(PhysAddr::new(0x4000)).unwrap(), b't');
     }
-    for (content, expected) in [(&b"neither of them"[..], "neither"), (&[], "")] {
+    for (content, expected) in [(&b"\x01neither"[..], "neither"), (&[], "")] {
         let records = (!content.is_empty()).then_some((0, content));
         let error = text(&try_open(&flatten(records)).unwrap_err());
         assert!(
@@ -278,4 +278,59 @@ fn a_lime_dump_is_checked() {
     assert_eq!(image.read::<u8>(PhysAddr::new(0x8000)).unwrap(), b'o');
     let error = image.read::<u8>(PhysAddr::new(0x9000)).unwrap_err();
     assert_eq!(error.kind, MemErrorKind::NotStored);
+}
+
+/// Whatever stands in a file, it is read or refused.
+#[test]
+fn any_bytes_are_read_or_refused() {
+    let kdump = spec(Packed::Zlib).write(&memory()).bytes;
+    let bases = [
+        kdump.clone(),
+        spec(Packed::Lzo).write(&memory()).bytes,
+        flatten((0u64..).step_by(1000).zip(kdump.chunks(1000))),
+        flatten([(0, &memory().to_elf()[..])]),
+        memory().to_lime(),
+    ];
+    let mut random = Random(0x5eed);
+    let (mut opened, mut refused) = (0, 0);
+    for base in &bases {
+        for _ in 0..400 {
+            let mut bytes = base.clone();
+            for _ in 0..=random.below(3) {
+                // Where numbers stand, more often than not.
+                let starts = [0, 400, 4096, 8192, 12288, 16384, bytes.len() - 64];
+                let at = match random.below(4) {
+                    0 => random.below(bytes.len() - 8),
+                    _ => (random.of(&starts) + random.below(128)).min(bytes.len() - 8),
+                };
+                let value = match random.below(4) {
+                    0 => random.next(),
+                    1 => u64::MAX - random.next() % 4096,
+                    2 => 1 << random.below(64),
+                    _ => random.next() % 65536,
+                };
+                let len = random.of(&[1, 4, 8]);
+                bytes[at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+            }
+            if random.once_in(4) {
+                bytes.truncate(random.below(bytes.len()));
+            }
+            let Ok(image) = try_open(&bytes) else {
+                refused += 1;
+                continue;
+            };
+            opened += 1;
+            let _ = kho_image::scan(&image, &mut |_, _| true);
+            for page in 0..16u64 {
+                let addr = PhysAddr::new(page << 12);
+                let _ = (
+                    image.read::<u64>(addr),
+                    image.locate(addr),
+                    image.take_fault(),
+                );
+            }
+            let _ = (image.memory(), image.dump_level(), image.vmcoreinfo());
+        }
+    }
+    assert!(opened > 200 && refused > 200, "{opened} {refused}");
 }

@@ -39,6 +39,9 @@ fn files_of_other_kinds_are_named() {
         (257, b"ustar  \0", "tar archive", "unpack"),
         (0, b"PK\x03\x04", "zip archive", "unpack"),
     ];
+    for text in ["a few words\n", &"{\"json\": \"\u{e9}\"}\n".repeat(1000)] {
+        assert!(named(text.as_bytes()).0.contains("text"));
+    }
     for (at, mark, what, help) in kinds {
         let (found, advice) = named(&file(*at, mark));
         assert!(

@@ -52,7 +52,7 @@ fn a_directory_of_modules() {
     put("extra/empty.ko", b"");
     // What is no module by its name, and names that are nothing but an ending.
     put("modules.dep", b"kho-v4\0");
-    put("extra/e.ko.lz4", &lz4(&module(&["memfd-v2"])));
+    put("extra/e.ko.lzo", &lz4(&module(&["memfd-v2"])));
     put("extra/.ko", &module(&["memfd-v2"]));
     // Links lead anywhere, in circles too.
     std::os::unix::fs::symlink(root, root.join("build")).unwrap();

@@ -1,7 +1,7 @@
 //! `vm kernel`: a small Linux with KHO and LUO.
 
 mod build;
-mod source;
+pub(crate) mod source;
 mod tools;
 
 use std::fs;

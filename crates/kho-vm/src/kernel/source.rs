@@ -48,12 +48,12 @@ fn fetch(package: &str, suite: &str, kept: &Path) -> Result<(), Failure> {
 }
 
 /// apt with a state of its own: the system's is neither needed nor changed.
-struct Apt {
+pub(crate) struct Apt {
     dir: PathBuf,
 }
 
 impl Apt {
-    fn new(dir: &Path, suite: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(dir: &Path, suite: &str) -> Result<Self, Failure> {
         let list = dir.join("sources.list");
         let mirror = mirror()?;
         let line = format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
@@ -66,8 +66,13 @@ impl Apt {
         Ok(Self { dir })
     }
 
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("apt-get");
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.program("apt-get", words)
+    }
+
+    /// One of apt's programs.
+    pub(crate) fn program(&self, name: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(name);
         let mut set = |name: &str, value: PathBuf| {
             command.arg("-o").arg(format!("{name}={}", value.display()));
         };
