@@ -10,6 +10,7 @@ use crate::dump::source::Source;
 use crate::dump::vmcoreinfo::{self, VmcoreInfo};
 use crate::dump::{flattened, foreign, lime};
 use crate::elf;
+use crate::kind::ImageKind;
 use crate::unpack::{self, Compression, Unpacker};
 
 /// A file that is no memory dump, or a damaged one.
@@ -92,44 +93,6 @@ impl Default for ImageOptions {
         Self {
             base: PhysAddr::NULL,
             max_unpacked: 64 << 30,
-        }
-    }
-}
-
-/// What a dump is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ImageKind {
-    /// An ELF64 core.
-    Elf,
-    /// A kdump-compressed dump.
-    Kdump,
-    /// A LiME dump.
-    Lime,
-    /// Raw memory from a base address on.
-    Raw,
-}
-
-impl ImageKind {
-    /// The kind as programs see it, for instance `elf`.
-    #[must_use]
-    pub const fn id(self) -> &'static str {
-        match self {
-            Self::Elf => "elf",
-            Self::Kdump => "kdump",
-            Self::Lime => "lime",
-            Self::Raw => "raw",
-        }
-    }
-
-    /// The kind as people call it, for instance `ELF core`.
-    #[must_use]
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Elf => "ELF core",
-            Self::Kdump => "kdump-compressed dump",
-            Self::Lime => "LiME dump",
-            Self::Raw => "raw memory",
         }
     }
 }

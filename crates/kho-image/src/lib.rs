@@ -16,6 +16,7 @@ mod dump;
 mod elf;
 mod image;
 pub mod kernel;
+mod kind;
 mod scan;
 mod scratch;
 mod segments;
@@ -23,8 +24,9 @@ mod unpack;
 mod write;
 
 pub use dump::vmcoreinfo::VmcoreInfo;
-pub use image::{Image, ImageError, ImageKind, ImageOptions, Progress};
+pub use image::{Image, ImageError, ImageOptions, Progress};
 pub use kernel::{KernelImage, KernelStrings};
+pub use kind::ImageKind;
 pub use scan::{FindError, NearMiss, RootPage, Scan, SetupNode, page_size, scan};
 pub use scratch::scratch_by_elimination;
 pub use unpack::{Compression, Unpacker};
