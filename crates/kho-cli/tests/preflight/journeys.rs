@@ -467,21 +467,16 @@ fn modules_of_handlers_are_needed_early() {
     assert_eq!(value["headline"], headline);
     // An archive with the module, one without it, and what is none.
     let archive = |name: &str| {
-        let header = |name: &str| {
-            format!(
-                "070701{:048}{:040}{:08x}{:08}{name}\0",
-                0,
-                0,
-                name.len() + 1,
-                0
-            )
-        };
-        let padded = |name: &str| {
-            let mut bytes = header(name).into_bytes();
+        // A file of 4 bytes.
+        let entry = |name: &str| {
+            let (zeros, len) = ("0".repeat(32), name.len() + 1);
+            let header = format!("07070100000000000081a4{zeros}00000004{zeros}{len:08x}00000000");
+            let mut bytes = (header + name + "\0").into_bytes();
             bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes.extend(b"elf\n");
             bytes
         };
-        let bytes = [padded(name), padded("TRAILER!!!")].concat();
+        let bytes = [entry(name), entry("TRAILER!!!")].concat();
         temp.file(&name.replace('/', "-"), bytes)
     };
     #[rustfmt::skip]

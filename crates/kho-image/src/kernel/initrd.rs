@@ -1,7 +1,8 @@
 //! The modules of an initrd: cpio archives one after the other, plain and packed, as Linux takes them.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,16 @@ use crate::image::ImageError;
 use crate::unpack::Unpacker;
 
 const ENTRIES_MAX: usize = 1_000_000;
+/// The kernel's own limit of a path.
+const NAME_MAX: u32 = 4096;
 const HEADER: usize = 110;
+const TRAILER: &[u8] = b"TRAILER!!!";
 
 /// Reads every module in the initrd at `path`, or in the bytes `range` of that file, where a unified kernel image has
 /// one ([`Unified::initrd`](super::Unified::initrd)). Archives in the cpio formats `newc` and `crc` follow each other,
 /// those of early microcode first, each plain or in any [`Compression`](super::Compression). Work is bounded: 1000000
-/// entries; the file, each packed archive and each module have at most [`KernelOptions::max_unpacked`] bytes. They are held in memory.
+/// entries; each packed archive and each module have at most [`KernelOptions::max_unpacked`] bytes. One module at a
+/// time is held in memory.
 ///
 /// # Errors
 ///
@@ -38,6 +43,70 @@ pub fn read_initrd(
     options: &KernelOptions,
     progress: &mut ModulesProgress<'_>,
 ) -> Result<Modules, ImageError> {
+    let limit = options.max_unpacked;
+    let mut modules = Modules::default();
+    let mut visit = |file: Entry<'_>| {
+        if !progress(&file.path, file.done, file.total) {
+            return Err(ImageError::Interrupted);
+        }
+        let mut bytes = Vec::new();
+        let contents = file.contents.take(limit.saturating_add(1));
+        let read = { contents }.read_to_end(&mut bytes);
+        read.map_err(|error| damaged(file.done, error, "a whole entry"))?;
+        let strings = match bytes.len() as u64 > limit {
+            true => Err(damaged(
+                file.done,
+                file.size,
+                format!("at most {limit} bytes"),
+            )),
+            false => KernelImage::from_bytes(&bytes, options).and_then(module),
+        };
+        modules.add(file.path, strings);
+        Ok(())
+    };
+    each_module(path, range, limit, &mut visit)?;
+    modules.found.sort_by(|one, two| one.path.cmp(&two.path));
+    modules.errors.sort_by(|one, two| one.path.cmp(&two.path));
+    Ok(modules)
+}
+
+/// The paths of the modules in an initrd, as [`read_initrd`] finds them, in the order of its archives. None is read.
+///
+/// # Errors
+///
+/// The file can not be read, is no initrd, or is damaged.
+pub fn list_initrd(
+    path: &Path,
+    range: Option<Range<u64>>,
+    options: &KernelOptions,
+) -> Result<Vec<PathBuf>, ImageError> {
+    let mut paths = Vec::new();
+    let mut visit = |file: Entry<'_>| {
+        paths.push(file.path);
+        Ok(())
+    };
+    each_module(path, range, options.max_unpacked, &mut visit)?;
+    Ok(paths)
+}
+
+/// A module, as it comes by.
+struct Entry<'e> {
+    path: PathBuf,
+    size: u32,
+    contents: &'e mut dyn Read,
+    // How much of the initrd was read before its archive, of how much.
+    done: usize,
+    total: usize,
+}
+
+type Visit<'v> = dyn FnMut(Entry<'_>) -> Result<(), ImageError> + 'v;
+
+fn each_module(
+    path: &Path,
+    range: Option<Range<u64>>,
+    limit: u64,
+    visit: &mut Visit<'_>,
+) -> Result<(), ImageError> {
     let io = |error| ImageError::Io {
         path: path.to_owned(),
         error,
@@ -48,160 +117,206 @@ pub fn read_initrd(
         return Err(io(io::Error::other("not a regular file")));
     }
     let range = range.unwrap_or(0..meta.len());
-    file.seek(SeekFrom::Start(range.start)).map_err(io)?;
-    let file = file.take(range.end.saturating_sub(range.start));
-    let bytes = read(file, options.max_unpacked, 0)?;
-    let mut reading = Reading {
-        options,
-        progress,
-        modules: Modules::default(),
+    let len = range.end.saturating_sub(range.start);
+    let mut archives = Archives {
+        visit,
         entries: 0,
-        total: bytes.len(),
-        base: 0,
+        done: 0,
+        total: usize::try_from(len).unwrap_or(usize::MAX),
     };
-    reading.archives(&bytes, true)?;
-    let mut modules = reading.modules;
-    modules.found.sort_by(|one, two| one.path.cmp(&two.path));
-    modules.errors.sort_by(|one, two| one.path.cmp(&two.path));
-    Ok(modules)
+    let (mut at, mut seen) = (0, false);
+    while at < len {
+        let start = range.start.saturating_add(at);
+        file.seek(SeekFrom::Start(start)).map_err(io)?;
+        let mut input = Counted::new((&file).take(len - at));
+        archives.done = usize::try_from(at).unwrap_or(usize::MAX);
+        let of = |error| damaged(archives.done, error, WHOLE);
+        match input.after_zeros().map_err(of)? {
+            None => break,
+            Some(b'0') => {
+                archives.one(&mut input)?;
+                at += input.taken;
+            }
+            Some(_) => {
+                let zeros = input.taken;
+                let head: Vec<_> = input
+                    .input
+                    .buffer()
+                    .iter()
+                    .take(8)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                let unpacker = Unpacker::open(&mut input).map_err(of)?;
+                let Some(unpacker) = unpacker else {
+                    return Err(damaged(archives.done, head.join(" "), PLAIN_OR_PACKED));
+                };
+                let mut unpacker = unpacker.lenient();
+                archives.all(
+                    &mut Counted::new((&mut unpacker).take(limit.saturating_add(1))),
+                    limit,
+                )?;
+                at += zeros + unpacker.taken().max(1);
+            }
+        }
+        seen = true;
+    }
+    match seen {
+        true => Ok(()),
+        false => Err(damaged(0, "nothing", PLAIN_OR_PACKED)),
+    }
 }
+
+const WHOLE: &str = "a whole archive";
+const PLAIN_OR_PACKED: &str = "a cpio archive, plain or packed";
 
 fn damaged(at: usize, found: impl ToString, expected: impl ToString) -> ImageError {
     ImageError::damaged("initrd", at as u64, found, expected)
 }
 
-fn read(from: impl Read, limit: u64, at: usize) -> Result<Vec<u8>, ImageError> {
-    let mut bytes = Vec::new();
-    let read = from.take(limit.saturating_add(1)).read_to_end(&mut bytes);
-    match read {
-        Ok(_) if bytes.len() as u64 > limit => {
-            let found = format!("more than {limit} bytes");
-            Err(damaged(at, found, "an archive of no more"))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(damaged(at, error, "a whole archive")),
-    }
+/// A reader that knows how much was taken from it.
+struct Counted<R> {
+    input: BufReader<R>,
+    taken: u64,
 }
 
-struct Reading<'r, 'p> {
-    options: &'r KernelOptions,
-    progress: &'r mut ModulesProgress<'p>,
-    modules: Modules,
-    entries: usize,
-    // For the progress and errors: the file's bytes, and where in it the archives at hand lie.
-    total: usize,
-    base: usize,
-}
-
-impl Reading<'_, '_> {
-    /// Reads the archives in `bytes`. Those in a packed one are plain.
-    fn archives(&mut self, bytes: &[u8], packed: bool) -> Result<(), ImageError> {
-        let mut at = 0;
-        let mut seen = false;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            if rest.starts_with(b"07070") {
-                at = self.archive(bytes, at)?;
-                seen = true;
-                continue;
-            }
-            if rest.first() == Some(&0) {
-                at += 1;
-                continue;
-            }
-            let here = self.base + if packed { at } else { 0 };
-            let opened = if packed {
-                Unpacker::open(rest)
-            } else {
-                Ok(None)
-            };
-            let opened = opened.map_err(|error| damaged(here, error, "a whole archive"))?;
-            let Some(unpacker) = opened else {
-                let head: Vec<_> = rest
-                    .iter()
-                    .take(8)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                let expected = "a cpio archive, plain or packed";
-                return Err(damaged(here, head.join(" "), expected));
-            };
-            let mut unpacker = unpacker.lenient();
-            let inner = read(&mut unpacker, self.options.max_unpacked, here)?;
-            let taken = usize::try_from(unpacker.taken())
-                .unwrap_or(usize::MAX)
-                .max(1);
-            drop(unpacker);
-            self.base = at;
-            self.archives(&inner, false)?;
-            self.base = 0;
-            at = at.saturating_add(taken);
-            seen = true;
-        }
-        match seen {
-            true => Ok(()),
-            false => Err(damaged(
-                self.base,
-                "nothing",
-                "a cpio archive, plain or packed",
-            )),
-        }
+impl<R: Read> Counted<R> {
+    fn new(input: R) -> Self {
+        let input = BufReader::new(input);
+        Self { input, taken: 0 }
     }
 
-    /// Reads the archive at `at`; returns where it ends.
-    fn archive(&mut self, bytes: &[u8], start: usize) -> Result<usize, ImageError> {
-        let mut at = start;
+    /// Passes zeros over, which stand between archives; the byte that follows, `None` at the end.
+    fn after_zeros(&mut self) -> io::Result<Option<u8>> {
         loop {
-            let cut = |what: &str| damaged(self.base + at, "the end of the file", what);
-            let header = bytes
-                .get(at..)
-                .and_then(|rest| rest.get(..HEADER))
-                .ok_or_else(|| cut("a whole entry's header"))?;
+            let rest = match self.input.fill_buf() {
+                // Between two members of a packed archive.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                rest => rest?,
+            };
+            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+            match rest.get(zeros) {
+                Some(byte) => {
+                    let byte = *byte;
+                    self.consume(zeros);
+                    return Ok(Some(byte));
+                }
+                None if rest.is_empty() => return Ok(None),
+                None => self.consume(zeros),
+            }
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.input.consume(len);
+        self.taken += len as u64;
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.input.read(buf)?;
+        self.taken += len as u64;
+        Ok(len)
+    }
+}
+
+struct Archives<'v, 'f> {
+    visit: &'v mut Visit<'f>,
+    entries: usize,
+    done: usize,
+    total: usize,
+}
+
+impl Archives<'_, '_> {
+    /// Reads the archives that one packed one holds, of at most `limit` bytes.
+    fn all<R: Read>(&mut self, input: &mut Counted<R>, limit: u64) -> Result<(), ImageError> {
+        loop {
+            match input.after_zeros() {
+                Ok(None) => break,
+                Ok(Some(b'0')) => self.one(input)?,
+                Ok(Some(_)) => {
+                    return Err(damaged(self.done, "something else in it", "a cpio archive"));
+                }
+                // Padding of less than a block's header, which lz4 has no word for.
+                Err(error) if input.taken > 0 && error.kind() == io::ErrorKind::UnexpectedEof => {
+                    break;
+                }
+                Err(error) => return Err(damaged(self.done, error, WHOLE)),
+            }
+        }
+        if input.taken > limit {
+            let found = format!("more than {limit} bytes");
+            return Err(damaged(self.done, found, "an archive of no more"));
+        }
+        Ok(())
+    }
+
+    /// Reads one archive, up to its trailer.
+    fn one<R: Read>(&mut self, input: &mut Counted<R>) -> Result<(), ImageError> {
+        let at = self.done;
+        let cut = |error: io::Error, what: &str| match error.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(at, "the end of the file", what),
+            _ => damaged(at, error, what),
+        };
+        loop {
+            let mut header = [0; HEADER];
+            let read = input.read_exact(&mut header);
+            read.map_err(|error| cut(error, "a whole entry's header"))?;
+            if !header.starts_with(b"070701") && !header.starts_with(b"070702") {
+                let found = header.get(..6).unwrap_or_default().escape_ascii();
+                return Err(damaged(at, found, "070701 or 070702"));
+            }
             let field = |index: usize| {
                 let text = header.get(6 + 8 * index..14 + 8 * index)?;
-                usize::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+                u32::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
             };
-            let magic = header.starts_with(b"070701") || header.starts_with(b"070702");
             let (Some(mode), Some(size), Some(len)) = (field(1), field(6), field(11)) else {
-                return Err(damaged(
-                    self.base + at,
-                    "an entry's header",
-                    "hexadecimal digits",
-                ));
+                return Err(damaged(at, "an entry's header", "hexadecimal digits"));
             };
-            if !magic {
-                let found = header.get(..6).unwrap_or_default().escape_ascii();
-                return Err(damaged(self.base + at, found, "070701 or 070702"));
+            if len > NAME_MAX {
+                return Err(damaged(
+                    at,
+                    format!("a name of {len} bytes"),
+                    format!("at most {NAME_MAX}"),
+                ));
             }
-            // Name and contents are padded to 4 bytes, from the archive's start on.
-            let align = |to: usize| start + (to - start).next_multiple_of(4);
-            let name_end = at + HEADER + len;
-            let name = bytes.get(at + HEADER..name_end);
-            let name = name.ok_or_else(|| cut("a whole entry's name"))?;
+            // Name and contents are padded to 4 bytes.
+            let mut name = vec![0; (HEADER + len as usize).next_multiple_of(4) - HEADER];
+            let read = input.read_exact(&mut name);
+            read.map_err(|error| cut(error, "a whole entry's name"))?;
             let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-            let from = align(name_end);
-            let contents = from.checked_add(size).and_then(|end| bytes.get(from..end));
-            let contents = contents.ok_or_else(|| cut("a whole entry"))?;
-            at = align(from + size);
-            if name == b"TRAILER!!!" {
-                return Ok(at);
+            if name == TRAILER {
+                return Ok(());
             }
             self.entries += 1;
             if self.entries > ENTRIES_MAX {
-                let found = format!("more than {ENTRIES_MAX} entries");
-                return Err(damaged(self.base + at, found, "an initrd"));
+                return Err(damaged(
+                    at,
+                    format!("more than {ENTRIES_MAX} entries"),
+                    "an initrd",
+                ));
             }
+            let path = PathBuf::from(OsStr::from_bytes(name));
             let is_file = mode & 0o170_000 == 0o100_000;
-            let path = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            let mut contents = input.take(u64::from(size));
             // A file with several names has its contents at the last of them.
             if is_file && size > 0 && path.file_name().is_some_and(is_module) {
-                if !(self.progress)(&path, self.base.max(start), self.total) {
-                    return Err(ImageError::Interrupted);
-                }
-                let strings = KernelImage::from_bytes(contents, self.options).and_then(module);
-                self.modules.add(path, strings);
+                (self.visit)(Entry {
+                    path,
+                    size,
+                    contents: &mut contents,
+                    done: at,
+                    total: self.total,
+                })?;
             }
-            if at >= bytes.len() {
-                return Ok(at);
+            let rest = io::copy(&mut contents, &mut io::sink());
+            rest.map_err(|error| cut(error, "a whole entry"))?;
+            if contents.limit() > 0 {
+                return Err(damaged(at, "the end of the file", "a whole entry"));
             }
+            let padding = u64::from(size).next_multiple_of(4) - u64::from(size);
+            let rest = io::copy(&mut input.take(padding), &mut io::sink());
+            rest.map_err(|error| cut(error, "a whole entry"))?;
         }
     }
 }

@@ -61,7 +61,7 @@ mod unified;
 
 pub use found::{Evidence, FoundFeatures, FoundString, KernelStrings, Standing, Trace};
 pub use image::{KernelImage, KernelKind, KernelOptions};
-pub use initrd::read_initrd;
+pub use initrd::{list_initrd, read_initrd};
 pub use modules::{ModuleError, ModuleStrings, Modules, ModulesProgress, read_modules};
 pub use unified::Unified;
 

@@ -114,7 +114,7 @@ fn what_is_no_initrd_or_a_damaged_one() {
         (b"no archive".to_vec(), "6e 6f 20 61"),
         (early[..50].to_vec(), "whole entry's header"),
         (early[..1000].to_vec(), "a whole entry"),
-        (gzip(&main)[..200].to_vec(), "a whole archive"),
+        (gzip(&main)[..200].to_vec(), "a whole entry"),
         (gzip(&gzip(&main)), "a cpio archive"),
         (gzip(&vec![0; 5 << 20]), "more than 4194304 bytes"),
     ] {
