@@ -473,10 +473,9 @@ fn modules_of_handlers_are_needed_early() {
             let header = format!("07070100000000000081a4{zeros}00000004{zeros}{len:08x}00000000");
             let mut bytes = (header + name + "\0").into_bytes();
             bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes.extend(b"elf\n");
             bytes
         };
-        let bytes = [entry(name), entry("TRAILER!!!")].concat();
+        let bytes = [&entry(name)[..], b"elf\n", &entry("TRAILER!!!")].concat();
         temp.file(&name.replace('/', "-"), bytes)
     };
     #[rustfmt::skip]
