@@ -198,7 +198,7 @@ fn dumps(vm: &Vm, dir: &Path, results: &mut Results) -> Result<Dumped, Failure> 
     for (format, paging) in FORMATS {
         let name = name(format, paging);
         let done = match lacks.iter().find(|(lacking, _)| *lacking == name) {
-            Some(_) => Ok(Done::Skipped("this QEMU has no such format".to_owned())),
+            Some((_, why)) => Ok(Done::Skipped(why.clone())),
             None => compare(&dir.join(&name), &dumped),
         };
         results.add(&format!("dump-guest-memory {name}"), done)?;
