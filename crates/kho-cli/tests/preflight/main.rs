@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod defects;
 mod journeys;
 mod kernels;
 mod manifests;
