@@ -80,11 +80,12 @@ pub(crate) fn run(args: &Args) -> Result<bool, Failure> {
     let dir = place::dir()?.join("debian");
     fs::create_dir_all(&dir).map_err(of_file(&dir))?;
     let apt = Apt::new(&dir, &args.suite)?;
-    command::run(
-        apt.command(&["update"]),
-        "reading the mirror's list",
-        &dir.join("update.log"),
-    )?;
+    let (update, log) = (apt.command(&["update"]), dir.join("update.log"));
+    let read = command::run(update, "reading the mirror's list", &log);
+    read.map_err(|failure| match failure {
+        Failure::Failed(text) => Failure::CanNot(text),
+        failure => failure,
+    })?;
     let mut packages = packages(&apt, &args.flavour)?;
     if args.quick {
         packages = three(packages);
