@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kho_mem::sync::Mutex;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rustix::net::SendFlags;
 
@@ -46,10 +47,6 @@ impl Store {
         })
     }
 
-    fn telling(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn put(&self, name: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
         // Not watched: a socket whose peer hangs up stays in the store.
         let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}");
@@ -58,7 +55,7 @@ impl Store {
 
     /// Stores a handover: its descriptors, and the ticket last.
     pub(crate) fn sealed(&self, ticket: &File, fds: &[(RawFd, BorrowedFd<'_>)]) -> io::Result<()> {
-        let telling = self.telling();
+        let telling = self.telling.lock();
         if telling.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return Err(io::Error::other(
                 "it has not read yet that the handover before is finished",
@@ -81,7 +78,7 @@ impl Store {
         let mut texts: VecDeque<_> = names
             .map(|name| format!("FDSTOREREMOVE=1\nFDNAME={name}"))
             .collect();
-        let mut telling = self.telling();
+        let mut telling = self.telling.lock();
         let is_told = telling.as_ref().is_none_or(JoinHandle::is_finished);
         let tell = |socket: &UnixDatagram, text: &str, flags| {
             send_bytes(socket, text.as_bytes(), &[], flags)

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{OwnedFd, RawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use kho_mem::sync::{Mutex, MutexGuard};
 
 use crate::FdFile;
 
@@ -30,7 +32,7 @@ impl FdTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The descriptor that was written down as `number`; `None` where none was inherited.

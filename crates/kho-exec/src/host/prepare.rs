@@ -1,7 +1,8 @@
 //! What of a handover is done while the program still serves.
 
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use kho_mem::sync::Mutex;
 
 use super::Host;
 use crate::store::quiet_thread;
@@ -11,13 +12,10 @@ use crate::store::quiet_thread;
 pub(super) struct Preparing(Mutex<Option<JoinHandle<()>>>);
 
 impl Preparing {
-    fn with<R>(&self, with: impl FnOnce(&mut Option<JoinHandle<()>>) -> R) -> R {
-        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Waits for the thread's end.
     pub(super) fn wait(&self) {
-        if let Some(thread) = self.with(Option::take)
+        let thread = self.0.lock().take();
+        if let Some(thread) = thread
             && thread.join().is_err()
         {
             tracing::debug!("preparing panicked: the handover does all of it");
@@ -34,27 +32,26 @@ impl Host {
     /// pages of 4 KiB. What is touched again meanwhile costs a page fault, and a little in the handover. Where one is
     /// under way already it does nothing.
     pub fn prepare(&self) {
-        self.preparing.with(|thread| {
-            if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
-                return;
-            }
-            let arena = self.arena.clone();
-            let started = quiet_thread("kho-prepare", move || {
-                if let Err(error) = arena.unmap_ahead() {
-                    tracing::debug!(%error, "nothing is prepared");
-                }
-            });
-            match started {
-                Ok(started) => *thread = Some(started),
-                Err(error) => tracing::debug!(%error, "nothing is prepared"),
+        let mut thread = self.preparing.0.lock();
+        if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let arena = self.arena.clone();
+        let started = quiet_thread("kho-prepare", move || {
+            if let Err(error) = arena.unmap_ahead() {
+                tracing::debug!(%error, "nothing is prepared");
             }
         });
+        match started {
+            Ok(started) => *thread = Some(started),
+            Err(error) => tracing::debug!(%error, "nothing is prepared"),
+        }
     }
 
     /// Whether nothing is under way that [`Host::prepare`] began.
     #[must_use]
     pub fn is_prepared(&self) -> bool {
-        self.preparing
-            .with(|thread| thread.as_ref().is_none_or(JoinHandle::is_finished))
+        let thread = self.preparing.0.lock();
+        thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }

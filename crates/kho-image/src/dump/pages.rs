@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flate2::{Decompress, FlushDecompress, Status};
 use kho_mem::FileMap;
+use kho_mem::sync::Mutex;
 
 /// How a page is packed: the flags of its descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,12 +137,8 @@ impl Cache {
         })
     }
 
-    fn states(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn state(&self, page: u64) -> State {
-        let states = self.states().get(&(page / 32)).copied();
+        let states = self.states.lock().get(&(page / 32)).copied();
         match states.unwrap_or(0) >> (page % 32 * 2) & 3 {
             0 => State::Unread,
             1 => State::Cached,
@@ -153,7 +149,7 @@ impl Cache {
     /// Puts page number `page` in. A page that is there already stays: it may be looked at.
     pub(crate) fn put(&self, page: u64, bytes: &[u8]) -> io::Result<State> {
         let zero = is_zero(bytes);
-        let mut states = self.states();
+        let mut states = self.states.lock();
         let word = states.entry(page / 32).or_default();
         let shift = page % 32 * 2;
         if *word >> shift & 3 == 0 {

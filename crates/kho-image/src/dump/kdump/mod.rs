@@ -8,8 +8,9 @@ mod sweep;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use kho_mem::sync::Mutex;
 use kho_mem::{Chunk, MemError, MemErrorKind, PhysAddr, PhysRange};
 
 use crate::dump::field;
@@ -71,10 +72,6 @@ pub(crate) struct Kdump {
     unpackers: Mutex<Vec<Unpacker>>,
     cache: OnceLock<Cache>,
     fault: Mutex<Option<ImageError>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Kdump {
@@ -166,7 +163,7 @@ impl Kdump {
 
     /// What was wrong with the page that could not be read.
     pub(crate) fn take_fault(&self) -> Option<ImageError> {
-        lock(&self.fault).take()
+        self.fault.lock().take()
     }
 
     fn page(&self) -> u64 {
@@ -215,7 +212,7 @@ impl Kdump {
         let failed = |fault| match fault {
             Fault::NotStored => fail(bytes(1), MemErrorKind::NotStored),
             Fault::Error(error) => {
-                *lock(&self.fault) = Some(error);
+                *self.fault.lock() = Some(error);
                 fail(bytes(1), MemErrorKind::Unreadable)
             }
         };
@@ -310,7 +307,7 @@ impl Kdump {
         self.with_unpacker(|unpacker| self.unpack(unpacker, descriptor, page, &mut bytes))?;
         let state = self.keep(cache, index, &bytes)?;
         if state == State::Zero {
-            *lock(&self.zero) = Some(descriptor);
+            *self.zero.lock() = Some(descriptor);
         }
         Ok(state)
     }
@@ -328,7 +325,7 @@ impl Kdump {
         let state = cache.put(index, bytes);
         let state = state.map_err(|error| Fault::Error(temporary(error)))?;
         if state == State::Cached {
-            let mut unpacked = lock(&self.unpacked);
+            let mut unpacked = self.unpacked.lock();
             *unpacked += bytes.len() as u64;
             if *unpacked > self.limit {
                 let found = format!("more than {} bytes in the pages that are read", self.limit);
@@ -341,14 +338,14 @@ impl Kdump {
     }
 
     fn is_zero(&self, descriptor: Descriptor) -> bool {
-        *lock(&self.zero) == Some(descriptor)
+        *self.zero.lock() == Some(descriptor)
     }
 
     fn with_unpacker<T>(&self, work: impl FnOnce(&mut Unpacker) -> T) -> T {
-        let idle = lock(&self.unpackers).pop();
+        let idle = self.unpackers.lock().pop();
         let mut unpacker = idle.unwrap_or_else(Unpacker::new);
         let done = work(&mut unpacker);
-        lock(&self.unpackers).push(unpacker);
+        self.unpackers.lock().push(unpacker);
         done
     }
 

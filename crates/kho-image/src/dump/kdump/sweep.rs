@@ -6,7 +6,7 @@ use std::thread;
 
 use kho_mem::{Chunk, PhysAddr};
 
-use crate::dump::kdump::{DESCRIPTOR, Descriptor, Fault, Kdump, lock};
+use crate::dump::kdump::{DESCRIPTOR, Descriptor, Fault, Kdump};
 use crate::dump::pages::is_zero;
 
 /// Bytes that are unpacked before they are looked at.
@@ -137,7 +137,7 @@ impl Kdump {
                     }
                 }
                 if !job.data {
-                    *lock(&self.zero) = Some(job.descriptor);
+                    *self.zero.lock() = Some(job.descriptor);
                 }
             }
         });
@@ -145,7 +145,7 @@ impl Kdump {
 
     /// Keeps the first error that was met on the way.
     fn note(&self, error: crate::ImageError) {
-        lock(&self.fault).get_or_insert(error);
+        self.fault.lock().get_or_insert(error);
     }
 
     /// Shows the pages from `first` on, those with data in one piece as far as they go.
