@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::modules::{is_module, module};
 use super::{KernelImage, KernelOptions, Modules, ModulesProgress};
 use crate::image::ImageError;
-use crate::unpack::Unpacker;
+use crate::unpack::{Source, Unpacker};
 
 const ENTRIES_MAX: usize = 1_000_000;
 /// The kernel's own limit of a path.
@@ -128,31 +128,26 @@ fn each_module(
     while at < len {
         let start = range.start.saturating_add(at);
         file.seek(SeekFrom::Start(start)).map_err(io)?;
-        let mut input = Counted::new((&file).take(len - at));
+        let mut input = Source::of((&file).take(len - at));
         archives.done = usize::try_from(at).unwrap_or(usize::MAX);
         let of = |error| damaged(archives.done, error, WHOLE);
-        match input.after_zeros().map_err(of)? {
+        match after_zeros(&mut input).map_err(of)? {
             None => break,
             Some(b'0') => {
                 archives.one(&mut input)?;
-                at += input.taken;
+                at += input.taken();
             }
             Some(_) => {
-                let zeros = input.taken;
-                let head: Vec<_> = input
-                    .input
-                    .buffer()
-                    .iter()
-                    .take(8)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
+                let zeros = input.taken();
+                let head = input.peek(8).map_err(of)?.iter();
+                let head: Vec<_> = head.map(|byte| format!("{byte:02x}")).collect();
                 let unpacker = Unpacker::open(&mut input).map_err(of)?;
                 let Some(unpacker) = unpacker else {
                     return Err(damaged(archives.done, head.join(" "), PLAIN_OR_PACKED));
                 };
                 let mut unpacker = unpacker.lenient();
                 archives.all(
-                    &mut Counted::new((&mut unpacker).take(limit.saturating_add(1))),
+                    &mut Source::of((&mut unpacker).take(limit.saturating_add(1))),
                     limit,
                 )?;
                 at += zeros + unpacker.taken().max(1);
@@ -173,50 +168,16 @@ fn damaged(at: usize, found: impl ToString, expected: impl ToString) -> ImageErr
     ImageError::damaged("initrd", at as u64, found, expected)
 }
 
-/// A reader that knows how much was taken from it.
-struct Counted<R> {
-    input: BufReader<R>,
-    taken: u64,
-}
-
-impl<R: Read> Counted<R> {
-    fn new(input: R) -> Self {
-        let input = BufReader::new(input);
-        Self { input, taken: 0 }
-    }
-
-    /// Passes zeros over, which stand between archives; the byte that follows, `None` at the end.
-    fn after_zeros(&mut self) -> io::Result<Option<u8>> {
-        loop {
-            let rest = match self.input.fill_buf() {
-                // Between two members of a packed archive.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                rest => rest?,
-            };
-            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-            match rest.get(zeros) {
-                Some(byte) => {
-                    let byte = *byte;
-                    self.consume(zeros);
-                    return Ok(Some(byte));
-                }
-                None if rest.is_empty() => return Ok(None),
-                None => self.consume(zeros),
-            }
+/// Passes zeros over, which stand between archives; the byte that follows, `None` at the end.
+fn after_zeros(input: &mut Source<'_>) -> io::Result<Option<u8>> {
+    loop {
+        let rest = input.fill_buf()?;
+        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+        let (first, is_end) = (rest.get(zeros).copied(), rest.is_empty());
+        input.consume(zeros);
+        if first.is_some() || is_end {
+            return Ok(first);
         }
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.input.consume(len);
-        self.taken += len as u64;
-    }
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(buf)?;
-        self.taken += len as u64;
-        Ok(len)
     }
 }
 
@@ -229,22 +190,22 @@ struct Archives<'v, 'f> {
 
 impl Archives<'_, '_> {
     /// Reads the archives that one packed one holds, of at most `limit` bytes.
-    fn all<R: Read>(&mut self, input: &mut Counted<R>, limit: u64) -> Result<(), ImageError> {
+    fn all(&mut self, input: &mut Source<'_>, limit: u64) -> Result<(), ImageError> {
         loop {
-            match input.after_zeros() {
+            match after_zeros(input) {
                 Ok(None) => break,
                 Ok(Some(b'0')) => self.one(input)?,
                 Ok(Some(_)) => {
                     return Err(damaged(self.done, "something else in it", "a cpio archive"));
                 }
                 // Padding of less than a block's header, which lz4 has no word for.
-                Err(error) if input.taken > 0 && error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(error) if input.taken() > 0 && error.kind() == io::ErrorKind::UnexpectedEof => {
                     break;
                 }
                 Err(error) => return Err(damaged(self.done, error, WHOLE)),
             }
         }
-        if input.taken > limit {
+        if input.taken() > limit {
             let found = format!("more than {limit} bytes");
             return Err(damaged(self.done, found, "an archive of no more"));
         }
@@ -252,7 +213,7 @@ impl Archives<'_, '_> {
     }
 
     /// Reads one archive, up to its trailer.
-    fn one<R: Read>(&mut self, input: &mut Counted<R>) -> Result<(), ImageError> {
+    fn one(&mut self, input: &mut Source<'_>) -> Result<(), ImageError> {
         let at = self.done;
         let cut = |error: io::Error, what: &str| match error.kind() {
             io::ErrorKind::UnexpectedEof => damaged(at, "the end of the file", what),

@@ -14,7 +14,7 @@ use std::rc::Rc;
 pub use compression::Compression;
 use member::Member;
 pub(crate) use sink::{Limit, temporary, to_image, to_memory, too_long};
-use source::Source;
+pub(crate) use source::Source;
 
 /// Reads what a packed file unpacks to.
 ///

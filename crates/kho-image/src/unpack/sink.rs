@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use kho_mem::FileMap;
 
 use super::{Compression, Unpacker};
+use crate::dump::pages::is_zero;
 use crate::elf;
 use crate::image::{Bytes, ImageError, Progress};
 
@@ -188,7 +189,7 @@ pub(crate) fn to_image(
 /// Writes `bytes` at the file's position, pages of zero as holes.
 fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     for page in bytes.chunks(kho_mem::PAGE_SIZE * 16) {
-        if page.iter().all(|byte| *byte == 0) {
+        if is_zero(page) {
             let len = i64::try_from(page.len()).map_err(io::Error::other)?;
             file.seek(SeekFrom::Current(len))?;
         } else {

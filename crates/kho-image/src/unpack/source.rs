@@ -7,7 +7,7 @@ use std::rc::Rc;
 /// Bytes that are read at a time.
 const STEP: usize = 128 << 10;
 
-pub(super) struct Source<'d> {
+pub(crate) struct Source<'d> {
     inner: Box<dyn Read + 'd>,
     // What was read and not taken lies at `at..end`.
     buf: Vec<u8>,
@@ -28,12 +28,22 @@ impl<'d> Source<'d> {
         }
     }
 
+    /// As [`Source::new`], where nobody else counts.
+    pub(crate) fn of(inner: impl Read + 'd) -> Self {
+        Self::new(inner, Rc::default())
+    }
+
+    /// Bytes that were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.get()
+    }
+
     fn rest(&self) -> &[u8] {
         self.buf.get(self.at..self.end).unwrap_or_default()
     }
 
     /// The next `len` bytes, or as many as there are.
-    pub(super) fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
+    pub(crate) fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
         while self.rest().len() < len && self.more()? {}
         Ok(self.rest().get(..len).unwrap_or(self.rest()))
     }
