@@ -1,8 +1,7 @@
 //! What a kernel is booted with: its command line, its initrd, its configuration.
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::command_line::CommandLine;
 use crate::config::Config;
@@ -60,17 +59,4 @@ impl Initrd {
         };
         paths.iter().map(of).collect()
     }
-}
-
-/// The bytes of memory that the x86 boot image `path` takes, as its header says from protocol 2.10 on.
-/// It begins at `at`.
-pub(crate) fn image_size(path: &Path, at: u64) -> Option<u64> {
-    let mut head = [0; 0x264];
-    let mut file = fs::File::open(path).ok()?;
-    file.seek(SeekFrom::Start(at)).ok()?;
-    file.read_exact(&mut head).ok()?;
-    let bytes = |at: usize, len: usize| head.get(at..at + len);
-    let version = u16::from_le_bytes(bytes(0x206, 2)?.try_into().ok()?);
-    let size = u32::from_le_bytes(bytes(0x260, 4)?.try_into().ok()?);
-    (bytes(0x202, 4)? == b"HdrS" && version >= 0x20a && size > 0).then(|| size.into())
 }

@@ -9,7 +9,7 @@ use kho_image::kernel::{
     Trace, Unified, read_modules,
 };
 
-use crate::boot::{Boot, image_size};
+use crate::boot::Boot;
 use crate::command_line::CommandLine;
 use crate::config::{Config, KHO};
 use crate::end::{End, EndKind, Kernel, Masks, Seen, What};
@@ -49,8 +49,7 @@ fn end(path: &Path, image: KernelImage) -> End {
     let evidence = image.evidence().iter().map(ToString::to_string).collect();
     let name = path.display().to_string();
     let (mut boot, notes) = unified(path, image.unified());
-    let kernel = image.unified().and_then(Unified::kernel);
-    boot.image = image_size(path, kernel.map_or(0, |kernel| kernel.start));
+    boot.image = image.init_size();
     let strings = image.into_strings();
     let release = strings.release.clone();
     let own = strings.config.clone().map(|text| Config {

@@ -21,6 +21,8 @@ pub(super) struct Unwrapped<'d> {
     pub(super) compressions: Vec<Compression>,
     /// What the x86 boot header says of the version.
     pub(super) version: Option<String>,
+    /// Bytes of memory that an x86 boot image takes, as its header says.
+    pub(super) init_size: Option<u32>,
     /// A flat image's architecture; ELF files say theirs.
     pub(super) flat: Option<&'static str>,
     /// Whether a flat image is for a big-endian kernel.
@@ -48,6 +50,7 @@ struct Payload {
     /// The unpacked bytes' number and where it stands, where the image says it.
     size: Option<(u32, usize)>,
     version: Option<String>,
+    init_size: Option<u32>,
 }
 
 pub(super) fn unwrap<'d>(
@@ -58,7 +61,7 @@ pub(super) fn unwrap<'d>(
     let mut bytes = Cow::Borrowed(data);
     let mut kind = None;
     let mut compressions = Vec::new();
-    let mut version = None;
+    let (mut version, mut init_size) = (None, None);
     let mut unified = None;
     for _ in 0..=LAYERS {
         match recognise(&bytes)? {
@@ -78,6 +81,7 @@ pub(super) fn unwrap<'d>(
                     kind: outer(&unified, kind, KernelKind::Elf),
                     compressions,
                     version,
+                    init_size,
                     flat: None,
                     big: false,
                     unified,
@@ -91,6 +95,7 @@ pub(super) fn unwrap<'d>(
                     kind: outer(&unified, kind, KernelKind::Flat),
                     compressions,
                     version,
+                    init_size,
                     flat: Some(arch),
                     big,
                     unified,
@@ -107,6 +112,7 @@ pub(super) fn unwrap<'d>(
                 }
                 kind = Some(payload.kind);
                 version.clone_from(&payload.version);
+                init_size = payload.init_size;
                 compressions.extend(payload.compression);
                 bytes = Cow::Owned(open(&payload, &bytes, limit, progress)?);
             }
@@ -260,6 +266,9 @@ fn bzimage(bytes: &[u8]) -> Result<Payload, ImageError> {
     const VERSION: usize = 0x206;
     const KERNEL_VERSION: usize = 0x20e;
     const PAYLOAD: usize = 0x248;
+    const INIT_SIZE: usize = 0x260;
+    /// The protocol that has it.
+    const WITH_INIT_SIZE: u16 = 0x20a;
     const SECTOR: u64 = 512;
     /// What the setup's sectors are where the header says 0.
     const SECTORS: u8 = 4;
@@ -297,6 +306,7 @@ fn bzimage(bytes: &[u8]) -> Result<Payload, ImageError> {
         .filter(|pointer| *pointer != 0)
         .and_then(|pointer| bytes.get(usize::from(pointer) + 0x200..))
         .and_then(super::survey::line);
+    let init_size = int(bytes, INIT_SIZE).filter(|size| protocol >= WITH_INIT_SIZE && *size > 0);
     let payload = Payload {
         kind: KernelKind::BzImage,
         start,
@@ -304,6 +314,7 @@ fn bzimage(bytes: &[u8]) -> Result<Payload, ImageError> {
         compression: None,
         size: None,
         version,
+        init_size,
     };
     let head = bytes.get(start..).unwrap_or_default();
     if head.starts_with(elf::MAGIC) {
@@ -376,5 +387,6 @@ fn zboot(bytes: &[u8]) -> Result<Payload, ImageError> {
         compression: Some(compression),
         size: None,
         version: None,
+        init_size: None,
     })
 }

@@ -89,6 +89,7 @@ pub struct KernelImage {
     kind: KernelKind,
     compressions: Vec<Compression>,
     unpacked: u64,
+    init_size: Option<u32>,
     strings: KernelStrings,
     unified: Option<Unified>,
 }
@@ -217,6 +218,7 @@ impl KernelImage {
             kind,
             compressions: unwrapped.compressions,
             unpacked: data.len() as u64,
+            init_size: unwrapped.init_size,
             strings,
             unified: unwrapped.unified,
         })
@@ -259,6 +261,13 @@ impl KernelImage {
     #[must_use]
     pub const fn unpacked(&self) -> u64 {
         self.unpacked
+    }
+
+    /// Bytes of memory that an x86 boot image takes while it unpacks, as its header says from protocol 2.10 on;
+    /// `None` of other images.
+    #[must_use]
+    pub fn init_size(&self) -> Option<u64> {
+        self.init_size.map(u64::from)
     }
 
     /// What a unified kernel image has beside its kernel, which is that of the first profile.

@@ -108,13 +108,6 @@ fn sections(bytes: &[u8]) -> Option<impl Iterator<Item = Section<'_>>> {
 }
 
 impl Unified {
-    /// Where the image has the kernel, in bytes as [`initrd`](Self::initrd).
-    #[must_use]
-    pub fn kernel(&self) -> Option<Range<u64>> {
-        let kernel = self.kernel.as_ref()?;
-        Some(kernel.start as u64..kernel.end as u64)
-    }
-
     /// The image in `bytes` and where its kernel lies; `None` for a file without a section `.linux`.
     pub(super) fn of(bytes: &[u8]) -> Result<Option<(Self, Range<usize>)>, ImageError> {
         let Some(sections) = sections(bytes) else {
