@@ -221,7 +221,7 @@ impl Move<'_> {
             Some(config) => Some(config.is_on_by_default()),
             None => off.then_some(false),
         };
-        let mut of_default = match &boot.config {
+        let of_default = match &boot.config {
             Some(config) => config.says("CONFIG_KEXEC_HANDOVER_ENABLE_DEFAULT"),
             None if off => "KHO is off by default before Linux 6.19".to_owned(),
             None => "its configuration is not seen".to_owned(),
@@ -244,17 +244,11 @@ impl Move<'_> {
                     _ => switched,
                 }
             }
-            None => {
-                if default != Some(true) {
-                    of_default = format!("its command line is not seen, and {of_default}");
-                }
-                let state = if default == Some(true) {
-                    State::Met
-                } else {
-                    State::NotSeen
-                };
-                (state, of_default)
-            }
+            None if default == Some(true) => (State::Met, of_default),
+            None => (
+                State::NotSeen,
+                format!("its command line is not seen, and {of_default}"),
+            ),
         };
         (found.0, found.1, boot_with("kho=on"))
     }

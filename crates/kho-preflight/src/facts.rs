@@ -86,10 +86,9 @@ pub(crate) struct Here {
 impl Facts {
     /// Those of the handover that `survey` found.
     pub(crate) fn of(survey: &Survey<'_>) -> Self {
-        let contents = survey.found.iter().map(|found| &*found.contents);
-        let memblock = contents
-            .filter_map(|contents| (contents as &dyn Any).downcast_ref::<Memblock>())
-            .next();
+        let mut contents = survey.found.iter().map(|found| &*found.contents);
+        let memblock =
+            contents.find_map(|contents| (contents as &dyn Any).downcast_ref::<Memblock>());
         let region = |region: &kho_core::Region| {
             Some(Region {
                 name: region.name.clone(),
@@ -134,9 +133,8 @@ impl Facts {
     /// Those of the running system below `root`.
     pub(crate) fn running(root: &Path, line: &CommandLine, config: Option<&Config>) -> Self {
         let flag = |path: &str| number(&root.join(path)).map(|number| number != 0);
-        let asked_for: Vec<_> = line.regions();
-        let asked_for = asked_for.iter().map(|region| Region {
-            name: region.name.clone(),
+        let asked_for = line.regions().into_iter().map(|region| Region {
+            name: region.name,
             start: None,
             size: region.size,
         });
